@@ -1,0 +1,36 @@
+// The one list of all that `npm run lint` and `npm test` run.
+import { findFiles } from './files.mjs';
+
+const node = process.execPath;
+
+function clippy(name, ...features) {
+  return { name, command: ['cargo', 'clippy', '--locked', '--all-targets', ...features, '--', '-D', 'warnings'] };
+}
+
+function nodeTests(name, files) {
+  // Paths, one by one: what a folder or a pattern means to `node --test` differs between Node 20, 22 and 24.
+  return { name, command: [node, '--test', '--test-reporter=spec', ...files] };
+}
+
+/** What is checked without running the code. */
+export const lints = [
+  { name: 'Layers', command: [node, 'scripts/layers.mjs'] },
+  { name: 'Docs', command: [node, 'scripts/docs.mjs'] },
+  { name: 'ESLint', command: [node, 'node_modules/eslint/bin/eslint.js', '.'] },
+  ...findFiles('', /(^|\/)tsconfig[^/]*\.json$/).map((project) => ({
+    name: `TypeScript, ${project}`,
+    command: [node, 'node_modules/typescript/bin/tsc', '--noEmit', '--project', project],
+  })),
+  { name: 'rustfmt', command: ['cargo', 'fmt', '--check'] },
+  clippy('Clippy'),
+  clippy('Clippy, engine alone', '--no-default-features'),
+];
+
+const testFiles = findFiles('__test__', /\.test\.[cm]?js$/);
+const isBrowserTest = (path) => path.startsWith('__test__/browser/');
+
+export const tests = [
+  { name: 'Rust tests', command: ['cargo', 'test', '--locked', '--no-default-features'] },
+  nodeTests('Node tests', testFiles.filter((path) => !isBrowserTest(path))),
+  nodeTests('Browser tests', testFiles.filter(isBrowserTest)),
+];

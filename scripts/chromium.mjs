@@ -1,0 +1,80 @@
+// Finds a Chromium for the browser tests: one that was named, one that is installed, or one from an npm package.
+import { accessSync, constants, existsSync, mkdtempSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { Problem, root } from './process.mjs';
+
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
+
+const ARGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+];
+
+/** What playwright's `chromium.launch` needs. */
+export async function chromiumOptions() {
+  const installed = installedChromium();
+  return { args: ARGS, ...(installed ? { executablePath: installed } : await bundledChromium()) };
+}
+
+export function installedChromium() {
+  const { CHROME_PATH, CHROMIUM_PATH, PATH } = process.env;
+  const named = CHROME_PATH || CHROMIUM_PATH;
+  if (named && !isExecutable(named)) throw new Problem(`CHROME_PATH or CHROMIUM_PATH says ${named}, which is no program.`);
+  return named || PATH.split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name))).find(isExecutable);
+}
+
+/** Unpacks the Chromium of @sparticuz/chromium, once, with the libraries and fonts that a bare machine lacks. */
+export async function bundledChromium() {
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw new Problem('The browser tests need Chromium or Chrome: install one, or name it in CHROME_PATH.');
+  }
+  const { version } = JSON.parse(readFileSync(join(root, 'node_modules/@sparticuz/chromium/package.json'), 'utf8'));
+  const cache = join(root, 'node_modules/.cache');
+  const folder = join(cache, `chromium-${version}`);
+  if (!existsSync(folder)) await unpack(cache, folder);
+  return {
+    executablePath: join(folder, 'chromium'),
+    env: { ...process.env, LD_LIBRARY_PATH: join(folder, 'al2023/lib'), FONTCONFIG_FILE: join(folder, 'fonts.conf') },
+  };
+}
+
+async function unpack(cache, folder) {
+  mkdirSync(cache, { recursive: true });
+  const temporary = mkdtempSync(join(cache, 'tmp-'));
+  const { TMPDIR, AWS_EXECUTION_ENV } = process.env;
+  try {
+    const { default: chromium } = await import('@sparticuz/chromium');
+    // It unpacks into the system's temporary folder, and its libraries only on Amazon's machines, unless told so.
+    Object.assign(process.env, { TMPDIR: temporary, AWS_EXECUTION_ENV: 'nodejs20.x' });
+    await chromium.executablePath();
+    writeFileSync(
+      join(temporary, 'fonts.conf'),
+      `<fontconfig><dir>/usr/share/fonts</dir><dir>${folder}/fonts</dir><cachedir>${folder}/fonts-cache</cachedir></fontconfig>\n`,
+    );
+    // In one step, so that an unpacking that was cut short is never taken for a browser.
+    renameSync(temporary, folder);
+  } finally {
+    restore({ TMPDIR, AWS_EXECUTION_ENV });
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+function restore(variables) {
+  for (const [name, value] of Object.entries(variables)) {
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+  }
+}
+
+function isExecutable(path) {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,4 @@
+import { lints } from './checks.mjs';
+import { runSteps } from './steps.mjs';
+
+await runSteps(lints);

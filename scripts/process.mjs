@@ -1,0 +1,28 @@
+// Starting other programs, and saying what goes wrong in one sentence.
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+export const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Something the reader can put right; its message is all that they are shown. */
+export class Problem extends Error {
+  name = 'Problem';
+}
+
+/** Runs a program without showing what it prints, unless it fails; resolves to its stdout. */
+export function capture(command, args, options = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: root, ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    let stdout = '';
+    let output = '';
+    child.stdout.setEncoding('utf8').on('data', (text) => ((stdout += text), (output += text)));
+    child.stderr.setEncoding('utf8').on('data', (text) => (output += text));
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      if (code === 0) resolve(stdout);
+      else reject(new Problem(`${output}\n${[command, ...args].join(' ')} failed (${signal ?? `exit code ${code}`}).`));
+    });
+  });
+}
+
+export const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`;

@@ -1,0 +1,76 @@
+// Runs a list of commands one after the other, each under a heading, and ends with a table of how they went.
+import { spawn } from 'node:child_process';
+import { stripVTControlCharacters } from 'node:util';
+import { root, seconds } from './process.mjs';
+import { addRustToPath } from './rust.mjs';
+
+const MINUTES = 15;
+
+// How cargo and node:test end: "test result: ok. 12 passed; 0 failed; 0 ignored" and "ℹ pass 12".
+const COUNTS = {
+  passed: /^test result: .* (\d+) passed;|^ℹ pass (\d+)$/gm,
+  failed: /^test result: .*; (\d+) failed;|^ℹ fail (\d+)$/gm,
+  skipped: /^test result: .*; (\d+) ignored;|^ℹ (?:skipped|todo) (\d+)$/gm,
+};
+
+/** A step that fails hides none of those after it. Each step is `{ name, command: [program, ...arguments] }`. */
+export async function runSteps(steps) {
+  addRustToPath();
+  const results = [];
+  for (const step of steps) {
+    console.log(`\n=== ${step.name}: ${shown(step.command)}\n`);
+    results.push({ name: step.name, ...(await runStep(step.command)) });
+  }
+  summarize(results);
+  if (results.some(({ failure }) => failure)) process.exitCode = 1;
+}
+
+function runStep([program, ...args]) {
+  const started = performance.now();
+  return new Promise((resolve) => {
+    const child = spawn(program, args, {
+      cwd: root,
+      // Their output goes through a pipe, so that it can be counted; they keep their colours all the same.
+      env: process.stdout.isTTY ? { ...process.env, CARGO_TERM_COLOR: 'always', FORCE_COLOR: '1' } : process.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: MINUTES * 60_000,
+    });
+    let output = '';
+    child.stdout.on('data', (chunk) => process.stdout.write(chunk));
+    child.stderr.on('data', (chunk) => process.stderr.write(chunk));
+    child.stdout.setEncoding('utf8').on('data', (text) => (output += text));
+    const end = (failure) => {
+      const counts = counted(output);
+      // A failure outside any test, such as code that does not compile, counts as one.
+      if (failure) counts.failed = Math.max(counts.failed, 1);
+      resolve({ failure, time: seconds(started), ...counts });
+    };
+    child.on('error', (error) => end(error.message));
+    child.on('close', (code, signal) => end(code === 0 ? null : (signal ?? `exit code ${code}`)));
+  });
+}
+
+export function counted(output) {
+  const text = stripVTControlCharacters(output);
+  const sum = (pattern) => Array.from(text.matchAll(pattern), ([, a, b]) => Number(a ?? b)).reduce((a, b) => a + b, 0);
+  return { passed: sum(COUNTS.passed), failed: sum(COUNTS.failed), skipped: sum(COUNTS.skipped) };
+}
+
+function summarize(results) {
+  const width = Math.max(...results.map(({ name }) => name.length));
+  console.log('\n=== Summary\n');
+  for (const { name, failure, time, passed } of results) {
+    const how = failure ?? (passed ? `${passed} passed` : '');
+    console.log(`${failure ? 'FAILED' : 'ok    '}  ${name.padEnd(width)}  ${time.padStart(7)}  ${how}`.trimEnd());
+  }
+  const total = (key) => results.reduce((sum, result) => sum + result[key], 0);
+  console.log(`\n${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`);
+}
+
+/** The command as one would type it, without the lists of files that grow too long to read. */
+function shown([program, ...args]) {
+  const name = program === process.execPath ? 'node' : program;
+  const files = args.filter((argument) => argument.includes('.test.'));
+  const rest = args.filter((argument) => !files.includes(argument));
+  return [name, ...rest, ...(files.length ? [`(${files.length} files)`] : [])].join(' ');
+}
