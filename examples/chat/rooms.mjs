@@ -74,6 +74,7 @@ export class Rooms extends EventEmitter {
     // A page that takes its seat anew may be there before its old connection is gone: hence a count.
     const seat = this.#seats().find(({ id }) => id === clientId);
     seat.connections += change;
+    seat.heldUntil = 0;
     this.emit('change', seat.room);
   }
 

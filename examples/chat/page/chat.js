@@ -78,7 +78,7 @@ class Pane {
     this.#find('h2').textContent = sideBySide ? me.name : `You are ${me.name}`;
     this.#input.placeholder = `Message ${other.name}`;
     this.#input.setAttribute('aria-label', `Message ${other.name}`);
-    this.#find('.hint p').textContent = `${other.name} is not here yet. What you write waits for her.`;
+    this.#find('.hint p').textContent = `${other.name} is not here. What you write waits for her.`;
     if (!sideBySide) document.title = `${me.name} – websocket-relay`;
   }
 
