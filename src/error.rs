@@ -1,0 +1,209 @@
+//! What can go wrong: the developer's errors, the clients' offences, and why a connection ended.
+
+use std::io;
+
+use crate::ids::ClientId;
+use crate::limits::LimitError;
+
+/// What a call of the developer got wrong, or what the system refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `clientId1` or `clientId2` is nobody's id.
+    #[error("{argument} must be the id of an existing client")]
+    ClientNotFound {
+        /// Which argument it is, as the JavaScript documentation names it.
+        argument: &'static str,
+    },
+    /// The two clients may talk already.
+    #[error("these clients already have a channel")]
+    ChannelExists,
+    /// A bound is unknown or out of range.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The system gave no randomness for a token, no thread or no runtime.
+    #[error("the system refused: {0}")]
+    System(io::Error),
+    /// The relay listens already, or is closed.
+    #[error("the relay was started already or is closed")]
+    NotStartable,
+}
+
+impl Error {
+    /// The stable code. The text may change, this may not.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ClientNotFound { .. } => "ERR_CLIENT_NOT_FOUND",
+            Self::ChannelExists => "ERR_CHANNEL_EXISTS",
+            Self::Limit(_) => "ERR_OUT_OF_RANGE",
+            Self::System(_) => "ERR_SYSTEM",
+            Self::NotStartable => "ERR_SERVER_ALREADY_LISTEN",
+        }
+    }
+}
+
+/// What a client did wrong. Its text is the message that `'error'` listeners get; it never carries a token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Offence {
+    /// A frame is not JSON, or nests too deeply.
+    #[error("invalid JSON")]
+    InvalidJson,
+    /// A frame is JSON and no known frame.
+    #[error("Message unrecognized: {excerpt}")]
+    Unrecognized {
+        /// The JSON without its white space, cut at 200 characters, tokens blotted out.
+        excerpt: String,
+    },
+    /// Nobody has this id, or not with this token.
+    #[error("incorrect token")]
+    IncorrectToken,
+    /// A relay frame before the authentication.
+    #[error("client not authenticated")]
+    NotAuthenticated,
+    /// A second authentication, as somebody else.
+    #[error("connection is already authenticated as another client")]
+    AlreadyAuthenticated,
+    /// No channel to that target is registered.
+    #[error("client tried to send through a channel that was not registered")]
+    ChannelNotRegistered,
+    /// More messages wait for this target than may, so this one was refused.
+    #[error("the queue for client {target} is full: message refused")]
+    QueueFull {
+        /// The recipient.
+        target: ClientId,
+    },
+    /// A message above `maxPayload`.
+    #[error("message is larger than maxPayload")]
+    MessageTooBig,
+    /// A binary frame.
+    #[error("binary frames are not supported")]
+    Binary,
+    /// A text frame that is not UTF-8.
+    #[error("text is not valid UTF-8")]
+    InvalidUtf8,
+    /// Bytes that are not RFC 6455.
+    #[error("WebSocket protocol error: {0}")]
+    Protocol(&'static str),
+}
+
+impl Offence {
+    /// The stable code. The text may change, this may not.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidJson => "ERR_INVALID_JSON",
+            Self::Unrecognized { .. } => "ERR_UNRECOGNIZED_MESSAGE",
+            Self::IncorrectToken => "ERR_INCORRECT_TOKEN",
+            Self::NotAuthenticated => "ERR_NOT_AUTHENTICATED",
+            Self::AlreadyAuthenticated => "ERR_ALREADY_AUTHENTICATED",
+            Self::ChannelNotRegistered => "ERR_CHANNEL_NOT_REGISTERED",
+            Self::QueueFull { .. } => "ERR_QUEUE_FULL",
+            Self::MessageTooBig => "ERR_MESSAGE_TOO_BIG",
+            Self::Binary => "ERR_BINARY_MESSAGE",
+            Self::InvalidUtf8 => "ERR_INVALID_UTF8",
+            Self::Protocol(_) => "ERR_WEBSOCKET_PROTOCOL",
+        }
+    }
+
+    /// What becomes of the connection.
+    pub fn consequence(&self) -> Consequence {
+        match self {
+            Self::IncorrectToken => Consequence::Close(CloseReason::IncorrectToken),
+            Self::MessageTooBig => Consequence::Close(CloseReason::MessageTooBig),
+            Self::Binary => Consequence::Close(CloseReason::Binary),
+            Self::InvalidUtf8 => Consequence::Close(CloseReason::InvalidUtf8),
+            Self::Protocol(text) => Consequence::Close(CloseReason::Protocol(text)),
+            // Whoever writes to somebody that is away for long has done nothing wrong.
+            Self::QueueFull { .. } => Consequence::None,
+            _ => Consequence::Counted,
+        }
+    }
+}
+
+/// What an offence does to the connection that committed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// Nothing.
+    None,
+    /// One more of the `maxOffences`.
+    Counted,
+    /// The connection is closed.
+    Close(CloseReason),
+}
+
+/// Why a connection ended. The table of close codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// 1001: the server is closing.
+    GoingAway,
+    /// 1002: not RFC 6455.
+    Protocol(&'static str),
+    /// 1003: a binary frame.
+    Binary,
+    /// 1007: text that is not UTF-8.
+    InvalidUtf8,
+    /// 1009: a message above `maxPayload`.
+    MessageTooBig,
+    /// 1011: a bug of ours.
+    Internal,
+    /// 1013: too many connections.
+    TooManyConnections,
+    /// 4000: not authenticated in time.
+    AuthTimeout,
+    /// 4001: no answer to the heartbeat.
+    PingTimeout,
+    /// 4002: did not read for too long.
+    TooSlow,
+    /// 4500: incorrect token.
+    IncorrectToken,
+    /// 4501: a newer connection took over.
+    Replaced,
+    /// 4504: too many offences.
+    TooManyOffences,
+    /// The client closed: its own code, 1005 where it gave none.
+    ByPeer(u16, String),
+    /// 1006: the connection broke off.
+    Lost,
+}
+
+impl CloseReason {
+    /// The WebSocket close code.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::GoingAway => 1001,
+            Self::Protocol(_) => 1002,
+            Self::Binary => 1003,
+            Self::Lost => 1006,
+            Self::InvalidUtf8 => 1007,
+            Self::MessageTooBig => 1009,
+            Self::Internal => 1011,
+            Self::TooManyConnections => 1013,
+            Self::AuthTimeout => 4000,
+            Self::PingTimeout => 4001,
+            Self::TooSlow => 4002,
+            Self::IncorrectToken => 4500,
+            Self::Replaced => 4501,
+            Self::TooManyOffences => 4504,
+            Self::ByPeer(code, _) => *code,
+        }
+    }
+
+    /// The text that goes with the code.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::GoingAway => "the server is closing",
+            Self::Protocol(text) => text,
+            Self::Binary => "binary frames are not supported",
+            Self::InvalidUtf8 => "text is not valid UTF-8",
+            Self::MessageTooBig => "message too big",
+            Self::Internal => "internal error",
+            Self::TooManyConnections => "too many connections",
+            Self::AuthTimeout => "not authenticated in time",
+            Self::PingTimeout => "no answer to the heartbeat",
+            Self::TooSlow => "too slow",
+            Self::IncorrectToken => "incorrect token",
+            Self::Replaced => "replaced by a newer connection",
+            Self::TooManyOffences => "too many offences",
+            Self::ByPeer(_, text) => text,
+            Self::Lost => "",
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What the outside is told, through a bounded queue that counts what it had to drop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+
+use crate::error::{CloseReason, Offence};
+use crate::ids::ClientId;
+
+/// Something that happened in the relay.
+#[derive(Debug)]
+pub enum Event {
+    /// The port is open, at this address.
+    Listening(SocketAddr),
+    /// The port could not be opened; `Closed` follows.
+    ListenFailed(io::Error),
+    /// A client authenticated.
+    Connected(ClientId),
+    /// A client that had authenticated is gone, or was replaced.
+    Disconnected(ClientId, CloseReason),
+    /// A client did something wrong.
+    Offence {
+        /// Who, if it had authenticated.
+        client: Option<ClientId>,
+        /// What.
+        offence: Offence,
+    },
+    /// A bug of ours ended one connection.
+    Panicked,
+    /// So many events did not fit into the queue and are lost.
+    Dropped(u64),
+    /// Every connection has ended and the port is free. The last event.
+    Closed,
+}
+
+/// A queue of at most `capacity` events.
+pub fn channel(capacity: usize) -> (EventSink, EventReceiver) {
+    let (sender, receiver) = mpsc::channel(capacity);
+    let dropped = Arc::new(AtomicU64::new(0));
+    (EventSink { sender, dropped: Arc::clone(&dropped) }, EventReceiver { receiver, dropped })
+}
+
+/// Where events go in.
+#[derive(Clone, Debug)]
+pub struct EventSink {
+    sender: mpsc::Sender<Event>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl EventSink {
+    /// Queues an event, or counts it as dropped when the queue is full.
+    pub fn emit(&self, event: Event) {
+        // A flood of offences must not crowd out who came and went.
+        let crowded = self.sender.capacity() < self.sender.max_capacity() / 2;
+        let spared = crowded && matches!(event, Event::Offence { .. });
+        if spared || self.sender.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Queues an event that may not be dropped, when there is room.
+    pub async fn emit_surely(&self, event: Event) {
+        // An error means that nobody listens any more.
+        self.sender.send(event).await.ok();
+    }
+}
+
+/// Where events come out.
+#[derive(Debug)]
+pub struct EventReceiver {
+    receiver: mpsc::Receiver<Event>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl EventReceiver {
+    /// Waits for events and appends up to `limit` of them to `batch`, with an [`Event::Dropped`] behind them when
+    /// some were lost. False when no more will come.
+    pub async fn recv_many(&mut self, batch: &mut Vec<Event>, limit: usize) -> bool {
+        let received = self.receiver.recv_many(batch, limit).await;
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            // Before the last event, which ends the reading.
+            let place = batch.len() - usize::from(matches!(batch.last(), Some(Event::Closed)));
+            batch.insert(place, Event::Dropped(dropped));
+        }
+        received > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_queue_counts_what_it_drops_and_keeps_half_for_comings_and_goings() {
+        let (sink, mut receiver) = channel(16);
+        let client = ClientId::new(1);
+        for _ in 0..100 {
+            sink.emit(Event::Offence { client, offence: Offence::InvalidJson });
+        }
+        for _ in 0..7 {
+            sink.emit(Event::Connected(client.expect("an id")));
+        }
+        let mut batch = Vec::new();
+        assert!(receiver.recv_many(&mut batch, 100).await);
+        assert_eq!(batch.iter().filter(|event| matches!(event, Event::Connected(_))).count(), 7);
+        assert!(matches!(batch.last(), Some(Event::Dropped(91))), "{batch:?}");
+        drop(sink);
+        assert!(!receiver.recv_many(&mut batch, 100).await);
+    }
+}

@@ -1,0 +1,115 @@
+//! The names of things: who a client is and how it proves it, and where a message stands in its mailbox.
+
+use std::fmt;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use subtle::ConstantTimeEq;
+
+/// A client's number: the first registered client is 0, the next 1, and so on. At most 2^53 − 1, the largest
+/// integer that every JavaScript number holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(u64);
+
+impl ClientId {
+    /// The largest id: 2^53 − 1.
+    pub const MAX: u64 = (1 << 53) - 1;
+
+    /// The id with this number, `None` above [`ClientId::MAX`].
+    pub const fn new(number: u64) -> Option<Self> {
+        if number <= Self::MAX { Some(Self(number)) } else { None }
+    }
+
+    /// The id that a JavaScript number stands for: `None` for fractions, negatives, NaN and what is above
+    /// [`ClientId::MAX`].
+    pub fn from_f64(number: f64) -> Option<Self> {
+        // NaN and the infinities fail the range or have a fraction that is not 0.
+        let is_id = (0.0..=Self::MAX as f64).contains(&number) && number.fract() == 0.0;
+        is_id.then_some(Self(number as u64))
+    }
+
+    /// The id as a number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The id of the client registered after this one.
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A client's secret: 128 bits from the system's CSPRNG, written as 32 lower-case hex digits. Never printed,
+/// compared in constant time.
+#[derive(Clone)]
+pub struct Token([u8; Token::DIGITS]);
+
+impl Token {
+    /// Hex digits in a token.
+    pub const DIGITS: usize = 32;
+
+    /// A new random token.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn random() -> Result<Self, rand::rngs::SysError> {
+        let mut bytes = [0; Self::DIGITS / 2];
+        SysRng.try_fill_bytes(&mut bytes)?;
+        let mut digits = [0; Self::DIGITS];
+        hex::encode_to_slice(bytes, &mut digits).expect("two digits per byte");
+        Ok(Self(digits))
+    }
+
+    /// Whether `text` is this token; takes equally long wherever the two differ.
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.ct_eq(text.as_bytes()).into()
+    }
+
+    /// The 32 digits, to hand to the client that they belong to.
+    pub fn reveal(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hex digits are ASCII")
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// Which of a client's connections holds its mailbox: counts up with each one that takes over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClaimNumber(pub(crate) u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_what_javascript_calls_a_safe_integer_from_zero() {
+        let max = ClientId::MAX as f64;
+        for number in [0.0, -0.0, 1.0, max] {
+            assert_eq!(ClientId::from_f64(number).map(|id| id.get() as f64), Some(number.abs()));
+        }
+        for number in [-1.0, 1.5, max + 1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(ClientId::from_f64(number), None, "{number}");
+        }
+        assert_eq!(ClientId::new(ClientId::MAX + 1), None);
+    }
+
+    #[test]
+    fn a_token_is_32_digits_that_never_print() {
+        let token = Token::random().expect("randomness");
+        assert_eq!(token.reveal().len(), 32);
+        assert!(token.reveal().bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
+        assert!(token.matches(token.reveal()) && !token.matches("") && !token.matches(&"0".repeat(32)));
+        assert!(!format!("{token:?}").contains(token.reveal()));
+        assert_ne!(token.reveal(), Token::random().expect("randomness").reveal());
+    }
+}

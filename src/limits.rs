@@ -1,0 +1,190 @@
+//! Every bound of the relay, in one struct: name, unit, default and range.
+
+use std::time::Duration;
+
+/// One bound, as the documentation and the binding need it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Its name in the JavaScript options.
+    pub name: &'static str,
+    /// What it counts: `bytes`, `milliseconds`, or a plural noun.
+    pub unit: &'static str,
+    /// The value where none is given.
+    pub default: u64,
+    /// The smallest value taken.
+    pub min: u64,
+    /// The largest value taken.
+    pub max: u64,
+}
+
+/// How a bound is held in [`Limits`] and given in options.
+trait Bound {
+    fn from_number(number: u64) -> Self;
+    fn number(&self) -> u64;
+}
+
+impl Bound for usize {
+    fn from_number(number: u64) -> Self {
+        usize::try_from(number).unwrap_or(usize::MAX)
+    }
+    fn number(&self) -> u64 {
+        *self as u64
+    }
+}
+
+impl Bound for Duration {
+    fn from_number(number: u64) -> Self {
+        Duration::from_millis(number)
+    }
+    fn number(&self) -> u64 {
+        u64::try_from(self.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $field:ident: $bound:ty = $default:expr, $min:literal..=$max:expr, $name:literal $unit:literal;)*) => {
+        /// Every bound of the relay.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits { $($(#[$doc])* pub $field: $bound,)* }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($field: Bound::from_number($default),)* }
+            }
+        }
+
+        impl Limits {
+            /// All bounds, in the order of the documentation.
+            pub const TABLE: &[Limit] =
+                &[$(Limit { name: $name, unit: $unit, default: $default, min: $min, max: $max },)*];
+
+            /// Sets a bound by its name in the JavaScript options.
+            ///
+            /// # Errors
+            /// [`LimitError`] when there is no such bound or `value` is outside its range.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<(), LimitError> {
+                match name {
+                    $($name => self.$field = Bound::from_number(value),)*
+                    _ => return Err(LimitError::Unknown { name: name.to_owned() }),
+                }
+                self.validate()
+            }
+
+            /// # Errors
+            /// [`LimitError`] for the first bound that is outside its range.
+            pub fn validate(&self) -> Result<(), LimitError> {
+                $(if !($min..=$max).contains(&self.$field.number()) {
+                    let value = self.$field.number();
+                    return Err(LimitError::OutOfRange { name: $name, unit: $unit, min: $min, max: $max, value });
+                })*
+                Ok(())
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+/// The longest wait a timer takes in Node: 2^31 − 1 ms.
+const LONGEST: u64 = (1 << 31) - 1;
+
+limits! {
+    /// The largest message, in bytes of its JSON string as it came. A frame may be longer by
+    /// [`Limits::ENVELOPE`]; above that it closes the connection with 1009 before it is buffered.
+    max_payload: usize = MIB, 1..=256 * MIB, "maxPayload" "bytes";
+    /// The largest frame from a connection that has not authenticated.
+    max_unauthenticated_payload: usize = 16 * KIB, 128..=256 * MIB, "maxUnauthenticatedPayload" "bytes";
+    /// How long a connection may take to authenticate, from the upgrade on (4000).
+    auth_timeout: Duration = 10_000, 1..=LONGEST, "authTimeout" "milliseconds";
+    /// How long the HTTP head of a connection may take.
+    headers_timeout: Duration = 5_000, 1..=LONGEST, "headersTimeout" "milliseconds";
+    /// The offence that closes a connection (4504), counted from 1.
+    max_offences: usize = 10, 1..=1_000_000, "maxOffences" "offences";
+    /// Messages that wait in one lane, that is from one sender for one recipient.
+    max_queued_messages: usize = 10_000, 1..=10_000_000, "maxQueuedMessages" "messages";
+    /// Bytes of messages that wait in one lane. An empty lane takes one message of any size.
+    max_queued_bytes: usize = 4 * MIB, 1..=4096 * MIB, "maxQueuedBytes" "bytes";
+    /// Bytes that wait for one recipient, [`Limits::MESSAGE_OVERHEAD`] for each message included. An empty
+    /// mailbox takes one message of any size.
+    max_mailbox_bytes: usize = 64 * MIB, 1..=65_536 * MIB, "maxMailboxBytes" "bytes";
+    /// Bytes that wait for all recipients together, overhead included.
+    max_total_bytes: usize = 512 * MIB, 1..=1_048_576 * MIB, "maxTotalBytes" "bytes";
+    /// How long a sender is held back by a full lane of a connected recipient before its message is refused.
+    hold_timeout: Duration = 20_000, 1..=LONGEST, "holdTimeout" "milliseconds";
+    /// The time between two heartbeats.
+    ping_interval: Duration = 25_000, 1..=LONGEST, "pingInterval" "milliseconds";
+    /// How long the answer to a heartbeat may take (4001).
+    ping_timeout: Duration = 20_000, 1..=LONGEST, "pingTimeout" "milliseconds";
+    /// Connections at one time, those that have not authenticated included (1013 above it).
+    max_connections: usize = 100_000, 1..=10_000_000, "maxConnections" "connections";
+    /// How long a connection that is being closed may take to answer, and so how long `close()` may take.
+    close_timeout: Duration = 5_000, 1..=LONGEST, "closeTimeout" "milliseconds";
+    /// What is written ahead for one connection before its socket has taken it; one message may exceed it.
+    max_write_ahead: usize = 64 * KIB, 1..=256 * MIB, "maxWriteAhead" "bytes";
+    /// Events that wait for a busy JavaScript thread; errors of clients may use half of it.
+    max_queued_events: usize = 65_536, 16..=16_777_216, "maxQueuedEvents" "events";
+}
+
+impl Limits {
+    /// What a frame may hold beside its message.
+    pub const ENVELOPE: usize = 1024;
+    /// How deeply the JSON of a frame may nest.
+    pub const MAX_NESTING: usize = 128;
+    /// What a queued message is taken to cost beside its own bytes.
+    pub const MESSAGE_OVERHEAD: usize = 64;
+    /// The largest HTTP head.
+    pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+    /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
+    pub const MAX_TURNED_AWAY: usize = 64;
+    /// How often a sender that is held back tries again, beside being told that there is room.
+    pub const HOLD_RETRY: Duration = Duration::from_millis(250);
+    /// How long accepting pauses when the system has no descriptor or memory left.
+    pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+}
+
+/// Why a bound was not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// No bound has this name.
+    #[error("there is no limit named {name}")]
+    Unknown {
+        /// The name that was given.
+        name: String,
+    },
+    /// The value is outside the bound's range.
+    #[error("{name} must be between {min} and {max} {unit}, and is {value}")]
+    OutOfRange {
+        /// The bound.
+        name: &'static str,
+        /// Its unit.
+        unit: &'static str,
+        /// The smallest value.
+        min: u64,
+        /// The largest value.
+        max: u64,
+        /// The value that was given.
+        value: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_each_bound_can_be_set_to_its_ends_only() {
+        Limits::default().validate().expect("valid defaults");
+        for limit in Limits::TABLE {
+            let mut limits = Limits::default();
+            limits.set(limit.name, limit.default).expect("the default");
+            assert_eq!(limits, Limits::default(), "{}", limit.name);
+            limits.set(limit.name, limit.min).expect("the smallest");
+            limits.set(limit.name, limit.max).expect("the largest");
+            for value in [limit.min.wrapping_sub(1), limit.max + 1] {
+                assert!(limits.set(limit.name, value).is_err(), "{} {value}", limit.name);
+            }
+        }
+        let unknown = Limits::default().set("maxPayloads", 1).expect_err("no such limit");
+        assert_eq!(unknown.to_string(), "there is no limit named maxPayloads");
+    }
+}

@@ -1,0 +1,88 @@
+//! Carries events to JavaScript: one batch at a time, so that its thread sets the pace.
+
+use std::io;
+
+use napi::Status;
+use napi::threadsafe_function::ThreadsafeFunction;
+use napi_derive::napi;
+
+use crate::events::{Event, EventReceiver};
+
+/// Events of one batch.
+const BATCH: usize = 256;
+
+/// An event, as `index.js` reads it.
+#[napi(object)]
+#[derive(Default)]
+pub struct NativeEvent {
+    /// `listening`, `listenFailed`, `connection`, `disconnect`, `error`, `close`.
+    pub name: String,
+    /// Whose event it is.
+    pub client_id: Option<f64>,
+    /// An error's code.
+    pub code: Option<String>,
+    /// A close code, the system's number of an error, a port, or how many events were dropped.
+    pub number: Option<f64>,
+    /// An error's or a close code's text, or an address.
+    pub text: Option<String>,
+}
+
+/// The JavaScript function that takes batches. Weak: it does not keep Node alive.
+pub type Outlet = ThreadsafeFunction<Vec<NativeEvent>, (), Vec<NativeEvent>, Status, true, true>;
+
+/// Runs until the last event has been handed over, or JavaScript is gone.
+pub async fn carry(mut events: EventReceiver, outlet: Outlet) {
+    let mut batch = Vec::new();
+    while events.recv_many(&mut batch, BATCH).await {
+        let is_last = matches!(batch.last(), Some(Event::Closed));
+        let natives: Vec<_> = batch.drain(..).map(native).collect();
+        // An error other than `Closing` is an exception of `index.js`, which Node has reported.
+        let gone = outlet.call_async(Ok(natives)).await.is_err_and(|error| error.status == Status::Closing);
+        if is_last || gone {
+            return;
+        }
+    }
+}
+
+fn native(event: Event) -> NativeEvent {
+    let named = |name: &str| NativeEvent { name: name.to_owned(), ..NativeEvent::default() };
+    match event {
+        Event::Listening(address) => NativeEvent {
+            number: Some(f64::from(address.port())),
+            text: Some(address.ip().to_string()),
+            ..named("listening")
+        },
+        Event::ListenFailed(error) => listen_failed(&error, named("listenFailed")),
+        Event::Connected(client) => {
+            NativeEvent { client_id: Some(client.get() as f64), ..named("connection") }
+        }
+        Event::Disconnected(client, reason) => NativeEvent {
+            client_id: Some(client.get() as f64),
+            number: Some(f64::from(reason.code())),
+            text: Some(reason.text().to_owned()),
+            ..named("disconnect")
+        },
+        Event::Offence { client, offence } => NativeEvent {
+            client_id: client.map(|client| client.get() as f64),
+            code: Some(offence.code().to_owned()),
+            text: Some(offence.to_string()),
+            ..named("error")
+        },
+        Event::Panicked => NativeEvent {
+            code: Some("ERR_INTERNAL".to_owned()),
+            text: Some("a bug of websocket-relay ended one connection".to_owned()),
+            ..named("error")
+        },
+        Event::Dropped(count) => NativeEvent {
+            code: Some("ERR_EVENTS_DROPPED".to_owned()),
+            number: Some(count as f64),
+            text: Some(format!("{count} events were dropped: the JavaScript thread was busy for too long")),
+            ..named("error")
+        },
+        Event::Closed => named("close"),
+    }
+}
+
+fn listen_failed(error: &io::Error, event: NativeEvent) -> NativeEvent {
+    NativeEvent { number: error.raw_os_error().map(f64::from), text: Some(error.to_string()), ..event }
+}

@@ -1,0 +1,322 @@
+//! RFC 6455 framing of a server: masked frames in, plain frames out.
+
+use crate::error::Offence;
+
+/// The longest header of a frame that a server sends.
+pub const MAX_HEADER: usize = 10;
+
+const CONTINUATION: u8 = 0x0;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+const PONG: u8 = 0xA;
+
+/// What a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// A whole text message.
+    Text(&'a str),
+    /// A ping, to be answered with its payload.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong,
+    /// The close handshake: code (1005 where there is none) and reason.
+    Close(u16, &'a str),
+}
+
+/// Reads frames out of a buffer and puts fragmented messages together.
+#[derive(Debug)]
+pub struct Decoder {
+    /// The largest message, in bytes.
+    pub max_message: usize,
+    /// The fragments so far of the message that is not complete.
+    message: Vec<u8>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No message has begun.
+    Between,
+    /// A text message has begun and not ended.
+    InMessage,
+    /// `message` was handed out and is to be freed.
+    HandedOut,
+}
+
+struct Header {
+    fin: bool,
+    opcode: u8,
+    mask: [u8; 4],
+    /// Bytes of the header itself.
+    size: usize,
+    payload: usize,
+}
+
+impl Decoder {
+    /// A decoder for a connection that has just been upgraded.
+    pub fn new(max_message: usize) -> Self {
+        Self { max_message, message: Vec::new(), state: State::Between }
+    }
+
+    /// The next message or control frame in `input` and the number of bytes it took; `None` for the message when
+    /// these bytes were but a fragment, `None` in all when the frame is not complete. Unmasks in place.
+    ///
+    /// # Errors
+    /// [`Offence`] for what RFC 6455 forbids, binary frames, text that is not UTF-8 and messages above
+    /// `max_message`, these as soon as their header says so.
+    pub fn decode<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+    ) -> Result<Option<(Option<Incoming<'a>>, usize)>, Offence> {
+        if self.state == State::HandedOut {
+            self.message = Vec::new();
+            self.state = State::Between;
+        }
+        let Some(header) = Header::parse(input)? else { return Ok(None) };
+        self.check(&header)?;
+        let Some(payload) = input.get_mut(header.size..header.size + header.payload) else { return Ok(None) };
+        unmask(payload, header.mask);
+        let payload: &'a [u8] = payload;
+        let incoming = match header.opcode {
+            PING => Some(Incoming::Ping(payload)),
+            PONG => Some(Incoming::Pong),
+            CLOSE => Some(parse_close(payload)?),
+            _ => self.data(&header, payload)?,
+        };
+        Ok(Some((incoming, header.size + header.payload)))
+    }
+
+    fn check(&self, header: &Header) -> Result<(), Offence> {
+        match (header.opcode, self.state) {
+            (CONTINUATION, State::InMessage) | (TEXT, State::Between) => {}
+            (CONTINUATION, _) => return Err(Offence::Protocol("a continuation of nothing")),
+            (TEXT, _) => return Err(Offence::Protocol("a message inside a message")),
+            (BINARY, _) => return Err(Offence::Binary),
+            (CLOSE | PING | PONG, _) if header.fin && header.payload <= 125 => return Ok(()),
+            (CLOSE | PING | PONG, _) => {
+                return Err(Offence::Protocol("a control frame that is long or in parts"));
+            }
+            _ => return Err(Offence::Protocol("an unknown opcode")),
+        }
+        let room = self.max_message.saturating_sub(self.message.len());
+        if header.payload > room { Err(Offence::MessageTooBig) } else { Ok(()) }
+    }
+
+    fn data<'a>(&'a mut self, header: &Header, payload: &'a [u8]) -> Result<Option<Incoming<'a>>, Offence> {
+        let whole = if header.fin && self.state == State::Between {
+            payload
+        } else {
+            self.message.extend_from_slice(payload);
+            if !header.fin {
+                self.state = State::InMessage;
+                return Ok(None);
+            }
+            self.state = State::HandedOut;
+            &self.message
+        };
+        Ok(Some(Incoming::Text(utf8(whole)?)))
+    }
+}
+
+impl Header {
+    fn parse(input: &[u8]) -> Result<Option<Self>, Offence> {
+        let &[first, second, ref rest @ ..] = input else { return Ok(None) };
+        if first & 0x70 != 0 {
+            return Err(Offence::Protocol("reserved bits are set"));
+        }
+        if second & 0x80 == 0 {
+            return Err(Offence::Protocol("a frame is not masked"));
+        }
+        let (length, rest) = match (second & 0x7F, rest) {
+            (126, &[a, b, ref rest @ ..]) => (u64::from(u16::from_be_bytes([a, b])), rest),
+            (127, &[a, b, c, d, e, f, g, h, ref rest @ ..]) => {
+                (u64::from_be_bytes([a, b, c, d, e, f, g, h]), rest)
+            }
+            (126 | 127, _) => return Ok(None),
+            (length, rest) => (u64::from(length), rest),
+        };
+        if length >> 63 != 0 {
+            return Err(Offence::Protocol("a frame's length has its highest bit set"));
+        }
+        let payload = usize::try_from(length).map_err(|_| Offence::MessageTooBig)?;
+        let &[a, b, c, d, ref rest @ ..] = rest else { return Ok(None) };
+        let size = input.len() - rest.len();
+        Ok(Some(Self { fin: first & 0x80 != 0, opcode: first & 0x0F, mask: [a, b, c, d], size, payload }))
+    }
+}
+
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
+    let (words, tail) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in tail.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Offence> {
+    std::str::from_utf8(bytes).map_err(|_| Offence::InvalidUtf8)
+}
+
+fn parse_close(payload: &[u8]) -> Result<Incoming<'_>, Offence> {
+    match *payload {
+        [] => Ok(Incoming::Close(1005, "")),
+        [_] => Err(Offence::Protocol("half a close code")),
+        [a, b, ref reason @ ..] => {
+            let code = u16::from_be_bytes([a, b]);
+            match code {
+                1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(Incoming::Close(code, utf8(reason)?)),
+                _ => Err(Offence::Protocol("a close code that may not be sent")),
+            }
+        }
+    }
+}
+
+/// Appends the header of a text frame whose payload has `length` bytes.
+pub fn text_header(length: usize, out: &mut Vec<u8>) {
+    const FIN: u8 = 0x80;
+    match length {
+        0..=125 => out.extend_from_slice(&[FIN | TEXT, length as u8]),
+        126..=0xFFFF => {
+            out.extend_from_slice(&[FIN | TEXT, 126]);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            out.extend_from_slice(&[FIN | TEXT, 127]);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+}
+
+/// Appends an empty ping.
+pub fn ping(out: &mut Vec<u8>) {
+    control(PING, &[], out);
+}
+
+/// Appends the answer to a ping.
+pub fn pong(payload: &[u8], out: &mut Vec<u8>) {
+    control(PONG, payload, out);
+}
+
+/// Appends a close frame; the code 1005 stands for none. `reason` has at most 123 bytes.
+pub fn close(code: u16, reason: &str, out: &mut Vec<u8>) {
+    let mut payload = Vec::new();
+    if code != 1005 {
+        payload.extend_from_slice(&code.to_be_bytes());
+        payload.extend_from_slice(reason.as_bytes());
+    }
+    control(CLOSE, &payload, out);
+}
+
+fn control(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    debug_assert!(payload.len() <= 125, "a control frame is short");
+    out.extend_from_slice(&[0x80 | opcode, payload.len() as u8]);
+    out.extend_from_slice(payload);
+}
+
+/// Bytes of the plain frame that `frames` begins with. Only for what this module wrote.
+pub fn length(frames: &[u8]) -> usize {
+    match *frames {
+        [_, 126, a, b, ..] => 4 + usize::from(u16::from_be_bytes([a, b])),
+        [_, 127, a, b, c, d, e, f, g, h, ..] => {
+            10 + usize::try_from(u64::from_be_bytes([a, b, c, d, e, f, g, h])).unwrap_or(usize::MAX - 10)
+        }
+        [_, short, ..] => 2 + usize::from(short),
+        _ => frames.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        text_header(payload.len(), &mut frame);
+        frame[0] = first;
+        frame[1] |= 0x80;
+        let mask = [0x37, 0xFA, 0x21, 0x3D];
+        frame.extend_from_slice(&mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame
+    }
+
+    /// All that `input` holds, fed in pieces of `piece` bytes.
+    fn decode_all(input: &[u8], piece: usize) -> Result<Vec<String>, Offence> {
+        let mut decoder = Decoder::new(100_000);
+        let (mut buffer, mut found) = (Vec::new(), Vec::new());
+        for bytes in input.chunks(piece) {
+            buffer.extend_from_slice(bytes);
+            while let Some((incoming, used)) = decoder.decode(&mut buffer)? {
+                found.extend(incoming.map(|incoming| format!("{incoming:?}")));
+                buffer.drain(..used);
+            }
+        }
+        assert!(buffer.is_empty());
+        Ok(found)
+    }
+
+    #[test]
+    fn finds_the_same_messages_however_the_bytes_are_cut() {
+        let long = "ü".repeat(40_000);
+        let input = [
+            masked(0x81, b"one"),
+            masked(0x01, b"t"),
+            masked(0x89, b"ping"),
+            masked(0x00, b"w"),
+            masked(0x80, b"o"),
+            masked(0x81, &b"x".repeat(200)),
+            masked(0x81, long.as_bytes()),
+            masked(0x8A, b""),
+            masked(0x88, &[0x03, 0xE8, b'b', b'y', b'e']),
+            masked(0x88, b""),
+        ]
+        .concat();
+        let whole = decode_all(&input, usize::MAX).expect("frames");
+        assert_eq!(whole[..3], ["Text(\"one\")", "Ping([112, 105, 110, 103])", "Text(\"two\")"]);
+        assert_eq!(whole[5..], ["Pong", "Close(1000, \"bye\")", "Close(1005, \"\")"]);
+        for piece in [1, 2, 3, 7, 1000] {
+            assert_eq!(decode_all(&input, piece).expect("frames"), whole, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_the_rfc_forbids_as_soon_as_the_header_says_so() {
+        let protocol = |first, payload: &[u8]| match decode_all(&masked(first, payload), usize::MAX) {
+            Err(Offence::Protocol(_)) => {}
+            other => panic!("{first:#x} {payload:?}: {other:?}"),
+        };
+        for first in [0xC1, 0xA1, 0x91, 0x83, 0x87, 0x8B, 0x8F, 0x80, 0x00, 0x09, 0x08] {
+            protocol(first, b"");
+        }
+        protocol(0x89, &[0; 126]);
+        for close in [&[3][..], &[3, 0xEC], &[3, 0xED], &[3, 0xEE], &[0, 0], &[3, 0xE7], &[0x13, 0x88]] {
+            protocol(0x88, close);
+        }
+        let (plain, mut decoder) = (&mut [0x81, 1, b'x'], Decoder::new(10));
+        assert!(matches!(decoder.decode(plain), Err(Offence::Protocol(_))));
+        assert_eq!(decode_all(&masked(0x82, b""), 9).expect_err("binary"), Offence::Binary);
+        assert_eq!(decode_all(&masked(0x81, &[0xFF]), 9).expect_err("no text"), Offence::InvalidUtf8);
+        let huge = [0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0x86, 0xA1, 0, 0, 0, 0];
+        assert_eq!(Decoder::new(100_000).decode(&mut huge.clone()), Err(Offence::MessageTooBig));
+        let parts = [masked(0x01, &[b'x'; 60_000]), masked(0x80, &[b'x'; 40_001])].concat();
+        assert_eq!(decode_all(&parts, usize::MAX).expect_err("too big in all"), Offence::MessageTooBig);
+    }
+
+    #[test]
+    fn knows_the_length_of_what_it_wrote() {
+        for size in [0, 125, 126, 65_535, 65_536] {
+            let mut out = Vec::new();
+            text_header(size, &mut out);
+            out.resize(out.len() + size, b'x');
+            let whole = out.len();
+            close(1001, "bye", &mut out);
+            assert_eq!(length(&out), whole);
+            assert_eq!(length(&out[whole..]), out.len() - whole);
+        }
+    }
+}

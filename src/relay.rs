@@ -1,0 +1,169 @@
+//! The relay as a whole: the Rust API, and the only place that assembles it.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backend::{Backend, Registration};
+use crate::error::Error;
+use crate::events::{self, Event, EventReceiver};
+use crate::ids::ClientId;
+use crate::limits::Limits;
+use crate::listener;
+use crate::session::Shared;
+
+/// How a relay behaves.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whether clients may talk without a registered channel. Default: no.
+    pub authorize_all_channels: bool,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Address {
+    /// The address; all of them where there is none.
+    pub ip: Option<IpAddr>,
+    /// The port; 0 is a free one.
+    pub port: u16,
+}
+
+/// A relay server. It runs on a thread of its own, so that whoever made it may be busy; dropping it ends it at
+/// once, [`Relay::close`] does it with good manners.
+#[derive(Debug)]
+pub struct Relay {
+    shared: Arc<Shared>,
+    /// Ends the thread without waiting for anybody.
+    abort: CancellationToken,
+    /// Where tasks that carry events out can run.
+    handle: Handle,
+    couriers: TaskTracker,
+    start: Option<oneshot::Sender<Address>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    /// A relay that does not listen yet but takes registrations, and what it tells.
+    ///
+    /// # Errors
+    /// [`Error::Limit`], or [`Error::System`] when the system has no thread, descriptor or randomness to give.
+    pub fn new(options: Options) -> Result<(Self, EventReceiver), Error> {
+        let Options { authorize_all_channels, limits } = options;
+        limits.validate()?;
+        let (events, receiver) = events::channel(limits.max_queued_events);
+        let backend = Backend::memory(limits.clone(), authorize_all_channels)?;
+        let shared = Arc::new(Shared { limits, backend, events, stop: CancellationToken::new() });
+        let (abort, couriers) = (CancellationToken::new(), TaskTracker::new());
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
+        let handle = runtime.handle().clone();
+        let (start, started) = oneshot::channel();
+        let main = run(Arc::clone(&shared), started, couriers.clone());
+        let aborted = abort.clone().cancelled_owned();
+        let thread = std::thread::Builder::new()
+            .name("websocket-relay".to_owned())
+            .spawn(move || drive(runtime, main, aborted))
+            .map_err(Error::System)?;
+        let (start, thread) = (Some(start), Some(thread));
+        Ok((Self { shared, abort, handle, couriers, start, thread }, receiver))
+    }
+
+    /// Opens the port. [`Event::Listening`] or [`Event::ListenFailed`] tells how it went.
+    ///
+    /// # Errors
+    /// [`Error::NotStartable`] when called again.
+    pub fn listen(&mut self, address: Address) -> Result<(), Error> {
+        let start = self.start.take().ok_or(Error::NotStartable)?;
+        start.send(address).map_err(|_| Error::NotStartable)
+    }
+
+    /// Registers a client.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the system has no randomness to give.
+    pub fn register_client(&self) -> Result<Registration, Error> {
+        self.shared.backend.register()
+    }
+
+    /// Lets two clients, or one client and itself, talk.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`], [`Error::ChannelExists`].
+    pub fn register_relay_channel(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
+        self.shared.backend.authorize_pair(first, second)
+    }
+
+    /// Closes the port and every connection (1001). [`Event::Closed`] tells when that is done, at the latest after
+    /// [`Limits::close_timeout`].
+    pub fn close(&self) {
+        self.shared.stop.cancel();
+    }
+
+    /// Runs a task that takes the events out. The relay's thread ends only after it.
+    pub fn spawn_courier(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.couriers.spawn_on(task, &self.handle);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        self.abort.cancel();
+        // Joined, so that no code of ours runs once the owner believes that it is gone.
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the thread owns its runtime, and its tasks end with it")]
+fn drive(runtime: Runtime, main: impl Future<Output = ()>, aborted: impl Future<Output = ()>) {
+    runtime.block_on(async {
+        tokio::select! {
+            () = main => {}
+            () = aborted => {}
+        }
+    });
+}
+
+async fn run(shared: Arc<Shared>, started: oneshot::Receiver<Address>, couriers: TaskTracker) {
+    let tasks = TaskTracker::new();
+    let listen = async {
+        // An error means that the relay was dropped before it listened.
+        let Ok(address) = started.await else { return shared.stop.cancelled().await };
+        match bind(address) {
+            Ok((listener, address)) => {
+                shared.events.emit_surely(Event::Listening(address)).await;
+                listener::serve(listener, &shared, &tasks).await;
+            }
+            Err(error) => {
+                shared.events.emit_surely(Event::ListenFailed(error)).await;
+                shared.stop.cancel();
+            }
+        }
+    };
+    tokio::select! {
+        () = listen => {}
+        () = shared.stop.cancelled() => {}
+    }
+    tasks.close();
+    // Sessions end themselves within the close timeout; this is for one that cannot.
+    timeout(shared.limits.close_timeout * 2, tasks.wait()).await.ok();
+    shared.events.emit_surely(Event::Closed).await;
+    couriers.close();
+    couriers.wait().await;
+}
+
+fn bind(address: Address) -> io::Result<(tokio::net::TcpListener, std::net::SocketAddr)> {
+    let listener = listener::bind(address.ip, address.port)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
