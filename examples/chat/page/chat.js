@@ -1,3 +1,4 @@
+/* global WebSocketRelay */
 'use strict';
 
 const sideBySide = location.pathname === '/side-by-side';

@@ -1,0 +1,126 @@
+// The chat of examples/, used as a person would; test-results/ keeps a picture of each.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { launchBrowser, newContext } from './browser.mjs';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const LOOKS = {
+  light: { viewport: { width: 1100, height: 720 }, colorScheme: 'light' },
+  dark: { viewport: { width: 1100, height: 720 }, colorScheme: 'dark' },
+  phone: { viewport: { width: 390, height: 780 }, colorScheme: 'light' },
+};
+
+let browser;
+before(async () => (browser = await launchBrowser()));
+after(() => browser?.close());
+
+for (const [look, options] of Object.entries(LOOKS)) {
+  test(`two tabs chat (${look})`, async (t) => {
+    const { open } = await startChat(t, options);
+    const ada = await open();
+    assert.equal(await ada.locator('h2').textContent(), 'You are Ada');
+    await ada.getByRole('link', { name: 'Open the second tab' }).waitFor();
+    await say(ada, 'Is anybody there?');
+
+    const grace = await open();
+    assert.equal(await grace.locator('h2').textContent(), 'You are Grace');
+    await hears(grace, 'Is anybody there?');
+    await say(grace, 'I am. <b>Your</b> message\nwas waiting for me.');
+    await hears(ada, 'I am. <b>Your</b> message\nwas waiting for me.');
+    await ada.getByText('Grace is here').waitFor();
+    await picture(ada, `${look}-ada`);
+    await picture(grace, `${look}-grace`);
+  });
+
+  test(`two clients on one page chat (${look})`, async (t) => {
+    const { open } = await startChat(t, options);
+    const page = await open('side-by-side');
+    const [ada, grace] = ['Ada', 'Grace'].map((name) => page.getByRole('region', { name, exact: true }));
+    await say(ada, 'From the left.');
+    await hears(grace, 'From the left.');
+    await say(grace, 'From the right.');
+    await hears(ada, 'From the right.');
+    await picture(page, `${look}-side-by-side`);
+  });
+}
+
+test('a tab that is reloaded keeps its seat, and one that is opened anew finds what it missed', async (t) => {
+  const { open } = await startChat(t);
+  const [ada, grace] = [await open(), await open()];
+  await ada.reload();
+  await connected(ada);
+  assert.equal(await ada.locator('h2').textContent(), 'You are Ada');
+  await say(ada, 'Back again');
+  await hears(grace, 'Back again');
+
+  await grace.close();
+  await ada.getByText('Grace is away').waitFor();
+  await say(ada, 'While you were away');
+  const again = await open();
+  assert.equal(await again.locator('h2').textContent(), 'You are Grace');
+  await hears(again, 'While you were away');
+});
+
+test('a third tab and a fourth talk with each other', async (t) => {
+  const { open } = await startChat(t);
+  const [first, second, third, fourth] = [await open(), await open(), await open(), await open()];
+  await say(third, 'To the fourth');
+  await say(first, 'To the second');
+  await hears(fourth, 'To the fourth');
+  await hears(second, 'To the second');
+  await say(fourth, 'To the third');
+  await hears(third, 'To the third');
+  assert.equal(await first.locator('.theirs').count(), 0);
+});
+
+/** Starts the chat, and makes the function that opens a tab of it. */
+async function startChat(t, look) {
+  const context = await newContext(t, browser, look);
+  const server = spawn(process.execPath, ['examples/chat/server.mjs'], {
+    cwd: root,
+    env: { ...process.env, PORT: '0' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(async () => {
+    server.kill('SIGINT');
+    assert.deepEqual(await once(server, 'exit'), [0, null], 'Ctrl-C ends it cleanly');
+  });
+  const { value: line } = await createInterface({ input: server.stdout })[Symbol.asyncIterator]().next();
+  assert.ok(line, 'the server says where it is');
+  const [address] = /http:\S+/.exec(line);
+  const open = async (path = '') => {
+    const page = await context.newPage();
+    await page.goto(address + path);
+    await connected(page);
+    return page;
+  };
+  return { open };
+}
+
+/** Resolves when every pane of the page is connected. */
+async function connected(page) {
+  await page.locator('main:not(:has([data-connection]:not([data-connection="open"])))').waitFor();
+  await page.getByRole('button', { name: 'Send', disabled: false }).last().waitFor();
+}
+
+/** Types and sends in a page, or in one of its panes. */
+async function say(place, text) {
+  const field = place.getByRole('textbox');
+  await field.fill(text);
+  await field.press('Enter');
+  await place.locator('.mine p').last().filter({ hasText: text }).waitFor();
+}
+
+async function hears(place, text) {
+  const heard = place.locator('.theirs p').last().filter({ hasText: text });
+  await heard.waitFor();
+  assert.equal(await heard.textContent(), text);
+}
+
+async function picture(page, name) {
+  await page.screenshot({ path: `${root}test-results/chat-${name}.png`, animations: 'disabled' });
+}
