@@ -30,7 +30,7 @@ const testFiles = findFiles('__test__', /\.test\.[cm]?js$/);
 const isBrowserTest = (path) => path.startsWith('__test__/browser/');
 
 export const tests = [
-  { name: 'Rust tests', command: ['cargo', 'test', '--locked', '--no-default-features'] },
+  { name: 'Rust tests', command: ['cargo', 'test', '--locked', '--no-default-features', '--no-fail-fast'] },
   nodeTests('Node tests', testFiles.filter((path) => !isBrowserTest(path))),
   nodeTests('Browser tests', testFiles.filter(isBrowserTest)),
 ];

@@ -59,9 +59,9 @@ export function counted(output) {
 function summarize(results) {
   const width = Math.max(...results.map(({ name }) => name.length));
   console.log('\n=== Summary\n');
-  for (const { name, failure, time, passed } of results) {
-    const how = failure ?? (passed ? `${passed} passed` : '');
-    console.log(`${failure ? 'FAILED' : 'ok    '}  ${name.padEnd(width)}  ${time.padStart(7)}  ${how}`.trimEnd());
+  for (const { name, failure, time, passed, failed } of results) {
+    const tests = passed > 0 ? `${passed} passed, ${failed} failed` : '';
+    console.log(`${failure ? 'FAILED' : 'ok    '}  ${name.padEnd(width)}  ${time.padStart(7)}  ${tests || (failure ?? '')}`.trimEnd());
   }
   const total = (key) => results.reduce((sum, result) => sum + result[key], 0);
   console.log(`\n${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`);
