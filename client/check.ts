@@ -1,0 +1,22 @@
+/** Checks of what the application passes in. Their errors name the parameter and what was given. */
+
+/** Whether a value is the id of a client: an integer from 0 to 2^53 − 1. */
+export function isId(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+/** Throws an error with the text if a parameter is missing; `null` is as good as missing. */
+export function required(value: unknown, text: string): void {
+  if (value === undefined || value === null) throw new Error(text);
+}
+
+/** Throws a TypeError for a value that is not of the type. It does not show the value, which may be a token. */
+export function ofType(type: 'function' | 'number' | 'string', value: unknown, name: string): void {
+  if (typeof value !== type) throw new TypeError(`${name} must be a ${type}, not ${typeof value}`);
+}
+
+/** Throws for what is no id: a TypeError if it is no number at all, else a RangeError. */
+export function id(value: number, name: string): void {
+  ofType('number', value, name);
+  if (!isId(value)) throw new RangeError(`${name} must be a safe integer >= 0, not ${value}`);
+}

@@ -1,0 +1,21 @@
+/** What the client takes from the place it runs in. */
+
+/** As much of a WebSocket as the client uses: that of browsers, of Node or of the package `ws`. */
+export interface WebSocketLike {
+  /** 0 connecting, 1 open, 2 closing, 3 closed. */
+  readonly readyState: number;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  send(text: string): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** A class that makes {@link WebSocketLike}s. */
+export type WebSocketConstructor = new (url: string) => WebSocketLike;
+
+/** `node.ts` replaces what is different in Node. */
+export const environment = {
+  webSocket: (): WebSocketConstructor => globalThis.WebSocket,
+};

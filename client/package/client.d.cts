@@ -1,0 +1,22 @@
+import client = require('./types/index.js');
+
+declare const WebSocketRelay: typeof client.WebSocketRelay & {
+  readonly default: typeof client.WebSocketRelay;
+  readonly WebSocketRelay: typeof client.WebSocketRelay;
+};
+
+type WebSocketRelay = client.WebSocketRelay;
+
+declare namespace WebSocketRelay {
+  type RelayChannel = client.RelayChannel;
+  type Authentication = client.Authentication;
+  type ChannelEvents = client.ChannelEvents;
+  type CloseInfo = client.CloseInfo;
+  type Listener<Args extends unknown[]> = client.Listener<Args>;
+  type RelayError = client.RelayError;
+  type RelayEvents = client.RelayEvents;
+  type WebSocketConstructor = client.WebSocketConstructor;
+  type WebSocketLike = client.WebSocketLike;
+}
+
+export = WebSocketRelay;
