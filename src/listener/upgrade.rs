@@ -29,7 +29,6 @@ pub async fn upgrade(stream: TcpStream, limits: &Limits) -> Option<(TcpStream, B
         async { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
-        .keep_alive(false)
         .max_buf_size(Limits::MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -63,7 +62,7 @@ fn respond<B>(request: &Request<B>) -> Answer {
 fn upgrade_required(text: &str) -> Answer {
     let mut response = answer(StatusCode::UPGRADE_REQUIRED, text.to_owned());
     let headers: [(HeaderName, &'static str); 3] = [
-        (header::CONNECTION, "Upgrade"),
+        (header::CONNECTION, "upgrade, close"),
         (header::UPGRADE, "websocket"),
         (header::SEC_WEBSOCKET_VERSION, "13"),
     ];
@@ -78,6 +77,8 @@ fn answer(status: StatusCode, text: String) -> Answer {
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    // One request a connection: whoever wants another connects again.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_but_nothing_is_too_big_for_an_empty_mailbox() {
-        let limits = Limits { max_queued_bytes: 10, max_mailbox_bytes: 200, ..Limits::default() };
+        let limits = Limits { max_queued_bytes: 10, max_mailbox_bytes: 190, ..Limits::default() };
         let mut mailbox = Mailbox::default();
         mailbox.append(id(1), &"x".repeat(1000), &limits).expect("an empty mailbox takes it");
         assert_eq!(mailbox.append(id(2), "", &limits), Err(Full));

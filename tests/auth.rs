@@ -1,0 +1,110 @@
+//! Only who has the token is let in, and one connection at a time.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{TestRelay, authentication, relay};
+use websocket_relay::{CloseReason, Event, Limits};
+
+#[tokio::test]
+async fn frames_right_behind_the_authentication_count() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (server.stranger().await, server.client(&grace).await);
+    // In one write, as a client does that does not wait.
+    one.send(authentication(&ada)).await;
+    for n in 0..10 {
+        one.send(relay(&grace, &n.to_string())).await;
+    }
+    for n in 0..10 {
+        assert_eq!(two.message(&ada).await, n.to_string());
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_authenticate_in_time_is_closed() {
+    let limits = Limits { auth_timeout: Duration::from_millis(50), ..Limits::default() };
+    let server = TestRelay::start(limits).await;
+    assert_eq!(server.stranger().await.closed().await.0, 4000);
+}
+
+#[tokio::test]
+async fn a_second_authentication_as_the_same_client_changes_nothing() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    one.authenticate(&ada).await;
+    one.send(relay(&grace, "still here")).await;
+    assert_eq!(two.message(&ada).await, "still here");
+    drop((one, two));
+    server.relay.close();
+    let mut connected = 0;
+    server
+        .find(|event| {
+            connected += usize::from(matches!(event, Event::Connected(_)));
+            matches!(event, Event::Closed).then_some(())
+        })
+        .await;
+    assert_eq!(connected, 2);
+}
+
+#[tokio::test]
+async fn a_newer_connection_takes_over_and_gets_what_comes_from_then_on() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut old) = (server.client(&ada).await, server.client(&grace).await);
+    one.send(relay(&grace, "to the old")).await;
+    assert_eq!(old.message(&ada).await, "to the old");
+    let mut new = server.client(&grace).await;
+    assert_eq!(old.closed().await, (4501, "replaced by a newer connection".to_owned()));
+    for n in 0..1000 {
+        one.send(relay(&grace, &n.to_string())).await;
+    }
+    for n in 0..1000 {
+        assert_eq!(new.message(&ada).await, n.to_string());
+    }
+    // The comings and goings of a client alternate.
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        match server.event().await {
+            Event::Connected(id) if id == grace.id => seen.push("connected"),
+            Event::Disconnected(id, CloseReason::Replaced) if id == grace.id => seen.push("replaced"),
+            Event::Connected(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, ["connected", "replaced", "connected"]);
+}
+
+#[tokio::test]
+async fn many_connections_fight_for_one_client_and_one_is_left() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (server_ref, grace_ref) = (&server, &grace);
+    let mut rivals =
+        futures_util::future::join_all((0..50).map(|_| async move { server_ref.client(grace_ref).await }))
+            .await;
+    let mut balance = (0, 0);
+    while balance.0 < 50 {
+        match server.event().await {
+            Event::Connected(_) => balance.0 += 1,
+            Event::Disconnected(_, CloseReason::Replaced) => balance.1 += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(balance, (50, 49));
+    let mut one = server.client(&ada).await;
+    one.send(relay(&grace, "to the last")).await;
+    let outcomes = futures_util::future::join_all(rivals.iter_mut().map(|rival| async {
+        use futures_util::StreamExt;
+        match common::soon(rival.socket.next()).await.unwrap().unwrap() {
+            tokio_tungstenite::tungstenite::Message::Text(_) => 1,
+            tokio_tungstenite::tungstenite::Message::Close(_) => 0,
+            other => panic!("{other:?}"),
+        }
+    }))
+    .await;
+    assert_eq!(outcomes.iter().sum::<i32>(), 1);
+}

@@ -1,0 +1,144 @@
+//! Every message arrives once, in order, as it was sent.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use common::{Client, TestRelay, relay};
+use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::Message;
+use websocket_relay::{Event, Limits, Options, Registration};
+
+/// Sends `count` messages to `peer` and takes as many from it, at once.
+async fn chat(client: Client, peer: &Registration, count: usize) {
+    let (mut sink, mut stream) = client.socket.split();
+    let send = async {
+        for n in 0..count {
+            sink.feed(Message::text(relay(peer, &format!("{n} {}", "x".repeat(n % 300))))).await.unwrap();
+        }
+        sink.flush().await.unwrap();
+    };
+    let receive = async {
+        for n in 0..count {
+            let expected =
+                format!(r#"{{"relay":{{"senderId":{},"message":"{n} {}"}}}}"#, peer.id, "x".repeat(n % 300));
+            assert_eq!(stream.next().await.unwrap().unwrap().into_text().unwrap().as_str(), expected);
+        }
+    };
+    common::soon(async { tokio::join!(send, receive) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_messages_both_ways_over_many_pairs_at_once() {
+    let server = TestRelay::start(Limits::default()).await;
+    let mut chats = Vec::new();
+    for _ in 0..50 {
+        let (ada, grace) = server.pair();
+        let (one, two) = (server.client(&ada).await, server.client(&grace).await);
+        chats.push(tokio::spawn(async move { chat(one, &grace, 2000).await }));
+        chats.push(tokio::spawn(async move { chat(two, &ada, 2000).await }));
+    }
+    for chat in join_all(chats).await {
+        chat.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn waits_for_who_is_not_connected_and_for_who_left_and_comes_back() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let mut one = server.client(&ada).await;
+    for round in 0..3 {
+        for n in 0..100 {
+            one.send(relay(&grace, &format!("{round} {n}"))).await;
+        }
+        let mut two = server.client(&grace).await;
+        for n in 0..100 {
+            assert_eq!(two.message(&ada).await, format!("{round} {n}"));
+        }
+        two.socket.close(None).await.unwrap();
+        drop(two);
+        server
+            .find(|event| matches!(event, Event::Disconnected(id, _) if id == grace.id).then_some(()))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn one_client_hears_from_many_and_each_of_them_in_order() {
+    let server = TestRelay::with(Options { authorize_all_channels: true, ..Options::default() }).await;
+    let hub = server.relay.register_client().unwrap();
+    let mut target = server.client(&hub).await;
+    let mut senders = Vec::new();
+    for _ in 0..30 {
+        let registration = server.relay.register_client().unwrap();
+        senders.push(server.client(&registration).await);
+    }
+    let send = join_all(senders.iter_mut().map(|sender| async {
+        for n in 0..200 {
+            sender.send(relay(&hub, &n.to_string())).await;
+        }
+    }));
+    let receive = async {
+        let mut next = [0; 31];
+        for _ in 0..30 * 200 {
+            let text = target.text().await;
+            let rest = text.strip_prefix(r#"{"relay":{"senderId":"#).unwrap();
+            let (sender, message) = rest.split_once(r#","message":""#).unwrap();
+            let (sender, message): (usize, &str) =
+                (sender.parse().unwrap(), message.trim_end_matches("\"}}"));
+            assert_eq!(message, next[sender].to_string());
+            next[sender] += 1;
+        }
+        assert_eq!(next[1..], [200; 30]);
+    };
+    tokio::join!(send, receive);
+}
+
+#[tokio::test]
+async fn a_client_may_write_to_itself() {
+    let server = TestRelay::start(Limits::default()).await;
+    let ada = server.relay.register_client().unwrap();
+    server.relay.register_relay_channel(ada.id, ada.id).unwrap();
+    server.relay.register_relay_channel(ada.id, ada.id).unwrap_err();
+    let mut one = server.client(&ada).await;
+    one.send(relay(&ada, "note to self")).await;
+    assert_eq!(one.message(&ada).await, "note to self");
+}
+
+#[tokio::test]
+async fn the_largest_message_arrives_whole_and_in_parts() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    let message = "x".repeat(1 << 20);
+    for _ in 0..3 {
+        one.send(relay(&grace, &message)).await;
+        assert!(two.message(&ada).await == message);
+    }
+    use tokio_tungstenite::tungstenite::protocol::frame::{
+        Frame,
+        coding::{Data, OpCode},
+    };
+    let text = relay(&grace, &message);
+    let pieces: Vec<&[u8]> = text.as_bytes().chunks(1000).collect();
+    for (n, piece) in pieces.iter().enumerate() {
+        let opcode = OpCode::Data(if n == 0 { Data::Text } else { Data::Continue });
+        let frame = Frame::message(piece.to_vec(), opcode, n + 1 == pieces.len());
+        common::soon(one.socket.send(Message::Frame(frame))).await.unwrap();
+    }
+    assert!(two.message(&ada).await == message);
+}
+
+#[tokio::test]
+async fn authorize_all_channels_lets_registered_clients_talk_and_nobody_else() {
+    let mut server = TestRelay::with(Options { authorize_all_channels: true, ..Options::default() }).await;
+    let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
+    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    one.send(relay(&grace, "hello")).await;
+    assert_eq!(two.message(&ada).await, "hello");
+    two.send(relay(&ada, "hello back")).await;
+    assert_eq!(one.message(&grace).await, "hello back");
+    one.send(r#"{"relay":{"targetId":2,"message":"anybody?"}}"#).await;
+    assert_eq!(server.offence().await.1, "ERR_CHANNEL_NOT_REGISTERED");
+}

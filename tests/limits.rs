@@ -1,0 +1,250 @@
+//! Every bound holds, and costs nobody else anything.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{TestRelay, authentication, close_code, masked, read_rest, relay, soon};
+use tokio::io::AsyncWriteExt;
+use websocket_relay::{CloseReason, Event, Limits};
+
+#[tokio::test]
+async fn a_full_queue_for_who_is_away_refuses_by_name_and_keeps_what_it_has() {
+    let mut server = TestRelay::start(Limits { max_queued_messages: 5, ..Limits::default() }).await;
+    let (ada, grace) = server.pair();
+    let alan = server.relay.register_client().unwrap();
+    server.relay.register_relay_channel(ada.id, alan.id).unwrap();
+    let (mut one, mut three) = (server.client(&ada).await, server.client(&alan).await);
+    // More than the offences that would close it: whoever writes too much is no offender.
+    for n in 0..25 {
+        one.send(relay(&grace, &n.to_string())).await;
+    }
+    for _ in 0..20 {
+        let refused = server.offence().await;
+        assert_eq!(
+            refused,
+            (format!("the queue for client {} is full: message refused", grace.id), "ERR_QUEUE_FULL")
+        );
+    }
+    one.send(relay(&alan, "unhurt")).await;
+    assert_eq!(three.message(&ada).await, "unhurt");
+    let mut two = server.client(&grace).await;
+    for n in 0..5 {
+        assert_eq!(two.message(&ada).await, n.to_string());
+    }
+    one.send(relay(&grace, "room again")).await;
+    assert_eq!(two.message(&ada).await, "room again");
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_its_sender_back_and_loses_nothing() {
+    let limits = Limits { max_queued_messages: 3, max_write_ahead: 1000, ..Limits::default() };
+    let server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    let text = |n: usize| format!("{n} {}", "x".repeat(50_000));
+    let (ada_ref, grace_ref) = (&ada, &grace);
+    let send = async move {
+        for n in 0..400 {
+            one.send(relay(grace_ref, &text(n))).await;
+        }
+        one
+    };
+    let receive = async move {
+        for n in 0..400 {
+            assert!(two.message(ada_ref).await == text(n), "message {n}");
+        }
+        two
+    };
+    let _ = tokio::join!(send, receive);
+}
+
+#[tokio::test]
+async fn a_sender_is_not_held_back_for_ever() {
+    let limits =
+        Limits { max_queued_messages: 1, hold_timeout: Duration::from_millis(1), ..Limits::default() };
+    let mut server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let alan = server.relay.register_client().unwrap();
+    server.relay.register_relay_channel(ada.id, alan.id).unwrap();
+    let (mut one, mut three) = (server.client(&ada).await, server.client(&alan).await);
+    // Connected, and reads nothing: once the socket's buffers are full its lane stays full.
+    let _two = server.client(&grace).await;
+    server.find(|event| matches!(event, Event::Connected(id) if id == grace.id).then_some(())).await;
+    let ada_ref = &alan;
+    let flood = async {
+        let big = "x".repeat(1 << 20);
+        for _ in 0..20 {
+            one.send(relay(&grace, &big)).await;
+        }
+        one.send(relay(ada_ref, "still served")).await;
+        assert_eq!(three.message(&ada).await, "still served");
+    };
+    soon(flood).await;
+    assert_eq!(server.offence().await.1, "ERR_QUEUE_FULL");
+}
+
+#[tokio::test]
+async fn two_clients_that_flood_each_other_without_reading_first_do_not_lock_up() {
+    let limits = Limits { max_queued_messages: 2, ..Limits::default() };
+    let server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let (one, two) = (server.client(&ada).await, server.client(&grace).await);
+    let big = "x".repeat(100_000);
+    let (big, ada, grace) = (&big, &ada, &grace);
+    let talk = |mut client: common::Client, peer| async move {
+        use futures_util::{SinkExt, StreamExt};
+        let text = relay(peer, big);
+        let send = async |sink: &mut futures_util::stream::SplitSink<_, _>| {
+            for _ in 0..200 {
+                sink.send(tokio_tungstenite::tungstenite::Message::text(text.clone())).await.unwrap();
+            }
+        };
+        let _ = &mut client;
+        let (mut sink, mut stream) = client.socket.split();
+        let receive = async {
+            for _ in 0..200 {
+                stream.next().await.unwrap().unwrap();
+            }
+        };
+        tokio::join!(send(&mut sink), receive);
+    };
+    soon(async { tokio::join!(talk(one, grace), talk(two, ada)) }).await;
+}
+
+#[tokio::test]
+async fn a_message_above_the_bound_closes_before_it_is_buffered() {
+    let mut server = TestRelay::start(Limits { max_payload: 5000, ..Limits::default() }).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    one.send(relay(&grace, &"x".repeat(5000))).await;
+    assert_eq!(two.message(&ada).await.len(), 5000);
+    one.send(relay(&grace, &"x".repeat(5001))).await;
+    assert_eq!(one.closed().await.0, 1009);
+    assert_eq!(server.offence().await.1, "ERR_MESSAGE_TOO_BIG");
+
+    // Announced only: the close comes without a byte of the payload.
+    let mut stranger = server.upgraded().await;
+    soon(stranger.write_all(&masked(0x81, authentication(&ada).as_bytes()))).await.unwrap();
+    soon(stranger.write_all(&[0x81, 0xFF, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0])).await.unwrap();
+    assert_eq!(close_code(&read_rest(&mut stranger).await), Some(1009));
+    // And before the authentication the bound is another.
+    let mut stranger = server.stranger().await;
+    stranger.send(" ".repeat(16 * 1024)).await;
+    stranger.send(" ".repeat(16 * 1024 + 1)).await;
+    assert_eq!(stranger.closed().await.0, 1009);
+}
+
+#[tokio::test]
+async fn the_tenth_offence_closes() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, _) = server.pair();
+    let mut one = server.client(&ada).await;
+    for _ in 0..9 {
+        one.send("no JSON").await;
+        server.offence().await;
+    }
+    // It is still served, and tells so by answering a ping.
+    one.send(relay(&ada, "x")).await;
+    assert_eq!(server.offence().await.1, "ERR_CHANNEL_NOT_REGISTERED");
+    assert_eq!(one.closed().await, (4504, "too many offences".to_owned()));
+    let reason = server.find(|event| match event {
+        Event::Disconnected(_, reason) => Some(reason),
+        _ => None,
+    });
+    assert_eq!(reason.await, CloseReason::TooManyOffences);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so_and_may_come_when_another_has_gone() {
+    let mut server = TestRelay::start(Limits { max_connections: 2, ..Limits::default() }).await;
+    let (ada, grace) = server.pair();
+    let (one, _two) = (server.client(&ada).await, server.client(&grace).await);
+    let mut three = server.stranger().await;
+    assert_eq!(three.closed().await, (1013, "too many connections".to_owned()));
+    drop(one);
+    server.find(|event| matches!(event, Event::Disconnected(id, _) if id == ada.id).then_some(())).await;
+    // Its place is free once its task has ended.
+    loop {
+        let mut again = server.client(&ada).await;
+        again.send(relay(&ada, "x")).await;
+        let served = tokio::select! {
+            offence = server.offence() => { assert_eq!(offence.1, "ERR_CHANNEL_NOT_REGISTERED"); true }
+            closed = again.closed() => { assert_eq!(closed.0, 1013); false }
+        };
+        if served {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_answer_the_heartbeat_is_closed_and_who_does_is_not() {
+    let limits = Limits {
+        ping_interval: Duration::from_millis(30),
+        ping_timeout: Duration::from_millis(300),
+        close_timeout: Duration::from_millis(10),
+        ..Limits::default()
+    };
+    let mut server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let mut alive = server.client(&grace).await;
+    let mut dead = server.upgraded().await;
+    soon(dead.write_all(&masked(0x81, authentication(&ada).as_bytes()))).await.unwrap();
+    let gone = server.find(|event| match event {
+        Event::Disconnected(id, reason) => Some((id, reason)),
+        _ => None,
+    });
+    // The one that lives answers pings while it waits for text.
+    let gone = tokio::select! {
+        gone = gone => gone,
+        text = alive.text() => panic!("{text}"),
+    };
+    assert_eq!(gone, (ada.id, CloseReason::PingTimeout));
+    assert_eq!(close_code(&read_rest(&mut dead).await), Some(4001));
+    let mut one = server.client(&ada).await;
+    one.send(relay(&grace, "you live")).await;
+    assert_eq!(alive.message(&ada).await, "you live");
+}
+
+#[tokio::test]
+async fn who_never_reads_is_closed_though_it_keeps_sending() {
+    let limits = Limits {
+        ping_interval: Duration::from_millis(50),
+        ping_timeout: Duration::from_millis(50),
+        close_timeout: Duration::from_millis(10),
+        ..Limits::default()
+    };
+    let mut server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let mut stuck = server.upgraded().await;
+    soon(stuck.write_all(&masked(0x81, authentication(&grace).as_bytes()))).await.unwrap();
+    let mut one = server.client(&ada).await;
+    let big = "x".repeat(1 << 20);
+    for _ in 0..4 {
+        one.send(relay(&grace, &big)).await;
+    }
+    let (mut reader, mut writer) = stuck.split();
+    let chatter = async {
+        while writer.write_all(&masked(0x8A, b"")).await.is_ok() {
+            tokio::task::yield_now().await;
+            for _ in 0..4 {
+                one.send(relay(&grace, &big)).await;
+            }
+        }
+        std::future::pending().await
+    };
+    let gone = server.find(|event| match event {
+        Event::Disconnected(id, reason) if id == grace.id => Some(reason),
+        _ => None,
+    });
+    let reason = tokio::select! {
+        reason = gone => reason,
+        never = chatter => never,
+    };
+    assert_eq!(reason, CloseReason::TooSlow);
+    let mut rest = [0; 1];
+    use tokio::io::AsyncReadExt;
+    reader.read_exact(&mut rest).await.unwrap();
+}

@@ -1,0 +1,70 @@
+//! Closing ends every connection, frees the port, and never hangs.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{TestRelay, masked, soon};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use websocket_relay::{Address, CloseReason, Event, Limits, Options, Relay};
+
+#[tokio::test]
+async fn every_connection_gets_1001_and_the_port_is_free() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, _) = server.pair();
+    let (mut one, mut stranger) = (server.client(&ada).await, server.stranger().await);
+    server.find(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+    server.relay.close();
+    assert_eq!(one.closed().await.0, 1001);
+    assert_eq!(stranger.closed().await.0, 1001);
+    drop((one, stranger));
+    let mut events = Vec::new();
+    while !matches!(events.last(), Some(Event::Closed)) {
+        events.push(server.event().await);
+    }
+    let [Event::Disconnected(id, CloseReason::GoingAway), Event::Closed] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(*id, ada.id);
+    TcpListener::bind(server.address).await.expect("the port is free");
+}
+
+#[tokio::test]
+async fn who_does_not_answer_is_cut_after_the_close_timeout() {
+    let limits = Limits { close_timeout: Duration::from_millis(50), ..Limits::default() };
+    let mut server = TestRelay::start(limits).await;
+    let _half_a_head = server.tcp().await;
+    let mut deaf = server.upgraded().await;
+    soon(deaf.write_all(&masked(0x81, b"{}"))).await.unwrap();
+    server.offence().await;
+    server.relay.close();
+    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_told_and_ends_the_relay() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (mut second, mut events) = Relay::new(Options::default()).unwrap();
+    second.listen(Address { ip: Some(server.address.ip()), port: server.address.port() }).unwrap();
+    let mut batch = Vec::new();
+    while !matches!(batch.last(), Some(Event::Closed)) {
+        assert!(soon(events.recv_many(&mut batch, 10)).await);
+    }
+    let Event::ListenFailed(error) = &batch[0] else { panic!("{batch:?}") };
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn closing_before_listening_and_dropping_at_any_time_is_fine() {
+    let (relay, mut events) = Relay::new(Options::default()).unwrap();
+    relay.close();
+    let mut batch = Vec::new();
+    assert!(soon(events.recv_many(&mut batch, 10)).await);
+    assert!(matches!(batch[..], [Event::Closed]), "{batch:?}");
+    drop(Relay::new(Options::default()).unwrap());
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, _) = server.pair();
+    let _one = server.client(&ada).await;
+}

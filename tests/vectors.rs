@@ -1,0 +1,52 @@
+//! The frames of the wire protocol's tables mean here what they mean everywhere.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use common::TestRelay;
+use serde_json::Value;
+use websocket_relay::Limits;
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../__test__/vectors/offences.json")).unwrap()
+}
+
+fn text<'a>(vector: &'a Value, member: &str) -> &'a str {
+    vector[member].as_str().unwrap_or_else(|| panic!("no {member} in {vector}"))
+}
+
+#[tokio::test]
+async fn every_offence_has_its_text_its_code_and_its_consequence() {
+    let mut server = TestRelay::start(Limits { max_offences: 2, ..Limits::default() }).await;
+    let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
+    for vector in vectors()["offences"].as_array().unwrap() {
+        let mut client = match text(vector, "by") {
+            "client" => server.client(&ada).await,
+            _ => server.stranger().await,
+        };
+        let frame = text(vector, "frame").replace("$TOKEN0", ada.token.reveal());
+        client.send(frame.replace("$TOKEN1", grace.token.reveal())).await;
+        let offence = server.offence().await;
+        assert_eq!(offence, (text(vector, "message").to_owned(), offence.1), "{vector}");
+        assert_eq!(offence.1, text(vector, "code"), "{vector}");
+        if let Some(code) = vector["then"].as_u64() {
+            assert_eq!(u64::from(client.closed().await.0), code, "{vector}");
+        } else {
+            // The next one is the last that is borne.
+            client.send("another").await;
+            assert_eq!(server.offence().await.1, "ERR_INVALID_JSON");
+            assert_eq!(client.closed().await.0, 4504, "{vector}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_way_to_write_a_frame_is_read() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    for vector in vectors()["accepted"].as_array().unwrap() {
+        one.send(text(vector, "frame")).await;
+        assert_eq!(two.text().await, text(vector, "arrives"), "{vector}");
+    }
+}
