@@ -9,18 +9,18 @@ const file = join(__dirname, binaryName());
 module.exports = load();
 
 function load() {
-  if (!existsSync(file)) {
-    throw Object.assign(new Error(`websocket-relay has no native addon for this platform: ${file} is missing.\n${howToBuild()}`), {
-      code: 'ERR_NATIVE_NOT_FOUND',
-    });
-  }
+  if (!existsSync(file)) throw unusable('ERR_NATIVE_NOT_FOUND', `${file} is missing`);
   try {
     return require(file);
-  } catch (error) {
-    // Made for another C library, most often: the same commands help.
-    error.message += `\n${howToBuild()}`;
-    throw error;
+  } catch (cause) {
+    // Made for another C library, most often.
+    throw unusable(cause.code, cause.message, cause);
   }
+}
+
+function unusable(code, why, cause) {
+  const text = `websocket-relay has no native addon that works here: ${why}.\n${howToBuild()}`;
+  return Object.assign(new Error(text, { cause }), { code });
 }
 
 function howToBuild() {
