@@ -40,8 +40,7 @@ class Pane {
     try {
       this.#seat = await this.#takeSeat();
     } catch (error) {
-      this.#show('lost', error.message);
-      setTimeout(() => this.join(), RETRY);
+      this.#retry(error.message);
       return;
     }
     const { relayPort, me, other } = this.#seat;
@@ -53,10 +52,15 @@ class Pane {
     this.#channel.on('open', () => this.#show('open', 'Connected'));
     this.#channel.on('message', (text) => this.#add(other.name, text, 'theirs'));
     relay.on('error', (error) => console.info(error.message));
-    relay.on('close', () => {
-      this.#show('lost', 'Connection lost');
-      setTimeout(() => this.join(), RETRY);
-    });
+    relay.on('close', () => this.#retry('Connection lost'));
+  }
+
+  #retry(why) {
+    this.#show('lost', why);
+    this.#presence?.close();
+    this.#find('.presence').textContent = '';
+    this.#find('.hint').hidden = true;
+    setTimeout(() => this.join(), RETRY);
   }
 
   async #takeSeat() {
