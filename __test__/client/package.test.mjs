@@ -1,0 +1,128 @@
+// What the package ships of the client: how large it is, and that every way of loading it gives the same.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import vm from 'node:vm';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+import WebSocket from 'ws';
+import WebSocketRelay, * as client from 'websocket-relay/client';
+import { startServer } from './server.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const require = createRequire(import.meta.url);
+const read = (name) => readFileSync(join(root, 'dist', name));
+
+// What the bundle of 0.3.3 took.
+const BUDGET = 1730;
+
+test(`the browser script takes less than ${BUDGET} bytes with gzip`, () => {
+  const bytes = gzipSync(read('websocket_relay.min.js'), { level: 9 }).length;
+  assert.ok(bytes < BUDGET, `${bytes} bytes`);
+});
+
+test('the browser script has its source map beside it', () => {
+  assert.match(String(read('websocket_relay.min.js')), /\/\/# sourceMappingURL=websocket_relay\.min\.js\.map\n$/);
+  assert.ok(JSON.parse(read('websocket_relay.min.js.map')).sources.some((source) => source.endsWith('client/relay.ts')));
+});
+
+for (const name of ['websocket_relay.js', 'websocket_relay.min.js']) {
+  test(`${name} sets one global, and talks to a server`, async (t) => {
+    const server = await startServer(t);
+    const page = vm.createContext({ WebSocket, queueMicrotask, location: { protocol: 'http:' }, address: server.address });
+    const before = Object.keys(page);
+    vm.runInContext(String(read(name)), page);
+    assert.deepEqual(Object.keys(page).filter((key) => !before.includes(key)), ['WebSocketRelay']);
+    const heard = new Promise((resolve) => (page.heard = resolve));
+    vm.runInContext(
+      `var relay = new WebSocketRelay(address, { clientId: 0, token: 'x' });
+       var channel = relay.createChannel(1);
+       channel.send('hello world');
+       channel.on('message', heard);`,
+      page,
+    );
+    const peer = await server.connection();
+    assert.equal(await peer.frame(), '{"authentication":{"clientId":0,"token":"x"}}');
+    assert.equal(await peer.frame(), '{"relay":{"targetId":1,"message":"hello world"}}');
+    peer.relay(1, 'hello back');
+    assert.equal(await heard, 'hello back');
+    page.relay.close();
+    await peer.closed;
+  });
+}
+
+test('import and require give the same class, under every name', () => {
+  const required = require('websocket-relay/client');
+  assert.equal(required, WebSocketRelay);
+  assert.equal(required.default, WebSocketRelay);
+  assert.equal(required.WebSocketRelay, WebSocketRelay);
+  assert.equal(client.WebSocketRelay, WebSocketRelay);
+  assert.equal(client.RelayChannel, required.RelayChannel);
+  assert.deepEqual(Object.keys(client).toSorted(), ['RelayChannel', 'WebSocketRelay', 'default']);
+  assert.equal(WebSocketRelay.name, 'WebSocketRelay');
+});
+
+for (const [how, contents] of [
+  ['imported', "import Relay, { WebSocketRelay, RelayChannel } from 'websocket-relay/client'; globalThis.names = { Relay, WebSocketRelay, RelayChannel }"],
+  ['required', "const Relay = require('websocket-relay/client'); const { WebSocketRelay, RelayChannel } = Relay; globalThis.names = { Relay, WebSocketRelay, RelayChannel }"],
+]) {
+  test(`a bundler for browsers takes it in, ${how}, and nothing of Node with it`, async () => {
+    const { outputFiles, warnings } = await build({
+      stdin: { contents, resolveDir: root },
+      bundle: true,
+      platform: 'browser',
+      write: false,
+      logLevel: 'silent',
+    });
+    assert.deepEqual(warnings, []);
+    assert.doesNotMatch(outputFiles[0].text, /require\(['"](ws|node:)/);
+    const page = vm.createContext({});
+    vm.runInContext(outputFiles[0].text, page);
+    assert.equal(typeof page.names.Relay, 'function');
+    assert.equal(page.names.Relay, page.names.WebSocketRelay);
+    assert.equal(page.names.RelayChannel, page.names.Relay.RelayChannel);
+  });
+}
+
+test('says what to do where there is no WebSocket at all', async (t) => {
+  // A package of its own, from which there is no `ws` to be found.
+  const folder = mkdtempSync(join(tmpdir(), 'websocket-relay-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'client.cjs'), read('client.cjs'));
+  const { WebSocketRelay: Alone } = require(join(folder, 'client.cjs'));
+  const native = globalThis.WebSocket;
+  t.after(() => (globalThis.WebSocket = native));
+  globalThis.WebSocket = undefined;
+  const authentication = { clientId: 0, token: 'x' };
+  assert.throws(() => new Alone('localhost:1', authentication), { code: 'ERR_NO_WEBSOCKET', message: /npm install ws/ });
+  // Whoever brings one needs neither.
+  class Own {}
+  new Alone('localhost:1', { ...authentication, WebSocket: Own });
+  globalThis.WebSocket = Own;
+  new Alone('localhost:1', authentication);
+});
+
+test('the types are right for import and require, and refuse what is wrong', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'websocket-relay-types-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const files = ['client.test-d.ts', 'client-import.test-d.mts', 'client-require.test-d.cts'].map((name) => join(root, '__test__/types', name));
+  const strict = { strict: true, exactOptionalPropertyTypes: true, skipLibCheck: false, noEmit: true, target: 'es2022', types: [] };
+  const kinds = {
+    node16: { module: 'node16', lib: ['es2022'] },
+    bundler: { module: 'preserve', moduleResolution: 'bundler', lib: ['es2022', 'dom'] },
+  };
+  await Promise.all(
+    Object.entries(kinds).map(async ([kind, options]) => {
+      const project = join(folder, `${kind}.json`);
+      writeFileSync(project, JSON.stringify({ compilerOptions: { ...strict, ...options }, files }));
+      const tsc = require.resolve('typescript/bin/tsc');
+      await promisify(execFile)(process.execPath, [tsc, '--project', project]).catch(({ stdout }) => assert.fail(`${kind}:\n${stdout}`));
+    }),
+  );
+});

@@ -1,0 +1,100 @@
+// What must compile of the client's types, and what must not. Compiled by __test__/client/package.test.mjs.
+import { RelayChannel, WebSocketRelay } from 'websocket-relay/client';
+import type {
+  Authentication,
+  ChannelEvents,
+  CloseInfo,
+  Listener,
+  RelayError,
+  RelayEvents,
+  WebSocketConstructor,
+  WebSocketLike,
+} from 'websocket-relay/client';
+
+const authentication: Authentication = { clientId: 0, token: 'x' };
+const relay = new WebSocketRelay('localhost:4000', authentication);
+new WebSocketRelay('localhost:4000', authentication, () => undefined);
+new WebSocketRelay('localhost:4000', { ...authentication, WebSocket: undefined }, null);
+
+// @ts-expect-error the second parameter is required
+new WebSocketRelay('localhost:4000');
+// @ts-expect-error the token is required
+new WebSocketRelay('localhost:4000', { clientId: 0 });
+// @ts-expect-error an id is a number
+new WebSocketRelay('localhost:4000', { clientId: '0', token: 'x' });
+// @ts-expect-error a port is no address
+new WebSocketRelay(4000, authentication);
+// @ts-expect-error a callback is a function
+new WebSocketRelay('localhost:4000', authentication, 'callback');
+// @ts-expect-error channels are made by createChannel
+new RelayChannel();
+
+const channel: RelayChannel = relay.createChannel(1);
+// @ts-expect-error an id is a number
+relay.createChannel('1');
+
+channel.send('hello');
+channel.emitQueuedMessages();
+// @ts-expect-error only strings
+channel.send(5);
+// @ts-expect-error a message is required
+channel.send();
+
+const same: RelayChannel = channel
+  .on('message', (message) => message.toUpperCase())
+  .once('open', () => undefined)
+  .addListener('message', (message: string) => message)
+  .off('message', console_)
+  .removeListener('message', console_)
+  .removeAllListeners('message')
+  .removeAllListeners();
+function console_(message: string): void {
+  void message;
+}
+// @ts-expect-error there is no such event
+channel.on('close', () => undefined);
+// @ts-expect-error a message is a string
+channel.on('message', (message: number) => message);
+// @ts-expect-error 'open' carries nothing
+channel.on('open', (value: string) => value);
+
+relay.on('open', () => undefined);
+relay.on('close', (info: CloseInfo) => [info.code.toFixed(), info.reason.trim()]);
+relay.on('error', (error: RelayError) => [error.code.trim(), error.message, error.stack]);
+relay.on('error', (error: Error) => error.message);
+// @ts-expect-error there is no such event
+relay.on('message', () => undefined);
+// @ts-expect-error a code is a number
+relay.on('close', ({ code }) => code.trim());
+
+const emitted: boolean = channel.emit('message', 'x');
+// @ts-expect-error a message is a string
+channel.emit('message', 1);
+const count: number = channel.listenerCount('message');
+const names: (keyof ChannelEvents)[] = channel.eventNames();
+const listeners: Listener<RelayEvents['close']>[] = relay.listeners('close');
+
+relay.close();
+relay.close(4000, 'bye');
+// @ts-expect-error a code is a number
+relay.close('bye');
+
+class OwnSocket implements WebSocketLike {
+  readonly readyState = 0;
+  onopen = null;
+  onmessage = null;
+  onerror = null;
+  onclose = null;
+  send(text: string): void {
+    void text;
+  }
+  close(): void {
+    void this;
+  }
+}
+const constructor: WebSocketConstructor = OwnSocket;
+new WebSocketRelay('localhost:4000', { ...authentication, WebSocket: constructor });
+// @ts-expect-error no WebSocket
+new WebSocketRelay('localhost:4000', { ...authentication, WebSocket: Date });
+
+export { count, emitted, listeners, names, same };
