@@ -1,6 +1,6 @@
 // Finds a Chromium for the browser tests: one that was named, one that is installed, or one from an npm package.
 import { accessSync, constants, existsSync, mkdtempSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { Problem, root } from './process.mjs';
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
@@ -27,24 +27,32 @@ export function installedChromium() {
   return named || PATH.split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name))).find(isExecutable);
 }
 
-/** Unpacks the Chromium of @sparticuz/chromium, once, with the libraries and fonts that a bare machine lacks. */
-export async function bundledChromium() {
-  if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new Problem('The browser tests need Chromium or Chrome: install one, or name it in CHROME_PATH.');
-  }
-  const { version } = JSON.parse(readFileSync(join(root, 'node_modules/@sparticuz/chromium/package.json'), 'utf8'));
-  const cache = join(root, 'node_modules/.cache');
-  const folder = join(cache, `chromium-${version}`);
-  if (!existsSync(folder)) await unpack(cache, folder);
+/** Whether `chromiumOptions` would first have to unpack the one of the npm package. */
+export function needsUnpacking() {
+  return !installedChromium() && !existsSync(bundledFolder());
+}
+
+/** The Chromium of @sparticuz/chromium, unpacked once, with the libraries and fonts that a bare machine lacks. */
+async function bundledChromium() {
+  const folder = bundledFolder();
+  if (!existsSync(folder)) await unpack(folder);
   return {
     executablePath: join(folder, 'chromium'),
     env: { ...process.env, LD_LIBRARY_PATH: join(folder, 'al2023/lib'), FONTCONFIG_FILE: join(folder, 'fonts.conf') },
   };
 }
 
-async function unpack(cache, folder) {
-  mkdirSync(cache, { recursive: true });
-  const temporary = mkdtempSync(join(cache, 'tmp-'));
+function bundledFolder() {
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw new Problem('The browser tests need Chromium or Chrome: install one, or name it in CHROME_PATH.');
+  }
+  const { version } = JSON.parse(readFileSync(join(root, 'node_modules/@sparticuz/chromium/package.json'), 'utf8'));
+  return join(root, `node_modules/.cache/chromium-${version}`);
+}
+
+async function unpack(folder) {
+  mkdirSync(dirname(folder), { recursive: true });
+  const temporary = mkdtempSync(`${folder}-`);
   const { TMPDIR, AWS_EXECUTION_ENV } = process.env;
   try {
     const { default: chromium } = await import('@sparticuz/chromium');

@@ -1,6 +1,6 @@
 // The steps that setup.mjs and build.mjs are made of.
 import { join } from 'node:path';
-import { bundledChromium, installedChromium } from './chromium.mjs';
+import { chromiumOptions, needsUnpacking } from './chromium.mjs';
 import { isOlder } from './fresh.mjs';
 import { binary, buildNative } from './native.mjs';
 import { capture, root, seconds } from './process.mjs';
@@ -14,7 +14,7 @@ export async function setup({ forTests }) {
   await installPackages();
   if (isOlder('dist/websocket_relay.min.js', CLIENT_SOURCES)) await compileClient();
   if (isOlder(binary, NATIVE_SOURCES)) await compileNative();
-  if (forTests && !installedChromium()) await step('Unpacking Chromium', bundledChromium);
+  if (forTests && needsUnpacking()) await step('Unpacking Chromium', chromiumOptions);
 }
 
 export async function build() {
