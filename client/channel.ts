@@ -53,9 +53,8 @@ export class RelayChannel extends Emitter<ChannelEvents> {
     // A listener may call this: were it to go on from there, the listeners after it would hear the messages out of order.
     if (this.#emitting) return;
     this.#emitting = true;
-    let message: string | undefined;
-    // The listener may take itself off.
-    while (this.listenerCount('message') && (message = this.#queue.shift()) !== undefined) this.emit('message', message);
+    // A listener may take itself off, and then the rest waits for another.
+    while (this.#queue.length && this.listenerCount('message')) this.emit('message', this.#queue.shift() as string);
     this.#emitting = false;
   }
 

@@ -1,5 +1,6 @@
-/** The entry for `require` in bundlers for browsers: the class itself, with the names of the ES module on it. */
+/** The entry for `require`: the class itself, with the names of the ES module on it. */
 
+import { RelayChannel } from './channel.js';
 import { WebSocketRelay } from './relay.js';
 
-export = Object.assign(WebSocketRelay, { default: WebSocketRelay, WebSocketRelay });
+export = Object.assign(WebSocketRelay, { default: WebSocketRelay, WebSocketRelay, RelayChannel });

@@ -47,6 +47,7 @@ export class Emitter<Events extends { [Name in keyof Events]: unknown[] }> {
     const call: Call<Events[Name]> = (...args) => {
       // A listener before this one may have emitted the same event, and so have fired it already.
       if (!call.listener) return;
+      // Without it the call counts as a listener itself: `off` then takes off this very one.
       call.listener = undefined;
       this.off(event, call);
       listener.apply(this, args);
@@ -57,13 +58,8 @@ export class Emitter<Events extends { [Name in keyof Events]: unknown[] }> {
 
   /** Takes a listener off; of one that was added several times, the latest. */
   off<Name extends keyof Events>(event: Name, listener: Listener<Events[Name]>): this {
-    const calls = listOf(this.#calls, event);
-    for (let index = calls.length; index--; ) {
-      if (calls[index] === listener || calls[index]?.listener === listener) {
-        calls.splice(index, 1);
-        break;
-      }
-    }
+    const index = this.listeners(event).lastIndexOf(listener);
+    if (index >= 0) listOf(this.#calls, event).splice(index, 1);
     return this;
   }
 

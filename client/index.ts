@@ -2,9 +2,9 @@
  * The client of websocket-relay: `websocket-relay/client`.
  *
  * `relay` is the connection, `channel` what the application talks through. Under them `codec` (frames), `codes`
- * (errors), `emitter` (events), `check` (parameters), `address` (URLs), `lists`, `environment` (what differs in Node).
- * The other entries: `browser` (a script that sets a global), `commonjs` (for `require` in bundlers), `node` (for Node).
- * `package/` holds what ships as it stands.
+ * (errors), `emitter` (events), `check` (parameters), `address` (URLs), `websocket` (what differs in Node) and `lists`.
+ * The other entries are `browser`, a script that sets a global, and `commonjs`, for `require`. `package/` holds what ships
+ * as it stands.
  */
 
 export { WebSocketRelay, WebSocketRelay as default } from './relay.js';
@@ -13,4 +13,4 @@ export { RelayChannel } from './channel.js';
 export type { ChannelEvents } from './channel.js';
 export type { RelayError } from './codes.js';
 export type { Listener } from './emitter.js';
-export type { WebSocketConstructor, WebSocketLike } from './environment.js';
+export type { WebSocketConstructor, WebSocketLike } from './websocket.js';

@@ -6,8 +6,8 @@ import * as check from './check.js';
 import { type ClientFrame, decode, encode } from './codec.js';
 import { CLOSE_ERRORS, relayError, type RelayError } from './codes.js';
 import { Emitter } from './emitter.js';
-import { environment, type WebSocketConstructor, type WebSocketLike } from './environment.js';
 import { listOf } from './lists.js';
+import type { WebSocketConstructor, WebSocketLike } from './websocket.js';
 
 /** Who connects: the second parameter of {@link WebSocketRelay}. */
 export interface Authentication {
@@ -23,7 +23,7 @@ export interface Authentication {
 export interface CloseInfo {
   /** The WebSocket close code, 1006 if the connection was lost or never came about. */
   code: number;
-  /** The text that came with it, often empty. */
+  /** The text that came with it or, in Node, what is known of a failure. Often empty. */
   reason: string;
 }
 
@@ -40,7 +40,8 @@ export interface RelayEvents {
 const enum State {
   Connecting,
   Open,
-  /** Closed by the application, or by the other side. */
+  /** Closed by the application: what happens from here on is no failure. */
+  Closing,
   Closed,
 }
 
@@ -49,9 +50,6 @@ const MAX_QUEUED = 10_000;
 
 /** A connection to a relay server. It connects when it is made, and once. */
 export class WebSocketRelay extends Emitter<RelayEvents> {
-  /** The class of channels, for `instanceof`. */
-  static readonly RelayChannel = RelayChannel;
-
   readonly #socket: WebSocketLike;
   readonly #channels = new Map<number, RelayChannel>();
   /** What each sender's channel, made or yet to be made, has still to emit. */
@@ -89,8 +87,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     }
 
     this.#outbox.push(encode({ authentication: { clientId, token } }));
-    const socket = new (authentication.WebSocket ?? environment.webSocket())(toUrl(address));
-    let failure: string | undefined;
+    const socket = new (authentication.WebSocket ?? WebSocket)(toUrl(address));
     this.#socket = socket;
     this.#opened = new Promise((resolve) => {
       socket.onopen = () => {
@@ -101,16 +98,11 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
       };
     });
     socket.onmessage = ({ data }: { data: unknown }) => this.#received(data);
-    // Node says here what happened, a browser does not. Either way the socket's 'close' follows.
-    socket.onerror = ({ message }: { message?: string }) => (failure = message);
-    socket.onclose = ({ code, reason }: CloseInfo) => {
-      const error = CLOSE_ERRORS[code];
-      // What the application closed itself is no failure, even if the connection was still being made.
-      if (error && this.#state !== State.Closed) {
-        this.emit('error', relayError(error, reason || failure || 'no connection'));
-      }
-      this.#state = State.Closed;
-      this.emit('close', { code, reason });
+    socket.onclose = ({ code, reason }: CloseInfo) => this.#ended(code, reason);
+    socket.onerror = ({ message = '' }: { message?: string }) => {
+      // That is the end. A 'close' follows and knows no more or, with some WebSockets of Node, none does.
+      socket.onclose = null;
+      queueMicrotask(() => this.#ended(1006, message));
     };
   }
 
@@ -145,14 +137,15 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
    * @throws what `WebSocket.close` throws for a code or a reason that it does not take
    */
   close(code = 1000, reason = ''): void {
+    if (this.#state > State.Open) return;
     this.#socket.close(code, reason);
-    this.#state = State.Closed;
+    this.#state = State.Closing;
   }
 
   #send(frame: ClientFrame): void {
     const text = encode(frame);
     // The socket knows first that the other side is closing. It would drop from then on what it is given, without a word.
-    if (this.#socket.readyState > 1) throw relayError('ERR_CLOSED', 'relay closed');
+    if (this.#state > State.Open || this.#socket.readyState > 1) throw relayError('ERR_CLOSED', 'no connection');
     if (this.#state === State.Open) this.#socket.send(text);
     // One more than may wait: the authentication is in there too.
     else if (this.#outbox.length > MAX_QUEUED) throw relayError('ERR_QUEUE_FULL', `${MAX_QUEUED} messages wait`);
@@ -161,15 +154,24 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
 
   #received(text: unknown): void {
     const frame = decode(text);
-    if (!frame) return;
-    const { senderId, message } = frame.relay;
-    const queue = listOf(this.#queues, senderId);
-    if (queue.length < MAX_QUEUED) {
-      // By way of the queue even if somebody listens, so that no message overtakes one that waits.
-      queue.push(message);
-      this.#channels.get(senderId)?.emitQueuedMessages();
-    } else {
-      this.emit('error', relayError('ERR_QUEUE_FULL', `${MAX_QUEUED} messages of client ${senderId} wait`));
+    if (frame) {
+      const { senderId, message } = frame.relay;
+      const queue = listOf(this.#queues, senderId);
+      if (queue.length < MAX_QUEUED) {
+        // By way of the queue even if somebody listens, so that no message overtakes one that waits.
+        queue.push(message);
+        this.#channels.get(senderId)?.emitQueuedMessages();
+      } else {
+        this.emit('error', relayError('ERR_QUEUE_FULL', `${MAX_QUEUED} messages of client ${senderId} wait`));
+      }
     }
+  }
+
+  #ended(code: number, reason: string): void {
+    const before = this.#state;
+    this.#state = State.Closed;
+    const error = CLOSE_ERRORS[code];
+    if (error && before < State.Closing) this.emit('error', relayError(error, reason || 'no connection'));
+    if (before < State.Closed) this.emit('close', { code, reason });
   }
 }

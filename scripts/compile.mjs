@@ -19,7 +19,15 @@ const bundles = {
   'websocket_relay.min.js': { ...browser, entryPoints: ['client/browser.ts'], format: 'iife', minify: true, sourcemap: true },
   'client.browser.mjs': { ...browser, entryPoints: ['client/index.ts'], format: 'esm' },
   'client.browser.cjs': { ...browser, entryPoints: ['client/commonjs.ts'], format: 'cjs' },
-  'client.cjs': { ...shared, entryPoints: ['client/node.ts'], format: 'cjs', platform: 'node', target: 'node20', external: ['ws'] },
+  'client.cjs': {
+    ...shared,
+    entryPoints: ['client/commonjs.ts'],
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    inject: ['client/websocket.node.ts'],
+    external: ['ws'],
+  },
 };
 const copies = ['client.mjs', 'client.d.mts', 'client.d.cts'];
 
@@ -39,8 +47,8 @@ try {
 
 async function declarations() {
   await promisify(execFile)(process.execPath, [tsc, '--project', 'tsconfig.json'], { cwd: root });
-  // Entries have nothing to declare that index.ts does not.
-  await Promise.all(['browser', 'commonjs', 'node'].map((name) => rm(`${root}/dist/types/${name}.d.ts`)));
+  // Entries and shims have nothing to declare that index.ts does not.
+  await Promise.all(['browser', 'commonjs', 'websocket.node'].map((name) => rm(`${root}/dist/types/${name}.d.ts`)));
 }
 
 async function report(path) {

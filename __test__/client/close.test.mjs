@@ -57,7 +57,8 @@ test('close() works while connecting', async (t) => {
   assert.throws(() => relay.createChannel(1).send('x'), { code: 'ERR_CLOSED' });
   await closed(relay);
   await new Promise(setImmediate);
-  assert.deepEqual(events, ['close 1006 ']);
+  assert.equal(events.length, 1);
+  assert.match(events[0], /^close 1006 /);
 });
 
 for (const [code, reason, error] of [
@@ -103,8 +104,12 @@ test('a server that cannot be reached is an error and a close', async () => {
   const { relay, events } = listenedTo(`127.0.0.1:${port}`);
   await closed(relay);
   assert.equal(events.length, 2);
-  assert.match(events[0], /^error ERR_CONNECTION: .*ECONNREFUSED/);
-  assert.equal(events[1], 'close 1006 ');
+  assert.match(events[0], /^error ERR_CONNECTION: ./);
+  assert.match(events[1], /^close 1006 /);
+  assert.throws(() => relay.createChannel(1).send('x'), { code: 'ERR_CLOSED' });
+  relay.close();
+  await new Promise(setImmediate);
+  assert.equal(events.length, 2);
 });
 
 test('send() throws once the relay is closed, and while the server closes it', async (t) => {

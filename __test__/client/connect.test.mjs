@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
-import WebSocketRelay from 'websocket-relay/client';
+import WebSocketRelay, { RelayChannel } from 'websocket-relay/client';
 import { startServer } from './server.mjs';
 
 const authentication = { clientId: 0, token: '11ac27cd0c17bd1c7ba9aa4285979aea' };
@@ -76,7 +76,7 @@ test('makes a URL of every form of address', (t) => {
 
 test('leaves it to the WebSocket to refuse what is no address', () => {
   for (const address of ['', 'ftp://localhost', 'a b']) {
-    assert.throws(() => new WebSocketRelay(address, authentication), SyntaxError);
+    assert.throws(() => new WebSocketRelay(address, authentication), { name: 'SyntaxError' });
   }
 });
 
@@ -131,7 +131,7 @@ test('gives one channel per client, and each opens once', async (t) => {
   const relay = new WebSocketRelay(server.address, authentication, () => listenTo(2));
   const first = listenTo(1);
   assert.equal(relay.createChannel(1), first);
-  assert.ok(first instanceof WebSocketRelay.RelayChannel);
+  assert.ok(first instanceof RelayChannel);
   assert.notEqual(relay.createChannel(0), first);
   await once(relay, 'open');
   const late = listenTo(3);

@@ -6,7 +6,7 @@ const relay: WebSocketRelay = new Default('localhost:4000', { clientId: 0, token
 const same: Default = relay;
 const channel: RelayChannel = same.createChannel(1);
 const classes: (typeof WebSocketRelay)[] = [Default, everything.default, everything.WebSocketRelay];
-const channelClass: typeof RelayChannel = WebSocketRelay.RelayChannel;
+const channelClass: typeof RelayChannel = everything.RelayChannel;
 // @ts-expect-error there is no such export
 void everything.createRelay;
 

@@ -3,6 +3,7 @@ import client = require('./types/index.js');
 declare const WebSocketRelay: typeof client.WebSocketRelay & {
   readonly default: typeof client.WebSocketRelay;
   readonly WebSocketRelay: typeof client.WebSocketRelay;
+  readonly RelayChannel: typeof client.RelayChannel;
 };
 
 type WebSocketRelay = client.WebSocketRelay;

@@ -1,4 +1,4 @@
-/** What the client takes from the place it runs in. */
+/** What the client needs of a WebSocket. */
 
 /** As much of a WebSocket as the client uses: that of browsers, of Node or of the package `ws`. */
 export interface WebSocketLike {
@@ -14,8 +14,3 @@ export interface WebSocketLike {
 
 /** A class that makes {@link WebSocketLike}s. */
 export type WebSocketConstructor = new (url: string) => WebSocketLike;
-
-/** `node.ts` replaces what is different in Node. */
-export const environment = {
-  webSocket: (): WebSocketConstructor => globalThis.WebSocket,
-};
