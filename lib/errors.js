@@ -31,8 +31,8 @@ function listenError(number, text, address, port) {
   const code = known ? known[0].replace(/^WSA/, '') : 'UNKNOWN';
   const entry = [...getSystemErrorMap()].find(([, [name]]) => name === code);
   const [errno, [, description]] = entry ?? [number, [code, text]];
-  const error = new Error(`listen ${code}: ${description} ${address}:${port}`);
-  return Object.assign(error, { code, errno, syscall: 'listen', address, port });
+  const error = new Error(`listen ${code}: ${description} ${address}${port ? `:${port}` : ''}`);
+  return Object.assign(error, { errno, code, syscall: 'listen', address }, port ? { port } : {});
 }
 
 module.exports = { RelayError, listenError };

@@ -1,0 +1,94 @@
+// Every message arrives once and in order, whatever the JavaScript thread does.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import test from 'node:test';
+import { Worker } from 'node:worker_threads';
+import WebSocketRelay from 'websocket-relay/client';
+import { Connection, listen, pair } from './support.mjs';
+
+const require = createRequire(import.meta.url);
+
+test('1,000 pairs exchange 100,000 messages while the thread of the server is blocked for 5 seconds', async (t) => {
+  const server = await listen(t);
+  const pairs = Array.from({ length: 1000 }, () => pair(server));
+  const worker = new Worker(new URL('pairs.worker.mjs', import.meta.url), {
+    workerData: { address: server.address(), pairs, messages: 50 },
+  });
+  const [connected] = await once(worker, 'message');
+  assert.equal(connected, 'connected');
+  worker.postMessage('go');
+  // The worker has told that the first message has arrived.
+  assert.deepEqual(await once(worker, 'message'), ['flowing']);
+  const buffer = new Int32Array(new SharedArrayBuffer(4));
+  Atomics.wait(buffer, 0, 0, 5000);
+  const [result] = await once(worker, 'message');
+  assert.deepEqual(result, { received: 100_000, wrong: [] });
+  await once(worker, 'exit');
+});
+
+test('messages for who is away wait, and a client that comes back gets what came meanwhile', async (t) => {
+  const server = await listen(t);
+  const [ada, grace] = pair(server);
+  const one = await Connection.open(server, ada);
+  for (let round = 0; round < 3; round += 1) {
+    for (let n = 0; n < 500; n += 1) one.relay(grace.id, `${round} ${n}`);
+    const two = await Connection.open(server, grace);
+    for (let n = 0; n < 500; n += 1) assert.deepEqual(await two.relayed(), { senderId: ada.id, message: `${round} ${n}` });
+    two.socket.close();
+    await once(server, 'disconnect');
+  }
+});
+
+const STRINGS = {
+  empty: '',
+  '1 MiB': 'x'.repeat(1 << 20),
+  'lone surrogates': '\ud800 \udc00 \udfff\ud83d',
+  NUL: '\0 a \0',
+  emoji: '👩‍💻🏳️‍🌈',
+  'line separators': '\u2028\u2029',
+  'quotes and backslashes': '"\\"\\u0041\\',
+  'control characters': Array.from({ length: 33 }, (_, code) => String.fromCharCode(code)).join(''),
+  'every 16-bit unit': Array.from({ length: 0x10000 }, (_, code) => String.fromCharCode(code)).join(''),
+  'a frame': '{"relay":{"senderId":9,"message":"x"}}',
+};
+
+test('every string arrives as it was sent', async (t) => {
+  const server = await listen(t);
+  const [ada, grace] = pair(server);
+  const address = `127.0.0.1:${server.address().port}`;
+  const relays = [ada, grace].map(({ id, token }) => new WebSocketRelay(address, { clientId: id, token }));
+  t.after(() => relays.forEach((relay) => relay.close()));
+  const channels = [relays[0].createChannel(grace.id), relays[1].createChannel(ada.id)];
+  for (const [name, string] of Object.entries(STRINGS)) {
+    for (const [from, to] of [channels, channels.toReversed?.() ?? [...channels].reverse()]) {
+      const arrived = new Promise((resolve) => to.once('message', resolve));
+      from.send(string);
+      assert.ok((await arrived) === string, name);
+    }
+  }
+});
+
+test('the published client of 0.3.3 works, many messages both ways', async (t) => {
+  const OldRelay = require('websocket-relay-0.3.3/src/WebSocketRelay.js');
+  const server = await listen(t, { host: undefined });
+  const [ada, grace] = pair(server);
+  const address = `localhost:${server.address().port}`;
+  const relay1 = new OldRelay(address, { clientId: ada.id, token: ada.token });
+  const channel1 = relay1.createChannel(grace.id);
+  await new Promise((resolve) => relay1.on('open', resolve));
+  for (let n = 0; n < 200; n += 1) channel1.send(`to grace ${n}`);
+  const relay2 = new OldRelay(address, { clientId: grace.id, token: grace.token });
+  const channel2 = relay2.createChannel(ada.id);
+  const got = { one: [], two: [] };
+  const all = new Promise((resolve) => {
+    const check = () => got.one.length === 200 && got.two.length === 200 && resolve();
+    channel1.on('message', (message) => check(got.one.push(message)));
+    channel2.on('message', (message) => check(got.two.push(message)));
+  });
+  await new Promise((resolve) => relay2.on('open', resolve));
+  for (let n = 0; n < 200; n += 1) channel2.send(`to ada ${n}`);
+  await all;
+  const expected = (name) => Array.from({ length: 200 }, (_, n) => `to ${name} ${n}`);
+  assert.deepEqual(got, { one: expected('ada'), two: expected('grace') });
+});

@@ -1,0 +1,227 @@
+// Listening, closing, and what keeps a process alive.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import test from 'node:test';
+import { Worker } from 'node:worker_threads';
+import RelayServer from 'websocket-relay';
+import { Connection, listen, pair, run } from './support.mjs';
+
+test('the callback runs once the port is open, and address() tells it', async () => {
+  const server = new RelayServer({ port: 0 }, function () {
+    assert.equal(this, server);
+    heard.push('callback');
+  });
+  const heard = [];
+  server.on('listening', () => heard.push('listening'));
+  assert.equal(server.address(), null);
+  // Before it listens, as the first example does.
+  server.registerRelayChannel(server.registerClient().id, server.registerClient().id);
+  await once(server, 'listening');
+  assert.deepEqual(heard, ['callback', 'listening']);
+  const { address, family, port } = server.address();
+  assert.ok(port > 0 && ['IPv4', 'IPv6'].includes(family) && net.isIP(address));
+  for (const host of ['127.0.0.1', 'localhost']) {
+    const socket = net.connect(port, host);
+    await once(socket, 'connect');
+    socket.destroy();
+  }
+  await server.close();
+  assert.equal(server.address(), null);
+});
+
+test('a host name is looked up', async (t) => {
+  const server = await listen(t, { host: 'localhost' });
+  assert.ok(['127.0.0.1', '::1'].includes(server.address().address));
+});
+
+/** The error that Node's own server emits. */
+async function errorOfNode(port, host) {
+  const server = net.createServer();
+  server.listen(port, host);
+  const [error] = await once(server, 'error');
+  return error;
+}
+
+async function errorOfOurs(port, host) {
+  const server = new RelayServer({ port, host });
+  const [error] = await once(server, 'error');
+  return error;
+}
+
+test('a port in use is the error that Node gives', async (t) => {
+  const { port, address } = (await listen(t)).address();
+  const [ours, node] = [await errorOfOurs(port, address), await errorOfNode(port, address)];
+  assert.equal(ours.code, 'EADDRINUSE');
+  assert.equal(ours.message, node.message);
+  assert.deepEqual({ ...ours }, { ...node });
+});
+
+test('so is a host that does not exist, or is not ours', async () => {
+  for (const host of ['no-such-host.invalid', '203.0.113.1']) {
+    const [ours, node] = [await errorOfOurs(0, host), await errorOfNode(0, host)];
+    assert.equal(ours.code, node.code);
+    assert.equal(ours.message, node.message);
+    assert.deepEqual({ ...ours }, { ...node });
+  }
+});
+
+test('and a port that one may not open', { skip: process.platform === 'win32' && 'every port may be opened' }, async () => {
+  const { stdout, stderr } = await run(`
+    import RelayServer from 'websocket-relay';
+    import net from 'node:net';
+    // From here on nobody special: root may open every port.
+    if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534); }
+    const print = ({ code, message, syscall, errno }) => console.log(JSON.stringify({ code, message, syscall, errno }));
+    new RelayServer({ port: 1, host: '127.0.0.1' }).on('error', (error) => {
+      print(error);
+      net.createServer().on('error', print).listen(1, '127.0.0.1');
+    });`);
+  const [ours, node] = stdout.trim().split('\n').map((line) => JSON.parse(line));
+  assert.equal(ours?.code, 'EACCES', stderr);
+  assert.deepEqual(ours, node);
+});
+
+test('a failed listen throws if nobody listens for it', async (t) => {
+  const { port } = (await listen(t)).address();
+  const { code, stderr } = await run(`
+    import RelayServer from 'websocket-relay';
+    new RelayServer({ port: ${port}, host: '127.0.0.1' });`);
+  assert.notEqual(code, 0);
+  assert.match(stderr, /Error: listen EADDRINUSE: address already in use 127\.0\.0\.1:/);
+});
+
+test('close() ends connections with 1001, frees the port and calls back', async (t) => {
+  const server = await listen(t);
+  const { port } = server.address();
+  const [ada] = pair(server);
+  const connected = once(server, 'connection');
+  const connections = [await Connection.open(server, ada), await Connection.open(server)];
+  await connected;
+  const heard = [];
+  server.on('disconnect', (...args) => heard.push(['disconnect', ...args]));
+  server.on('close', () => heard.push(['close']));
+  const error = await new Promise((resolve) => server.close(resolve));
+  assert.equal(error, undefined);
+  for (const { closed } of connections) assert.equal((await closed).code, 1001);
+  assert.deepEqual(heard, [['disconnect', ada.id, 1001, 'the server is closing'], ['close']]);
+  const next = await listen(t, { port });
+  assert.equal(next.address().port, port);
+});
+
+test('close() calls back once each, whenever and however often', async (t) => {
+  const closing = (server) => new Promise((resolve) => server.close((...args) => resolve(args)));
+  // Before listening, also while the host is looked up; twice, and again when closed.
+  for (const host of [undefined, '127.0.0.1', 'localhost']) {
+    const server = new RelayServer({ port: 0, host }, () => assert.fail('it was closed before'));
+    assert.deepEqual(await Promise.all([closing(server), closing(server)]), [[undefined], [undefined]]);
+    assert.deepEqual(await closing(server), [undefined]);
+    await server.close();
+  }
+  // After a failed listen, with the error.
+  const { port, address } = (await listen(t)).address();
+  const failed = new RelayServer({ port, host: address });
+  const [error] = await once(failed, 'error');
+  assert.deepEqual(await Promise.all([closing(failed), closing(failed)]), [[error], [error]]);
+  assert.deepEqual(await closing(failed), [error]);
+  await assert.rejects(failed.close(), error);
+  // Not waited for, it is no unhandled rejection.
+  failed.close();
+  // From the callback of the constructor, and from within itself.
+  await new Promise((resolve) => {
+    const server = new RelayServer({ port: 0 }, () => server.close(() => server.close(resolve)));
+  });
+  assert.throws(() => failed.close(1), { code: 'ERR_INVALID_ARG_TYPE' });
+});
+
+test('a process lives while it listens and ends when it is closed, or unref()ed', async () => {
+  const start = `
+    import RelayServer from 'websocket-relay';
+    import net from 'node:net';
+    process.on('exit', () => console.log('exit'));
+    const server = new RelayServer({ port: 0, host: '127.0.0.1' }, () => `;
+  // A connection that does not count for the process: it is the server that keeps it alive.
+  const later = `{ net.connect(server.address().port, '127.0.0.1').unref().on('connect', () => {
+    console.log('alive'); server.close(() => console.log('closed')); }); });`;
+  assert.equal((await run(start + later)).stdout, 'alive\nclosed\nexit\n');
+  assert.match((await run(`${start} console.log('listening')); server.unref();`)).stdout, /^(listening\n)?exit\n$/);
+  assert.equal((await run(`${start} console.log('listening')).unref(); server.ref(); server.unref().ref();
+    server.on('listening', () => server.unref());`)).stdout, 'listening\nexit\n');
+  // A failed listen keeps nothing alive, nor does one that was never closed but not reached.
+  const { stdout } = await run(`${start} {
+    const second = new RelayServer({ port: server.address().port, host: '127.0.0.1' });
+    second.on('error', (error) => { console.log(error.code); server.close(); }); });`);
+  assert.equal(stdout, 'EADDRINUSE\nexit\n');
+});
+
+test('a server that nobody holds goes on listening', async () => {
+  const { stdout } = await run(`
+    import RelayServer from 'websocket-relay';
+    import net from 'node:net';
+    import { setFlagsFromString } from 'node:v8';
+    import { runInNewContext } from 'node:vm';
+    setFlagsFromString('--expose-gc');
+    const gc = runInNewContext('gc');
+    (() => new RelayServer({ port: 0, host: '127.0.0.1' }).on('listening', function () {
+      const { port } = this.address();
+      const server = new WeakRef(this);
+      setImmediate(() => {
+        gc();
+        net.connect(port, '127.0.0.1', () => { console.log('served'); server.deref().close(); }).unref();
+      });
+    }))();`);
+  assert.equal(stdout, 'served\n');
+});
+
+test('process.exit() while it listens is clean', async () => {
+  const { code, signal, stderr } = await run(`
+    import RelayServer from 'websocket-relay';
+    const servers = Array.from({ length: 5 }, () => new RelayServer({ port: 0 }));
+    servers[4].on('listening', () => process.exit(7));`);
+  assert.deepEqual({ code, signal, stderr }, { code: 7, signal: null, stderr: '' });
+});
+
+test('worker threads with a server each may be terminated in mid-traffic', async () => {
+  const source = `
+    const RelayServer = require(${JSON.stringify(new URL('../..', import.meta.url).pathname)});
+    const { parentPort } = require('node:worker_threads');
+    const server = new RelayServer({ port: 0, host: '127.0.0.1' }, () => {
+      const clients = [server.registerClient(), server.registerClient()];
+      server.registerRelayChannel(0, 1);
+      parentPort.postMessage({ clients, address: server.address() });
+    });
+    server.on('connection', () => {});`;
+  for (let round = 0; round < 10; round += 1) {
+    const workers = [1, 2, 3].map(() => new Worker(source, { eval: true }));
+    await Promise.all(
+      workers.map(async (worker) => {
+        const [{ clients, address }] = await once(worker, 'message');
+        const connections = await Promise.all(
+          clients.map((client) => Connection.open({ address: () => address }, client)),
+        );
+        const flood = () => {
+          if (connections[0].socket.readyState === 1) connections[0].relay(1, 'x'.repeat(1000));
+          if (connections[0].socket.readyState === 1) setImmediate(flood);
+        };
+        flood();
+        for (let n = 0; n < 20; n += 1) await connections[1].relayed();
+        await worker.terminate();
+        await Promise.all(connections.map(({ closed }) => closed));
+      }),
+    );
+  }
+});
+
+test('several servers in one process know nothing of each other', async (t) => {
+  const servers = await Promise.all([1, 2, 3].map(() => listen(t)));
+  const clients = servers.map((server) => pair(server));
+  const connections = await Promise.all(
+    servers.map((server, n) => Promise.all(clients[n].map((client) => Connection.open(server, client)))),
+  );
+  connections.forEach(([one], n) => one.relay(1, `of server ${n}`));
+  for (const [n, [, two]] of connections.entries()) {
+    assert.deepEqual(await two.relayed(), { senderId: 0, message: `of server ${n}` });
+  }
+  const stranger = await Connection.open(servers[0], clients[1][0]);
+  assert.equal((await stranger.closed).code, 4500);
+});

@@ -1,0 +1,110 @@
+// What the developer gets wrong is named at the call that got it wrong.
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import test from 'node:test';
+import RelayServer, { RelayServer as Named } from 'websocket-relay';
+import { listen } from './support.mjs';
+
+const require = createRequire(import.meta.url);
+
+test('one class, however it is imported', () => {
+  assert.equal(RelayServer, Named);
+  assert.equal(RelayServer, require('websocket-relay'));
+  assert.equal(RelayServer, RelayServer.default);
+});
+
+const TYPE = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
+const RANGE = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
+
+for (const [options, expected, text] of [
+  [undefined, TYPE, /^options must be an object; received undefined/],
+  [null, TYPE, /received null/],
+  [4000, TYPE, /received 4000/],
+  ['4000', TYPE, /received '4000'/],
+  [{}, TYPE, /^options\.port must be .* received undefined/],
+  [{ port: null }, TYPE, /^options\.port .* received null/],
+  [{ port: '80x' }, TYPE, /^options\.port .* received '80x'/],
+  [{ port: '' }, TYPE, /^options\.port .* received ''/],
+  [{ port: true }, TYPE, /^options\.port .* received true/],
+  [{ port: NaN }, RANGE, /^options\.port .* received NaN/],
+  [{ port: 1.5 }, RANGE, /^options\.port .* received 1\.5/],
+  [{ port: -1 }, RANGE, /^options\.port .* received -1/],
+  [{ port: 65536 }, RANGE, /^options\.port .* from 0 to 65535; received 65536/],
+  [{ port: '65536' }, RANGE, /^options\.port .* received 65536/],
+  [{ port: 0, host: 7 }, TYPE, /^options\.host .* received 7/],
+  [{ port: 0, host: '' }, TYPE, /^options\.host .* received ''/],
+  [{ port: 0, authorizeAllChannels: 'yes' }, TYPE, /^options\.authorizeAllChannels .* received 'yes'/],
+  [{ port: 0, maxPayload: '1' }, TYPE, /^options\.maxPayload .* received '1'/],
+  [{ port: 0, maxPayload: null }, TYPE, /^options\.maxPayload .* received null/],
+  [{ port: 0, maxPayload: 0 }, RANGE, /^options\.maxPayload .* received 0/],
+  [{ port: 0, maxPayload: 2 ** 40 }, RANGE, /^options\.maxPayload .*\(bytes\); received 1099511627776/],
+  [{ port: 0, pingInterval: Infinity }, RANGE, /^options\.pingInterval .*\(milliseconds\); received Infinity/],
+  [{ port: 0, maxQueuedMessages: NaN }, RANGE, /^options\.maxQueuedMessages .*\(messages\); received NaN/],
+  [{ port: 0, closeTimeout: -0.5 }, RANGE, /^options\.closeTimeout .* received -0\.5/],
+]) {
+  test(`new RelayServer(${JSON.stringify(options)}) throws a ${expected.name}`, () => {
+    assert.throws(() => new RelayServer(options), { ...expected, message: text });
+  });
+}
+
+test('a callback that is no function is named', () => {
+  assert.throws(() => new RelayServer({ port: 0 }, 'x'), { ...TYPE, message: "callback must be a function; received 'x'" });
+});
+
+test('a port in digits is a port, as environment variables hold it', async (t) => {
+  const server = await listen(t, { port: '0' });
+  assert.ok(server.address().port > 0);
+});
+
+test('an option that does not exist is warned of', async (t) => {
+  const [[warning]] = await Promise.all([once(process, 'warning'), listen(t, { authorizeAllChanels: true })]);
+  assert.equal(warning.code, 'WEBSOCKET_RELAY_UNKNOWN_OPTION');
+  assert.match(warning.message, /'authorizeAllChanels'/);
+});
+
+test('channels are for clients that exist, once', async (t) => {
+  const server = await listen(t);
+  const [first, second] = [server.registerClient(), server.registerClient()];
+  assert.deepEqual([first.id, second.id], [0, 1]);
+  for (const { token } of [first, second]) assert.match(token, /^[0-9a-f]{32}$/);
+  assert.notEqual(first.token, second.token);
+  const notFound = (which, Kind) => (error) =>
+    error instanceof Kind &&
+    error.name === 'ClientNotFoundException' &&
+    error.code === 'ERR_CLIENT_NOT_FOUND' &&
+    error.message.startsWith(`${which} must be the id of an existing client`);
+  for (const [bad, Kind] of [
+    [2, Error],
+    [Number.MAX_SAFE_INTEGER, Error],
+    ['0', TypeError],
+    [undefined, TypeError],
+    [null, TypeError],
+    [first, TypeError],
+    [NaN, RangeError],
+    [-1, RangeError],
+    [0.5, RangeError],
+    [2 ** 53, RangeError],
+  ]) {
+    assert.throws(() => server.registerRelayChannel(bad, 1), notFound('clientId1', Kind));
+    assert.throws(() => server.registerRelayChannel(0, bad), notFound('clientId2', Kind));
+  }
+  const exists = { name: 'ClientsAlreadyHaveChannel', message: 'these clients already have a channel', code: 'ERR_CHANNEL_EXISTS' };
+  server.registerRelayChannel(0, 1);
+  assert.throws(() => server.registerRelayChannel(0, 1), exists);
+  assert.throws(() => server.registerRelayChannel(1, 0), exists);
+  server.registerRelayChannel(0, 0);
+  assert.throws(() => server.registerRelayChannel(0, 0), exists);
+});
+
+test('the documented defaults are those of the engine', () => {
+  const { limits } = require('../../native.js');
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const types = readFileSync(new URL('../../index.d.ts', import.meta.url), 'utf8');
+  for (const limit of limits()) {
+    const shown = limit.default.toLocaleString('en-US');
+    assert.match(readme, new RegExp(`\\| \`${limit.name}\` \\|[^\\n]*\\b${shown}\\b`), `README: ${limit.name}`);
+    assert.match(types, new RegExp(`Default: ${shown}\\b[^\\n]*\\n    ${limit.name}\\?`), `index.d.ts: ${limit.name}`);
+  }
+});

@@ -1,0 +1,6 @@
+// What an ES module writes. Compiled, never run.
+import RelayServer, { RelayServer as Named } from 'websocket-relay';
+
+const server: RelayServer = new Named({ port: 0 });
+const client: RelayServer.RegisteredClient = server.registerClient();
+export const used: unknown[] = [client.token, await server.close()];

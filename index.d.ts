@@ -1,0 +1,146 @@
+/// <reference types="node" />
+import { EventEmitter } from 'node:events';
+
+/**
+ * A WebSocket relay server. It listens as soon as it is made and runs on a thread of its own: however busy the
+ * JavaScript thread is, messages flow.
+ *
+ * @example
+ * const RelayServer = require('websocket-relay');
+ * const relayServer = new RelayServer({ port: 4000 });
+ * const client1 = relayServer.registerClient();
+ * const client2 = relayServer.registerClient();
+ * relayServer.registerRelayChannel(client1.id, client2.id);
+ */
+declare class RelayServer extends EventEmitter<RelayServer.Events> {
+  /**
+   * @param options where to listen, and the bounds
+   * @param callback called once, on `'listening'`
+   * @throws TypeError or RangeError naming the option that is wrong and what was given (`code`:
+   *   `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`)
+   */
+  constructor(options: RelayServer.Options, callback?: () => void);
+
+  /** Where the server listens; `null` before `'listening'` and after `'close'`. */
+  address(): RelayServer.AddressInfo | null;
+
+  /** Registers a client. Ids count up from 0; the token is 32 hex digits from the system's CSPRNG. */
+  registerClient(): RelayServer.RegisteredClient;
+
+  /**
+   * Lets two clients talk to each other. A client may have a channel to itself.
+   *
+   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) when an id is nobody's (a
+   *   TypeError or RangeError of that name when it cannot be an id), or `ClientsAlreadyHaveChannel`
+   *   (`ERR_CHANNEL_EXISTS`)
+   */
+  registerRelayChannel(clientId1: number, clientId2: number): void;
+
+  /**
+   * Closes every connection (code 1001) and frees the port. May be called at any time, and again.
+   *
+   * @param callback called when done, with the error that kept the server from listening, if one did
+   */
+  close(callback: (error?: Error) => void): void;
+  /** As with a callback, as a promise. */
+  close(): Promise<void>;
+
+  /** Keeps the process alive while the server listens. This is the default. */
+  ref(): this;
+  /** Lets the process exit although the server listens. */
+  unref(): this;
+}
+
+declare namespace RelayServer {
+  export { RelayServer };
+  export { RelayServer as default };
+
+  /**
+   * All limits are integers, at least 1 unless said otherwise; what they may be at most is in the error that a
+   * value above it throws.
+   */
+  export interface Options {
+    /** The port, 0 to 65535; 0 is a free one, which `address()` tells. A string of digits will do. */
+    port: number | string;
+    /** The host name or IP address to listen on. Default: all addresses of this machine. */
+    host?: string | undefined;
+    /** Whether registered clients may talk without a registered channel. Default: `false`. */
+    authorizeAllChannels?: boolean | undefined;
+
+    /** The largest message, in bytes of its JSON string. Default: 1,048,576 (1 MiB). */
+    maxPayload?: number | undefined;
+    /** The largest frame before authentication, in bytes, at least 128. Default: 16,384. */
+    maxUnauthenticatedPayload?: number | undefined;
+    /** How long a connection may take to authenticate, in milliseconds. Default: 10,000. */
+    authTimeout?: number | undefined;
+    /** How long the HTTP head of a connection may take, in milliseconds. Default: 5,000. */
+    headersTimeout?: number | undefined;
+    /** The offence that closes a connection. Default: 10, that is the tenth. */
+    maxOffences?: number | undefined;
+    /** Messages that wait from one sender for one recipient. Default: 10,000. */
+    maxQueuedMessages?: number | undefined;
+    /** Bytes of messages that wait from one sender for one recipient. Default: 4,194,304 (4 MiB). */
+    maxQueuedBytes?: number | undefined;
+    /** Bytes that wait for one recipient, 64 for each message included. Default: 67,108,864 (64 MiB). */
+    maxMailboxBytes?: number | undefined;
+    /** Bytes that wait for all recipients, 64 for each message included. Default: 536,870,912 (512 MiB). */
+    maxTotalBytes?: number | undefined;
+    /** How long a full queue of a connected recipient holds a sender back, in milliseconds. Default: 20,000. */
+    holdTimeout?: number | undefined;
+    /** The time between two heartbeats, in milliseconds. Default: 25,000. */
+    pingInterval?: number | undefined;
+    /** How long the answer to a heartbeat may take, in milliseconds. Default: 20,000. */
+    pingTimeout?: number | undefined;
+    /** Connections at one time, those not yet authenticated included. Default: 100,000. */
+    maxConnections?: number | undefined;
+    /** How long a connection that is being closed may take to answer, in milliseconds. Default: 5,000. */
+    closeTimeout?: number | undefined;
+    /** Bytes written ahead for one connection; one message may exceed it. Default: 65,536. */
+    maxWriteAhead?: number | undefined;
+    /** Events that wait for a busy JavaScript thread, at least 16. Default: 65,536. */
+    maxQueuedEvents?: number | undefined;
+  }
+
+  export interface RegisteredClient {
+    id: number;
+    /** 32 lower-case hex digits. Only this client should ever see it. */
+    token: string;
+  }
+
+  export interface AddressInfo {
+    address: string;
+    family: 'IPv4' | 'IPv6';
+    port: number;
+  }
+
+  /** What a client did wrong. `String(error)` is its message alone. */
+  export interface RelayError extends Error {
+    /**
+     * Stable, where the message may change: `ERR_INVALID_JSON`, `ERR_UNRECOGNIZED_MESSAGE`, `ERR_INCORRECT_TOKEN`,
+     * `ERR_NOT_AUTHENTICATED`, `ERR_ALREADY_AUTHENTICATED`, `ERR_CHANNEL_NOT_REGISTERED`, `ERR_QUEUE_FULL`,
+     * `ERR_MESSAGE_TOO_BIG`, `ERR_BINARY_MESSAGE`, `ERR_INVALID_UTF8`, `ERR_WEBSOCKET_PROTOCOL`; or, of the server
+     * itself, `ERR_EVENTS_DROPPED`, `ERR_INTERNAL`.
+     */
+    code: string;
+    /** Who it was, if it had authenticated. */
+    clientId?: number;
+  }
+
+  export interface Events {
+    /** The port is open. */
+    listening: [];
+    /** A client authenticated. */
+    connection: [clientId: number];
+    /** A client is gone: the WebSocket close code (1006 when the connection broke off) and reason. */
+    disconnect: [clientId: number, code: number, reason: string];
+    /**
+     * The port could not be opened: an error as Node's own servers emit it, which throws if nobody listens. Or
+     * a client did something wrong: a {@link RelayError}, emitted only if somebody listens.
+     */
+    error: [error: NodeJS.ErrnoException | RelayError];
+    /** Every connection has ended and the port is free. */
+    close: [];
+  }
+}
+
+export = RelayServer;
