@@ -5,10 +5,15 @@ mod common;
 
 use common::TestRelay;
 use serde_json::Value;
-use websocket_relay::Limits;
+use websocket_relay::protocol::{ClientFrame, decode, encode};
+use websocket_relay::{ClientId, Limits};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../__test__/vectors/offences.json")).unwrap()
+}
+
+fn frames() -> Value {
+    serde_json::from_str(include_str!("../__test__/vectors/frames.json")).unwrap()
 }
 
 fn text<'a>(vector: &'a Value, member: &str) -> &'a str {
@@ -48,5 +53,36 @@ async fn every_way_to_write_a_frame_is_read() {
     for vector in vectors()["accepted"].as_array().unwrap() {
         one.send(text(vector, "frame")).await;
         assert_eq!(two.text().await, text(vector, "arrives"), "{vector}");
+    }
+}
+
+#[test]
+fn what_our_client_writes_means_what_it_meant() {
+    for vector in frames()["client"].as_array().unwrap() {
+        let means = &vector["means"];
+        match decode(text(vector, "frame")).unwrap() {
+            ClientFrame::Authentication(frame) => {
+                let expected = &means["authentication"];
+                assert_eq!(Some(frame.client_id.get()), expected["clientId"].as_u64(), "{vector}");
+                assert_eq!(Some(&*frame.token), expected["token"].as_str(), "{vector}");
+            }
+            ClientFrame::Relay(frame) => {
+                let expected = &means["relay"];
+                assert_eq!(Some(frame.target_id.get()), expected["targetId"].as_u64(), "{vector}");
+                assert_eq!(Some(frame.message), expected["raw"].as_str(), "{vector}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_we_write_is_what_our_client_reads() {
+    for vector in frames()["server"].as_array().unwrap() {
+        let sender = ClientId::new(vector["senderId"].as_u64().unwrap()).unwrap();
+        let mut out = Vec::new();
+        encode::relay(sender, text(vector, "raw"), &mut out);
+        let frame = text(vector, "frame");
+        assert!(out.ends_with(frame.as_bytes()), "{vector}");
+        assert_eq!(out.len() - frame.len(), if frame.len() < 126 { 2 } else { 4 }, "{vector}");
     }
 }
