@@ -85,6 +85,10 @@ declare namespace RelayServer {
     maxMailboxBytes?: number | undefined;
     /** Bytes that wait for all recipients, 64 for each message included. Default: 536,870,912 (512 MiB). */
     maxTotalBytes?: number | undefined;
+    /** Messages from one sender that are on their way to a recipient that acknowledges. Default: 256. */
+    maxInFlightMessages?: number | undefined;
+    /** Bytes of those; one message may exceed it. Default: 1,048,576 (1 MiB). */
+    maxInFlightBytes?: number | undefined;
     /** How long a full queue of a connected recipient holds a sender back, in milliseconds. Default: 20,000. */
     holdTimeout?: number | undefined;
     /** The time between two heartbeats, in milliseconds. Default: 25,000. */
@@ -118,7 +122,7 @@ declare namespace RelayServer {
     /**
      * Stable, where the message may change: `ERR_INVALID_JSON`, `ERR_UNRECOGNIZED_MESSAGE`, `ERR_INCORRECT_TOKEN`,
      * `ERR_NOT_AUTHENTICATED`, `ERR_ALREADY_AUTHENTICATED`, `ERR_CHANNEL_NOT_REGISTERED`, `ERR_QUEUE_FULL`,
-     * `ERR_MESSAGE_TOO_BIG`, `ERR_BINARY_MESSAGE`, `ERR_INVALID_UTF8`, `ERR_WEBSOCKET_PROTOCOL`; or, of the server
+     * `ERR_INVALID_ACKNOWLEDGEMENT`, `ERR_MESSAGE_TOO_BIG`, `ERR_BINARY_MESSAGE`, `ERR_INVALID_UTF8`, `ERR_WEBSOCKET_PROTOCOL`; or, of the server
      * itself, `ERR_EVENTS_DROPPED`, `ERR_INTERNAL`.
      */
     code: string;

@@ -71,6 +71,9 @@ pub enum Offence {
         /// The recipient.
         target: ClientId,
     },
+    /// An acknowledgement of what the client was not sent, or had acknowledged long before.
+    #[error("client acknowledged a message that it was not sent")]
+    InvalidAcknowledgement,
     /// A message above `maxPayload`.
     #[error("message is larger than maxPayload")]
     MessageTooBig,
@@ -96,6 +99,7 @@ impl Offence {
             Self::AlreadyAuthenticated => "ERR_ALREADY_AUTHENTICATED",
             Self::ChannelNotRegistered => "ERR_CHANNEL_NOT_REGISTERED",
             Self::QueueFull { .. } => "ERR_QUEUE_FULL",
+            Self::InvalidAcknowledgement => "ERR_INVALID_ACKNOWLEDGEMENT",
             Self::MessageTooBig => "ERR_MESSAGE_TOO_BIG",
             Self::Binary => "ERR_BINARY_MESSAGE",
             Self::InvalidUtf8 => "ERR_INVALID_UTF8",

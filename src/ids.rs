@@ -83,6 +83,46 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Which page (or other user of the client library) sends: 16 hex digits that it drew at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    /// The session that these 16 hex digits name.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| is_hex).map(Self)
+    }
+}
+
+/// A message's number among those that its sender's session sends to one target; counts up from 1, with gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seq(pub u64);
+
+/// A message's place in its recipient's mailbox; counts up from 1, so it grows within a lane, with gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offset(pub u64);
+
+/// The life of the store that the mailboxes are in, written as 8 hex digits: offsets of another mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(u32);
+
+impl Epoch {
+    /// A new random epoch.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn random() -> Result<Self, rand::rngs::SysError> {
+        SysRng.try_next_u32().map(Self)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
 /// Which of a client's connections holds its mailbox: counts up with each one that takes over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClaimNumber(pub(crate) u64);

@@ -109,7 +109,11 @@ limits! {
     max_mailbox_bytes: usize = 64 * MIB, 1..=65_536 * MIB, "maxMailboxBytes" "bytes";
     /// Bytes that wait for all recipients together, overhead included.
     max_total_bytes: usize = 512 * MIB, 1..=1_048_576 * MIB, "maxTotalBytes" "bytes";
-    /// How long a sender is held back by a full lane of a connected recipient before its message is refused.
+    /// Messages of one lane that are on their way to a recipient that acknowledges; the rest waits in the lane.
+    max_in_flight_messages: usize = 256, 1..=10_000_000, "maxInFlightMessages" "messages";
+    /// Bytes of one lane that are on their way to a recipient that acknowledges; one message may exceed it.
+    max_in_flight_bytes: usize = MIB, 1..=4096 * MIB, "maxInFlightBytes" "bytes";
+    /// How long a plain sender is held back by a full lane of a connected recipient before its message is refused.
     hold_timeout: Duration = 20_000, 1..=LONGEST, "holdTimeout" "milliseconds";
     /// The time between two heartbeats.
     ping_interval: Duration = 25_000, 1..=LONGEST, "pingInterval" "milliseconds";
@@ -136,7 +140,10 @@ impl Limits {
     pub const MAX_HEAD_BYTES: usize = 16 * 1024;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
     pub const MAX_TURNED_AWAY: usize = 64;
-    /// How often a sender that is held back tries again, beside being told that there is room.
+    /// Channels of one connection that may be refused at one time before it is closed (4504).
+    pub const MAX_REFUSING: usize = 10_000;
+    /// When a sender that is held back tries again: a plain one beside being told that there is room, one that
+    /// acknowledges because it is told so.
     pub const HOLD_RETRY: Duration = Duration::from_millis(250);
     /// How long accepting pauses when the system has no descriptor or memory left.
     pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,5 +1,6 @@
 //! One connection, one task: it authenticates, then relays, until either side ends it.
 
+use std::collections::{BTreeMap, HashSet};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, Bell, Claim, Claimed, Refusal};
+use crate::backend::{Backend, Bell, Claim, Claimed, Mail, Refusal, Resume, Taken};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::{Event, EventSink};
-use crate::ids::ClientId;
+use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
-use crate::protocol::{Authentication, ClientFrame, RelayFrame, decode, encode};
+use crate::protocol::encode::Notice;
+use crate::protocol::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, decode, encode};
 use crate::wire::{Progress, Receiver, Wire};
 
 /// What all sessions of a relay share.
@@ -37,13 +39,29 @@ struct Session {
     held: Option<Held>,
     /// Whether the mailbox may have something unread.
     mail: bool,
+    /// What a client with reliable delivery is owed: answers to its frames.
+    answers: Answers,
     heartbeat: Heartbeat,
+}
+
+/// The answers to a client's own frames, between the frame and the socket.
+#[derive(Default)]
+struct Answers {
+    /// Answers to be written.
+    frames: Vec<u8>,
+    /// Bytes of answers that were written and that the socket has not taken.
+    unflushed: usize,
+    /// Up to which number messages were accepted, for each target, since that was last told.
+    accepted: BTreeMap<ClientId, Seq>,
+    /// The targets of which everything is passed over until a frame says that it is the first after the refusal.
+    refusing: HashSet<ClientId>,
 }
 
 /// A client's presence: while it lives the client is connected, and when it goes, by whatever way, it is not.
 struct Attachment {
     shared: Arc<Shared>,
     claim: Claim,
+    generation: Generation,
     reason: Option<CloseReason>,
 }
 
@@ -73,6 +91,8 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, early: &[u8], sha
         Err(reason) => reason,
     };
     session.detach(&reason);
+    // The last answers: what was wrong, for one.
+    session.answers.write(wire.output());
     drop(session);
     wire.close(&reason, limits.close_timeout).await;
 }
@@ -86,7 +106,8 @@ pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, limits: &Li
 impl Session {
     fn new(shared: Arc<Shared>) -> Self {
         let (bell, heartbeat) = (Arc::default(), Heartbeat::Authenticating);
-        Self { shared, bell, attachment: None, offences: 0, held: None, mail: false, heartbeat }
+        let (attachment, held, answers) = (None, None, Answers::default());
+        Self { shared, bell, attachment, offences: 0, held, mail: false, answers, heartbeat }
     }
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
@@ -121,24 +142,44 @@ impl Session {
         self.retry()
     }
 
-    /// Writes what waits for this client, a batch at a time.
+    fn generation(&self) -> Generation {
+        self.attachment.as_ref().map_or(Generation::Plain, |attachment| attachment.generation)
+    }
+
+    /// Writes what this client is owed and what waits for it, a batch at a time.
     fn deliver<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
-        // What was read counts as received when the output has drained, so the next batch waits for that.
-        if !self.mail || !wire.is_drained() {
-            return;
-        }
-        let Some(attachment) = &self.attachment else { return };
-        let (output, max) = (wire.output(), self.shared.limits.max_write_ahead);
-        self.mail = self.shared.backend.read(&attachment.claim, |sender, message| {
-            encode::relay(sender, message, output);
+        self.answers.write(wire.output());
+        let max = self.shared.limits.max_write_ahead;
+        // What a plain client was written counts as received when the output has drained, so the next batch waits
+        // for that.
+        let has_room = match self.generation() {
+            Generation::Plain => wire.is_drained(),
+            Generation::Reliable => wire.output().len() < max,
+        };
+        let Some(attachment) = self.attachment.as_ref().filter(|_| self.mail && has_room) else { return };
+        let (is_reliable, output) = (attachment.generation == Generation::Reliable, wire.output());
+        self.mail = self.shared.backend.read(&attachment.claim, |mail| {
+            match mail {
+                Mail::Message { sender, offset, json } => {
+                    encode::relay(sender, is_reliable.then_some(offset), json, output);
+                }
+                Mail::Delivered { target, seq } => encode::notice(&Notice::Delivered { target, seq }, output),
+                Mail::Presence { client, online } => {
+                    encode::notice(&Notice::Presence { client, online }, output)
+                }
+            }
             output.len() < max
         });
     }
 
-    /// The socket has taken everything that was read from the mailbox.
+    /// The socket has taken everything that was written.
     fn flushed(&mut self) {
-        if let Some(attachment) = &self.attachment {
-            self.shared.backend.received(&attachment.claim);
+        self.answers.unflushed = 0;
+        match &self.attachment {
+            Some(attachment) if attachment.generation == Generation::Plain => {
+                self.shared.backend.received_read(&attachment.claim);
+            }
+            _ => {}
         }
     }
 
@@ -159,7 +200,11 @@ impl Session {
             Heartbeat::Authenticating => return Err(CloseReason::AuthTimeout),
             Heartbeat::Resting => {
                 let stuck = !wire.is_drained();
-                wire.ping();
+                match self.attachment.as_ref().map(|attachment| attachment.generation) {
+                    // A page cannot see the pings of WebSocket, and wants to know that the link lives.
+                    Some(Generation::Reliable) => encode::notice(&Notice::Ping, wire.output()),
+                    _ => wire.ping(),
+                }
                 (Heartbeat::Listening { heard: wire.heard, sent: wire.sent, stuck }, limits.ping_timeout)
             }
             Heartbeat::Listening { sent, stuck: true, .. } if wire.sent == sent => {
@@ -188,17 +233,32 @@ impl Session {
             Some(_) => return Ok(()),
             None => {}
         }
-        let Some(Claimed { claim, replaced }) = self.shared.backend.claim(client, Arc::clone(&self.bell))
-        else {
+        let epoch = self.shared.backend.epoch();
+        let resume = frame.reliable.as_ref().map(|reliable| Resume {
+            session: reliable.session,
+            knows_epoch: reliable.epoch.as_ref().is_some_and(|known| **known == epoch.to_string()),
+            receipts: reliable.receipts,
+            presence: reliable.presence,
+        });
+        let Some(claimed) = self.shared.backend.claim(client, Arc::clone(&self.bell), resume) else {
             return self.offend(Offence::IncorrectToken);
         };
+        let Claimed { claim, replaced, resumed } = claimed;
         if let Some(bell) = replaced {
             bell.replace();
             self.shared.events.emit(Event::Disconnected(client, CloseReason::Replaced));
         }
         self.shared.events.emit(Event::Connected(client));
-        self.attachment = Some(Attachment { shared: Arc::clone(&self.shared), claim, reason: None });
+        let generation = if resume.is_some() { Generation::Reliable } else { Generation::Plain };
+        self.attachment =
+            Some(Attachment { shared: Arc::clone(&self.shared), claim, generation, reason: None });
         self.mail = true;
+        if generation == Generation::Reliable {
+            let Limits { ping_interval, ping_timeout, max_payload, .. } = self.shared.limits;
+            let notice =
+                Notice::Authenticated { client, epoch, resumed, ping_interval, ping_timeout, max_payload };
+            self.answers.add(&notice);
+        }
         Ok(())
     }
 
@@ -208,26 +268,70 @@ impl Session {
         if frame.message.len() - 2 > self.shared.limits.max_payload {
             return self.offend(Offence::MessageTooBig);
         }
-        match self.shared.backend.append(&attachment.claim, frame.target_id, frame.message) {
-            Ok(()) => Ok(()),
-            Err(Refusal::Held) => {
-                let until = Instant::now() + self.shared.limits.hold_timeout;
-                self.held = Some(Held { target: frame.target_id, message: frame.message.into(), until });
+        let target = frame.target_id;
+        if frame.first {
+            self.answers.refusing.remove(&target);
+        } else if self.answers.refusing.contains(&target) {
+            // Sent before the client could know of the refusal; it will be sent again.
+            return Ok(());
+        }
+        let appended = self.shared.backend.append(&attachment.claim, target, frame.seq, frame.message);
+        match (appended, frame.seq) {
+            (Ok(Taken::New), None) => Ok(()),
+            (Ok(Taken::New), Some(seq)) | (Ok(Taken::Duplicate(seq)), _) => {
+                self.answers.accepted(target, seq);
                 Ok(())
             }
-            Err(refusal) => self.refuse(frame.target_id, refusal),
+            (Err(Refusal::Held), _) => {
+                let until = Instant::now() + self.shared.limits.hold_timeout;
+                self.held = Some(Held { target, message: frame.message.into(), until });
+                Ok(())
+            }
+            (Err(refusal), None) => self.refuse(target, refusal),
+            (Err(refusal), Some(seq)) => self.refuse_numbered(target, seq, refusal),
         }
+    }
+
+    /// Tells a client with reliable delivery that `seq` was not taken, and passes over what it sent behind it.
+    fn refuse_numbered(&mut self, target: ClientId, seq: Seq, refusal: Refusal) -> Result<(), CloseReason> {
+        let offence = Offence::ChannelNotRegistered;
+        let notice = match refusal {
+            Refusal::Replaced => return Err(CloseReason::Replaced),
+            Refusal::Held | Refusal::Full => Notice::Hold { target, seq, retry_after: Limits::HOLD_RETRY },
+            Refusal::ChannelNotRegistered => {
+                Notice::Rejected { target, seq, code: offence.code(), message: &offence.to_string() }
+            }
+        };
+        self.answers.add(&notice);
+        self.answers.refusing.insert(target);
+        if self.answers.refusing.len() > Limits::MAX_REFUSING {
+            return Err(CloseReason::TooManyOffences);
+        }
+        if refusal == Refusal::ChannelNotRegistered {
+            // The refusal is the answer: it is told to who listens, but is not one of the offences that close.
+            self.tell(offence);
+        }
+        Ok(())
+    }
+
+    /// The client has handed messages to its application.
+    fn received(&mut self, frame: ReceivedFrame) -> Result<(), CloseReason> {
+        let Some(attachment) = &self.attachment else { return Ok(()) };
+        let received = self.shared.backend.received(&attachment.claim, frame.sender_id, frame.offset);
+        // The window may have moved.
+        self.mail = true;
+        received.or_else(|_| self.offend(Offence::InvalidAcknowledgement))
     }
 
     /// Tries again to find room for the message that is held back.
     fn retry(&mut self) -> Result<(), CloseReason> {
         let (Some(attachment), Some(held)) = (&self.attachment, &self.held) else { return Ok(()) };
         let target = held.target;
-        match self.shared.backend.append(&attachment.claim, target, &held.message) {
+        match self.shared.backend.append(&attachment.claim, target, None, &held.message) {
             Err(Refusal::Held) if Instant::now() < held.until => Ok(()),
             appended => {
                 self.held = None;
-                appended.or_else(|refusal| self.refuse(target, refusal))
+                appended.map(|_| ()).or_else(|refusal| self.refuse(target, refusal))
             }
         }
     }
@@ -242,8 +346,10 @@ impl Session {
 
     fn offend(&mut self, offence: Offence) -> Result<(), CloseReason> {
         let consequence = offence.consequence();
-        let client = self.attachment.as_ref().map(|attachment| attachment.claim.id());
-        self.shared.events.emit(Event::Offence { client, offence });
+        if self.generation() == Generation::Reliable {
+            self.answers.add(&Notice::Error { code: offence.code(), message: &offence.to_string() });
+        }
+        self.tell(offence);
         match consequence {
             Consequence::None => Ok(()),
             Consequence::Close(reason) => Err(reason),
@@ -255,6 +361,11 @@ impl Session {
         }
     }
 
+    fn tell(&self, offence: Offence) {
+        let client = self.attachment.as_ref().map(|attachment| attachment.claim.id());
+        self.shared.events.emit(Event::Offence { client, offence });
+    }
+
     fn detach(&mut self, reason: &CloseReason) {
         if let Some(mut attachment) = self.attachment.take() {
             attachment.reason = Some(reason.clone());
@@ -262,15 +373,46 @@ impl Session {
     }
 }
 
+impl Answers {
+    /// `target`'s messages are stored up to `seq`. Told once for many.
+    fn accepted(&mut self, target: ClientId, seq: Seq) {
+        self.accepted.insert(target, seq);
+    }
+
+    fn add(&mut self, notice: &Notice<'_>) {
+        // What was accepted before a refusal has to be known before it.
+        self.write_accepted();
+        encode::notice(notice, &mut self.frames);
+    }
+
+    fn write_accepted(&mut self) {
+        while let Some((target, seq)) = self.accepted.pop_first() {
+            encode::notice(&Notice::Accepted { target, seq }, &mut self.frames);
+        }
+    }
+
+    /// Moves all answers to the output.
+    fn write(&mut self, output: &mut Vec<u8>) {
+        self.write_accepted();
+        self.unflushed += self.frames.len();
+        output.append(&mut self.frames);
+    }
+}
+
 impl Receiver for Session {
     fn is_ready(&self) -> bool {
-        self.held.is_none()
+        // Who does not read the answers to its frames is not asked for more.
+        let unread = self.answers.frames.len() + self.answers.unflushed;
+        self.held.is_none() && unread < self.shared.limits.max_write_ahead
     }
 
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason> {
-        match decode(text) {
+        match decode(text, self.generation()) {
             Ok(ClientFrame::Relay(frame)) => self.relay(frame)?,
+            Ok(ClientFrame::Received(frame)) => self.received(frame)?,
             Ok(ClientFrame::Authentication(frame)) => self.authenticate(&frame)?,
+            Ok(ClientFrame::Ping) => self.answers.add(&Notice::Pong),
+            Ok(ClientFrame::Pong) => {}
             Err(offence) => self.offend(offence)?,
         }
         let limits = &self.shared.limits;

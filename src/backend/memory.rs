@@ -4,17 +4,21 @@ use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::{Bell, Claimed, Refusal, Registration};
+use super::{Bell, Claimed, Mail, Refusal, Registration, Resume, Taken};
 use crate::error::Error;
-use crate::ids::{ClaimNumber, ClientId, Token};
+use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
-use crate::model::{Mailbox, Registry};
+use crate::model::{Appended, Forged, Freed, Mailbox, Notices, Registry, Window};
+
+/// Clients of which one read tells whether they are there. Each is looked up after the reader's lock is let go.
+const PRESENCE_BATCH: usize = 64;
 
 /// Clients, channels and mailboxes in this process.
 #[derive(Debug)]
 pub struct Memory {
     limits: Limits,
     authorize_all_channels: bool,
+    epoch: Epoch,
     registry: RwLock<Registry<Arc<Client>>>,
     /// Bytes in all mailboxes, overhead included.
     queued_bytes: AtomicUsize,
@@ -30,8 +34,11 @@ struct Client {
 #[derive(Debug, Default)]
 struct Slot {
     mailbox: Mailbox,
+    notices: Notices,
     /// The bell of the connection that reads this mailbox.
     bell: Option<Arc<Bell>>,
+    /// What that connection, or the last one, said of itself.
+    reader: Option<Resume>,
 }
 
 /// A connection's hold on its client's mailbox.
@@ -40,6 +47,8 @@ pub struct Claim {
     id: ClientId,
     client: Arc<Client>,
     number: ClaimNumber,
+    /// The session of a connection that wants reliable delivery.
+    session: Option<SessionId>,
 }
 
 impl Claim {
@@ -58,16 +67,40 @@ impl Client {
         // A panic under the lock has ended its connection; the next may go on with what is there.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Changes the notices and wakes the connection that tells them.
+    fn notify(&self, wanted: impl FnOnce(&Resume) -> bool, change: impl FnOnce(&mut Notices)) {
+        let mut slot = self.slot();
+        if !slot.reader.as_ref().is_some_and(wanted) {
+            return;
+        }
+        change(&mut slot.notices);
+        let bell = slot.bell.clone();
+        drop(slot);
+        ring(bell);
+    }
 }
 
-fn token() -> Result<Token, Error> {
-    Token::random().map_err(|error| Error::System(io::Error::other(error)))
+/// To be called after unlocking: a woken session would only wait for us.
+fn ring(bell: Option<Arc<Bell>>) {
+    if let Some(bell) = bell {
+        bell.ring();
+    }
+}
+
+fn refused(error: rand::rngs::SysError) -> Error {
+    Error::System(io::Error::other(error))
 }
 
 impl Memory {
     pub(super) fn new(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
-        let registry = RwLock::new(Registry::new(token()?));
-        Ok(Self { limits, authorize_all_channels, registry, queued_bytes: AtomicUsize::new(0) })
+        let registry = RwLock::new(Registry::new(Token::random().map_err(refused)?));
+        let epoch = Epoch::random().map_err(refused)?;
+        Ok(Self { limits, authorize_all_channels, epoch, registry, queued_bytes: AtomicUsize::new(0) })
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     fn client(&self, id: ClientId) -> Option<Arc<Client>> {
@@ -75,7 +108,7 @@ impl Memory {
     }
 
     pub(super) fn register(&self) -> Result<Registration, Error> {
-        let token = token()?;
+        let token = Token::random().map_err(refused)?;
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let id = registry.register(token.clone(), Arc::default());
         Ok(Registration { id, token })
@@ -93,18 +126,36 @@ impl Memory {
             return Err(Error::ChannelExists);
         }
         two.slot().mailbox.authorize(first);
+        introduce(&one, first, &two, second);
         Ok(())
     }
 
-    pub(super) fn claim(&self, id: ClientId, bell: Arc<Bell>) -> Option<Claimed> {
+    pub(super) fn claim(&self, id: ClientId, bell: Arc<Bell>, resume: Option<Resume>) -> Option<Claimed> {
         let client = self.client(id)?;
         let mut slot = client.slot();
         // Under the lock, so that claims are numbered in the order in which they take the mailbox.
         let number = ClaimNumber(client.claim.fetch_add(1, Ordering::AcqRel) + 1);
+        let session = resume.map(|resume| resume.session);
+        let is_same = session.is_some() && session == slot.reader.map(|reader| reader.session);
         slot.mailbox.rewind();
+        if is_same {
+            slot.notices.resume();
+        } else {
+            slot.mailbox.forget_given();
+            slot.notices = Notices::default();
+        }
+        slot.reader = resume;
         let replaced = slot.bell.replace(bell);
+        let channels: Vec<_> = slot.mailbox.channels().collect();
+        if resume.is_some_and(|resume| resume.presence) {
+            channels.iter().for_each(|peer| slot.notices.presence(*peer));
+        }
         drop(slot);
-        Some(Claimed { claim: Claim { id, client, number }, replaced })
+        if replaced.is_none() {
+            self.announce(id, &channels);
+        }
+        let resumed = is_same && resume.is_some_and(|resume| resume.knows_epoch);
+        Some(Claimed { claim: Claim { id, client, number, session }, replaced, resumed })
     }
 
     pub(super) fn release(&self, claim: &Claim) -> bool {
@@ -114,123 +165,215 @@ impl Memory {
         }
         slot.mailbox.rewind();
         let waiting = slot.mailbox.release_waiting();
+        let channels: Vec<_> = slot.mailbox.channels().collect();
         drop(slot);
         self.ring(&waiting);
+        self.announce(claim.id, &channels);
         true
     }
 
-    pub(super) fn append(&self, sender: &Claim, target: ClientId, message: &str) -> Result<(), Refusal> {
-        let target = self.client(target).ok_or(Refusal::ChannelNotRegistered)?;
-        let mut slot = target.slot();
+    /// Tells those who share a channel that `client` came or left.
+    fn announce(&self, client: ClientId, channels: &[ClientId]) {
+        for peer in channels.iter().filter_map(|peer| self.client(*peer)) {
+            peer.notify(|reader| reader.presence, |notices| notices.presence(client));
+        }
+    }
+
+    pub(super) fn append(
+        &self,
+        sender: &Claim,
+        target: ClientId,
+        seq: Option<Seq>,
+        message: &str,
+    ) -> Result<Taken, Refusal> {
+        let recipient = self.client(target).ok_or(Refusal::ChannelNotRegistered)?;
+        let number = sender.session.zip(seq);
+        let mut slot = recipient.slot();
         // Under the target's lock: whoever took over has to take it too before its first message, so no message
         // of the replaced connection comes behind one of the new.
         if !sender.is_current() {
             return Err(Refusal::Replaced);
         }
-        if !self.authorize_all_channels && !slot.mailbox.is_authorized(sender.id) {
-            return Err(Refusal::ChannelNotRegistered);
+        let is_authorized = slot.mailbox.is_authorized(sender.id);
+        if !is_authorized && !self.authorize_all_channels {
+            // What was taken before the channel was revoked was taken.
+            let duplicate = number.and_then(|(session, seq)| slot.mailbox.duplicate(sender.id, session, seq));
+            return duplicate.map(Taken::Duplicate).ok_or(Refusal::ChannelNotRegistered);
         }
-        let appended = self.reserve(Mailbox::cost(message)).and_then(|()| {
-            let appended = slot.mailbox.append(sender.id, message, &self.limits);
-            appended.map_err(|_| self.queued_bytes.fetch_sub(Mailbox::cost(message), Ordering::Relaxed))
-        });
-        match (appended, slot.bell.clone()) {
-            (Ok(()), bell) => {
-                drop(slot);
-                // Ring after unlocking: a woken session would only wait for us.
-                if let Some(bell) = bell {
-                    bell.ring();
-                }
-                Ok(())
-            }
-            (Err(_), Some(_)) => {
+        let cost = Mailbox::cost(message);
+        let appended = match self.reserve(cost) {
+            true => slot.mailbox.append(sender.id, number, message, &self.limits),
+            false => Appended::Full,
+        };
+        if appended != Appended::New {
+            self.queued_bytes.fetch_sub(cost, Ordering::Relaxed);
+        }
+        let refusal = match appended {
+            Appended::Duplicate(last) => return Ok(Taken::Duplicate(last)),
+            Appended::New => None,
+            Appended::Full if number.is_none() && slot.bell.is_some() => {
                 slot.mailbox.hold(sender.id);
-                Err(Refusal::Held)
+                Some(Refusal::Held)
             }
-            (Err(_), None) => Err(Refusal::Full),
+            Appended::Full => Some(Refusal::Full),
+        };
+        let is_first = !is_authorized && slot.mailbox.authorize(sender.id);
+        let bell = slot.bell.clone();
+        drop(slot);
+        if is_first {
+            sender.client.slot().mailbox.authorize(target);
+            introduce(&sender.client, sender.id, &recipient, target);
         }
-    }
-
-    /// Takes `bytes` of the total bound; on failure says how much was in use.
-    fn reserve(&self, bytes: usize) -> Result<(), usize> {
-        let in_use = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if in_use + bytes <= self.limits.max_total_bytes {
-            return Ok(());
+        match refusal {
+            None => ring(bell),
+            Some(refusal) => return Err(refusal),
         }
-        Err(self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed))
+        Ok(Taken::New)
     }
 
-    pub(super) fn read(&self, claim: &Claim, take: impl FnMut(ClientId, &str) -> bool) -> bool {
-        let mut slot = claim.client.slot();
-        claim.is_current() && slot.mailbox.read(take)
+    /// Takes `bytes` of the total bound, to be given back when they are not needed; false when they are not there.
+    fn reserve(&self, bytes: usize) -> bool {
+        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limits.max_total_bytes
     }
 
-    pub(super) fn received(&self, claim: &Claim) {
+    pub(super) fn read(&self, claim: &Claim, mut take: impl FnMut(Mail<'_>) -> bool) -> bool {
         let mut slot = claim.client.slot();
         if !claim.is_current() {
-            return;
+            return false;
         }
-        let freed = slot.mailbox.received();
+        let mut wanted = true;
+        while wanted && let Some((target, seq)) = slot.notices.next_delivered() {
+            wanted = take(Mail::Delivered { target, seq });
+        }
+        let mut presence = Vec::new();
+        while wanted
+            && presence.len() < PRESENCE_BATCH
+            && let Some(client) = slot.notices.next_presence()
+        {
+            presence.push(client);
+        }
+        let window = self.window(claim);
+        let has_more = wanted
+            && slot.mailbox.read(window, |sender, offset, json| {
+                wanted = take(Mail::Message { sender, offset, json });
+                wanted
+            });
+        let has_more = has_more || !wanted || !slot.notices.is_empty();
         drop(slot);
+        for client in presence {
+            let online = self.client(client).is_some_and(|client| client.slot().bell.is_some());
+            take(Mail::Presence { client, online });
+        }
+        has_more
+    }
+
+    fn window(&self, claim: &Claim) -> Window {
+        let Limits { max_in_flight_messages: messages, max_in_flight_bytes: bytes, .. } = self.limits;
+        claim.session.map_or(Window::UNLIMITED, |_| Window { messages, bytes })
+    }
+
+    pub(super) fn received_read(&self, claim: &Claim) {
+        let mut slot = claim.client.slot();
+        if claim.is_current() {
+            let freed = slot.mailbox.received_read();
+            drop(slot);
+            self.free(claim, freed);
+        }
+    }
+
+    pub(super) fn received(&self, claim: &Claim, sender: ClientId, upto: Offset) -> Result<(), Forged> {
+        let mut slot = claim.client.slot();
+        if !claim.is_current() {
+            return Ok(());
+        }
+        let freed = slot.mailbox.received(sender, upto, self.window(claim))?;
+        drop(slot);
+        self.free(claim, freed);
+        Ok(())
+    }
+
+    fn free(&self, claim: &Claim, freed: Freed) {
         self.queued_bytes.fetch_sub(freed.bytes, Ordering::Relaxed);
         self.ring(&freed.waiting);
+        for (sender, session, seq) in freed.delivered {
+            let Some(sender) = self.client(sender) else { continue };
+            sender.notify(
+                |reader| reader.receipts && reader.session == session,
+                |notices| notices.delivered(claim.id, seq),
+            );
+        }
     }
 
     fn ring(&self, clients: &[ClientId]) {
-        for id in clients {
-            let Some(client) = self.client(*id) else { continue };
+        for client in clients.iter().filter_map(|id| self.client(*id)) {
             let bell = client.slot().bell.clone();
-            if let Some(bell) = bell {
-                bell.ring();
-            }
+            ring(bell);
         }
     }
+}
+
+/// Has each of two clients that share a channel told whether the other is there.
+fn introduce(one: &Client, first: ClientId, two: &Client, second: ClientId) {
+    one.notify(|reader| reader.presence, |notices| notices.presence(second));
+    two.notify(|reader| reader.presence, |notices| notices.presence(first));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn claim(memory: &Memory, id: ClientId) -> Claimed {
+        memory.claim(id, Arc::default(), None).expect("registered")
+    }
+
+    fn messages(memory: &Memory, claim: &Claim) -> Vec<String> {
+        let mut messages = Vec::new();
+        memory.read(claim, |mail| {
+            messages.push(format!("{mail:?}"));
+            true
+        });
+        messages
+    }
+
     #[test]
     fn the_total_bound_holds_over_all_mailboxes_and_is_given_back() {
         let limits = Limits { max_total_bytes: 3 * Limits::MESSAGE_OVERHEAD, ..Limits::default() };
         let memory = Memory::new(limits, true).expect("randomness");
         let ids: Vec<_> = (0..3).map(|_| memory.register().expect("randomness").id).collect();
-        let claim = |id| memory.claim(id, Arc::default()).expect("registered").claim;
-        let sender = claim(ids[0]);
+        let sender = claim(&memory, ids[0]).claim;
         for id in [ids[0], ids[1], ids[2]] {
-            memory.append(&sender, id, "").expect("room");
+            memory.append(&sender, id, None, "").expect("room");
         }
-        assert_eq!(memory.append(&sender, ids[0], ""), Err(Refusal::Held), "the recipient is connected");
-        assert_eq!(memory.append(&sender, ids[1], ""), Err(Refusal::Full), "the recipient is away");
-        let reader = claim(ids[1]);
-        memory.read(&reader, |_, _| true);
-        memory.received(&reader);
+        assert_eq!(
+            memory.append(&sender, ids[0], None, ""),
+            Err(Refusal::Held),
+            "the recipient is connected"
+        );
+        assert_eq!(memory.append(&sender, ids[1], None, ""), Err(Refusal::Full), "the recipient is away");
+        let reader = claim(&memory, ids[1]).claim;
+        assert_eq!(messages(&memory, &reader).len(), 1);
+        memory.received_read(&reader);
         assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 2 * Limits::MESSAGE_OVERHEAD);
-        memory.append(&sender, ids[2], "").expect("room again");
+        memory.append(&sender, ids[2], None, "").expect("room again");
     }
 
     #[test]
     fn a_replaced_connection_can_do_nothing_more() {
         let memory = Memory::new(Limits::default(), true).expect("randomness");
         let id = memory.register().expect("randomness").id;
-        let (old_bell, claim) =
-            (Arc::new(Bell::default()), |bell| memory.claim(id, bell).expect("registered"));
-        let old = claim(Arc::clone(&old_bell));
-        memory.append(&old.claim, id, "kept").expect("room");
-        assert!(!memory.read(&old.claim, |_, _| true), "all read");
-        let new = claim(Arc::default());
+        let old_bell = Arc::new(Bell::default());
+        let old = memory.claim(id, Arc::clone(&old_bell), None).expect("registered");
+        memory.append(&old.claim, id, None, "kept").expect("room");
+        assert_eq!(messages(&memory, &old.claim).len(), 1);
+        let new = claim(&memory, id);
         assert!(new.replaced.is_some_and(|bell| Arc::ptr_eq(&bell, &old_bell)) && old.replaced.is_none());
-        assert_eq!(memory.append(&old.claim, id, "late"), Err(Refusal::Replaced));
-        memory.received(&old.claim);
-        assert!(!memory.read(&old.claim, |_, _| panic!("read by the replaced")));
+        assert_eq!(memory.append(&old.claim, id, None, "late"), Err(Refusal::Replaced));
+        memory.received_read(&old.claim);
+        assert_eq!(memory.received(&old.claim, id, Offset(1)), Ok(()));
+        assert_eq!(messages(&memory, &old.claim), Vec::<String>::new());
         assert!(!memory.release(&old.claim));
-        let mut messages = Vec::new();
-        memory.read(&new.claim, |_, message| {
-            messages.push(message.to_owned());
-            true
-        });
-        assert_eq!(messages, ["kept"]);
+        let [message] = &messages(&memory, &new.claim)[..] else { panic!("not one message") };
+        assert!(message.contains("kept"));
         assert!(memory.release(&new.claim));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::lane::Lane;
-use crate::ids::ClientId;
+use super::lane::{Lane, Received, Window};
+use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::limits::Limits;
 
 /// Bytes that a lane gives in one turn before the next lane's turn comes.
@@ -14,26 +14,41 @@ const TURN_BYTES: usize = 16 * 1024;
 pub struct Mailbox {
     channels: HashSet<ClientId>,
     lanes: HashMap<ClientId, Lane>,
-    /// The lanes with something unread, each once.
+    /// The lanes with something that may be read, each once.
     turns: VecDeque<ClientId>,
-    /// The lanes of which something was read and not received.
+    /// The lanes of which something was read, each once.
     in_flight: Vec<ClientId>,
+    /// The place of the message that came last.
+    last: Offset,
     /// Bytes of all messages, overhead included.
     bytes: usize,
 }
 
-/// The message was not taken: its lane, or the mailbox, is full.
+/// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub enum Appended {
+    /// It waits in its lane.
+    New,
+    /// It was there before; so was everything up to this number.
+    Duplicate(Seq),
+    /// Its lane, or the mailbox, is full: nothing has changed.
+    Full,
+}
 
 /// What became free when messages were received.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Freed {
     /// Bytes, overhead included.
     pub bytes: usize,
-    /// Senders that were held back and may try again.
+    /// Plain senders that were held back and may try again.
     pub waiting: Vec<ClientId>,
+    /// Senders whose numbered messages were received: up to which, of which session.
+    pub delivered: Vec<(ClientId, SessionId, Seq)>,
 }
+
+/// The recipient acknowledged what it was not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forged;
 
 impl Mailbox {
     /// What a message counts against the mailbox's and the total bound.
@@ -51,45 +66,65 @@ impl Mailbox {
         self.channels.contains(&sender)
     }
 
-    /// Adds a message to its sender's lane.
-    ///
-    /// # Errors
-    /// [`Full`]; nothing has changed then.
-    pub fn append(&mut self, sender: ClientId, message: &str, limits: &Limits) -> Result<(), Full> {
+    /// Those who may send.
+    pub fn channels(&self) -> impl Iterator<Item = ClientId> {
+        self.channels.iter().copied()
+    }
+
+    /// The last number that was accepted from this session of `sender`, if `seq` is not above it.
+    pub fn duplicate(&self, sender: ClientId, session: SessionId, seq: Seq) -> Option<Seq> {
+        self.lanes.get(&sender)?.duplicate(session, seq)
+    }
+
+    /// Adds a message to its sender's lane, unless it is a duplicate.
+    pub fn append(
+        &mut self,
+        sender: ClientId,
+        number: Option<(SessionId, Seq)>,
+        message: &str,
+        limits: &Limits,
+    ) -> Appended {
         let lane = self.lanes.entry(sender).or_default();
+        if let Some(last) = number.and_then(|(session, seq)| lane.duplicate(session, seq)) {
+            return Appended::Duplicate(last);
+        }
         let cost = Self::cost(message);
         let fits = self.bytes == 0 || self.bytes + cost <= limits.max_mailbox_bytes;
         if !fits || !lane.has_room(message.len(), limits.max_queued_messages, limits.max_queued_bytes) {
-            return Err(Full);
+            return Appended::Full;
         }
-        lane.append(message);
+        self.last = Offset(self.last.0 + 1);
+        lane.append(self.last, number, message);
         self.bytes += cost;
         if !lane.in_turn {
             lane.in_turn = true;
             self.turns.push_back(sender);
         }
-        Ok(())
+        Appended::New
     }
 
-    /// Remembers that `sender` waits for room, to be named when there is some.
+    /// Remembers that the plain `sender` waits for room, to be named when there is some.
     pub fn hold(&mut self, sender: ClientId) {
         self.lanes.entry(sender).or_default().sender_waits = true;
     }
 
-    /// Hands unread messages, lanes in turn, to `take`, until it returns false. True when something is still
-    /// unread.
-    pub fn read(&mut self, mut take: impl FnMut(ClientId, &str) -> bool) -> bool {
+    /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false. True when
+    /// something can still be read.
+    pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Offset, &str) -> bool) -> bool {
         let mut wanted = true;
         while wanted && let Some(sender) = self.turns.pop_front() {
             let Some(lane) = self.lanes.get_mut(&sender) else { continue };
-            self.in_flight.push(sender);
             let mut turn = 0;
             while wanted && turn < TURN_BYTES {
-                let Some(message) = lane.read() else { break };
+                let Some((offset, message)) = lane.read(window) else { break };
                 turn += message.len();
-                wanted = take(sender, message);
+                wanted = take(sender, offset, message);
             }
-            lane.in_turn = lane.has_unread();
+            if !lane.in_flight {
+                lane.in_flight = true;
+                self.in_flight.push(sender);
+            }
+            lane.in_turn = lane.is_readable(window);
             if lane.in_turn {
                 self.turns.push_back(sender);
             }
@@ -98,33 +133,65 @@ impl Mailbox {
     }
 
     /// Forgets every message that was read: the recipient has it.
-    pub fn received(&mut self) -> Freed {
+    pub fn received_read(&mut self) -> Freed {
         let mut freed = Freed::default();
-        for sender in self.in_flight.drain(..) {
+        for sender in std::mem::take(&mut self.in_flight) {
             let Some(lane) = self.lanes.get_mut(&sender) else { continue };
-            let (messages, bytes) = lane.received();
-            freed.bytes += bytes + messages * Limits::MESSAGE_OVERHEAD;
-            if std::mem::take(&mut lane.sender_waits) {
-                freed.waiting.push(sender);
-            }
+            lane.in_flight = false;
+            let received = lane.received_read();
+            self.free(sender, received, &mut freed);
         }
-        self.bytes -= freed.bytes;
         freed
+    }
+
+    /// Forgets the messages of `sender` up to `upto`.
+    ///
+    /// # Errors
+    /// [`Forged`], and nothing has changed, when the recipient was not given it or has acknowledged later ones.
+    pub fn received(&mut self, sender: ClientId, upto: Offset, window: Window) -> Result<Freed, Forged> {
+        let lane = self.lanes.get_mut(&sender).ok_or(Forged)?;
+        let received = lane.received(upto).ok_or(Forged)?;
+        if !lane.in_turn && lane.is_readable(window) {
+            lane.in_turn = true;
+            self.turns.push_back(sender);
+        }
+        let mut freed = Freed::default();
+        self.free(sender, received, &mut freed);
+        Ok(freed)
+    }
+
+    fn free(&mut self, sender: ClientId, received: Received, freed: &mut Freed) {
+        let bytes = received.bytes + received.messages * Limits::MESSAGE_OVERHEAD;
+        self.bytes -= bytes;
+        freed.bytes += bytes;
+        freed.delivered.extend(received.last.map(|(session, seq)| (sender, session, seq)));
+        if received.messages == 0 {
+            return;
+        }
+        if self.lanes.get_mut(&sender).is_some_and(|lane| std::mem::take(&mut lane.sender_waits)) {
+            freed.waiting.push(sender);
+        }
     }
 
     /// Makes unread what was read and not received: the connection that read it is gone.
     pub fn rewind(&mut self) {
         for sender in self.in_flight.drain(..) {
             let Some(lane) = self.lanes.get_mut(&sender) else { continue };
+            lane.in_flight = false;
             lane.rewind();
-            if lane.has_unread() && !lane.in_turn {
+            if !lane.in_turn && lane.is_readable(Window::UNLIMITED) {
                 lane.in_turn = true;
                 self.turns.push_back(sender);
             }
         }
     }
 
-    /// The senders that are held back, who from now on are not.
+    /// Another session reads from now on.
+    pub fn forget_given(&mut self) {
+        self.lanes.values_mut().for_each(Lane::forget_given);
+    }
+
+    /// The plain senders that are held back, who from now on are not.
     pub fn release_waiting(&mut self) -> Vec<ClientId> {
         let released = |(sender, lane): (&ClientId, &mut Lane)| {
             std::mem::take(&mut lane.sender_waits).then_some(*sender)
@@ -141,10 +208,19 @@ mod tests {
         ClientId::new(number).expect("an id")
     }
 
-    fn read(mailbox: &mut Mailbox, count: usize) -> Vec<(u64, String)> {
+    fn session(number: u64) -> SessionId {
+        SessionId::parse(&format!("{number:016x}")).expect("16 digits")
+    }
+
+    /// Appends as a plain sender.
+    fn append(mailbox: &mut Mailbox, sender: u64, message: &str, limits: &Limits) -> Appended {
+        mailbox.append(id(sender), None, message, limits)
+    }
+
+    fn read_within(mailbox: &mut Mailbox, window: Window, count: usize) -> Vec<(u64, String)> {
         let mut taken = Vec::new();
         if count > 0 {
-            mailbox.read(|sender, message| {
+            mailbox.read(window, |sender, _, message| {
                 taken.push((sender.get(), message.to_owned()));
                 taken.len() < count
             });
@@ -152,12 +228,16 @@ mod tests {
         taken
     }
 
+    fn read(mailbox: &mut Mailbox, count: usize) -> Vec<(u64, String)> {
+        read_within(mailbox, Window::UNLIMITED, count)
+    }
+
     #[test]
     fn keeps_each_senders_order_and_gives_lanes_their_turns() {
         let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
         let big = "x".repeat(TURN_BYTES);
         for (sender, message) in [(1, &*big), (1, "b"), (1, "c"), (2, "d"), (2, "e")] {
-            mailbox.append(id(sender), message, &limits).expect("room");
+            assert_eq!(append(&mut mailbox, sender, message, &limits), Appended::New);
         }
         let order: Vec<_> =
             read(&mut mailbox, 9).iter().map(|(sender, text)| (*sender, text.len())).collect();
@@ -168,16 +248,16 @@ mod tests {
     fn what_was_read_and_not_received_comes_again() {
         let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
         for message in ["a", "b", "c"] {
-            mailbox.append(id(1), message, &limits).expect("room");
+            append(&mut mailbox, 1, message, &limits);
         }
         assert_eq!(read(&mut mailbox, 1).len(), 1);
-        assert_eq!(mailbox.received().bytes, Mailbox::cost("a"));
+        assert_eq!(mailbox.received_read().bytes, Mailbox::cost("a"));
         assert_eq!(read(&mut mailbox, 9).len(), 2);
-        mailbox.append(id(1), "d", &limits).expect("room");
+        append(&mut mailbox, 1, "d", &limits);
         mailbox.rewind();
         let again: String = read(&mut mailbox, 9).into_iter().map(|(_, text)| text).collect();
         assert_eq!(again, "bcd");
-        mailbox.received();
+        mailbox.received_read();
         assert_eq!((mailbox.bytes, mailbox.turns.len(), mailbox.in_flight.len()), (0, 0, 0));
     }
 
@@ -185,27 +265,100 @@ mod tests {
     fn a_full_lane_refuses_its_own_sender_only_and_names_it_when_there_is_room() {
         let limits = Limits { max_queued_messages: 2, ..Limits::default() };
         let mut mailbox = Mailbox::default();
-        mailbox.append(id(1), "a", &limits).expect("room");
-        mailbox.append(id(1), "b", &limits).expect("room");
-        assert_eq!(mailbox.append(id(1), "c", &limits), Err(Full));
+        append(&mut mailbox, 1, "a", &limits);
+        append(&mut mailbox, 1, "b", &limits);
+        assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::Full);
         mailbox.hold(id(1));
-        mailbox.append(id(2), "d", &limits).expect("another lane has room");
+        assert_eq!(append(&mut mailbox, 2, "d", &limits), Appended::New, "another lane has room");
         assert_eq!(read(&mut mailbox, 9).len(), 3);
-        assert_eq!(mailbox.received().waiting, [id(1)]);
-        mailbox.append(id(1), "c", &limits).expect("room again");
+        assert_eq!(mailbox.received_read().waiting, [id(1)]);
+        assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::New, "room again");
     }
 
     #[test]
     fn bytes_are_bounded_but_nothing_is_too_big_for_an_empty_mailbox() {
         let limits = Limits { max_queued_bytes: 10, max_mailbox_bytes: 190, ..Limits::default() };
         let mut mailbox = Mailbox::default();
-        mailbox.append(id(1), &"x".repeat(1000), &limits).expect("an empty mailbox takes it");
-        assert_eq!(mailbox.append(id(2), "", &limits), Err(Full));
+        assert_eq!(append(&mut mailbox, 1, &"x".repeat(1000), &limits), Appended::New);
+        assert_eq!(append(&mut mailbox, 2, "", &limits), Appended::Full);
         read(&mut mailbox, 9);
-        mailbox.received();
-        mailbox.append(id(1), "123456", &limits).expect("room");
-        assert_eq!(mailbox.append(id(1), "12345", &limits), Err(Full), "the lane's bytes");
-        mailbox.append(id(2), "", &limits).expect("room");
-        assert_eq!(mailbox.append(id(3), "", &limits), Err(Full), "the mailbox's bytes");
+        mailbox.received_read();
+        assert_eq!(append(&mut mailbox, 1, "123456", &limits), Appended::New);
+        assert_eq!(append(&mut mailbox, 1, "12345", &limits), Appended::Full, "the lane's bytes");
+        assert_eq!(append(&mut mailbox, 2, "", &limits), Appended::New);
+        assert_eq!(append(&mut mailbox, 3, "", &limits), Appended::Full, "the mailbox's bytes");
+    }
+
+    #[test]
+    fn a_window_keeps_the_rest_back_until_something_is_received() {
+        let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
+        let window = Window { messages: 3, bytes: 10 };
+        for message in ["a", "b", "c", "d", "a long message", "e"] {
+            append(&mut mailbox, 1, message, &limits);
+        }
+        append(&mut mailbox, 2, "of another lane", &limits);
+        assert_eq!(read_within(&mut mailbox, window, 9).len(), 4);
+        assert_eq!(read_within(&mut mailbox, window, 9), []);
+        mailbox.received(id(1), Offset(2), window).expect("given");
+        assert_eq!(read_within(&mut mailbox, window, 9), [(1, "d".to_owned())]);
+        mailbox.received(id(1), Offset(4), window).expect("given");
+        assert_eq!(read_within(&mut mailbox, window, 9), [(1, "a long message".to_owned())]);
+        mailbox.received(id(1), Offset(5), window).expect("given");
+        assert_eq!(read_within(&mut mailbox, window, 9), [(1, "e".to_owned())]);
+    }
+
+    #[test]
+    fn a_forged_acknowledgement_frees_nothing() {
+        let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
+        for message in ["a", "b", "c"] {
+            append(&mut mailbox, 1, message, &limits);
+        }
+        read(&mut mailbox, 2);
+        let mut received = |sender, offset| {
+            mailbox.received(id(sender), Offset(offset), Window::UNLIMITED).map(|freed| freed.bytes)
+        };
+        assert_eq!(received(1, 3), Err(Forged), "not given yet");
+        assert_eq!(received(2, 1), Err(Forged), "no such lane");
+        assert_eq!(received(1, 2), Ok(2 * Mailbox::cost("a")));
+        assert_eq!(received(1, 2), Ok(0), "once more");
+        assert_eq!(received(1, 1), Err(Forged), "long before");
+        // What an older session was given, the next was not; what it was given itself it was, on whatever connection.
+        read(&mut mailbox, 1);
+        mailbox.rewind();
+        assert!(mailbox.received(id(1), Offset(3), Window::UNLIMITED).is_ok());
+        append(&mut mailbox, 1, "d", &limits);
+        read(&mut mailbox, 1);
+        mailbox.rewind();
+        mailbox.forget_given();
+        assert_eq!(mailbox.received(id(1), Offset(4), Window::UNLIMITED), Err(Forged));
+    }
+
+    #[test]
+    fn receipts_name_the_session_that_sent() {
+        let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
+        for (page, seq) in [(1, 1), (1, 5), (2, 1)] {
+            let number = Some((session(page), Seq(seq)));
+            assert_eq!(mailbox.append(id(1), number, "x", &limits), Appended::New);
+        }
+        append(&mut mailbox, 1, "of a plain connection", &limits);
+        read(&mut mailbox, 9);
+        let mut delivered =
+            |upto| mailbox.received(id(1), Offset(upto), Window::UNLIMITED).expect("given").delivered;
+        assert_eq!(delivered(2), [], "nobody is left to hear of the first session's");
+        assert_eq!(delivered(3), [(id(1), session(2), Seq(1))]);
+        assert_eq!(delivered(4), []);
+    }
+
+    #[test]
+    fn a_number_is_taken_once_per_session() {
+        let (mut mailbox, limits) =
+            (Mailbox::default(), Limits { max_queued_messages: 3, ..Limits::default() });
+        let mut append = |page, seq| mailbox.append(id(1), Some((session(page), Seq(seq))), "x", &limits);
+        assert_eq!(append(1, 1), Appended::New);
+        assert_eq!(append(1, 7), Appended::New, "what was refused leaves a gap");
+        assert_eq!(append(1, 3), Appended::Duplicate(Seq(7)));
+        assert_eq!(append(2, 3), Appended::New, "another session counts anew");
+        assert_eq!(append(2, 4), Appended::Full);
+        assert_eq!(append(2, 3), Appended::Duplicate(Seq(3)), "also when the lane is full");
     }
 }

@@ -2,7 +2,10 @@
 
 pub mod lane;
 pub mod mailbox;
+pub mod notices;
 pub mod registry;
 
-pub use mailbox::{Full, Mailbox};
+pub use lane::Window;
+pub use mailbox::{Appended, Forged, Freed, Mailbox};
+pub use notices::Notices;
 pub use registry::Registry;

@@ -1,25 +1,154 @@
 //! Frame → its bytes on the wire, appended to an outgoing buffer.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::frame;
-use crate::ids::ClientId;
+use crate::ids::{ClientId, Epoch, Offset, Seq};
 
-/// Appends `{"relay":{"senderId":…,"message":…}}` as a WebSocket text frame; `message` is a JSON string, quotes
-/// included.
-pub fn relay(sender: ClientId, message: &str, out: &mut Vec<u8>) {
-    const HEAD: &str = "{\"relay\":{\"senderId\":";
-    const MIDDLE: &str = ",\"message\":";
-    const TAIL: &str = "}}";
-    let digits = sender.get().checked_ilog10().map_or(1, |log| log as usize + 1);
-    let length = HEAD.len() + digits + MIDDLE.len() + message.len() + TAIL.len();
+/// What a server tells a client, beside relayed messages. Only to those that asked for reliable delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice<'a> {
+    /// It is known.
+    Authenticated {
+        /// As whom.
+        client: ClientId,
+        /// The epoch of its mailbox.
+        epoch: Epoch,
+        /// Whether it goes on where it was.
+        resumed: bool,
+        /// The time between two heartbeats.
+        ping_interval: Duration,
+        /// How long an answer may take.
+        ping_timeout: Duration,
+        /// The largest message.
+        max_payload: usize,
+    },
+    /// Its messages to `target` are stored, all up to `seq`.
+    Accepted {
+        /// The recipient.
+        target: ClientId,
+        /// The last one.
+        seq: Seq,
+    },
+    /// There is no room for `seq` and what follows: send them again later.
+    Hold {
+        /// The recipient.
+        target: ClientId,
+        /// The first one that was not taken.
+        seq: Seq,
+        /// How much later.
+        retry_after: Duration,
+    },
+    /// `seq` and what follows is not taken and never will be.
+    Rejected {
+        /// The recipient.
+        target: ClientId,
+        /// The first one that was not taken.
+        seq: Seq,
+        /// Why, as a stable code.
+        code: &'static str,
+        /// Why, in words.
+        message: &'a str,
+    },
+    /// The application of `target` has its messages, all up to `seq`.
+    Delivered {
+        /// The recipient.
+        target: ClientId,
+        /// The last one.
+        seq: Seq,
+    },
+    /// A client that shares a channel came or left.
+    Presence {
+        /// Who.
+        client: ClientId,
+        /// Whether it is there now.
+        online: bool,
+    },
+    /// What it did wrong.
+    Error {
+        /// As a stable code.
+        code: &'static str,
+        /// In words.
+        message: &'a str,
+    },
+    /// Is it there?
+    Ping,
+    /// The server is there.
+    Pong,
+}
+
+const HEAD: &str = "{\"relay\":{\"senderId\":";
+const OFFSET: &str = ",\"offset\":";
+const MESSAGE: &str = ",\"message\":";
+const TAIL: &str = "}}";
+
+/// Appends `{"relay":{"senderId":…,"offset":…,"message":…}}` as a WebSocket text frame; `message` is a JSON string,
+/// quotes included. A plain client gets no offset.
+pub fn relay(sender: ClientId, offset: Option<Offset>, message: &str, out: &mut Vec<u8>) {
+    let offset_length = offset.map_or(0, |Offset(offset)| OFFSET.len() + digits(offset));
+    let sender_length = digits(sender.get());
+    let length = HEAD.len() + sender_length + offset_length + MESSAGE.len() + message.len() + TAIL.len();
     out.reserve(frame::MAX_HEADER + length);
     frame::text_header(length, out);
     out.extend_from_slice(HEAD.as_bytes());
-    write!(out, "{sender}").expect("a Vec takes every write");
-    out.extend_from_slice(MIDDLE.as_bytes());
+    append(out, format_args!("{sender}"));
+    if let Some(Offset(offset)) = offset {
+        append(out, format_args!("{OFFSET}{offset}"));
+    }
+    out.extend_from_slice(MESSAGE.as_bytes());
     out.extend_from_slice(message.as_bytes());
     out.extend_from_slice(TAIL.as_bytes());
+}
+
+/// Appends a notice as a WebSocket text frame.
+pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
+    let json = match notice {
+        Notice::Authenticated { client, epoch, resumed, ping_interval, ping_timeout, max_payload } => {
+            format!(
+                "{{\"authenticated\":{{\"clientId\":{client},\"epoch\":\"{epoch}\",\"resumed\":{resumed},\
+             \"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{max_payload}}}}}",
+                ping_interval.as_millis(),
+                ping_timeout.as_millis(),
+            )
+        }
+        Notice::Accepted { target, seq: Seq(seq) } => {
+            format!("{{\"accepted\":{{\"targetId\":{target},\"seq\":{seq}}}}}")
+        }
+        Notice::Hold { target, seq: Seq(seq), retry_after } => format!(
+            "{{\"hold\":{{\"targetId\":{target},\"seq\":{seq},\"retryAfter\":{}}}}}",
+            retry_after.as_millis()
+        ),
+        Notice::Rejected { target, seq: Seq(seq), code, message } => format!(
+            "{{\"rejected\":{{\"targetId\":{target},\"seq\":{seq},\"code\":\"{code}\",\"message\":{}}}}}",
+            string(message)
+        ),
+        Notice::Delivered { target, seq: Seq(seq) } => {
+            format!("{{\"delivered\":{{\"targetId\":{target},\"seq\":{seq}}}}}")
+        }
+        Notice::Presence { client, online } => {
+            format!("{{\"presence\":{{\"clientId\":{client},\"online\":{online}}}}}")
+        }
+        Notice::Error { code, message } => {
+            format!("{{\"error\":{{\"code\":\"{code}\",\"message\":{}}}}}", string(message))
+        }
+        Notice::Ping => "{\"ping\":{}}".to_owned(),
+        Notice::Pong => "{\"pong\":{}}".to_owned(),
+    };
+    frame::text_header(json.len(), out);
+    out.extend_from_slice(json.as_bytes());
+}
+
+fn append(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a Vec takes every write");
+}
+
+fn digits(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
+fn string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
@@ -29,12 +158,16 @@ mod tests {
     #[test]
     fn the_header_announces_the_length_that_follows() {
         for number in [0, 9, 10, 99, 100, 12_345_678, ClientId::MAX] {
-            for size in [0, 80, 81, 200, 65_535, 70_000] {
+            for (size, offset) in
+                [(0, None), (80, Some(9)), (81, Some(10)), (200, None), (65_535, Some(99)), (70_000, None)]
+            {
                 let (sender, message) =
                     (ClientId::new(number).expect("an id"), format!("\"{}\"", "x".repeat(size)));
                 let mut out = Vec::new();
-                relay(sender, &message, &mut out);
-                let expected = format!("{{\"relay\":{{\"senderId\":{number},\"message\":{message}}}}}");
+                relay(sender, offset.map(Offset), &message, &mut out);
+                let offset = offset.map_or(String::new(), |offset| format!(",\"offset\":{offset}"));
+                let expected =
+                    format!("{{\"relay\":{{\"senderId\":{number}{offset},\"message\":{message}}}}}");
                 let (header, text) = out.split_at(out.len() - expected.len());
                 assert_eq!(text, expected.as_bytes());
                 let announced = match header {
@@ -48,5 +181,13 @@ mod tests {
                 assert_eq!(announced, expected.len());
             }
         }
+    }
+
+    #[test]
+    fn what_a_client_wrote_cannot_break_out_of_an_error() {
+        let mut out = Vec::new();
+        notice(&Notice::Error { code: "ERR_X", message: "\"}}\u{2028}\0" }, &mut out);
+        let json: serde_json::Value = serde_json::from_slice(&out[2..]).expect("JSON");
+        assert_eq!(json["error"]["message"], "\"}}\u{2028}\0");
     }
 }

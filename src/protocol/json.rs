@@ -68,6 +68,11 @@ pub fn client_id(value: &RawValue) -> Option<ClientId> {
     ClientId::from_f64(value.get().parse().ok()?)
 }
 
+/// The integer from 0 to 2^53 − 1 that `value` is.
+pub fn integer(value: &RawValue) -> Option<u64> {
+    client_id(value).map(ClientId::get)
+}
+
 fn nests_deeper_than(text: &str, max: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {

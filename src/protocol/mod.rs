@@ -5,4 +5,4 @@ pub mod encode;
 pub mod frame;
 mod json;
 
-pub use decode::{Authentication, ClientFrame, RelayFrame, decode};
+pub use decode::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, Reliable, decode};

@@ -1,0 +1,50 @@
+//! What a client is to be told beside its messages: how far its own were delivered, and who came and went.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::ids::{ClientId, Seq};
+
+/// One client's notices. Each is about a state, so a newer one takes the place of an older that was not told yet.
+#[derive(Debug, Default)]
+pub struct Notices {
+    /// Up to which number each target has this session's messages.
+    delivered: HashMap<ClientId, Seq>,
+    /// The targets of which that is to be told.
+    delivered_due: BTreeSet<ClientId>,
+    /// The clients of which it is to be told whether they are there.
+    presence_due: BTreeSet<ClientId>,
+}
+
+impl Notices {
+    /// A target has the messages up to `seq`.
+    pub fn delivered(&mut self, target: ClientId, seq: Seq) {
+        self.delivered.insert(target, seq);
+        self.delivered_due.insert(target);
+    }
+
+    /// A client came or left.
+    pub fn presence(&mut self, client: ClientId) {
+        self.presence_due.insert(client);
+    }
+
+    /// The same session is back: what it was told last may have been lost on the way.
+    pub fn resume(&mut self) {
+        self.delivered_due.extend(self.delivered.keys());
+    }
+
+    /// The next receipt.
+    pub fn next_delivered(&mut self) -> Option<(ClientId, Seq)> {
+        let target = self.delivered_due.pop_first()?;
+        self.delivered.get(&target).map(|seq| (target, *seq))
+    }
+
+    /// The next client of which it is to be told whether it is there.
+    pub fn next_presence(&mut self) -> Option<ClientId> {
+        self.presence_due.pop_first()
+    }
+
+    /// Whether nothing is to be told.
+    pub fn is_empty(&self) -> bool {
+        self.delivered_due.is_empty() && self.presence_due.is_empty()
+    }
+}

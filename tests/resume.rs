@@ -1,0 +1,346 @@
+//! A client that asks for it gets every message once and in order, across any number of connections.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use common::{Client, TestRelay, relay};
+use serde_json::{Value, json};
+use websocket_relay::{Limits, Registration};
+
+const PAGE: &str = "00000000000000aa";
+
+/// A connection with reliable delivery, and what it was told when it authenticated.
+async fn reliable(
+    server: &TestRelay,
+    who: &Registration,
+    session: &str,
+    epoch: Option<&str>,
+) -> (Client, Value) {
+    let mut client = server.stranger().await;
+    let mut frame = json!({ "clientId": who.id.get(), "token": who.token.reveal(), "version": 2, "session": session,
+        "receipts": true, "presence": true });
+    if let Some(epoch) = epoch {
+        frame["epoch"] = epoch.into();
+    }
+    client.send(json!({ "authentication": frame }).to_string()).await;
+    let mut told = next(&mut client).await;
+    (client, told["authenticated"].take())
+}
+
+/// A page of its own for each test that does not reload it.
+async fn page(server: &TestRelay, who: &Registration) -> Client {
+    reliable(server, who, PAGE, None).await.0
+}
+
+/// The next frame, presence passed over.
+async fn next(client: &mut Client) -> Value {
+    loop {
+        let frame: Value = serde_json::from_str(&client.text().await).unwrap();
+        if frame["presence"].is_null() {
+            return frame;
+        }
+    }
+}
+
+fn numbered(target: &Registration, seq: u64, message: &str) -> String {
+    json!({ "relay": { "targetId": target.id.get(), "message": message, "seq": seq } }).to_string()
+}
+
+fn first(target: &Registration, seq: u64, message: &str) -> String {
+    json!({ "relay": { "targetId": target.id.get(), "message": message, "seq": seq, "first": true } })
+        .to_string()
+}
+
+fn received(sender: &Registration, offset: u64) -> String {
+    json!({ "received": { "senderId": sender.id.get(), "offset": offset } }).to_string()
+}
+
+/// The offset and message of the next relay frame.
+async fn message(client: &mut Client) -> (u64, String) {
+    let frame = next(client).await;
+    let relay = &frame["relay"];
+    (
+        relay["offset"].as_u64().unwrap_or_else(|| panic!("{frame}")),
+        relay["message"].as_str().unwrap().to_owned(),
+    )
+}
+
+/// Waits until the server has told that it accepted `seq`.
+async fn accepted(client: &mut Client, seq: u64) {
+    loop {
+        let frame = next(client).await;
+        let told = frame["accepted"]["seq"].as_u64().unwrap_or_else(|| panic!("{frame}"));
+        assert!(told <= seq, "{frame}");
+        if told == seq {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn authentication_tells_what_is_resumed() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, _) = server.pair();
+    let (client, told) = reliable(&server, &ada, PAGE, None).await;
+    let epoch = told["epoch"].as_str().unwrap().to_owned();
+    let expected = json!({ "clientId": ada.id.get(), "epoch": epoch, "resumed": false, "pingInterval": 25_000,
+        "pingTimeout": 20_000, "maxPayload": 1_048_576 });
+    assert_eq!(told, expected);
+    drop(client);
+    for (session, known, resumed) in [
+        (PAGE, Some(&*epoch), true),
+        (PAGE, Some("another"), false),
+        (PAGE, None, false),
+        ("00000000000000bb", Some(&*epoch), false),
+    ] {
+        let (_, told) = reliable(&server, &ada, session, known).await;
+        assert_eq!(told["resumed"], resumed, "{session} {known:?}");
+        assert_eq!(told["epoch"], epoch);
+    }
+}
+
+#[tokio::test]
+async fn messages_that_were_not_acknowledged_come_again_and_the_others_do_not() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (page(&server, &ada).await, page(&server, &grace).await);
+    for seq in 1..=6 {
+        one.send(numbered(&grace, seq, &seq.to_string())).await;
+    }
+    accepted(&mut one, 6).await;
+    let mut offsets = Vec::new();
+    for seq in 1..=6 {
+        let (offset, text) = message(&mut two).await;
+        assert_eq!(text, seq.to_string());
+        offsets.push(offset);
+    }
+    two.send(received(&ada, offsets[2])).await;
+    assert_eq!(next(&mut one).await, json!({ "delivered": { "targetId": grace.id.get(), "seq": 3 } }));
+    drop(two);
+    let mut two = page(&server, &grace).await;
+    for seq in 4..=6 {
+        assert_eq!(message(&mut two).await, (offsets[seq - 1], seq.to_string()));
+    }
+    // What it was given on the connection before it may acknowledge on this one.
+    two.send(received(&ada, offsets[5])).await;
+    assert_eq!(next(&mut one).await, json!({ "delivered": { "targetId": grace.id.get(), "seq": 6 } }));
+    // A receipt that was lost with a connection is told again to who resumes.
+    drop(one);
+    let mut one = page(&server, &ada).await;
+    assert_eq!(next(&mut one).await, json!({ "delivered": { "targetId": grace.id.get(), "seq": 6 } }));
+}
+
+#[tokio::test]
+async fn what_is_sent_again_is_taken_once() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let mut two = page(&server, &grace).await;
+    for round in 1..=5_u64 {
+        let mut one = page(&server, &ada).await;
+        // Everything from the beginning, as if no answer had ever come.
+        for seq in 1..=round * 10 {
+            one.send(numbered(&grace, seq, &seq.to_string())).await;
+        }
+        accepted(&mut one, round * 10).await;
+    }
+    for seq in 1..=50 {
+        assert_eq!(message(&mut two).await.1, seq.to_string());
+    }
+    // Another page counts anew.
+    let (mut one, _) = reliable(&server, &ada, "00000000000000bb", None).await;
+    one.send(numbered(&grace, 1, "of the new page")).await;
+    assert_eq!(message(&mut two).await.1, "of the new page");
+}
+
+#[tokio::test]
+async fn a_full_lane_holds_its_sender_and_passes_over_what_it_sent_behind() {
+    let server = TestRelay::start(Limits { max_queued_messages: 3, ..Limits::default() }).await;
+    let (ada, grace) = server.pair();
+    let alan = server.relay.register_client().unwrap();
+    server.relay.register_relay_channel(ada.id, alan.id).unwrap();
+    let mut one = page(&server, &ada).await;
+    for seq in 1..=6 {
+        one.send(numbered(&grace, seq, &seq.to_string())).await;
+    }
+    accepted(&mut one, 3).await;
+    let hold = json!({ "hold": { "targetId": grace.id.get(), "seq": 4, "retryAfter": 250 } });
+    assert_eq!(next(&mut one).await, hold);
+    // Another lane is not concerned.
+    one.send(numbered(&alan, 1, "x")).await;
+    accepted(&mut one, 1).await;
+    // Once there is room: what does not say that it is the first is still passed over.
+    let mut two = page(&server, &grace).await;
+    for seq in 1..=3 {
+        assert_eq!(message(&mut two).await.1, seq.to_string());
+    }
+    two.send(received(&ada, 3)).await;
+    assert_eq!(next(&mut one).await["delivered"]["seq"], 3);
+    one.send(numbered(&grace, 5, "out of order")).await;
+    one.send(first(&grace, 4, "4")).await;
+    one.send(numbered(&grace, 5, "5")).await;
+    accepted(&mut one, 5).await;
+    for seq in 4..=5 {
+        assert_eq!(message(&mut two).await.1, seq.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_channel_that_is_not_registered_rejects_and_then_takes() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
+    let (mut one, mut two) = (page(&server, &ada).await, page(&server, &grace).await);
+    for round in 0..12 {
+        for seq in 1..=3 {
+            let seq = round * 3 + seq;
+            one.send(if seq % 3 == 1 { first(&grace, seq, "x") } else { numbered(&grace, seq, "x") }).await;
+        }
+        let frame = next(&mut one).await;
+        assert_eq!(frame["rejected"]["seq"], round * 3 + 1, "{frame}");
+        assert_eq!(frame["rejected"]["code"], "ERR_CHANNEL_NOT_REGISTERED");
+        assert_eq!(server.offence().await.1, "ERR_CHANNEL_NOT_REGISTERED");
+    }
+    server.relay.register_relay_channel(ada.id, grace.id).unwrap();
+    one.send(first(&grace, 40, "now")).await;
+    accepted(&mut one, 40).await;
+    assert_eq!(message(&mut two).await.1, "now");
+}
+
+#[tokio::test]
+async fn a_window_is_on_its_way_and_no_more_and_of_each_lane() {
+    let server = TestRelay::start(Limits { max_in_flight_messages: 2, ..Limits::default() }).await;
+    let (ada, grace) = server.pair();
+    let alan = server.relay.register_client().unwrap();
+    server.relay.register_relay_channel(grace.id, alan.id).unwrap();
+    let (mut one, mut three) = (page(&server, &ada).await, server.client(&alan).await);
+    for seq in 1..=5 {
+        one.send(numbered(&grace, seq, &seq.to_string())).await;
+    }
+    accepted(&mut one, 5).await;
+    let mut two = page(&server, &grace).await;
+    assert_eq!(message(&mut two).await, (1, "1".to_owned()));
+    assert_eq!(message(&mut two).await, (2, "2".to_owned()));
+    // Nobody listens to that channel; another flows.
+    three.send(relay(&grace, "from another")).await;
+    assert_eq!(message(&mut two).await, (6, "from another".to_owned()));
+    two.send(received(&ada, 1)).await;
+    assert_eq!(message(&mut two).await, (3, "3".to_owned()));
+    two.send(received(&ada, 3)).await;
+    assert_eq!(message(&mut two).await, (4, "4".to_owned()));
+    assert_eq!(message(&mut two).await, (5, "5".to_owned()));
+}
+
+#[tokio::test]
+async fn forged_acknowledgements_free_nothing_and_count() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (page(&server, &ada).await, page(&server, &grace).await);
+    for seq in 1..=2 {
+        one.send(numbered(&grace, seq, &seq.to_string())).await;
+        assert_eq!(message(&mut two).await, (seq, seq.to_string()));
+    }
+    for forged in [
+        received(&ada, 3),
+        received(&ada, 1 << 50),
+        received(&grace, 1),
+        r#"{"received":{"senderId":9,"offset":1}}"#.into(),
+    ] {
+        two.send(forged).await;
+        assert_eq!(next(&mut two).await["error"]["code"], "ERR_INVALID_ACKNOWLEDGEMENT");
+    }
+    two.send(r#"{"received":{"senderId":0}}"#).await;
+    assert_eq!(next(&mut two).await["error"]["code"], "ERR_UNRECOGNIZED_MESSAGE");
+    two.send(received(&ada, 2)).await;
+    two.send(received(&ada, 1)).await;
+    assert_eq!(next(&mut two).await["error"]["code"], "ERR_INVALID_ACKNOWLEDGEMENT");
+    for _ in 0..4 {
+        two.send(received(&ada, 1)).await;
+    }
+    assert_eq!(two.closed().await.0, 4504);
+}
+
+#[tokio::test]
+async fn both_generations_talk_to_each_other() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut plain, mut two) = (server.client(&ada).await, page(&server, &grace).await);
+    for n in 1..=500 {
+        plain.send(relay(&grace, &n.to_string())).await;
+        two.send(numbered(&ada, n, &n.to_string())).await;
+    }
+    let hear = async {
+        for n in 1..=500 {
+            assert_eq!(plain.message(&grace).await, n.to_string());
+        }
+    };
+    let hear_and_acknowledge = async {
+        let (mut heard, mut delivered) = (0, 0);
+        while heard < 500 || delivered < 500 {
+            let frame = next(&mut two).await;
+            if let Some(offset) = frame["relay"]["offset"].as_u64() {
+                heard += 1;
+                assert_eq!(frame["relay"]["message"], heard.to_string());
+                two.send(received(&ada, offset)).await;
+            }
+            delivered = frame["delivered"]["seq"].as_u64().unwrap_or(delivered);
+        }
+    };
+    tokio::join!(hear, hear_and_acknowledge);
+}
+
+#[tokio::test]
+async fn who_asks_hears_who_is_there_who_comes_and_who_goes() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let presence =
+        |who: &Registration, online| json!({ "presence": { "clientId": who.id.get(), "online": online } });
+    let frame = async |client: &mut Client| serde_json::from_str::<Value>(&client.text().await).unwrap();
+    let (mut one, _) = reliable(&server, &ada, PAGE, None).await;
+    assert_eq!(frame(&mut one).await, presence(&grace, false));
+    let two = server.client(&grace).await;
+    assert_eq!(frame(&mut one).await, presence(&grace, true));
+    drop(two);
+    assert_eq!(frame(&mut one).await, presence(&grace, false));
+    let alan = server.relay.register_client().unwrap();
+    let _three = page(&server, &alan).await;
+    server.relay.register_relay_channel(ada.id, alan.id).unwrap();
+    assert_eq!(frame(&mut one).await, presence(&alan, true));
+}
+
+#[tokio::test]
+async fn pings_are_frames_and_so_are_their_answers() {
+    let limits = Limits { ping_interval: std::time::Duration::from_millis(10), ..Limits::default() };
+    let server = TestRelay::start(limits).await;
+    let (ada, _) = server.pair();
+    let mut one = page(&server, &ada).await;
+    assert_eq!(next(&mut one).await, json!({ "ping": {} }));
+    one.send(r#"{"ping":{}}"#).await;
+    assert_eq!(next(&mut one).await, json!({ "pong": {} }));
+}
+
+#[tokio::test]
+async fn who_does_not_read_the_answers_is_not_asked_for_more() {
+    use tokio::io::AsyncWriteExt;
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let mut flood = server.upgraded().await;
+    let text = format!(
+        r#"{{"authentication":{{"clientId":{},"token":"{}","version":2,"session":"{PAGE}"}}}}"#,
+        ada.id,
+        ada.token.reveal()
+    );
+    common::soon(flood.write_all(&common::masked(0x81, text.as_bytes()))).await.unwrap();
+    let pings = common::masked(0x81, br#"{"ping":{}}"#).repeat(10_000);
+    // Once the socket's buffers are full, writing stops: the server has stopped reading.
+    let stopped = async {
+        loop {
+            let write = tokio::time::timeout(std::time::Duration::from_millis(500), flood.write_all(&pings));
+            if write.await.is_err() {
+                return;
+            }
+        }
+    };
+    common::soon(stopped).await;
+    let (mut two, mut three) = (server.client(&grace).await, server.client(&ada).await);
+    three.send(relay(&grace, "unhurt")).await;
+    assert_eq!(two.message(&ada).await, "unhurt");
+}
