@@ -1,0 +1,304 @@
+//! The rules of reliable delivery, at random: connections break at every point between append, send, receive and
+//! acknowledge, lanes are full, pages reload. What the applications hear is held against what they sent.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+use websocket_relay::ids::{Offset, Seq, SessionId};
+use websocket_relay::model::{Appended, Mailbox, Window};
+use websocket_relay::{ClientId, Limits};
+
+const SENDERS: usize = 2;
+const WINDOW: Window = Window { messages: 3, bytes: usize::MAX };
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// The application sends.
+    Send(usize),
+    /// A frame of the sender reaches the mailbox.
+    Append(usize),
+    /// An answer reaches the sender.
+    Answer(usize),
+    /// The sender's connection breaks and is made anew.
+    CutSender(usize),
+    /// The sender's page reloads.
+    ReloadSender(usize),
+    /// The mailbox is read.
+    Read(usize),
+    /// A message reaches the recipient's application.
+    Receive,
+    /// An acknowledgement reaches the mailbox.
+    Acknowledge,
+    /// The recipient's connection breaks and is made anew.
+    CutReader,
+    /// The recipient's page reloads.
+    ReloadReader,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let sender = 0..SENDERS;
+    prop_oneof![
+        8 => sender.clone().prop_map(Step::Send),
+        12 => sender.clone().prop_map(Step::Append),
+        8 => sender.clone().prop_map(Step::Answer),
+        2 => sender.clone().prop_map(Step::CutSender),
+        1 => sender.prop_map(Step::ReloadSender),
+        6 => (1..4_usize).prop_map(Step::Read),
+        10 => Just(Step::Receive),
+        8 => Just(Step::Acknowledge),
+        2 => Just(Step::CutReader),
+        1 => Just(Step::ReloadReader),
+    ]
+}
+
+/// A message says who sent it: which page, and its how-manieth.
+type Message = (usize, u64, u64);
+
+enum Answer {
+    Accepted(u64),
+    Hold(u64),
+}
+
+struct Sender {
+    page: u64,
+    sent: u64,
+    /// What is not known to be accepted: seq.
+    outstanding: VecDeque<u64>,
+    known_accepted: u64,
+    /// On their way: seq and whether it is the first after a refusal.
+    frames: VecDeque<(u64, bool)>,
+    answers: VecDeque<Answer>,
+    /// The server's, of this connection.
+    refusing: bool,
+}
+
+impl Sender {
+    fn new(page: u64) -> Self {
+        Self {
+            page,
+            sent: 0,
+            outstanding: VecDeque::new(),
+            known_accepted: 0,
+            frames: VecDeque::new(),
+            answers: VecDeque::new(),
+            refusing: false,
+        }
+    }
+
+    fn resend(&mut self, first: bool) {
+        let outstanding = self.outstanding.iter().enumerate();
+        self.frames.extend(outstanding.map(|(place, seq)| (*seq, first && place == 0)));
+    }
+}
+
+struct World {
+    limits: Limits,
+    mailbox: Mailbox,
+    senders: Vec<Sender>,
+    messages: VecDeque<(usize, Offset, Message)>,
+    acknowledgements: VecDeque<(usize, Offset)>,
+    /// The recipient's page: the last offset of each lane.
+    last: BTreeMap<usize, Offset>,
+    /// What each page of the recipient heard.
+    heard: Vec<Vec<Message>>,
+    /// For each sender and page of it: how many were sent, and how many of them it knew to be accepted.
+    pages: Vec<BTreeMap<u64, (u64, u64)>>,
+}
+
+fn id(sender: usize) -> ClientId {
+    ClientId::new(sender as u64).unwrap()
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            limits: Limits { max_queued_messages: 4, ..Limits::default() },
+            mailbox: Mailbox::default(),
+            senders: (0..SENDERS).map(|_| Sender::new(0)).collect(),
+            messages: VecDeque::new(),
+            acknowledgements: VecDeque::new(),
+            last: BTreeMap::new(),
+            heard: vec![Vec::new()],
+            pages: vec![BTreeMap::new(); SENDERS],
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Send(who) => {
+                let sender = &mut self.senders[who];
+                sender.sent += 1;
+                sender.outstanding.push_back(sender.sent);
+                // While it waits after a hold it would not send; here it never waits long.
+                sender.frames.push_back((sender.sent, false));
+            }
+            Step::Append(who) => self.append(who),
+            Step::Answer(who) => self.answer(who),
+            Step::CutSender(who) => {
+                let sender = &mut self.senders[who];
+                sender.frames.clear();
+                sender.answers.clear();
+                sender.refusing = false;
+                sender.resend(false);
+            }
+            Step::ReloadSender(who) => {
+                let sender = &mut self.senders[who];
+                let next = Sender::new(sender.page + 1);
+                self.pages[who].insert(sender.page, (sender.sent, sender.known_accepted));
+                *sender = next;
+            }
+            Step::Read(count) => {
+                let (messages, mut left) = (&mut self.messages, count);
+                self.mailbox.read(WINDOW, |sender, offset, text| {
+                    let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
+                    let who = sender.get() as usize;
+                    messages.push_back((who, offset, (who, numbers[0], numbers[1])));
+                    left -= 1;
+                    left > 0
+                });
+            }
+            Step::Receive => {
+                let Some((who, offset, message)) = self.messages.pop_front() else { return };
+                let last = self.last.entry(who).or_default();
+                if offset > *last {
+                    *last = offset;
+                    self.heard.last_mut().unwrap().push(message);
+                }
+                self.acknowledgements.push_back((who, *last));
+            }
+            Step::Acknowledge => {
+                let Some((who, offset)) = self.acknowledgements.pop_front() else { return };
+                self.mailbox.received(id(who), offset, WINDOW).expect("an honest acknowledgement");
+            }
+            Step::CutReader => self.cut_reader(),
+            Step::ReloadReader => {
+                self.cut_reader();
+                self.mailbox.forget_given();
+                self.last.clear();
+                self.heard.push(Vec::new());
+            }
+        }
+    }
+
+    fn cut_reader(&mut self) {
+        self.messages.clear();
+        self.acknowledgements.clear();
+        self.mailbox.rewind();
+    }
+
+    /// What a session does with a numbered frame.
+    fn append(&mut self, who: usize) {
+        let sender = &mut self.senders[who];
+        let Some((seq, first)) = sender.frames.pop_front() else { return };
+        sender.refusing &= !first;
+        if sender.refusing {
+            return;
+        }
+        let number = Some((SessionId::parse(&format!("{:016x}", sender.page)).unwrap(), Seq(seq)));
+        let text = format!("{} {seq}", sender.page);
+        sender.answers.push_back(match self.mailbox.append(id(who), number, &text, &self.limits) {
+            Appended::New => Answer::Accepted(seq),
+            Appended::Duplicate(Seq(last)) => Answer::Accepted(last),
+            Appended::Full => {
+                sender.refusing = true;
+                Answer::Hold(seq)
+            }
+        });
+    }
+
+    fn answer(&mut self, who: usize) {
+        let sender = &mut self.senders[who];
+        match sender.answers.pop_front() {
+            Some(Answer::Accepted(upto)) => {
+                sender.outstanding.retain(|seq| *seq > upto);
+                sender.known_accepted = sender.known_accepted.max(upto);
+            }
+            Some(Answer::Hold(seq)) => {
+                assert_eq!(
+                    sender.outstanding.front(),
+                    Some(&seq),
+                    "a refusal names the oldest that is outstanding"
+                );
+                sender.resend(true);
+            }
+            None => {}
+        }
+    }
+
+    /// Nothing breaks any more, and everybody goes on until there is nothing to do.
+    fn heal(&mut self) {
+        for _ in 0..10_000 {
+            for who in 0..SENDERS {
+                self.append(who);
+                self.answer(who);
+            }
+            for step in [Step::Read(1), Step::Receive, Step::Acknowledge] {
+                self.take(&step);
+            }
+            let is_idle = |sender: &Sender| sender.outstanding.is_empty() && sender.frames.is_empty();
+            if self.senders.iter().all(is_idle)
+                && self.messages.is_empty()
+                && self.acknowledgements.is_empty()
+            {
+                let mut unread = false;
+                self.mailbox.read(WINDOW, |_, _, _| {
+                    unread = true;
+                    true
+                });
+                self.mailbox.rewind();
+                if !unread {
+                    return;
+                }
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    fn check(&mut self) {
+        for (who, sender) in self.senders.iter().enumerate() {
+            self.pages[who].insert(sender.page, (sender.sent, sender.sent));
+        }
+        for who in 0..SENDERS {
+            for (page, (sent, known_accepted)) in &self.pages[who] {
+                let mut upto = 0;
+                for heard in &self.heard {
+                    let mut of_page = heard
+                        .iter()
+                        .filter(|message| (message.0, message.1) == (who, *page))
+                        .map(|message| message.2);
+                    let Some(start) = of_page.next() else { continue };
+                    assert!(start <= upto + 1, "a gap before {start} of page {page} of sender {who}");
+                    let end = of_page.fold(start, |before, next| {
+                        assert_eq!(next, before + 1, "page {page} of sender {who}");
+                        next
+                    });
+                    upto = upto.max(end);
+                }
+                assert!(
+                    (*known_accepted..=*sent).contains(&upto),
+                    "{upto} of {known_accepted} to {sent} of page {page}"
+                );
+            }
+        }
+        for heard in &self.heard {
+            // A page that is replaced never comes back behind its successor.
+            let pages = |who| heard.iter().filter(move |message| message.0 == who).map(|message| message.1);
+            assert!((0..SENDERS).all(|who| pages(who).is_sorted()));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_doubled_or_swapped(steps in prop::collection::vec(step(), 0..300)) {
+        let mut world = World::new();
+        for step in &steps {
+            world.take(step);
+        }
+        world.heal();
+        world.check();
+    }
+}
