@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::json;
+use super::{json, scan};
 use crate::error::Offence;
 use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::limits::Limits;
@@ -93,6 +93,14 @@ pub struct RelayFrame<'a> {
 /// # Errors
 /// [`Offence::InvalidJson`] or [`Offence::Unrecognized`].
 pub fn decode(text: &str, generation: Generation) -> Result<ClientFrame<'_>, Offence> {
+    match scan::relay(text, generation) {
+        Some(frame) => Ok(ClientFrame::Relay(frame)),
+        None => decode_json(text, generation),
+    }
+}
+
+/// Reads a text frame in whatever way it is written.
+pub(super) fn decode_json(text: &str, generation: Generation) -> Result<ClientFrame<'_>, Offence> {
     let frame = json::parse(text, Limits::MAX_NESTING).ok_or(Offence::InvalidJson)?;
     recognize(frame, generation)
         .ok_or_else(|| Offence::Unrecognized { excerpt: json::excerpt(text, EXCERPT) })

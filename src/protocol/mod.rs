@@ -4,5 +4,6 @@ pub mod decode;
 pub mod encode;
 pub mod frame;
 mod json;
+mod scan;
 
 pub use decode::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, Reliable, decode};
