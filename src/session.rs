@@ -15,6 +15,7 @@ use crate::events::{Event, EventSink};
 use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
 use crate::protocol::encode::Notice;
+use crate::protocol::frame;
 use crate::protocol::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, decode, encode};
 use crate::wire::{Progress, Receiver, Wire};
 
@@ -92,7 +93,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, early: &[u8], sha
     };
     session.detach(&reason);
     // The last answers: what was wrong, for one.
-    session.answers.write(wire.output());
+    wire.write(|output| session.answers.write(output));
     drop(session);
     wire.close(&reason, limits.close_timeout).await;
 }
@@ -148,28 +149,33 @@ impl Session {
 
     /// Writes what this client is owed and what waits for it, a batch at a time.
     fn deliver<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
-        self.answers.write(wire.output());
+        wire.write(|output| self.answers.write(output));
         let max = self.shared.limits.max_write_ahead;
         // What a plain client was written counts as received when the output has drained, so the next batch waits
         // for that.
         let has_room = match self.generation() {
             Generation::Plain => wire.is_drained(),
-            Generation::Reliable => wire.output().len() < max,
+            Generation::Reliable => wire.output_length() < max,
         };
         let Some(attachment) = self.attachment.as_ref().filter(|_| self.mail && has_room) else { return };
-        let (is_reliable, output) = (attachment.generation == Generation::Reliable, wire.output());
-        self.mail = self.shared.backend.read(&attachment.claim, |mail| {
-            match mail {
-                Mail::Message { sender, offset, json } => {
-                    encode::relay(sender, is_reliable.then_some(offset), json, output);
+        let is_reliable = attachment.generation == Generation::Reliable;
+        let read = |output: &mut Vec<u8>| {
+            self.shared.backend.read(&attachment.claim, |mail| {
+                match mail {
+                    Mail::Message { sender, offset, json } => {
+                        encode::relay(sender, is_reliable.then_some(offset), json, output);
+                    }
+                    Mail::Delivered { target, seq } => {
+                        encode::notice(&Notice::Delivered { target, seq }, output)
+                    }
+                    Mail::Presence { client, online } => {
+                        encode::notice(&Notice::Presence { client, online }, output);
+                    }
                 }
-                Mail::Delivered { target, seq } => encode::notice(&Notice::Delivered { target, seq }, output),
-                Mail::Presence { client, online } => {
-                    encode::notice(&Notice::Presence { client, online }, output)
-                }
-            }
-            output.len() < max
-        });
+                output.len() < max
+            })
+        };
+        self.mail = wire.write(read);
     }
 
     /// The socket has taken everything that was written.
@@ -200,11 +206,12 @@ impl Session {
             Heartbeat::Authenticating => return Err(CloseReason::AuthTimeout),
             Heartbeat::Resting => {
                 let stuck = !wire.is_drained();
-                match self.attachment.as_ref().map(|attachment| attachment.generation) {
+                let generation = self.attachment.as_ref().map(|attachment| attachment.generation);
+                wire.write(|output| match generation {
                     // A page cannot see the pings of WebSocket, and wants to know that the link lives.
-                    Some(Generation::Reliable) => encode::notice(&Notice::Ping, wire.output()),
-                    _ => wire.ping(),
-                }
+                    Some(Generation::Reliable) => encode::notice(&Notice::Ping, output),
+                    _ => frame::ping(output),
+                });
                 (Heartbeat::Listening { heard: wire.heard, sent: wire.sent, stuck }, limits.ping_timeout)
             }
             Heartbeat::Listening { sent, stuck: true, .. } if wire.sent == sent => {
@@ -395,7 +402,8 @@ impl Answers {
     fn write(&mut self, output: &mut Vec<u8>) {
         self.write_accepted();
         self.unflushed += self.frames.len();
-        output.append(&mut self.frames);
+        // Given back, for an idle connection keeps no buffer.
+        output.append(&mut std::mem::take(&mut self.frames));
     }
 }
 

@@ -14,8 +14,13 @@ use crate::protocol::frame::{self, Decoder, Incoming};
 /// frame that has not arrived in full.
 const READ_BUFFER: usize = 64 * 1024;
 
+/// Output buffers that a thread keeps for the next connection that writes, and the largest that it keeps.
+const SPARE_BUFFERS: usize = 16;
+const SPARE_BYTES: usize = 128 * 1024;
+
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into());
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Who gets what a connection brings.
@@ -69,14 +74,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.output.is_empty()
     }
 
-    /// Where to append frames.
-    pub fn output(&mut self) -> &mut Vec<u8> {
-        &mut self.output
+    /// Bytes of output, those included that the socket has taken of what is not out as a whole.
+    pub fn output_length(&self) -> usize {
+        self.output.len()
     }
 
-    /// Appends a ping.
-    pub fn ping(&mut self) {
-        frame::ping(&mut self.output);
+    /// Lets `write` append frames to the output.
+    pub fn write<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        if self.output.capacity() == 0 {
+            self.output = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
+        let written = write(&mut self.output);
+        if self.output.is_empty() {
+            self.recycle_output();
+        }
+        written
+    }
+
+    /// An idle connection keeps no buffer.
+    fn recycle_output(&mut self) {
+        let mut buffer = std::mem::take(&mut self.output);
+        self.written = 0;
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BYTES {
+                buffer.clear();
+                spare.push(buffer);
+            }
+        });
     }
 
     /// Writes what is waiting, and reads while the receiver is ready; ready after the first of either.
@@ -109,9 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(|_| CloseReason::Lost)?;
-        // An idle connection keeps no buffer.
-        self.output = Vec::new();
-        self.written = 0;
+        self.recycle_output();
         Poll::Ready(Ok(()))
     }
 
@@ -172,6 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 Some(Incoming::Ping(payload)) => {
                     // Who pings without reading the answers gets none.
                     if self.output.len() < self.max_write_ahead {
+                        // Not by `write`: the payload is borrowed from the decoder.
                         frame::pong(payload, &mut self.output);
                     }
                     continue;
@@ -191,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             CloseReason::Replaced => self.drop_unsent_frames(),
             _ => {}
         }
-        frame::close(reason.code(), reason.text(), &mut self.output);
+        self.write(|output| frame::close(reason.code(), reason.text(), output));
         let farewell = async {
             std::future::poll_fn(|cx| self.poll_write(cx)).await?;
             self.stream.shutdown().await.map_err(|_| CloseReason::Lost)?;

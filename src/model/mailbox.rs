@@ -1,6 +1,8 @@
 //! What waits for one recipient: who may send to it, and a lane per sender, in turn.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::lane::{Lane, Received, Window};
 use crate::ids::{ClientId, Offset, Seq, SessionId};
@@ -12,8 +14,9 @@ const TURN_BYTES: usize = 16 * 1024;
 /// One recipient's mailbox.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    channels: HashSet<ClientId>,
-    lanes: HashMap<ClientId, Lane>,
+    channels: FxHashSet<ClientId>,
+    /// Boxed, for the table has room for more than it holds.
+    lanes: FxHashMap<ClientId, Box<Lane>>,
     /// The lanes with something that may be read, each once.
     turns: VecDeque<ClientId>,
     /// The lanes of which something was read, each once.
@@ -188,12 +191,12 @@ impl Mailbox {
 
     /// Another session reads from now on.
     pub fn forget_given(&mut self) {
-        self.lanes.values_mut().for_each(Lane::forget_given);
+        self.lanes.values_mut().for_each(|lane| lane.forget_given());
     }
 
     /// The plain senders that are held back, who from now on are not.
     pub fn release_waiting(&mut self) -> Vec<ClientId> {
-        let released = |(sender, lane): (&ClientId, &mut Lane)| {
+        let released = |(sender, lane): (&ClientId, &mut Box<Lane>)| {
             std::mem::take(&mut lane.sender_waits).then_some(*sender)
         };
         self.lanes.iter_mut().filter_map(released).collect()

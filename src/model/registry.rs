@@ -1,6 +1,6 @@
 //! Who exists, with which token.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::ids::{ClientId, Token};
 
@@ -10,13 +10,14 @@ pub struct Registry<T> {
     next: ClientId,
     /// What an unknown id is compared with, so that it takes as long as a wrong token.
     decoy: Token,
-    clients: HashMap<ClientId, (Token, T)>,
+    /// The ids are ours, so nobody can choose them to collide.
+    clients: FxHashMap<ClientId, (Token, T)>,
 }
 
 impl<T> Registry<T> {
     /// An empty registry; `decoy` is a token that nobody is given.
     pub fn new(decoy: Token) -> Self {
-        Self { next: ClientId::default(), decoy, clients: HashMap::new() }
+        Self { next: ClientId::default(), decoy, clients: FxHashMap::default() }
     }
 
     /// Adds a client and returns its id: 0 for the first, then 1, and so on.
