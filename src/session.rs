@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -71,6 +72,8 @@ struct Held {
     target: ClientId,
     message: Box<str>,
     until: Instant,
+    /// When to try again, if the bell does not ring before. Boxed, for few connections ever need it.
+    retry: Pin<Box<Sleep>>,
 }
 
 enum Heartbeat {
@@ -82,25 +85,36 @@ enum Heartbeat {
     Listening { heard: u64, sent: u64, stuck: bool },
 }
 
-/// Runs a connection that has been upgraded until it is over; `early` came behind the upgrade request.
-pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(stream: S, early: &[u8], shared: Arc<Shared>) {
-    let limits = &shared.limits;
-    let mut wire = Wire::new(stream, early, limits.max_unauthenticated_payload, limits.max_write_ahead);
-    let mut session = Session::new(Arc::clone(&shared));
-    let reason = match session.serve(&mut wire).await {
-        Ok(never) => match never {},
-        Err(reason) => reason,
-    };
-    session.detach(&reason);
-    // The last answers: what was wrong, for one.
-    wire.write(|output| session.answers.write(output));
-    drop(session);
-    wire.close(&reason, limits.close_timeout).await;
+/// Runs a connection that has been upgraded until it is over; `early` came behind the upgrade request. `admission`
+/// is kept until then. No `async fn`, which would have room for its arguments beside what is made of them.
+pub fn run<S, A>(
+    stream: S,
+    early: &[u8],
+    shared: Arc<Shared>,
+    admission: A,
+) -> impl Future<Output = ()> + use<S, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Limits { max_unauthenticated_payload, max_write_ahead, close_timeout, .. } = shared.limits;
+    let mut wire = Wire::new(stream, early, max_unauthenticated_payload, max_write_ahead);
+    let mut session = Session::new(shared);
+    async move {
+        let reason = match session.serve(&mut wire).await {
+            Ok(never) => match never {},
+            Err(reason) => reason,
+        };
+        session.detach(&reason);
+        // The last answers: what was wrong, for one.
+        wire.write(|output| session.answers.write(output));
+        wire.close(&reason, close_timeout).await;
+        drop(admission);
+    }
 }
 
 /// Tells a connection that there are too many, and ends it.
 pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, limits: &Limits) {
-    let wire = Wire::new(stream, &[], 0, limits.max_write_ahead);
+    let mut wire = Wire::new(stream, &[], 0, limits.max_write_ahead);
     wire.close(&CloseReason::TooManyConnections, limits.close_timeout).await;
 }
 
@@ -124,14 +138,27 @@ impl Session {
                 () = &mut stop => return Err(CloseReason::GoingAway),
                 () = bell.rung() => self.answer_bell()?,
                 () = &mut timer => self.beat(wire, timer.as_mut())?,
-                () = sleep(Limits::HOLD_RETRY), if self.held.is_some() => self.retry()?,
-                progress = poll_fn(|cx| wire.poll(cx, self)) => match progress? {
+                progress = poll_fn(|cx| self.poll(wire, cx)) => match progress? {
                     Progress::Flushed => self.flushed(),
                     Progress::Received => self.start_heartbeat(timer.as_mut()),
                 },
             }
             self.deliver(wire);
         }
+    }
+
+    /// Moves bytes, and tries again for a message that is held back when that is due.
+    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut Wire<S>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Progress, CloseReason>> {
+        while let Some(held) = &mut self.held
+            && held.retry.as_mut().poll(cx).is_ready()
+        {
+            self.retry()?;
+        }
+        wire.poll(cx, self)
     }
 
     /// There is mail, or room for a message that is held back, or somebody has taken over.
@@ -291,7 +318,8 @@ impl Session {
             }
             (Err(Refusal::Held), _) => {
                 let until = Instant::now() + self.shared.limits.hold_timeout;
-                self.held = Some(Held { target, message: frame.message.into(), until });
+                let retry = Box::pin(sleep(Limits::HOLD_RETRY));
+                self.held = Some(Held { target, message: frame.message.into(), until, retry });
                 Ok(())
             }
             (Err(refusal), None) => self.refuse(target, refusal),
@@ -332,8 +360,9 @@ impl Session {
 
     /// Tries again to find room for the message that is held back.
     fn retry(&mut self) -> Result<(), CloseReason> {
-        let (Some(attachment), Some(held)) = (&self.attachment, &self.held) else { return Ok(()) };
+        let (Some(attachment), Some(held)) = (&self.attachment, &mut self.held) else { return Ok(()) };
         let target = held.target;
+        held.retry.as_mut().reset(Instant::now() + Limits::HOLD_RETRY);
         match self.shared.backend.append(&attachment.claim, target, None, &held.message) {
             Err(Refusal::Held) if Instant::now() < held.until => Ok(()),
             appended => {

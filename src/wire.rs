@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Ends the connection: writes out what waits, unless a newer connection is to have it, then the close frame,
     /// and waits until the client has closed too, all of it for at most `wait`.
-    pub async fn close(mut self, reason: &CloseReason, wait: Duration) {
+    pub async fn close(&mut self, reason: &CloseReason, wait: Duration) {
         match reason {
             CloseReason::Lost => return,
             CloseReason::Replaced => self.drop_unsent_frames(),

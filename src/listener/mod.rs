@@ -69,20 +69,24 @@ async fn admit(stream: TcpStream, admission: Admission, shared: Arc<Shared>, tas
     };
     let Some((stream, early)) = upgraded else { return };
     // A task of its own, so that what the handshake needed is freed.
-    tasks.spawn(guard(converse(stream, early, admission, Arc::clone(&shared)), shared));
-}
-
-async fn converse(stream: TcpStream, early: bytes::Bytes, admission: Admission, shared: Arc<Shared>) {
     if admission.within_bounds {
-        session::run(stream, &early, shared).await;
+        let conversation = session::run(stream, &early, Arc::clone(&shared), admission);
+        tasks.spawn(guard(conversation, shared));
     } else {
-        session::turn_away(stream, &shared.limits).await;
+        tasks.spawn(guard(turn_away(stream, Arc::clone(&shared), admission), shared));
     }
 }
 
-/// A panic ends the task it happens in, and is told; nothing else notices.
-async fn guard(task: impl Future<Output = ()>, shared: Arc<Shared>) {
-    if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-        shared.events.emit(Event::Panicked);
-    }
+async fn turn_away(stream: TcpStream, shared: Arc<Shared>, _admission: Admission) {
+    session::turn_away(stream, &shared.limits).await;
+}
+
+/// A panic ends the task it happens in, and is told; nothing else notices. No `async fn`, which would have room for
+/// the task twice.
+fn guard(task: impl Future<Output = ()>, shared: Arc<Shared>) -> impl Future<Output = ()> {
+    AssertUnwindSafe(task).catch_unwind().map(move |finished| {
+        if finished.is_err() {
+            shared.events.emit(Event::Panicked);
+        }
+    })
 }
