@@ -61,7 +61,7 @@ impl Relay {
         limits.validate()?;
         let (events, receiver) = events::channel(limits.max_queued_events);
         let backend = Backend::memory(limits.clone(), authorize_all_channels)?;
-        let shared = Arc::new(Shared { limits, backend, events, stop: CancellationToken::new() });
+        let shared = Arc::new(Shared::new(limits, backend, events));
         let (abort, couriers) = (CancellationToken::new(), TaskTracker::new());
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
         let handle = runtime.handle().clone();
@@ -104,7 +104,7 @@ impl Relay {
     /// Closes the port and every connection (1001). [`Event::Closed`] tells when that is done, at the latest after
     /// [`Limits::close_timeout`].
     pub fn close(&self) {
-        self.shared.stop.cancel();
+        self.shared.stop();
     }
 
     /// Runs a task that takes the events out. The relay's thread ends only after it.
@@ -115,7 +115,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.shared.stop.cancel();
+        self.shared.stop();
         self.abort.cancel();
         // Joined, so that no code of ours runs once the owner believes that it is gone.
         if let Some(thread) = self.thread.take() {
@@ -146,7 +146,7 @@ async fn run(shared: Arc<Shared>, started: oneshot::Receiver<Address>, couriers:
             }
             Err(error) => {
                 shared.events.emit_surely(Event::ListenFailed(error)).await;
-                shared.stop.cancel();
+                shared.stop();
             }
         }
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,8 +30,26 @@ pub struct Shared {
     pub backend: Backend,
     /// Who is told what happens.
     pub events: EventSink,
-    /// Ends every session.
+    /// Ends every session, by [`Shared::stop`].
     pub stop: CancellationToken,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    /// What sessions share.
+    pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
+        Self { limits, backend, events, stop: CancellationToken::new(), stopping: AtomicBool::new(false) }
+    }
+
+    /// Ends every session.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.cancel();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
 }
 
 struct Session {
@@ -131,12 +150,17 @@ impl Session {
     ) -> Result<std::convert::Infallible, CloseReason> {
         let (shared, bell) = (Arc::clone(&self.shared), Arc::clone(&self.bell));
         let mut stop = pin!(shared.stop.cancelled());
+        // Asking it takes a lock: it is asked once, so that it wakes this task, and then when it has come.
+        let mut is_asked = false;
         let mut timer = pin!(sleep_until(Instant::now() + shared.limits.auth_timeout));
         loop {
             tokio::select! {
                 biased;
-                () = &mut stop => return Err(CloseReason::GoingAway),
-                () = bell.rung() => self.answer_bell()?,
+                () = poll_fn(|cx| match std::mem::replace(&mut is_asked, true) && !shared.is_stopping() {
+                    true => Poll::Pending,
+                    false => stop.as_mut().poll(cx),
+                }) => return Err(CloseReason::GoingAway),
+                () = poll_fn(|cx| bell.poll_rung(cx)) => self.answer_bell()?,
                 () = &mut timer => self.beat(wire, timer.as_mut())?,
                 progress = poll_fn(|cx| self.poll(wire, cx)) => match progress? {
                     Progress::Flushed => self.flushed(),
@@ -469,7 +493,7 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         // Whoever took over has told so already.
         if self.shared.backend.release(&self.claim) {
-            let stopped = self.shared.stop.is_cancelled();
+            let stopped = self.shared.is_stopping();
             let unasked = if stopped { CloseReason::GoingAway } else { CloseReason::Internal };
             let reason = self.reason.take().unwrap_or(unasked);
             self.shared.events.emit(Event::Disconnected(self.claim.id(), reason));

@@ -1,20 +1,25 @@
 //! What wakes a connection: mail, room for a message that is held back, or its end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
-/// One connection's bell. A ring while nobody listens is heard by the next who does.
+/// One connection's bell. A ring while nobody listens is heard by the next who does; several rings are one.
 #[derive(Debug, Default)]
 pub struct Bell {
-    notify: Notify,
+    rung: AtomicBool,
     replaced: AtomicBool,
+    waker: AtomicWaker,
 }
 
 impl Bell {
     /// Wakes the connection.
     pub fn ring(&self) {
-        self.notify.notify_one();
+        // Who finds it rung need not wake: the connection has not come to listen since.
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
     }
 
     /// Wakes the connection to tell it that a newer one has taken over.
@@ -28,8 +33,12 @@ impl Bell {
         self.replaced.load(Ordering::Acquire)
     }
 
-    /// Waits for the next ring. May be dropped and called again without losing one.
-    pub async fn rung(&self) {
-        self.notify.notified().await;
+    /// Ready when it was rung since it was last ready.
+    pub fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.rung.load(Ordering::Acquire) {
+            self.waker.register(cx.waker());
+        }
+        // After registering: a ring in between is seen here or wakes.
+        if self.rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
