@@ -140,6 +140,10 @@ impl Limits {
     pub const MAX_HEAD_BYTES: usize = 16 * 1024;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
     pub const MAX_TURNED_AWAY: usize = 64;
+    /// How long it may take until a sender is told what was accepted, where nothing else is told it before.
+    pub const ACCEPT_DELAY: Duration = Duration::from_millis(10);
+    /// Messages after which a sender is told at once.
+    pub const ACCEPT_BATCH: usize = 32;
     /// Channels of one connection that may be refused at one time before it is closed (4504).
     pub const MAX_REFUSING: usize = 10_000;
     /// When a sender that is held back tries again: a plain one beside being told that there is room, one that

@@ -72,8 +72,13 @@ struct Answers {
     frames: Vec<u8>,
     /// Bytes of answers that were written and that the socket has not taken.
     unflushed: usize,
-    /// Up to which number messages were accepted, for each target, since that was last told.
+    /// Up to which number messages were accepted, for each target, since that was last told. It goes with whatever
+    /// is written next, or when it is due.
     accepted: BTreeMap<ClientId, Seq>,
+    /// How many messages that are.
+    untold: usize,
+    /// When they are due. Boxed, for a connection that is silent needs none.
+    due: Option<Pin<Box<Sleep>>>,
     /// The targets of which everything is passed over until a frame says that it is the first after the refusal.
     refusing: HashSet<ClientId>,
 }
@@ -163,26 +168,30 @@ impl Session {
                 () = poll_fn(|cx| bell.poll_rung(cx)) => self.answer_bell()?,
                 () = &mut timer => self.beat(wire, timer.as_mut())?,
                 progress = poll_fn(|cx| self.poll(wire, cx)) => match progress? {
-                    Progress::Flushed => self.flushed(),
-                    Progress::Received => self.start_heartbeat(timer.as_mut()),
+                    Some(Progress::Flushed) => self.flushed(),
+                    Some(Progress::Received) => self.start_heartbeat(timer.as_mut()),
+                    None => {}
                 },
             }
             self.deliver(wire);
         }
     }
 
-    /// Moves bytes, and tries again for a message that is held back when that is due.
+    /// Moves bytes, tries again for a message that is held back when that is due, and sees what answers are due.
     fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         wire: &mut Wire<S>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Progress, CloseReason>> {
+    ) -> Poll<Result<Option<Progress>, CloseReason>> {
         while let Some(held) = &mut self.held
             && held.retry.as_mut().poll(cx).is_ready()
         {
             self.retry()?;
         }
-        wire.poll(cx, self)
+        if self.answers.poll_due(cx).is_ready() {
+            return Poll::Ready(Ok(None));
+        }
+        wire.poll(cx, self).map_ok(Some)
     }
 
     /// There is mail, or room for a message that is held back, or somebody has taken over.
@@ -200,7 +209,17 @@ impl Session {
 
     /// Writes what this client is owed and what waits for it, a batch at a time.
     fn deliver<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
-        wire.write(|output| self.answers.write(output));
+        if !self.answers.frames.is_empty() {
+            wire.write(|output| self.answers.write(output));
+        }
+        self.deliver_mail(wire);
+        // What was accepted goes with whatever is on its way.
+        if !wire.is_drained() || self.answers.untold >= Limits::ACCEPT_BATCH {
+            wire.write(|output| self.answers.write(output));
+        }
+    }
+
+    fn deliver_mail<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
         let max = self.shared.limits.max_write_ahead;
         // What a plain client was written counts as received when the output has drained, so the next batch waits
         // for that.
@@ -437,6 +456,21 @@ impl Answers {
     /// `target`'s messages are stored up to `seq`. Told once for many.
     fn accepted(&mut self, target: ClientId, seq: Seq) {
         self.accepted.insert(target, seq);
+        self.untold += 1;
+    }
+
+    /// Makes what was accepted due when it has waited for long enough.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.due.is_none() && self.untold > 0 {
+            self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
+        }
+        // Not stopped when it was told before: starting and stopping it for each message would cost more.
+        if self.due.as_mut().is_none_or(|due| due.as_mut().poll(cx).is_pending()) {
+            return Poll::Pending;
+        }
+        self.due = None;
+        self.write_accepted();
+        Poll::Ready(())
     }
 
     fn add(&mut self, notice: &Notice<'_>) {
@@ -446,6 +480,7 @@ impl Answers {
     }
 
     fn write_accepted(&mut self) {
+        self.untold = 0;
         while let Some((target, seq)) = self.accepted.pop_first() {
             encode::notice(&Notice::Accepted { target, seq }, &mut self.frames);
         }
