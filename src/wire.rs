@@ -151,15 +151,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 return Poll::Ready(Err(CloseReason::Lost));
             }
             self.heard += bytes.len() as u64;
-            if self.input.is_empty() {
-                let used = self.decode(bytes, receiver)?;
-                self.input.extend_from_slice(&bytes[used..]);
-            } else {
-                self.input.extend_from_slice(bytes);
-                self.decode_input(receiver)?;
-            }
+            let taken = self.complete_frame(bytes, receiver)?;
+            let rest = &mut bytes[taken..];
+            let used = self.decode(rest, receiver)?;
+            self.input.extend_from_slice(&rest[used..]);
             Poll::Ready(Ok(()))
         })
+    }
+
+    /// Completes the frame whose beginning came before, from the first of these bytes, and decodes it; returns how
+    /// many that took. What is behind them can then be decoded where it is.
+    fn complete_frame(&mut self, bytes: &[u8], receiver: &mut impl Receiver) -> Result<usize, CloseReason> {
+        let mut taken = 0;
+        while !self.input.is_empty() && taken < bytes.len() && receiver.is_ready() {
+            let missing = frame::missing(&self.input).min(bytes.len() - taken);
+            self.input.extend_from_slice(&bytes[taken..taken + missing]);
+            taken += missing;
+            self.decode_input(receiver)?;
+        }
+        Ok(taken)
     }
 
     /// Decodes what has come and was not decoded. True when there was a frame.

@@ -147,6 +147,24 @@ impl Header {
     }
 }
 
+/// How many bytes the masked frame that `input` is the beginning of lacks at least; at least 1.
+pub fn missing(input: &[u8]) -> usize {
+    let whole = match Header::parse(input) {
+        Ok(Some(header)) => header.size.saturating_add(header.payload),
+        // The decoder will say what is wrong with it.
+        Err(_) => 0,
+        Ok(None) => match input {
+            [_, length, ..] => match length & 0x7F {
+                126 => 8,
+                127 => 14,
+                _ => 6,
+            },
+            _ => 6,
+        },
+    };
+    whole.saturating_sub(input.len()).max(1)
+}
+
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
     let (words, tail) = payload.as_chunks_mut::<8>();
