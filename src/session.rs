@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, Bell, Claim, Claimed, Mail, Refusal, Resume, Taken};
+use crate::backend::{Backend, Bell, Claim, Claimed, Claiming, Mail, Refusal, Resume, Taken};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::{Event, EventSink};
 use crate::ids::{ClientId, Seq};
@@ -313,14 +313,17 @@ impl Session {
         let epoch = self.shared.backend.epoch();
         let resume = frame.reliable.as_ref().map(|reliable| Resume {
             session: reliable.session,
+            connection: reliable.connection,
             knows_epoch: reliable.epoch.as_ref().is_some_and(|known| **known == epoch.to_string()),
             receipts: reliable.receipts,
             presence: reliable.presence,
         });
-        let Some(claimed) = self.shared.backend.claim(client, Arc::clone(&self.bell), resume) else {
-            return self.offend(Offence::IncorrectToken);
-        };
-        let Claimed { claim, replaced, resumed } = claimed;
+        let Claimed { claim, replaced, resumed } =
+            match self.shared.backend.claim(client, Arc::clone(&self.bell), resume) {
+                Claiming::Claimed(claimed) => claimed,
+                Claiming::Outdated => return Err(CloseReason::Replaced),
+                Claiming::Unknown => return self.offend(Offence::IncorrectToken),
+            };
         if let Some(bell) = replaced {
             bell.replace();
             self.shared.events.emit(Event::Disconnected(client, CloseReason::Replaced));

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::{Bell, Claimed, Mail, Refusal, Registration, Resume, Taken};
+use super::{Bell, Claimed, Claiming, Mail, Refusal, Registration, Resume, Taken};
 use crate::error::Error;
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
@@ -39,6 +39,26 @@ struct Slot {
     bell: Option<Arc<Bell>>,
     /// What that connection, or the last one, said of itself.
     reader: Option<Resume>,
+    /// The sessions that the reader's session has replaced, the newest last.
+    replaced: Vec<SessionId>,
+}
+
+impl Slot {
+    /// Whether a connection is older than the one that reads: an earlier one of the same session, or one of a session
+    /// that was replaced. Such a one was long on its way, and its client has given it up or was told to stay away.
+    fn is_outdated(&self, resume: Option<Resume>) -> bool {
+        let (Some(new), Some(reader)) = (resume, self.reader) else { return false };
+        let is_earlier = new.session == reader.session && new.connection < reader.connection;
+        is_earlier || (self.bell.is_some() && self.replaced.contains(&new.session))
+    }
+
+    /// Remembers that the session of the reader until now is replaced by another.
+    fn replace_session(&mut self, session: Option<SessionId>) {
+        self.replaced.retain(|replaced| Some(*replaced) != session);
+        self.replaced.extend(self.reader.map(|reader| reader.session));
+        let excess = self.replaced.len().saturating_sub(Limits::REPLACED_SESSIONS);
+        self.replaced.drain(..excess);
+    }
 }
 
 /// A connection's hold on its client's mailbox.
@@ -130,9 +150,12 @@ impl Memory {
         Ok(())
     }
 
-    pub(super) fn claim(&self, id: ClientId, bell: Arc<Bell>, resume: Option<Resume>) -> Option<Claimed> {
-        let client = self.client(id)?;
+    pub(super) fn claim(&self, id: ClientId, bell: Arc<Bell>, resume: Option<Resume>) -> Claiming {
+        let Some(client) = self.client(id) else { return Claiming::Unknown };
         let mut slot = client.slot();
+        if slot.is_outdated(resume) {
+            return Claiming::Outdated;
+        }
         // Under the lock, so that claims are numbered in the order in which they take the mailbox.
         let number = ClaimNumber(client.claim.fetch_add(1, Ordering::AcqRel) + 1);
         let session = resume.map(|resume| resume.session);
@@ -143,6 +166,7 @@ impl Memory {
         } else {
             slot.mailbox.forget_given();
             slot.notices = Notices::default();
+            slot.replace_session(session);
         }
         slot.reader = resume;
         let replaced = slot.bell.replace(bell);
@@ -155,7 +179,7 @@ impl Memory {
             self.announce(id, &channels);
         }
         let resumed = is_same && resume.is_some_and(|resume| resume.knows_epoch);
-        Some(Claimed { claim: Claim { id, client, number, session }, replaced, resumed })
+        Claiming::Claimed(Claimed { claim: Claim { id, client, number, session }, replaced, resumed })
     }
 
     pub(super) fn release(&self, claim: &Claim) -> bool {
@@ -322,8 +346,15 @@ fn introduce(one: &Client, first: ClientId, two: &Client, second: ClientId) {
 mod tests {
     use super::*;
 
+    fn claim_with(memory: &Memory, id: ClientId, bell: &Arc<Bell>) -> Claimed {
+        match memory.claim(id, Arc::clone(bell), None) {
+            Claiming::Claimed(claimed) => claimed,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn claim(memory: &Memory, id: ClientId) -> Claimed {
-        memory.claim(id, Arc::default(), None).expect("registered")
+        claim_with(memory, id, &Arc::default())
     }
 
     fn messages(memory: &Memory, claim: &Claim) -> Vec<String> {
@@ -362,7 +393,7 @@ mod tests {
         let memory = Memory::new(Limits::default(), true).expect("randomness");
         let id = memory.register().expect("randomness").id;
         let old_bell = Arc::new(Bell::default());
-        let old = memory.claim(id, Arc::clone(&old_bell), None).expect("registered");
+        let old = claim_with(&memory, id, &old_bell);
         memory.append(&old.claim, id, None, "kept").expect("room");
         assert_eq!(messages(&memory, &old.claim).len(), 1);
         let new = claim(&memory, id);

@@ -50,6 +50,8 @@ pub struct Registration {
 pub struct Resume {
     /// Its session.
     pub session: SessionId,
+    /// Which of the session's connections it is.
+    pub connection: u64,
     /// Whether it knows this store's epoch.
     pub knows_epoch: bool,
     /// Whether it wants to hear what was delivered.
@@ -67,6 +69,17 @@ pub struct Claimed {
     pub replaced: Option<Arc<Bell>>,
     /// Whether the same session goes on where it was.
     pub resumed: bool,
+}
+
+/// What comes of claiming a mailbox.
+#[derive(Debug)]
+pub enum Claiming {
+    /// The connection has it.
+    Claimed(Claimed),
+    /// The connection is older than the one that has it, though it came later: its authentication was long on its way.
+    Outdated,
+    /// There is no such client.
+    Unknown,
 }
 
 /// Something for a client.
@@ -149,8 +162,8 @@ impl Backend {
 
     /// Gives the client's mailbox to a connection, which hears of mail by `bell`, and takes it from the one that
     /// had it: from now on that one can neither append, nor read, nor acknowledge. A connection without `resume` is
-    /// a plain one. `None` when there is no such client.
-    pub fn claim(&self, client: ClientId, bell: Arc<Bell>, resume: Option<Resume>) -> Option<Claimed> {
+    /// a plain one.
+    pub fn claim(&self, client: ClientId, bell: Arc<Bell>, resume: Option<Resume>) -> Claiming {
         match self {
             Self::Memory(memory) => memory.claim(client, bell, resume),
         }

@@ -51,6 +51,8 @@ pub struct Authentication<'a> {
 pub struct Reliable<'a> {
     /// Its session.
     pub session: SessionId,
+    /// Which of the session's connections this is, if it counts them.
+    pub connection: u64,
     /// The epoch it was told when it was connected before.
     pub epoch: Option<Cow<'a, str>>,
     /// Whether it wants to hear what was delivered.
@@ -125,8 +127,9 @@ fn recognize(frame: &RawValue, generation: Generation) -> Option<ClientFrame<'_>
 }
 
 fn authenticate(value: &RawValue) -> Option<Authentication<'_>> {
-    let names = ["clientId", "token", "version", "session", "epoch", "receipts", "presence"];
-    let [client_id, token, version, session, epoch, receipts, presence] = json::members(value, names)?;
+    let names = ["clientId", "token", "version", "session", "connection", "epoch", "receipts", "presence"];
+    let [client_id, token, version, session, connection, epoch, receipts, presence] =
+        json::members(value, names)?;
     let (client_id, token) = (json::client_id(client_id?)?, token?);
     if !token.get().starts_with('"') {
         return None;
@@ -135,6 +138,7 @@ fn authenticate(value: &RawValue) -> Option<Authentication<'_>> {
     let reliable = match version.and_then(json::integer) {
         Some(2) => Some(Reliable {
             session: SessionId::parse(&json::string(session?)?)?,
+            connection: connection.and_then(json::integer).unwrap_or_default(),
             epoch: epoch.and_then(json::string),
             receipts: is_true(receipts),
             presence: is_true(presence),
