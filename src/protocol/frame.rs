@@ -1,5 +1,7 @@
 //! RFC 6455 framing of a server: masked frames in, plain frames out.
 
+use multiversion::multiversion;
+
 use crate::error::Offence;
 
 /// The longest header of a frame that a server sends.
@@ -165,6 +167,7 @@ pub fn missing(input: &[u8]) -> usize {
     whole.saturating_sub(input.len()).max(1)
 }
 
+#[multiversion(targets("x86_64+avx2", "x86_64+avx512f+avx512bw"))]
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
     let (words, tail) = payload.as_chunks_mut::<8>();
@@ -177,7 +180,7 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, Offence> {
-    std::str::from_utf8(bytes).map_err(|_| Offence::InvalidUtf8)
+    simdutf8::basic::from_utf8(bytes).map_err(|_| Offence::InvalidUtf8)
 }
 
 fn parse_close(payload: &[u8]) -> Result<Incoming<'_>, Offence> {
