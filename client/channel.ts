@@ -2,44 +2,72 @@
 
 import * as check from './check.js';
 import { Emitter, type Listener } from './emitter.js';
+import type { SendCallback } from './outbox.js';
+import type { Peer } from './peer.js';
 
 /** The events of a {@link RelayChannel} and what their listeners are called with. */
 export interface ChannelEvents {
-  /** A message of the other client, in the order of sending. */
+  /** A message of the other client: each once, in the order of sending. */
   message: [message: string];
   /** The relay has a connection with the server. Of a channel made later, soon after it was made. */
   open: [];
+  /** The application of the other client has all messages up to the one whose `send()` returned this number. */
+  delivered: [seq: number];
+  /** The other client is connected: `online` is true now. */
+  join: [];
+  /** The other client is gone, or this one has lost its connection and cannot tell: `online` is false now. */
+  leave: [];
+  /** `bufferedAmount` is back at 0: all that was sent is accepted, or rejected. */
+  drain: [];
 }
+
+type Send = (message: string, callback?: SendCallback | null) => number;
 
 /** A channel in both directions with another client, made by {@link WebSocketRelay.createChannel}. */
 export class RelayChannel extends Emitter<ChannelEvents> {
-  readonly #queue: string[];
-  readonly #send: (message: string) => void;
+  readonly #peer: Peer;
+  readonly #send: Send;
   #emitting = false;
 
-  /**
-   * Not for applications, which call `relay.createChannel(id)`.
-   *
-   * @param queue - where the relay puts the messages of the other client, oldest first
-   * @param send - sends a message to the other client
-   */
-  constructor(queue: string[], send: (message: string) => void) {
+  /** Not for applications, which call `relay.createChannel(id)`. */
+  constructor(peer: Peer, send: Send) {
     super();
-    this.#queue = queue;
+    this.#peer = peer;
     this.#send = send;
   }
 
   /**
-   * Sends a message to the other client. Before the connection is open the message is kept, and sent in order as soon
-   * as it is.
-   *
-   * @throws TypeError if `message` is not a string
-   * @throws RelayError `ERR_CLOSED` if the relay is closed, or closing
-   * @throws RelayError `ERR_QUEUE_FULL` if 10,000 messages wait for the connection already
+   * How many characters (UTF-16 units, as in `message.length`) were sent and neither accepted nor rejected yet; at most
+   * 4,194,304. Always 0 if the relay is not `reliable`.
    */
-  send(message: string): void {
+  get bufferedAmount(): number {
+    return this.#peer.outbox.characters;
+  }
+
+  /** Whether the other client is connected, as far as the server has told; false while this one is not. */
+  get online(): boolean {
+    return this.#peer.online;
+  }
+
+  /**
+   * Sends a message to the other client. Whatever happens to the connection, it is sent again until the server has it.
+   * At most 10,000 messages of 4,194,304 characters in all may be outstanding; one more is not taken, which the callback
+   * and an `'error'` of the relay say with `ERR_QUEUE_FULL`.
+   *
+   * If the relay is not `reliable`, the message is sent once, as soon as the connection is open.
+   *
+   * @param callback - called once: without an error when the server has stored the message (not `reliable`: when it was
+   *   handed to the WebSocket), or with the error that says why it has not
+   * @returns the number of the message, counted from 1, which `'delivered'` refers to; 0 if it was not taken, and always
+   *   if the relay is not `reliable`
+   * @throws TypeError if `message` is not a string or `callback` no function
+   * @throws RelayError `ERR_CLOSED` if the relay is closed
+   * @throws RelayError `ERR_QUEUE_FULL` if the relay is not `reliable` and 10,000 messages wait for the connection
+   */
+  send(message: string, callback?: SendCallback | null): number {
     check.ofType('string', message, 'message');
-    this.#send(message);
+    check.optionalCallback(callback);
+    return this.#send(message, callback);
   }
 
   /**
@@ -54,7 +82,7 @@ export class RelayChannel extends Emitter<ChannelEvents> {
     if (this.#emitting) return;
     this.#emitting = true;
     // A listener may take itself off, and then the rest waits for another.
-    while (this.#queue.length && this.listenerCount('message')) this.emit('message', this.#queue.shift() as string);
+    while (this.#peer.inbox.length && this.listenerCount('message')) this.emit('message', this.#peer.inbox.take());
     this.#emitting = false;
   }
 

@@ -1,8 +1,8 @@
 /** Checks of what the application passes in. Their errors name the parameter and what was given. */
 
-/** Whether a value is the id of a client: an integer from 0 to 2^53 − 1. */
-export function isId(value: number): boolean {
-  return Number.isSafeInteger(value) && value >= 0;
+/** Whether a value is an integer from 0 to 2^53 − 1, as ids and counts are. */
+export function isId(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 /** Throws an error with the text if a parameter is missing; `null` is as good as missing. */
@@ -11,7 +11,7 @@ export function required(value: unknown, text: string): void {
 }
 
 /** Throws a TypeError for a value that is not of the type. It does not show the value, which may be a token. */
-export function ofType(type: 'function' | 'number' | 'string', value: unknown, name: string): void {
+export function ofType(type: 'boolean' | 'function' | 'number' | 'string', value: unknown, name: string): void {
   if (typeof value !== type) throw new TypeError(`${name} must be a ${type}, not ${typeof value}`);
 }
 
@@ -19,4 +19,14 @@ export function ofType(type: 'function' | 'number' | 'string', value: unknown, n
 export function id(value: number, name: string): void {
   ofType('number', value, name);
   if (!isId(value)) throw new RangeError(`${name} must be a safe integer >= 0, not ${value}`);
+}
+
+/** Throws a RangeError for what is not from 0 to a maximum. */
+export function upTo(maximum: number, value: number, name: string): void {
+  if (!(value >= 0 && value <= maximum)) throw new RangeError(`${name} must be from 0 to ${maximum}, not ${value}`);
+}
+
+/** Throws a TypeError for a callback that is given and no function. */
+export function optionalCallback(value: unknown): void {
+  if (value !== undefined && value !== null) ofType('function', value, 'callback');
 }

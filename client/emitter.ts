@@ -9,6 +9,17 @@ export type Listener<Args extends unknown[]> = (...args: Args) => void;
 /** What a list holds: a listener, or for `once` what stands in for it until it has fired. */
 type Call<Args extends unknown[]> = Listener<Args> & { listener?: Listener<Args> | undefined };
 
+/** Calls back into the application. Its exception surfaces as an uncaught one, and stops nothing of ours. */
+export function callSafely(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
 /**
  * What Node's `EventEmitter` does, with two differences made for pages:
  *
@@ -79,15 +90,7 @@ export class Emitter<Events extends { [Name in keyof Events]: unknown[] }> {
   emit<Name extends keyof Events>(event: Name, ...args: Events[Name]): boolean {
     // A copy: listeners that come and go meanwhile do not disturb it.
     const calls = listOf(this.#calls, event).slice() as Listener<Events[Name]>[];
-    for (const call of calls) {
-      try {
-        call.apply(this, args);
-      } catch (error) {
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
-    }
+    for (const call of calls) callSafely(() => call.apply(this, args));
     if (!calls.length && event === 'error') console.error(...args);
     return calls.length > 0;
   }

@@ -1,14 +1,18 @@
 /**
  * The client of websocket-relay: `websocket-relay/client`.
  *
- * `relay` is the connection, `channel` what the application talks through. Under them `codec` (frames), `codes`
- * (errors), `emitter` (events), `check` (parameters), `address` (URLs), `websocket` (what differs in Node) and `lists`.
+ * `relay` keeps the connection, `channel` is what the application talks through. Under them, without socket or timer:
+ * `outbox` (what is sent and not accepted), `inbox` (what came and waits for a listener), `backoff` (when to connect
+ * again), `codec` (frames), `codes` (errors and close codes); by the clock: `watch` (is the connection dead?) and `alarm`;
+ * and `options`, `emitter` (events), `check` (parameters), `address` (URLs), `websocket` (what differs in Node), `lists`.
  * The other entries are `browser`, a script that sets a global, and `commonjs`, for `require`. `package/` holds what ships
  * as it stands.
  */
 
 export { WebSocketRelay, WebSocketRelay as default } from './relay.js';
-export type { Authentication, CloseInfo, RelayEvents } from './relay.js';
+export type { CloseInfo, OpenInfo, RelayEvents } from './relay.js';
+export type { Authentication, RelayOptions } from './options.js';
+export type { SendCallback } from './outbox.js';
 export { RelayChannel } from './channel.js';
 export type { ChannelEvents } from './channel.js';
 export type { RelayError } from './codes.js';

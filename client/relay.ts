@@ -1,22 +1,27 @@
-/** The connection with the server: authenticates, sends for the channels, hands them what arrives. */
+/** The connection with the server, again and again: authenticates, sends for the channels, hands them what arrives. */
 
 import { toUrl } from './address.js';
+import { Alarm } from './alarm.js';
+import { backoff } from './backoff.js';
 import { RelayChannel } from './channel.js';
 import * as check from './check.js';
-import { type ClientFrame, decode, encode } from './codec.js';
-import { CLOSE_ERRORS, relayError, type RelayError } from './codes.js';
-import { Emitter } from './emitter.js';
-import { listOf } from './lists.js';
-import type { WebSocketConstructor, WebSocketLike } from './websocket.js';
+import { type ClientFrame, decode, encode, type ServerFrame } from './codec.js';
+import { CLOSE_ERRORS, FINAL, FIRST_FINAL, LATER, relayError, type RelayError, TOKEN_EXPIRED } from './codes.js';
+import { callSafely, Emitter } from './emitter.js';
+import { Inbox } from './inbox.js';
+import { type Authentication, type RelayOptions, type Settings, settingsOf } from './options.js';
+import { type Callbacks, MAX_MESSAGES, Outbox, type SendCallback } from './outbox.js';
+import type { Peer } from './peer.js';
+import { Watch } from './watch.js';
+import type { WebSocketLike } from './websocket.js';
 
-/** Who connects: the second parameter of {@link WebSocketRelay}. */
-export interface Authentication {
-  /** The id that the server gave when it registered this client: an integer from 0 to 2^53 − 1. */
-  clientId: number;
-  /** The token that came with it. */
-  token: string;
-  /** The WebSocket class to connect with. Default: the global one; in Node without one, that of the package `ws`. */
-  WebSocket?: WebSocketConstructor | undefined;
+/** What `'open'` listeners of a relay are called with. */
+export interface OpenInfo {
+  /**
+   * Whether this connection goes on where the last one of this object ended. If it is not the first and this is false,
+   * the server has lost its store, or another page was this client meanwhile: messages may be missing.
+   */
+  resumed: boolean;
 }
 
 /** How a connection ended: what `'close'` listeners are called with. */
@@ -25,85 +30,99 @@ export interface CloseInfo {
   code: number;
   /** The text that came with it or, in Node, what is known of a failure. Often empty. */
   reason: string;
+  /** Whether the relay will connect again. If not, this is the last event and the relay is closed for good. */
+  willReconnect: boolean;
 }
 
 /** The events of a {@link WebSocketRelay} and what their listeners are called with. */
 export interface RelayEvents {
-  /** Connected. The authentication, and what was sent before, are on their way. */
-  open: [];
-  /** The connection has ended, or never came about. Emitted once, and last. */
+  /** Connected and authenticated (not `reliable`: connected). What was sent before is on its way. */
+  open: [info: OpenInfo];
+  /** A connection has ended, or did not come about. */
   close: [info: CloseInfo];
-  /** Something went wrong; printed with `console.error` if nobody listens. If it ended the connection, `close` follows. */
+  /** Something went wrong; printed with `console.error` if nobody listens. If it ended the relay, `close` follows. */
   error: [error: RelayError];
 }
 
 const enum State {
-  Connecting,
-  Open,
-  /** Closed by the application: what happens from here on is no failure. */
-  Closing,
+  /** Without a connection, until it is time for the next. */
+  Waiting,
+  /** For good; the last connection may still be closing. */
   Closed,
+  Connecting,
+  /** What is outstanding was sent behind the authentication; there is no answer yet. From here on messages go out. */
+  Authenticating,
+  Open,
 }
 
-/** How many messages may wait: per sender for a listener, and in all for the connection to open. */
-const MAX_QUEUED = 10_000;
+/** Milliseconds for a connection to open and be authenticated. */
+const CONNECT_TIMEOUT = 20_000;
+/** Milliseconds for the server to answer a close. */
+const CLOSE_TIMEOUT = 5_000;
+/** An acknowledgement is sent for so many characters, of which each message counts a 32nd more, or after milliseconds. */
+const ACKNOWLEDGE_SIZE = 2 ** 18;
+const ACKNOWLEDGE_AFTER = 50;
 
-/** A connection to a relay server. It connects when it is made, and once. */
+/** A relay server, to which this keeps a connection from when it is made until it is closed. */
 export class WebSocketRelay extends Emitter<RelayEvents> {
-  readonly #socket: WebSocketLike;
-  readonly #channels = new Map<number, RelayChannel>();
-  /** What each sender's channel, made or yet to be made, has still to emit. */
-  readonly #queues = new Map<number, string[]>();
-  /** The frames that wait for the connection: the authentication and, behind it, what was sent so early. */
-  readonly #outbox: string[] = [];
-  readonly #opened: Promise<void>;
+  readonly #url: string;
+  readonly #settings: Settings;
+  readonly #reliable: boolean;
+  readonly #peers = new Map<number, Peer>();
+  /** Stands for this object: the server tells its messages from those of the page before by it. */
+  readonly #session = newSession();
+  /** The life of the mailbox on the server, in which its offsets count. */
+  #epoch: string | undefined;
   #state = State.Connecting;
+  /** Counts the connections: a server that hears of an older one late knows it by that. */
+  #connection = 0;
+  #socket: WebSocketLike | undefined;
+  /** Attempts to connect again since a connection was open. */
+  #attempts = 0;
+  readonly #reconnect: Alarm;
+  readonly #watch: Watch;
+  /** By sender, what is to be acknowledged; and how much that is. */
+  readonly #received = new Map<number, number>();
+  #receivedSize = 0;
+  readonly #acknowledge: Alarm;
 
   /**
    * Connects to a relay server.
    *
    * @param address - `host:port`, which is `ws://host:port` or, on a page loaded over https, `wss://host:port`;
    *   or a URL that starts with `ws://`, `wss://`, `http://` (for `ws://`) or `https://` (for `wss://`)
-   * @param authentication - who connects
-   * @param callback - called once, when connected: the first listener of `'open'`
+   * @param authentication - who connects; options may stand here too
+   * @param callback - called once, when connected for the first time, before the listeners of `'open'`. May be left out
+   * @param options - how to connect
    * @throws Error if `address`, `authentication`, its `clientId` or its `token` is missing
-   * @throws TypeError if a parameter is of the wrong type
-   * @throws RangeError if `clientId` is a number but no integer from 0 to 2^53 − 1
+   * @throws TypeError if a parameter or an option is of the wrong type
+   * @throws RangeError if the `clientId` or an option is a number that it must not be
    * @throws RelayError `ERR_NO_WEBSOCKET` if there is no WebSocket to be had
    */
-  constructor(address: string, authentication: Authentication, callback?: (() => void) | null) {
+  constructor(address: string, authentication: Authentication, options?: RelayOptions | null);
+  constructor(address: string, authentication: Authentication, callback?: (() => void) | null, options?: RelayOptions | null);
+  constructor(
+    address: string,
+    authentication: Authentication,
+    callback?: (() => void) | RelayOptions | null,
+    options?: RelayOptions | null,
+  ) {
     super();
     check.required(address, 'first parameter is required');
     check.required(authentication, 'second parameter is required');
-    const { clientId, token } = authentication;
-    check.required(clientId, 'clientId property is required in authentication object');
-    check.required(token, 'token property is required in authentication object');
     check.ofType('string', address, 'address');
-    check.id(clientId, 'clientId');
-    check.ofType('string', token, 'token');
-    if (callback !== undefined && callback !== null) {
-      check.ofType('function', callback, 'callback');
-      this.once('open', callback);
+    if (typeof callback !== 'object') {
+      check.optionalCallback(callback);
+      // Without what 'open' carries: a callback may take its first argument for an error.
+      if (callback) this.once('open', () => callback.call(this));
     }
-
-    this.#outbox.push(encode({ authentication: { clientId, token } }));
-    const socket = new (authentication.WebSocket ?? WebSocket)(toUrl(address));
-    this.#socket = socket;
-    this.#opened = new Promise((resolve) => {
-      socket.onopen = () => {
-        this.#state = State.Open;
-        for (const text of this.#outbox.splice(0)) socket.send(text);
-        this.emit('open');
-        resolve();
-      };
-    });
-    socket.onmessage = ({ data }: { data: unknown }) => this.#received(data);
-    socket.onclose = ({ code, reason }: CloseInfo) => this.#ended(code, reason);
-    socket.onerror = ({ message = '' }: { message?: string }) => {
-      // That is the end. A 'close' follows and knows no more or, with some WebSockets of Node, none does.
-      socket.onclose = null;
-      queueMicrotask(() => this.#ended(1006, message));
-    };
+    this.#url = toUrl(address);
+    this.#settings = settingsOf({ ...authentication, ...(callback as RelayOptions | null | undefined), ...options });
+    this.#reliable = this.#settings.reliable;
+    this.#reconnect = new Alarm(() => this.#connect());
+    this.#acknowledge = new Alarm(() => this.#sendAcknowledgements());
+    this.#watch = new Watch(() => this.#waitingSince(), () => this.#ended(1006, 'no answer'));
+    this.#connect();
   }
 
   /**
@@ -115,63 +134,284 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
    */
   createChannel(targetClientId: number): RelayChannel {
     check.id(targetClientId, 'targetClientId');
-    const known = this.#channels.get(targetClientId);
-    if (known) return known;
-    const channel = new RelayChannel(listOf(this.#queues, targetClientId), (message) =>
-      this.#send({ relay: { targetId: targetClientId, message } }),
-    );
-    this.#channels.set(targetClientId, channel);
-    // Not at once, even if the connection is open already: the application has had no time to listen.
-    void this.#opened.then(() => {
-      if (this.#state === State.Open) channel.emit('open');
-    });
+    const peer = this.#peer(targetClientId);
+    if (peer.channel) return peer.channel;
+    const channel = new RelayChannel(peer, (message, callback) => this.#send(targetClientId, message, callback));
+    peer.channel = channel;
+    if (this.#state === State.Open) {
+      // Not at once: the application has had no time to listen.
+      queueMicrotask(() => {
+        if (this.#state === State.Open) channel.emit('open');
+      });
+    }
     return channel;
   }
 
   /**
-   * Closes the connection; `'close'` follows once. May be called at any time and more than once. While it is still
-   * connecting, nothing is sent of what waits, and `'close'` has the code 1006, as with any WebSocket.
+   * Closes the relay for good; a last `'close'` follows. What is outstanding fails to its callbacks with `ERR_CLOSED`.
+   * May be called at any time and more than once. While a connection is still being made, `'close'` has the code 1006,
+   * as with any WebSocket.
    *
    * @param code - 1000 (the default) or a number from 3000 to 4999
    * @param reason - at most 123 bytes of UTF-8; empty by default
    * @throws what `WebSocket.close` throws for a code or a reason that it does not take
    */
   close(code = 1000, reason = ''): void {
-    if (this.#state > State.Open) return;
-    this.#socket.close(code, reason);
-    this.#state = State.Closing;
+    if (this.#state === State.Closed) return;
+    const socket = this.#socket;
+    this.#sendAcknowledgements();
+    socket?.close(code, reason);
+    this.#finish();
+    if (!socket) this.emit('close', { code, reason, willReconnect: false });
+    else if (this.#reliable) this.#watch.begin(CLOSE_TIMEOUT);
   }
 
-  #send(frame: ClientFrame): void {
-    const text = encode(frame);
-    // The socket knows first that the other side is closing. It would drop from then on what it is given, without a word.
-    if (this.#state > State.Open || this.#socket.readyState > 1) throw relayError('ERR_CLOSED', 'no connection');
-    if (this.#state === State.Open) this.#socket.send(text);
-    // One more than may wait: the authentication is in there too.
-    else if (this.#outbox.length > MAX_QUEUED) throw relayError('ERR_QUEUE_FULL', `${MAX_QUEUED} messages wait`);
-    else this.#outbox.push(text);
+  #connect(): void {
+    const { WebSocket } = this.#settings;
+    const socket = new WebSocket(this.#url);
+    // What an older connection still has to say is passed over: its frames would be answered on this one.
+    const ifCurrent =
+      <Event>(act: (event: Event) => void) =>
+      (event: Event): void => {
+        if (socket === this.#socket) act(event);
+      };
+    this.#socket = socket;
+    this.#state = State.Connecting;
+    this.#connection++;
+    socket.onopen = ifCurrent(() => void this.#authenticate(socket));
+    socket.onmessage = ifCurrent(({ data }: { data: unknown }) => this.#heard(data));
+    socket.onclose = ifCurrent(({ code, reason }: CloseInfo) => this.#ended(code, reason));
+    socket.onerror = ifCurrent(({ message = '' }: { message?: string }) => {
+      // That is the end. A 'close' follows and knows no more or, with some WebSockets of Node, none does.
+      socket.onclose = null;
+      queueMicrotask(ifCurrent(() => this.#ended(1006, message)) as () => void);
+    });
+    if (this.#reliable) this.#watch.begin(CONNECT_TIMEOUT);
   }
 
-  #received(text: unknown): void {
-    const frame = decode(text);
-    if (frame) {
-      const { senderId, message } = frame.relay;
-      const queue = listOf(this.#queues, senderId);
-      if (queue.length < MAX_QUEUED) {
-        // By way of the queue even if somebody listens, so that no message overtakes one that waits.
-        queue.push(message);
-        this.#channels.get(senderId)?.emitQueuedMessages();
-      } else {
-        this.emit('error', relayError('ERR_QUEUE_FULL', `${MAX_QUEUED} messages of client ${senderId} wait`));
-      }
+  async #authenticate(socket: WebSocketLike): Promise<void> {
+    const { clientId, token: given } = this.#settings;
+    let token: unknown;
+    let cause: unknown;
+    try {
+      token = typeof given === 'function' ? await given() : given;
+      check.ofType('string', token, 'token');
+    } catch (error) {
+      cause = error;
+    }
+    // Meanwhile the connection may have ended, or the relay have been closed.
+    if (socket !== this.#socket || this.#state !== State.Connecting) return;
+    if (typeof token !== 'string') {
+      this.emit('error', relayError('ERR_TOKEN', 'no token', { cause }));
+      this.#ended(1006, 'no token');
+      return;
+    }
+    const resumption = { version: 2, session: this.#session, connection: this.#connection, epoch: this.#epoch, receipts: true, presence: true } as const;
+    this.#write({ authentication: { clientId, token, ...(this.#reliable && resumption) } });
+    this.#state = this.#reliable ? State.Authenticating : State.Open;
+    for (const [id, peer] of this.#peers) this.#flush(id, peer);
+    if (!this.#reliable) this.#opened(false);
+  }
+
+  #heard(data: unknown): void {
+    if (this.#state === State.Closed) return;
+    const socket = this.#socket;
+    const frame = decode(data) ?? {};
+    this.#answer(this.#reliable ? frame : { relay: frame.relay });
+    // A listener may have closed the relay.
+    if (socket === this.#socket) {
+      this.#watch.heard();
+      this.#acknowledge.check();
     }
   }
 
-  #ended(code: number, reason: string): void {
-    const before = this.#state;
-    this.#state = State.Closed;
-    const error = CLOSE_ERRORS[code];
-    if (error && before < State.Closing) this.emit('error', relayError(error, reason || 'no connection'));
-    if (before < State.Closed) this.emit('close', { code, reason });
+  #answer({ authenticated, relay, accepted, hold, rejected, delivered, presence, error, ping }: ServerFrame): void {
+    if (error) this.emit('error', relayError(error.code, error.message));
+    if (authenticated && this.#state === State.Authenticating) this.#authenticated(authenticated);
+    // Nothing else is said to a client that is not authenticated.
+    if (this.#state !== State.Open) return;
+    if (ping) this.#write({ pong: {} });
+    if (relay) this.#take(relay);
+    if (accepted) {
+      const peer = this.#peer(accepted.targetId);
+      settle(peer, peer.outbox.accepted(accepted.seq));
+    }
+    if (hold) this.#peer(hold.targetId).outbox.refuse(hold.seq, hold.retryAfter ?? 0);
+    if (rejected) this.#rejected(rejected);
+    if (delivered) {
+      const { outbox, channel } = this.#peer(delivered.targetId);
+      if (outbox.delivered(delivered.seq)) channel?.emit('delivered', delivered.seq);
+    }
+    if (presence) setOnline(this.#peer(presence.clientId), presence.online);
   }
+
+  #authenticated({ epoch, resumed, pingInterval, pingTimeout }: NonNullable<ServerFrame['authenticated']>): void {
+    this.#state = State.Open;
+    this.#attempts = 0;
+    for (const { inbox } of this.#peers.values()) {
+      if (epoch === this.#epoch) inbox.resume();
+      else inbox.restart();
+    }
+    this.#epoch = epoch;
+    this.#watch.begin(pingInterval + pingTimeout);
+    this.#opened(resumed);
+  }
+
+  #rejected({ targetId, seq, code, message }: NonNullable<ServerFrame['rejected']>): void {
+    const peer = this.#peer(targetId);
+    const callbacks = peer.outbox.refuse(seq);
+    if (!callbacks.length) return;
+    const error = relayError(code, message, { targetId });
+    settle(peer, callbacks, error);
+    this.emit('error', error);
+  }
+
+  #opened(resumed: boolean): void {
+    // Those that a listener makes now open by themselves.
+    const channels = Array.from(this.#peers.values(), ({ channel }) => channel);
+    this.emit('open', { resumed });
+    for (const channel of channels) if (this.#state === State.Open) channel?.emit('open');
+  }
+
+  #ended(code: number, reason: string): void {
+    const { reconnection, reconnectionAttempts, token } = this.#settings;
+    const socket = this.#socket;
+    this.#socket = undefined;
+    // It may be open, only dead.
+    socket?.close();
+    this.#watch.clear();
+    this.#forgetAcknowledgements();
+    for (const { outbox } of this.#peers.values()) outbox.restart();
+    const isWelcome = (code < FIRST_FINAL && !FINAL.includes(code)) || (code === TOKEN_EXPIRED && typeof token === 'function');
+    const willReconnect =
+      this.#state !== State.Closed && this.#reliable && reconnection && isWelcome && this.#attempts < reconnectionAttempts;
+    if (willReconnect) {
+      this.#state = State.Waiting;
+      this.#reconnect.set(backoff(this.#settings, LATER.includes(code) ? Infinity : this.#attempts, Math.random()));
+      this.#attempts++;
+      // In a page that is online again there is no need to wait.
+      (globalThis as Partial<typeof globalThis>).addEventListener?.('online', this.#reconnect.ring, { once: true });
+    } else if (this.#state !== State.Closed) {
+      this.#finish();
+      const error = CLOSE_ERRORS[code];
+      if (error) this.emit('error', relayError(error, reason || 'no connection'));
+    }
+    this.emit('close', { code, reason, willReconnect });
+    for (const peer of this.#peers.values()) setOnline(peer, false);
+  }
+
+  /** Becomes closed for good. */
+  #finish(): void {
+    this.#state = State.Closed;
+    this.#reconnect.clear();
+    for (const peer of this.#peers.values()) {
+      if (this.#reliable) peer.inbox.resume();
+      settle(peer, peer.outbox.clear(), isClosed());
+    }
+  }
+
+  #peer(id: number): Peer {
+    let peer = this.#peers.get(id);
+    if (!peer) {
+      const outbox = new Outbox(() => this.#flush(id, made));
+      const inbox = new Inbox((offset, message) => this.#hasReceived(id, offset, message));
+      const made: Peer = { inbox, outbox, online: false };
+      this.#peers.set(id, (peer = made));
+    }
+    return peer;
+  }
+
+  #waitingSince(): number {
+    let since = Infinity;
+    for (const { outbox } of this.#peers.values()) since = Math.min(since, outbox.waitingSince);
+    return since;
+  }
+
+  #send(targetId: number, message: string, callback: SendCallback | null | undefined): number {
+    // The socket knows first that the other side is closing. It would drop from then on what it is given, without a word.
+    if (this.#state === State.Closed || (!this.#reliable && (this.#socket as WebSocketLike).readyState > 1)) throw isClosed();
+    const peer = this.#peer(targetId);
+    const seq = peer.outbox.add(message, callback);
+    if (seq) {
+      this.#flush(targetId, peer);
+    } else {
+      const error = isFull(targetId);
+      queueMicrotask(() => {
+        this.emit('error', error);
+        callback?.(error);
+      });
+    }
+    return seq;
+  }
+
+  /** Sends what this connection has not seen of a channel. */
+  #flush(targetId: number, peer: Peer): void {
+    if (this.#state < State.Authenticating) return;
+    for (const { message, ...more } of peer.outbox.unsent()) this.#write({ relay: { targetId, message, ...(this.#reliable && more) } });
+    // Nobody will say more of them.
+    if (!this.#reliable) settle(peer, peer.outbox.clear());
+  }
+
+  #write(frame: ClientFrame): void {
+    this.#sendAcknowledgements();
+    this.#socket?.send(encode(frame));
+  }
+
+  #take({ senderId, message, offset }: NonNullable<ServerFrame['relay']>): void {
+    const { inbox, channel } = this.#peer(senderId);
+    if (!this.#reliable && inbox.length >= MAX_MESSAGES) {
+      this.emit('error', isFull(senderId));
+      return;
+    }
+    // By way of the inbox even if somebody listens, so that no message overtakes one that waits.
+    inbox.add(message, offset);
+    channel?.emitQueuedMessages();
+  }
+
+  /** A listener has a message: soon the server may forget it. */
+  #hasReceived(senderId: number, offset: number, { length }: string): void {
+    // Of what waited since an older connection the server speaks again on the next, before it may hear of it.
+    if (this.#state !== State.Open) return;
+    this.#received.set(senderId, Math.max(offset, this.#received.get(senderId) ?? 0));
+    this.#receivedSize += ACKNOWLEDGE_SIZE / 32 + length;
+    if (this.#receivedSize >= ACKNOWLEDGE_SIZE) this.#sendAcknowledgements();
+    else if (!this.#acknowledge.isSet) this.#acknowledge.set(ACKNOWLEDGE_AFTER);
+  }
+
+  #sendAcknowledgements(): void {
+    for (const [senderId, offset] of this.#received) this.#socket?.send(encode({ received: { senderId, offset } }));
+    this.#forgetAcknowledgements();
+  }
+
+  #forgetAcknowledgements(): void {
+    this.#received.clear();
+    this.#receivedSize = 0;
+    this.#acknowledge.clear();
+  }
+}
+
+/** Tells those who sent them what became of messages, and when none is left that there is room. */
+function settle({ outbox, channel }: Peer, callbacks: Callbacks, error?: RelayError): void {
+  for (const callback of callbacks) callSafely(() => callback?.(error));
+  if (callbacks.length && !outbox.characters) channel?.emit('drain');
+}
+
+function setOnline(peer: Peer, online: boolean): void {
+  if (peer.online === online) return;
+  peer.online = online;
+  peer.channel?.emit(online ? 'join' : 'leave');
+}
+
+function isFull(targetId: number): RelayError {
+  return relayError('ERR_QUEUE_FULL', `too much waits for client ${targetId}`, { targetId });
+}
+
+function isClosed(): RelayError {
+  return relayError('ERR_CLOSED', 'closed');
+}
+
+/** 64 bits by chance, in hex. */
+function newSession(): string {
+  const [bits] = crypto.getRandomValues(new BigUint64Array(1)) as unknown as [bigint];
+  return bits.toString(16).padStart(16, '0');
 }

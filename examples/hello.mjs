@@ -19,5 +19,7 @@ const channel2 = relay2.createChannel(client1.id);
 channel1.send('hello world');
 channel2.on('message', (message) => {
   console.log(message);
+  relay1.close();
+  relay2.close();
   relayServer.close();
 });

@@ -14,9 +14,14 @@ const shared = { absWorkingDir: root, bundle: true, logLevel: 'silent', charset:
 // The newest thing that the client uses is private class members: every browser has them since 2021.
 const browser = { ...shared, target: ['chrome91', 'edge91', 'firefox90', 'safari15'] };
 
+// What the modules of the client call each other by and no application sees is shortened too. No name of a public member
+// and none of the wire protocol may stand here.
+const INTERNAL = ['begin', 'characters', 'check', 'heard', 'inbox', 'isSet', 'outbox', 'refuse', 'restart', 'resume', 'ring', 'take', 'unsent', 'waitingSince'];
+const small = { minify: true, sourcemap: true, mangleProps: new RegExp(`^(${INTERNAL.join('|')})$`) };
+
 const bundles = {
   'websocket_relay.js': { ...browser, entryPoints: ['client/browser.ts'], format: 'iife' },
-  'websocket_relay.min.js': { ...browser, entryPoints: ['client/browser.ts'], format: 'iife', minify: true, sourcemap: true },
+  'websocket_relay.min.js': { ...browser, entryPoints: ['client/browser.ts'], format: 'iife', ...small },
   'client.browser.mjs': { ...browser, entryPoints: ['client/index.ts'], format: 'esm' },
   'client.browser.cjs': { ...browser, entryPoints: ['client/commonjs.ts'], format: 'cjs' },
   'client.cjs': {

@@ -1,4 +1,4 @@
-// The end of a connection: what the application and the server can do, and what the events say.
+// The end of a connection of the plain protocol: what the application and the server can do, and what the events say.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
@@ -6,7 +6,7 @@ import test from 'node:test';
 import WebSocketRelay from 'websocket-relay/client';
 import { startServer } from './server.mjs';
 
-const authentication = { clientId: 0, token: 'x' };
+const authentication = { clientId: 0, token: 'x', reliable: false };
 
 /** A relay whose events are kept in a list, as `open`, `error CODE: text` and `close CODE reason`. */
 function listenedTo(address) {
@@ -65,6 +65,8 @@ for (const [code, reason, error] of [
   [1009, 'message too big', 'ERR_MESSAGE_TOO_BIG'],
   [4500, 'incorrect token', 'ERR_INCORRECT_TOKEN'],
   [4501, 'replaced by a newer connection', 'ERR_REPLACED'],
+  [4502, 'unregistered', 'ERR_UNREGISTERED'],
+  [4503, 'token expired', 'ERR_TOKEN_EXPIRED'],
   [4504, 'too many offences', 'ERR_TOO_MANY_OFFENCES'],
 ]) {
   test(`${code} is an error and a close`, async (t) => {

@@ -21,17 +21,17 @@ for (const { name, frame, senderId, raw } of vectors.server) {
 }
 
 for (const { name, frame } of vectors.ignored) {
-  test(`passes over ${name}`, () => assert.equal(decode(frame), undefined));
+  test(`hears no message in ${name}`, () => assert.ok(!decode(frame)?.relay));
 }
 
 test('passes over what is no text', () => {
   for (const data of [undefined, null, Buffer.from('{}'), new ArrayBuffer(2), new Blob(['{}'])]) {
-    assert.equal(decode(data), undefined);
+    assert.ok(!decode(data)?.relay);
   }
 });
 
 test('passes over what nests a hundred thousand deep', () => {
-  assert.equal(decode('['.repeat(1e5) + ']'.repeat(1e5)), undefined);
+  assert.ok(!decode('['.repeat(1e5) + ']'.repeat(1e5)).relay);
 });
 
 test('hears the last of a repeated member, and members it does not know', () => {

@@ -5,8 +5,9 @@ import test from 'node:test';
 import WebSocketRelay, { RelayChannel } from 'websocket-relay/client';
 import { startServer } from './server.mjs';
 
-const authentication = { clientId: 0, token: '11ac27cd0c17bd1c7ba9aa4285979aea' };
-const said = { authentication };
+const token = '11ac27cd0c17bd1c7ba9aa4285979aea';
+const authentication = { clientId: 0, token, reliable: false };
+const said = { authentication: { clientId: 0, token } };
 
 class NoSocket {
   constructor(url) {
@@ -111,9 +112,9 @@ test('authenticates first, then sends what was sent before, and then calls back'
   while (heard.length < 9) heard.push(JSON.parse(await peer.frame()));
   const relays = [
     [1, 'first'],
-    [2, 'second'],
     [1, 'third'],
     [1, ''],
+    [2, 'second'],
     [1, 'from the callback'],
     [2, 'from open'],
     [1, 'from open of the channel'],
@@ -176,8 +177,12 @@ test('refuses to send what is no string', () => {
   }
 });
 
-test('lets ten thousand messages wait for the connection, and refuses one more', () => {
+test('lets ten thousand messages of a channel wait for the connection, and refuses one more', async () => {
   const relay = new WebSocketRelay('localhost:1', { ...authentication, WebSocket: NoSocket });
-  for (let i = 0; i < 10_000; i++) relay.createChannel(i % 3).send('x');
-  assert.throws(() => relay.createChannel(1).send('x'), { name: 'Error', code: 'ERR_QUEUE_FULL' });
+  const errors = [];
+  relay.on('error', (error) => errors.push(error));
+  for (let i = 0; i < 10_000; i++) assert.equal(relay.createChannel(1).send('x'), i + 1);
+  const refused = await new Promise((resolve) => assert.equal(relay.createChannel(1).send('x', resolve), 0));
+  assert.deepEqual([refused.code, refused.targetId], ['ERR_QUEUE_FULL', 1]);
+  assert.deepEqual(errors, [refused]);
 });

@@ -1,4 +1,4 @@
-// Messages that arrive: none lost, none overtaken, whenever the channel is made and listened to.
+// Messages that arrive by the plain protocol: none lost, none overtaken, whenever the channel is made and listened to.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
@@ -8,7 +8,7 @@ import { startServer } from './server.mjs';
 /** A relay and the server's end of its connection. */
 async function connect(t) {
   const server = await startServer(t);
-  const relay = new WebSocketRelay(server.address, { clientId: 0, token: 'x' });
+  const relay = new WebSocketRelay(server.address, { clientId: 0, token: 'x', reliable: false });
   const [peer] = await Promise.all([server.connection(), once(relay, 'open')]);
   // What the server sends before this has arrived when it resolves: the connection keeps the order.
   const arrived = async () => {

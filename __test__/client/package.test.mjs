@@ -19,12 +19,13 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const require = createRequire(import.meta.url);
 const read = (name) => readFileSync(join(root, 'dist', name));
 
-// What the bundle of 0.3.3 took.
-const BUDGET = 1730;
+// What a page can be asked to load for messages that survive.
+const BUDGET = 4096;
 
-test(`the browser script takes less than ${BUDGET} bytes with gzip`, () => {
-  const bytes = gzipSync(read('websocket_relay.min.js'), { level: 9 }).length;
-  assert.ok(bytes < BUDGET, `${bytes} bytes`);
+test(`the browser script takes at most ${BUDGET} bytes with gzip`, () => {
+  // As `gzip -9c` counts it, which keeps the name of the file.
+  const bytes = gzipSync(read('websocket_relay.min.js'), { level: 9 }).length + 'websocket_relay.min.js'.length + 1;
+  assert.ok(bytes <= BUDGET, `${bytes} bytes`);
 });
 
 test('the browser script has its source map beside it', () => {
@@ -35,13 +36,13 @@ test('the browser script has its source map beside it', () => {
 for (const name of ['websocket_relay.js', 'websocket_relay.min.js']) {
   test(`${name} sets one global, and talks to a server`, async (t) => {
     const server = await startServer(t);
-    const page = vm.createContext({ WebSocket, queueMicrotask, location: { protocol: 'http:' }, address: server.address });
+    const page = vm.createContext({ WebSocket, queueMicrotask, setTimeout, clearTimeout, crypto, location: { protocol: 'http:' }, address: server.address });
     const before = Object.keys(page);
     vm.runInContext(String(read(name)), page);
     assert.deepEqual(Object.keys(page).filter((key) => !before.includes(key)), ['WebSocketRelay']);
     const heard = new Promise((resolve) => (page.heard = resolve));
     vm.runInContext(
-      `var relay = new WebSocketRelay(address, { clientId: 0, token: 'x' });
+      `var relay = new WebSocketRelay(address, { clientId: 0, token: 'x' }, { reliable: false });
        var channel = relay.createChannel(1);
        channel.send('hello world');
        channel.on('message', heard);`,
@@ -99,7 +100,7 @@ test('says what to do where there is no WebSocket at all', async (t) => {
   const native = globalThis.WebSocket;
   t.after(() => (globalThis.WebSocket = native));
   globalThis.WebSocket = undefined;
-  const authentication = { clientId: 0, token: 'x' };
+  const authentication = { clientId: 0, token: 'x', reliable: false };
   assert.throws(() => new Alone('localhost:1', authentication), { code: 'ERR_NO_WEBSOCKET', message: /npm install ws/ });
   // Whoever brings one needs neither.
   class Own {}

@@ -5,8 +5,11 @@ import type {
   ChannelEvents,
   CloseInfo,
   Listener,
+  OpenInfo,
   RelayError,
   RelayEvents,
+  RelayOptions,
+  SendCallback,
   WebSocketConstructor,
   WebSocketLike,
 } from 'websocket-relay/client';
@@ -15,6 +18,26 @@ const authentication: Authentication = { clientId: 0, token: 'x' };
 const relay = new WebSocketRelay('localhost:4000', authentication);
 new WebSocketRelay('localhost:4000', authentication, () => undefined);
 new WebSocketRelay('localhost:4000', { ...authentication, WebSocket: undefined }, null);
+
+const options: RelayOptions = {
+  reliable: true,
+  reconnection: true,
+  reconnectionDelay: 1,
+  reconnectionDelayMax: 2,
+  randomizationFactor: 0,
+  reconnectionAttempts: Infinity,
+};
+new WebSocketRelay('localhost:4000', authentication, options);
+new WebSocketRelay('localhost:4000', authentication, () => undefined, options);
+new WebSocketRelay('localhost:4000', { ...authentication, ...options }, null, null);
+new WebSocketRelay('localhost:4000', { clientId: 0, token: () => 'x' });
+new WebSocketRelay('localhost:4000', { clientId: 0, token: async () => Promise.resolve('x') });
+// @ts-expect-error a token is a string
+new WebSocketRelay('localhost:4000', { clientId: 0, token: () => 5 });
+// @ts-expect-error there is no such option
+new WebSocketRelay('localhost:4000', authentication, { reconnect: true });
+// @ts-expect-error options come last
+new WebSocketRelay('localhost:4000', authentication, options, () => undefined);
 
 // @ts-expect-error the second parameter is required
 new WebSocketRelay('localhost:4000');
@@ -34,6 +57,20 @@ const channel: RelayChannel = relay.createChannel(1);
 relay.createChannel('1');
 
 channel.send('hello');
+const callback: SendCallback = (error) => error?.code.trim();
+const sent: number = channel.send('hello', callback);
+channel.send('hello', () => undefined);
+const amount: number = channel.bufferedAmount;
+const online: boolean = channel.online;
+// @ts-expect-error it is the server who says so
+channel.online = true;
+// @ts-expect-error a callback is a function
+channel.send('hello', 'callback');
+channel
+  .on('delivered', (seq) => seq.toFixed())
+  .on('join', () => undefined)
+  .on('leave', () => undefined)
+  .on('drain', () => undefined);
 channel.emitQueuedMessages();
 // @ts-expect-error only strings
 channel.send(5);
@@ -59,7 +96,9 @@ channel.on('message', (message: number) => message);
 channel.on('open', (value: string) => value);
 
 relay.on('open', () => undefined);
-relay.on('close', (info: CloseInfo) => [info.code.toFixed(), info.reason.trim()]);
+relay.on('open', (info: OpenInfo) => [info.resumed]);
+relay.on('close', (info: CloseInfo) => [info.code.toFixed(), info.reason.trim(), info.willReconnect]);
+relay.on('error', (error: RelayError) => error.targetId?.toFixed());
 relay.on('error', (error: RelayError) => [error.code.trim(), error.message, error.stack]);
 relay.on('error', (error: Error) => error.message);
 // @ts-expect-error there is no such event
@@ -97,4 +136,4 @@ new WebSocketRelay('localhost:4000', { ...authentication, WebSocket: constructor
 // @ts-expect-error no WebSocket
 new WebSocketRelay('localhost:4000', { ...authentication, WebSocket: Date });
 
-export { count, emitted, listeners, names, same };
+export { amount, count, emitted, listeners, names, online, same, sent };

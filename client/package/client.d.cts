@@ -14,8 +14,11 @@ declare namespace WebSocketRelay {
   type ChannelEvents = client.ChannelEvents;
   type CloseInfo = client.CloseInfo;
   type Listener<Args extends unknown[]> = client.Listener<Args>;
+  type OpenInfo = client.OpenInfo;
   type RelayError = client.RelayError;
   type RelayEvents = client.RelayEvents;
+  type RelayOptions = client.RelayOptions;
+  type SendCallback = client.SendCallback;
   type WebSocketConstructor = client.WebSocketConstructor;
   type WebSocketLike = client.WebSocketLike;
 }

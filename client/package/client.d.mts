@@ -4,8 +4,11 @@ export type {
   ChannelEvents,
   CloseInfo,
   Listener,
+  OpenInfo,
   RelayError,
   RelayEvents,
+  RelayOptions,
+  SendCallback,
   WebSocketConstructor,
   WebSocketLike,
 } from './types/index.js';

@@ -1,4 +1,3 @@
-import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const NAMES = ['Ada', 'Grace'];
@@ -8,17 +7,13 @@ const HOLD = 10_000;
 /** A page that reloads asks for its seat a moment before the server sees its old connection go. */
 const RELOAD = 1_000;
 
-/**
- * Rooms of two seats. A seat is a client of the relay, and the two of a room share a channel.
- * Emits 'change' with the room when somebody comes or goes.
- */
-export class Rooms extends EventEmitter {
+/** Rooms of two seats. A seat is a client of the relay, and the two of a room share a channel. */
+export class Rooms {
   #relay;
   /** The one that was used last stands first. */
   #rooms = [];
 
   constructor(relay) {
-    super();
     this.#relay = relay;
     relay.on('connection', (clientId) => this.#count(clientId, +1));
     relay.on('disconnect', (clientId) => this.#count(clientId, -1));
@@ -37,10 +32,6 @@ export class Rooms extends EventEmitter {
     seat.heldUntil = Date.now() + HOLD;
     this.#rooms = [seat.room, ...this.#rooms.filter((room) => room !== seat.room)];
     return seat;
-  }
-
-  get(number) {
-    return this.#rooms.find((room) => room.number === number);
   }
 
   #roomFor(group, old) {
@@ -75,7 +66,6 @@ export class Rooms extends EventEmitter {
     const seat = this.#seats().find(({ id }) => id === clientId);
     seat.connections += change;
     seat.heldUntil = 0;
-    this.emit('change', seat.room);
   }
 
   #seats() {

@@ -21,8 +21,6 @@ relay.on('error', (error) => console.error(`relay: ${error.message}`));
 await once(relay, 'listening');
 
 const rooms = new Rooms(relay);
-// Each page that shows who is there waits for one 'change' after the other.
-rooms.setMaxListeners(0);
 
 const server = createServer((request, response) => {
   answer(request, response).catch((error) => {
@@ -55,7 +53,6 @@ async function answer(request, response) {
   const { pathname, searchParams } = new URL(request.url, 'http://localhost');
   const what = `${request.method} ${pathname}`;
   if (what === 'POST /seat') await giveSeat(searchParams, response);
-  else if (what === 'GET /presence') tellPresence(rooms.get(Number(searchParams.get('room'))), response);
   else if (request.method === 'GET' && FILES[pathname]) await sendFile(FILES[pathname], response);
   else response.writeHead(404).end();
 }
@@ -80,21 +77,9 @@ async function giveSeat(query, response) {
   response.end(
     JSON.stringify({
       relayPort: relay.address().port,
-      room: room.number,
       key,
       me: { name, id, token },
       other: { name: other.name, id: other.id },
     }),
   );
-}
-
-/** Sends who is in the room, now and whenever that changes, for as long as the page listens. */
-function tellPresence(room, response) {
-  if (!room) return response.writeHead(404).end();
-  const send = () => response.write(`data: ${JSON.stringify(room.seats.filter((seat) => seat.connections).map(({ id }) => id))}\n\n`);
-  const onChange = (changed) => changed === room && send();
-  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
-  send();
-  rooms.on('change', onChange);
-  response.on('close', () => rooms.off('change', onChange));
 }

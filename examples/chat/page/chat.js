@@ -15,7 +15,6 @@ class Pane {
   #input = this.#find('textarea');
   #seat;
   #channel;
-  #presence;
 
   constructor(index, group) {
     this.#index = index;
@@ -30,11 +29,9 @@ class Pane {
       event.preventDefault();
       this.#send();
     });
-    // A browser keeps only six requests to one server open: tabs that nobody sees leave them to the others.
-    document.addEventListener('visibilitychange', () => this.#watchPresence());
   }
 
-  /** Takes a seat, the one this tab had before if it can, and connects; does so again whenever the connection is lost. */
+  /** Takes a seat, the one this tab had before if it can, and connects. Lost connections are the relay's own business. */
   async join() {
     this.#show('connecting', 'Connecting…');
     try {
@@ -45,19 +42,22 @@ class Pane {
     }
     const { relayPort, me, other } = this.#seat;
     this.#introduce();
-    this.#watchPresence();
 
     const relay = new WebSocketRelay(`${location.hostname}:${relayPort}`, { clientId: me.id, token: me.token });
     this.#channel = relay.createChannel(other.id);
     this.#channel.on('open', () => this.#show('open', 'Connected'));
     this.#channel.on('message', (text) => this.#add(other.name, text, 'theirs'));
+    for (const change of ['open', 'join', 'leave']) this.#channel.on(change, () => this.#showPresence());
     relay.on('error', (error) => console.info(error.message));
-    relay.on('close', () => this.#retry('Connection lost'));
+    relay.on('close', ({ willReconnect }) => {
+      if (willReconnect) this.#show('lost', 'Connecting again…');
+      // Another page has the seat, or the server was started anew and knows nobody.
+      else this.#retry('Connection lost');
+    });
   }
 
   #retry(why) {
     this.#show('lost', why);
-    this.#presence?.close();
     this.#find('.presence').textContent = '';
     this.#find('.hint').hidden = true;
     setTimeout(() => this.join(), RETRY);
@@ -87,17 +87,11 @@ class Pane {
     if (!sideBySide) document.title = `${me.name} – websocket-relay`;
   }
 
-  #watchPresence() {
-    this.#presence?.close();
-    if (document.hidden || !this.#seat) return;
-    const { room, other } = this.#seat;
-    this.#presence = new EventSource(`/presence?room=${room}`);
-    this.#presence.onmessage = ({ data }) => {
-      const isHere = JSON.parse(data).includes(other.id);
-      this.#find('.presence').textContent = `${other.name} is ${isHere ? 'here' : 'away'}`;
-      this.#element.classList.toggle('accompanied', isHere);
-      this.#find('.hint').hidden = isHere || sideBySide;
-    };
+  #showPresence() {
+    const isHere = this.#channel.online;
+    this.#find('.presence').textContent = `${this.#seat.other.name} is ${isHere ? 'here' : 'away'}`;
+    this.#element.classList.toggle('accompanied', isHere);
+    this.#find('.hint').hidden = isHere || sideBySide;
   }
 
   #show(state, text) {

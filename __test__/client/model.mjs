@@ -1,0 +1,290 @@
+// A world in a box: relays, a network that fails, time, and a server that keeps the rules of generation 2, written from
+// the protocol and not from the client. Everything that happens is drawn from one seed.
+import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import vm from 'node:vm';
+import { build } from 'esbuild';
+
+const { outputFiles } = await build({
+  entryPoints: [process.env.RELAY_CLIENT || fileURLToPath(new URL('../../client/browser.ts', import.meta.url))],
+  bundle: true,
+  format: 'iife',
+  write: false,
+  target: 'node20',
+});
+const script = new vm.Script(outputFiles[0].text);
+
+export const PING = { pingInterval: 1000, pingTimeout: 500 };
+
+/** A generator of numbers from 0 up to 1. */
+export function random(seed) {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let bits = Math.imul(state ^ (state >>> 15), 1 | state);
+    bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits;
+    return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Time that passes only when told to, the sockets of a page, and the client running between the two. */
+export class World {
+  now = 1_700_000_000_000;
+  sockets = [];
+  online = [];
+  /** What the client threw where nobody could catch it. */
+  uncaught = [];
+  #timers = new Map();
+  #lastTimer = 0;
+
+  constructor(chance = () => 0.5) {
+    const world = this;
+    class Socket {
+      readyState = 0;
+      sent = [];
+      constructor(url) {
+        this.url = url;
+        world.sockets.push(this);
+        world.onsocket?.(this);
+      }
+      send(text) {
+        assert.notEqual(this.readyState, 0, 'sent before it was open');
+        if (this.readyState === 1) this.sent.push(JSON.parse(text));
+        if (this.readyState === 1) this.onsent?.(JSON.parse(text));
+      }
+      close(code, reason) {
+        if (this.readyState > 1) return;
+        this.readyState = 2;
+        this.closedWith = { code, reason };
+        this.onclosed?.();
+      }
+      open() {
+        this.readyState = 1;
+        this.onopen?.({});
+      }
+      say(...frames) {
+        for (const frame of frames) this.onmessage?.({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) });
+      }
+      end(code = 1006, reason = '') {
+        this.readyState = 3;
+        this.onclose?.({ code, reason });
+      }
+    }
+    const page = vm.createContext({
+      console,
+      queueMicrotask: (task) =>
+        queueMicrotask(() => {
+          try {
+            task();
+          } catch (error) {
+            this.uncaught.push(error);
+          }
+        }),
+      crypto: webcrypto,
+      WebSocket: Socket,
+      Date: { now: () => this.now },
+      setTimeout: (callback, delay) => {
+        assert.ok(delay >= 0 && delay < 2 ** 31, `a timer of ${delay} ms`);
+        this.#timers.set(++this.#lastTimer, { at: this.now + delay, callback });
+        return this.#lastTimer;
+      },
+      clearTimeout: (timer) => this.#timers.delete(timer),
+      addEventListener: (name, listener) => this.online.includes(listener) || this.online.push(listener),
+    });
+    vm.runInContext('Math', page).random = chance;
+    script.runInContext(page);
+    this.WebSocketRelay = page.WebSocketRelay;
+  }
+
+  /** The latest socket. */
+  get socket() {
+    return this.sockets.at(-1);
+  }
+
+  get timers() {
+    return this.#timers.size;
+  }
+
+  /** When the next timer is due. */
+  get next() {
+    return Math.min(...Array.from(this.#timers.values(), ({ at }) => at));
+  }
+
+  /** Lets time pass and every timer ring when it is due. */
+  async pass(milliseconds) {
+    const end = this.now + milliseconds;
+    while (this.next <= end) {
+      this.now = Math.max(this.now, this.next);
+      await this.ring();
+    }
+    this.now = end;
+    await settled();
+  }
+
+  /** Lets time pass while no timer rings: the machine sleeps, or the tab is throttled. */
+  sleep(milliseconds) {
+    this.now += milliseconds;
+  }
+
+  /** Rings what is due. */
+  async ring() {
+    for (const [timer, { at, callback }] of [...this.#timers].sort(([, a], [, b]) => a.at - b.at)) {
+      if (at > this.now || !this.#timers.has(timer)) continue;
+      this.#timers.delete(timer);
+      callback();
+      await settled();
+    }
+  }
+}
+
+export const settled = () => new Promise(setImmediate);
+
+/** The server. Its connections have a queue each way, which the network moves on or loses. */
+export class Server {
+  epoch = 1;
+  connections = [];
+  mailboxes = new Map();
+  closedChannels = new Set();
+  #chance;
+  #world;
+  #capacity;
+
+  constructor(world, chance, { capacity }) {
+    this.#world = world;
+    this.#chance = chance;
+    this.#capacity = capacity;
+    world.onsocket = (socket) => {
+      const connection = { socket, up: [], down: [], client: undefined, refusing: new Set(), refused: new Set(), toAccept: new Map(), sent: new Map(), heard: world.now, pinged: world.now };
+      this.connections.push(connection);
+      socket.onsent = (frame) => {
+        // The first after it has heard of a refusal says so.
+        if (frame.relay) assert.equal(Boolean(frame.relay.first), connection.refused.delete(frame.relay.targetId), 'first');
+        connection.up.push(frame);
+      };
+      socket.onclosed = () => connection.up.push('close');
+    };
+  }
+
+  mailbox(client) {
+    if (!this.mailboxes.has(client)) this.mailboxes.set(client, { offset: 0, lanes: new Map(), owner: undefined, session: undefined, connection: 0 });
+    return this.mailboxes.get(client);
+  }
+
+  lane(target, sender) {
+    const { lanes } = this.mailbox(target);
+    if (!lanes.has(sender)) lanes.set(sender, { session: undefined, seq: 0, waiting: [] });
+    return lanes.get(sender);
+  }
+
+  /** The store is lost. */
+  forget() {
+    this.epoch++;
+    this.mailboxes.clear();
+    for (const connection of this.connections) this.close(connection, 1012);
+  }
+
+  close(connection, code) {
+    if (connection.closed) return;
+    connection.closed = true;
+    connection.down.push({ close: code });
+    const mailbox = connection.client !== undefined && this.mailbox(connection.client);
+    if (mailbox?.owner === connection) mailbox.owner = undefined;
+  }
+
+  /** Reads the next frame of a connection. */
+  read(connection) {
+    const frame = connection.up.shift();
+    if (connection.closed || frame === undefined) return;
+    connection.heard = this.#world.now;
+    if (frame === 'close') this.close(connection, 1000);
+    else if (frame.authentication) this.#authenticate(connection, frame.authentication);
+    else if (frame.relay) this.#relay(connection, frame.relay);
+    else if (frame.received) this.#received(connection, frame.received);
+    else assert.ok(frame.pong, `the client says ${JSON.stringify(frame)}`);
+  }
+
+  #authenticate(connection, { clientId, version, session, connection: number, epoch, receipts, presence }) {
+    assert.equal(version, 2);
+    assert.match(session, /^[0-9a-f]{16}$/);
+    assert.ok(receipts && presence);
+    const mailbox = this.mailbox(clientId);
+    // What was sent on a connection that the client has given up arrives late.
+    if (mailbox.session === session && number <= mailbox.connection) return this.close(connection, 4501);
+    const resumed = mailbox.session === session && epoch === String(this.epoch);
+    if (mailbox.owner) this.close(mailbox.owner, 4501);
+    Object.assign(mailbox, { owner: connection, session, connection: number });
+    connection.client = clientId;
+    connection.down.push({ authenticated: { clientId, epoch: String(this.epoch), resumed, ...PING, maxPayload: 1 << 20 } });
+  }
+
+  #relay(connection, { targetId, message, seq, first }) {
+    const mailbox = this.mailbox(connection.client);
+    if (mailbox.owner !== connection) return;
+    const { refusing } = connection;
+    if (first) refusing.delete(targetId);
+    if (refusing.has(targetId)) return;
+    const lane = this.lane(targetId, connection.client);
+    if (lane.session !== mailbox.session) Object.assign(lane, { session: mailbox.session, seq: 0 });
+    if (seq <= lane.seq) {
+      connection.toAccept.set(targetId, lane.seq);
+      return;
+    }
+    const rejected = this.closedChannels.has(`${connection.client} ${targetId}`);
+    if (rejected || lane.waiting.length >= this.#capacity) {
+      this.accept(connection);
+      refusing.add(targetId);
+      connection.down.push(
+        rejected
+          ? { rejected: { targetId, seq, code: 'ERR_CHANNEL_NOT_REGISTERED', message: 'no channel' } }
+          : { hold: { targetId, seq, retryAfter: 50 } },
+      );
+      return;
+    }
+    lane.seq = seq;
+    lane.waiting.push({ offset: ++this.mailbox(targetId).offset, message });
+    connection.toAccept.set(targetId, seq);
+    if (this.#chance() < 0.3) this.accept(connection);
+  }
+
+  #received(connection, { senderId, offset }) {
+    if (this.mailbox(connection.client).owner !== connection) return;
+    assert.ok(offset <= (connection.sent.get(senderId) ?? 0), 'acknowledged what this connection has not sent');
+    const lane = this.lane(connection.client, senderId);
+    assert.ok(lane.waiting.some((one) => one.offset === offset), 'acknowledged twice');
+    lane.waiting = lane.waiting.filter((one) => one.offset > offset);
+  }
+
+  /** Tells a connection what was accepted. */
+  accept(connection) {
+    for (const [targetId, seq] of connection.toAccept) connection.down.push({ accepted: { targetId, seq } });
+    connection.toAccept.clear();
+  }
+
+  /** Sends a client the next message that its window has room for. Returns whether there was one. */
+  deliver(client) {
+    const { owner, lanes } = this.mailbox(client);
+    if (!owner) return false;
+    for (const [senderId, lane] of lanes) {
+      const sent = owner.sent.get(senderId) ?? 0;
+      const next = lane.waiting.find(({ offset }) => offset > sent);
+      if (!next || lane.waiting.indexOf(next) >= 4) continue;
+      owner.sent.set(senderId, next.offset);
+      owner.down.push({ relay: { senderId, ...next } });
+      return true;
+    }
+    return false;
+  }
+
+  /** Sends heartbeats, and gives up who is silent. */
+  beat() {
+    for (const connection of this.connections) {
+      if (connection.closed) continue;
+      if (this.#world.now - connection.heard > PING.pingInterval + PING.pingTimeout) this.close(connection, 4001);
+      else if (connection.client !== undefined && this.#world.now - connection.pinged >= PING.pingInterval) {
+        connection.pinged = this.#world.now;
+        connection.down.push({ ping: {} });
+      }
+    }
+  }
+}
