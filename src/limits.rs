@@ -140,7 +140,8 @@ impl Limits {
     pub const MAX_HEAD_BYTES: usize = 16 * 1024;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
     pub const MAX_TURNED_AWAY: usize = 64;
-    /// Sessions of a client that were replaced and that are remembered, to be kept away while a newer is connected.
+    /// Sessions of a client that were replaced and that are remembered: to be kept away while a newer is connected,
+    /// and to take nothing twice from one that comes back.
     pub const REPLACED_SESSIONS: usize = 8;
     /// How long it may take until a sender is told what was accepted, where nothing else is told it before.
     pub const ACCEPT_DELAY: Duration = Duration::from_millis(10);

@@ -96,7 +96,7 @@ test('an exception of a listener is an ordinary uncaught one, and loses no other
       disconnections += 1;
       if (disconnections === 20) server.close(() => { throw new Error('of close()'); });
     });
-    server.on('close', () => setImmediate(() => console.log(JSON.stringify({ connections, disconnections, uncaught }))));
+    process.on('exit', () => console.log(JSON.stringify({ connections, disconnections, uncaught })));
     function start() {
       for (let n = 0; n < 20; n += 1) {
         const { id, token } = server.registerClient();

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::ids::{Offset, Seq, SessionId};
+use crate::limits::Limits;
 
 /// One sender's messages for one recipient: first those that were read and not yet received, then the unread.
 #[derive(Debug, Default)]
@@ -23,6 +24,9 @@ pub struct Lane {
     last: Option<(SessionId, Seq)>,
     /// The first message of that session: those before it carry numbers of another.
     last_from: Offset,
+    /// The sessions before that, each with the last it sent, the newest last: one of them may come back and send again
+    /// what it does not know to be accepted.
+    former: Vec<(SessionId, Seq)>,
     /// Whether the lane stands in the mailbox's turns.
     pub in_turn: bool,
     /// Whether the lane stands among those that something was read from.
@@ -68,7 +72,8 @@ pub struct Received {
 impl Lane {
     /// The last number that was accepted of this session, if `seq` is not above it.
     pub fn duplicate(&self, session: SessionId, seq: Seq) -> Option<Seq> {
-        self.last.filter(|(of, last)| *of == session && seq <= *last).map(|(_, last)| last)
+        let mut known = self.last.iter().chain(&self.former);
+        known.find(|(of, _)| *of == session).map(|(_, last)| *last).filter(|last| seq <= *last)
     }
 
     /// Whether a message of `size` bytes fits. An empty lane takes one of any size.
@@ -82,6 +87,10 @@ impl Lane {
         if let Some((session, _)) = number {
             if self.last.is_none_or(|(last, _)| last != session) {
                 self.last_from = offset;
+                self.former.retain(|(former, _)| *former != session);
+                self.former.extend(self.last);
+                let excess = self.former.len().saturating_sub(Limits::REPLACED_SESSIONS);
+                self.former.drain(..excess);
             }
             self.last = number;
         }

@@ -363,5 +363,10 @@ mod tests {
         assert_eq!(append(2, 3), Appended::New, "another session counts anew");
         assert_eq!(append(2, 4), Appended::Full);
         assert_eq!(append(2, 3), Appended::Duplicate(Seq(3)), "also when the lane is full");
+        assert_eq!(
+            append(1, 7),
+            Appended::Duplicate(Seq(7)),
+            "a session that comes back goes on where it was"
+        );
     }
 }
