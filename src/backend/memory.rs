@@ -34,30 +34,59 @@ struct Client {
 #[derive(Debug, Default)]
 struct Slot {
     mailbox: Mailbox,
-    notices: Notices,
     /// The bell of the connection that reads this mailbox.
     bell: Option<Arc<Bell>>,
-    /// What that connection, or the last one, said of itself.
+    /// What there is to know of a client with reliable delivery. Boxed, for a plain one needs none of it.
+    reliable: Option<Box<Reliable>>,
+}
+
+#[derive(Debug, Default)]
+struct Reliable {
+    /// What the connection that reads, or read last, said of itself; none of a plain one.
     reader: Option<Resume>,
+    notices: Notices,
     /// The sessions that the reader's session has replaced, the newest last.
     replaced: Vec<SessionId>,
 }
 
 impl Slot {
+    fn reader(&self) -> Option<Resume> {
+        self.reliable.as_ref()?.reader
+    }
+
     /// Whether a connection is older than the one that reads: an earlier one of the same session, or one of a session
     /// that was replaced. Such a one was long on its way, and its client has given it up or was told to stay away.
     fn is_outdated(&self, resume: Option<Resume>) -> bool {
-        let (Some(new), Some(reader)) = (resume, self.reader) else { return false };
-        let is_earlier = new.session == reader.session && new.connection < reader.connection;
-        is_earlier || (self.bell.is_some() && self.replaced.contains(&new.session))
+        let (Some(new), Some(reliable)) = (resume, &self.reliable) else { return false };
+        let is_earlier = |reader: Resume| new.session == reader.session && new.connection < reader.connection;
+        reliable.reader.is_some_and(is_earlier)
+            || (self.bell.is_some() && reliable.replaced.contains(&new.session))
     }
 
-    /// Remembers that the session of the reader until now is replaced by another.
-    fn replace_session(&mut self, session: Option<SessionId>) {
-        self.replaced.retain(|replaced| Some(*replaced) != session);
-        self.replaced.extend(self.reader.map(|reader| reader.session));
-        let excess = self.replaced.len().saturating_sub(Limits::REPLACED_SESSIONS);
-        self.replaced.drain(..excess);
+    /// Another connection reads from now on. True when it is of the same session.
+    fn begin(&mut self, resume: Option<Resume>) -> bool {
+        self.mailbox.rewind();
+        let session = resume.map(|resume| resume.session);
+        let before = self.reader().map(|reader| reader.session);
+        let is_same = session.is_some() && session == before;
+        if !is_same {
+            self.mailbox.forget_given();
+        }
+        if resume.is_none() && self.reliable.is_none() {
+            return false;
+        }
+        let reliable = self.reliable.get_or_insert_default();
+        reliable.reader = resume;
+        if is_same {
+            reliable.notices.resume();
+            return true;
+        }
+        reliable.notices = Notices::default();
+        reliable.replaced.retain(|replaced| Some(*replaced) != session);
+        reliable.replaced.extend(before);
+        let excess = reliable.replaced.len().saturating_sub(Limits::REPLACED_SESSIONS);
+        reliable.replaced.drain(..excess);
+        false
     }
 }
 
@@ -91,10 +120,10 @@ impl Client {
     /// Changes the notices and wakes the connection that tells them.
     fn notify(&self, wanted: impl FnOnce(&Resume) -> bool, change: impl FnOnce(&mut Notices)) {
         let mut slot = self.slot();
-        if !slot.reader.as_ref().is_some_and(wanted) {
-            return;
+        match slot.reliable.as_deref_mut() {
+            Some(Reliable { reader: Some(reader), notices, .. }) if wanted(reader) => change(notices),
+            _ => return,
         }
-        change(&mut slot.notices);
         let bell = slot.bell.clone();
         drop(slot);
         ring(bell);
@@ -158,27 +187,20 @@ impl Memory {
         }
         // Under the lock, so that claims are numbered in the order in which they take the mailbox.
         let number = ClaimNumber(client.claim.fetch_add(1, Ordering::AcqRel) + 1);
-        let session = resume.map(|resume| resume.session);
-        let is_same = session.is_some() && session == slot.reader.map(|reader| reader.session);
-        slot.mailbox.rewind();
-        if is_same {
-            slot.notices.resume();
-        } else {
-            slot.mailbox.forget_given();
-            slot.notices = Notices::default();
-            slot.replace_session(session);
-        }
-        slot.reader = resume;
+        let is_same = slot.begin(resume);
         let replaced = slot.bell.replace(bell);
         let channels: Vec<_> = slot.mailbox.channels().collect();
-        if resume.is_some_and(|resume| resume.presence) {
-            channels.iter().for_each(|peer| slot.notices.presence(*peer));
+        if let Some(reliable) =
+            slot.reliable.as_mut().filter(|_| resume.is_some_and(|resume| resume.presence))
+        {
+            channels.iter().for_each(|peer| reliable.notices.presence(*peer));
         }
         drop(slot);
         if replaced.is_none() {
             self.announce(id, &channels);
         }
         let resumed = is_same && resume.is_some_and(|resume| resume.knows_epoch);
+        let session = resume.map(|resume| resume.session);
         Claiming::Claimed(Claimed { claim: Claim { id, client, number, session }, replaced, resumed })
     }
 
@@ -265,16 +287,17 @@ impl Memory {
         if !claim.is_current() {
             return false;
         }
-        let mut wanted = true;
-        while wanted && let Some((target, seq)) = slot.notices.next_delivered() {
-            wanted = take(Mail::Delivered { target, seq });
-        }
-        let mut presence = Vec::new();
-        while wanted
-            && presence.len() < PRESENCE_BATCH
-            && let Some(client) = slot.notices.next_presence()
-        {
-            presence.push(client);
+        let (mut wanted, mut presence) = (true, Vec::new());
+        if let Some(Reliable { notices, .. }) = slot.reliable.as_deref_mut() {
+            while wanted && let Some((target, seq)) = notices.next_delivered() {
+                wanted = take(Mail::Delivered { target, seq });
+            }
+            while wanted
+                && presence.len() < PRESENCE_BATCH
+                && let Some(client) = notices.next_presence()
+            {
+                presence.push(client);
+            }
         }
         let window = self.window(claim);
         let has_more = wanted
@@ -282,7 +305,8 @@ impl Memory {
                 wanted = take(Mail::Message { sender, offset, json });
                 wanted
             });
-        let has_more = has_more || !wanted || !slot.notices.is_empty();
+        let has_notices = slot.reliable.as_ref().is_some_and(|reliable| !reliable.notices.is_empty());
+        let has_more = has_more || !wanted || has_notices;
         drop(slot);
         for client in presence {
             let online = self.client(client).is_some_and(|client| client.slot().bell.is_some());

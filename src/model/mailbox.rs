@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::lane::{Lane, Received, Window};
 use crate::ids::{ClientId, Offset, Seq, SessionId};
@@ -14,9 +14,8 @@ const TURN_BYTES: usize = 16 * 1024;
 /// One recipient's mailbox.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    channels: FxHashSet<ClientId>,
-    /// Boxed, for the table has room for more than it holds.
-    lanes: FxHashMap<ClientId, Box<Lane>>,
+    /// Those who may send, or have sent.
+    senders: FxHashMap<ClientId, Sender>,
     /// The lanes with something that may be read, each once.
     turns: VecDeque<ClientId>,
     /// The lanes of which something was read, each once.
@@ -25,6 +24,14 @@ pub struct Mailbox {
     last: Offset,
     /// Bytes of all messages, overhead included.
     bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Sender {
+    /// Whether a channel is registered.
+    is_authorized: bool,
+    /// Boxed, for the table has room for more than it holds, and made when there is something to keep in it.
+    lane: Option<Box<Lane>>,
 }
 
 /// What became of a message.
@@ -61,22 +68,30 @@ impl Mailbox {
 
     /// Lets `sender` send; false when it could already.
     pub fn authorize(&mut self, sender: ClientId) -> bool {
-        self.channels.insert(sender)
+        !std::mem::replace(&mut self.senders.entry(sender).or_default().is_authorized, true)
     }
 
     /// Whether a channel from `sender` was registered.
     pub fn is_authorized(&self, sender: ClientId) -> bool {
-        self.channels.contains(&sender)
+        self.senders.get(&sender).is_some_and(|sender| sender.is_authorized)
     }
 
     /// Those who may send.
     pub fn channels(&self) -> impl Iterator<Item = ClientId> {
-        self.channels.iter().copied()
+        self.senders.iter().filter(|(_, sender)| sender.is_authorized).map(|(id, _)| *id)
+    }
+
+    fn lane(&mut self, sender: ClientId) -> Option<&mut Lane> {
+        self.senders.get_mut(&sender)?.lane.as_deref_mut()
+    }
+
+    fn lanes(&mut self) -> impl Iterator<Item = (ClientId, &mut Lane)> {
+        self.senders.iter_mut().filter_map(|(id, sender)| Some((*id, sender.lane.as_deref_mut()?)))
     }
 
     /// The last number that was accepted from this session of `sender`, if `seq` is not above it.
     pub fn duplicate(&self, sender: ClientId, session: SessionId, seq: Seq) -> Option<Seq> {
-        self.lanes.get(&sender)?.duplicate(session, seq)
+        self.senders.get(&sender)?.lane.as_ref()?.duplicate(session, seq)
     }
 
     /// Adds a message to its sender's lane, unless it is a duplicate.
@@ -87,7 +102,7 @@ impl Mailbox {
         message: &str,
         limits: &Limits,
     ) -> Appended {
-        let lane = self.lanes.entry(sender).or_default();
+        let lane = self.senders.entry(sender).or_default().lane.get_or_insert_default();
         if let Some(last) = number.and_then(|(session, seq)| lane.duplicate(session, seq)) {
             return Appended::Duplicate(last);
         }
@@ -108,7 +123,7 @@ impl Mailbox {
 
     /// Remembers that the plain `sender` waits for room, to be named when there is some.
     pub fn hold(&mut self, sender: ClientId) {
-        self.lanes.entry(sender).or_default().sender_waits = true;
+        self.senders.entry(sender).or_default().lane.get_or_insert_default().sender_waits = true;
     }
 
     /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false. True when
@@ -116,7 +131,9 @@ impl Mailbox {
     pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Offset, &str) -> bool) -> bool {
         let mut wanted = true;
         while wanted && let Some(sender) = self.turns.pop_front() {
-            let Some(lane) = self.lanes.get_mut(&sender) else { continue };
+            // Not by `lane`, which would borrow all of the mailbox.
+            let lane = self.senders.get_mut(&sender).and_then(|sender| sender.lane.as_mut());
+            let Some(lane) = lane else { continue };
             let mut turn = 0;
             while wanted && turn < TURN_BYTES {
                 let Some((offset, message)) = lane.read(window) else { break };
@@ -139,7 +156,7 @@ impl Mailbox {
     pub fn received_read(&mut self) -> Freed {
         let mut freed = Freed::default();
         for sender in std::mem::take(&mut self.in_flight) {
-            let Some(lane) = self.lanes.get_mut(&sender) else { continue };
+            let Some(lane) = self.lane(sender) else { continue };
             lane.in_flight = false;
             let received = lane.received_read();
             self.free(sender, received, &mut freed);
@@ -152,7 +169,7 @@ impl Mailbox {
     /// # Errors
     /// [`Forged`], and nothing has changed, when the recipient was not given it or has acknowledged later ones.
     pub fn received(&mut self, sender: ClientId, upto: Offset, window: Window) -> Result<Freed, Forged> {
-        let lane = self.lanes.get_mut(&sender).ok_or(Forged)?;
+        let lane = self.lane(sender).ok_or(Forged)?;
         let received = lane.received(upto).ok_or(Forged)?;
         if !lane.in_turn && lane.is_readable(window) {
             lane.in_turn = true;
@@ -171,15 +188,15 @@ impl Mailbox {
         if received.messages == 0 {
             return;
         }
-        if self.lanes.get_mut(&sender).is_some_and(|lane| std::mem::take(&mut lane.sender_waits)) {
+        if self.lane(sender).is_some_and(|lane| std::mem::take(&mut lane.sender_waits)) {
             freed.waiting.push(sender);
         }
     }
 
     /// Makes unread what was read and not received: the connection that read it is gone.
     pub fn rewind(&mut self) {
-        for sender in self.in_flight.drain(..) {
-            let Some(lane) = self.lanes.get_mut(&sender) else { continue };
+        for sender in std::mem::take(&mut self.in_flight) {
+            let Some(lane) = self.lane(sender) else { continue };
             lane.in_flight = false;
             lane.rewind();
             if !lane.in_turn && lane.is_readable(Window::UNLIMITED) {
@@ -191,15 +208,14 @@ impl Mailbox {
 
     /// Another session reads from now on.
     pub fn forget_given(&mut self) {
-        self.lanes.values_mut().for_each(|lane| lane.forget_given());
+        self.lanes().for_each(|(_, lane)| lane.forget_given());
     }
 
     /// The plain senders that are held back, who from now on are not.
     pub fn release_waiting(&mut self) -> Vec<ClientId> {
-        let released = |(sender, lane): (&ClientId, &mut Box<Lane>)| {
-            std::mem::take(&mut lane.sender_waits).then_some(*sender)
-        };
-        self.lanes.iter_mut().filter_map(released).collect()
+        let waiting =
+            self.lanes().filter_map(|(id, lane)| std::mem::take(&mut lane.sender_waits).then_some(id));
+        waiting.collect()
     }
 }
 
