@@ -60,8 +60,8 @@ struct Session {
     held: Option<Held>,
     /// Whether the mailbox may have something unread.
     mail: bool,
-    /// What a client with reliable delivery is owed: answers to its frames.
-    answers: Answers,
+    /// What a client with reliable delivery is owed: answers to its frames. Boxed, for a plain one is owed none.
+    answers: Option<Box<Answers>>,
     heartbeat: Heartbeat,
 }
 
@@ -130,7 +130,7 @@ where
         };
         session.detach(&reason);
         // The last answers: what was wrong, for one.
-        wire.write(|output| session.answers.write(output));
+        session.write_answers(&mut wire);
         wire.close(&reason, close_timeout).await;
         drop(admission);
     }
@@ -145,8 +145,16 @@ pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, limits: &Li
 impl Session {
     fn new(shared: Arc<Shared>) -> Self {
         let (bell, heartbeat) = (Arc::default(), Heartbeat::Authenticating);
-        let (attachment, held, answers) = (None, None, Answers::default());
-        Self { shared, bell, attachment, offences: 0, held, mail: false, answers, heartbeat }
+        Self {
+            shared,
+            bell,
+            attachment: None,
+            offences: 0,
+            held: None,
+            mail: false,
+            answers: None,
+            heartbeat,
+        }
     }
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
@@ -188,7 +196,7 @@ impl Session {
         {
             self.retry()?;
         }
-        if self.answers.poll_due(cx).is_ready() {
+        if self.answers.as_mut().is_some_and(|answers| answers.poll_due(cx).is_ready()) {
             return Poll::Ready(Ok(None));
         }
         wire.poll(cx, self).map_ok(Some)
@@ -209,14 +217,26 @@ impl Session {
 
     /// Writes what this client is owed and what waits for it, a batch at a time.
     fn deliver<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
-        if !self.answers.frames.is_empty() {
-            wire.write(|output| self.answers.write(output));
+        if self.answers.as_ref().is_some_and(|answers| !answers.frames.is_empty()) {
+            self.write_answers(wire);
         }
         self.deliver_mail(wire);
         // What was accepted goes with whatever is on its way.
-        if !wire.is_drained() || self.answers.untold >= Limits::ACCEPT_BATCH {
-            wire.write(|output| self.answers.write(output));
+        let is_due = |answers: &Answers| !wire.is_drained() || answers.untold >= Limits::ACCEPT_BATCH;
+        if self.answers.as_deref().is_some_and(is_due) {
+            self.write_answers(wire);
         }
+    }
+
+    fn write_answers<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
+        if let Some(answers) = &mut self.answers {
+            wire.write(|output| answers.write(output));
+        }
+    }
+
+    /// The answers of a connection that is owed some.
+    fn answers(&mut self) -> &mut Answers {
+        self.answers.get_or_insert_default()
     }
 
     fn deliver_mail<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
@@ -250,12 +270,10 @@ impl Session {
 
     /// The socket has taken everything that was written.
     fn flushed(&mut self) {
-        self.answers.unflushed = 0;
-        match &self.attachment {
-            Some(attachment) if attachment.generation == Generation::Plain => {
-                self.shared.backend.received_read(&attachment.claim);
-            }
-            _ => {}
+        match (&mut self.answers, &self.attachment) {
+            (Some(answers), _) => answers.unflushed = 0,
+            (None, Some(attachment)) => self.shared.backend.received_read(&attachment.claim),
+            (None, None) => {}
         }
     }
 
@@ -337,7 +355,7 @@ impl Session {
             let Limits { ping_interval, ping_timeout, max_payload, .. } = self.shared.limits;
             let notice =
                 Notice::Authenticated { client, epoch, resumed, ping_interval, ping_timeout, max_payload };
-            self.answers.add(&notice);
+            self.answers().add(&notice);
         }
         Ok(())
     }
@@ -349,17 +367,19 @@ impl Session {
             return self.offend(Offence::MessageTooBig);
         }
         let target = frame.target_id;
-        if frame.first {
-            self.answers.refusing.remove(&target);
-        } else if self.answers.refusing.contains(&target) {
-            // Sent before the client could know of the refusal; it will be sent again.
-            return Ok(());
+        if let Some(answers) = &mut self.answers {
+            if frame.first {
+                answers.refusing.remove(&target);
+            } else if answers.refusing.contains(&target) {
+                // Sent before the client could know of the refusal; it will be sent again.
+                return Ok(());
+            }
         }
         let appended = self.shared.backend.append(&attachment.claim, target, frame.seq, frame.message);
         match (appended, frame.seq) {
             (Ok(Taken::New), None) => Ok(()),
             (Ok(Taken::New), Some(seq)) | (Ok(Taken::Duplicate(seq)), _) => {
-                self.answers.accepted(target, seq);
+                self.answers().accepted(target, seq);
                 Ok(())
             }
             (Err(Refusal::Held), _) => {
@@ -383,9 +403,10 @@ impl Session {
                 Notice::Rejected { target, seq, code: offence.code(), message: &offence.to_string() }
             }
         };
-        self.answers.add(&notice);
-        self.answers.refusing.insert(target);
-        if self.answers.refusing.len() > Limits::MAX_REFUSING {
+        let answers = self.answers();
+        answers.add(&notice);
+        answers.refusing.insert(target);
+        if answers.refusing.len() > Limits::MAX_REFUSING {
             return Err(CloseReason::TooManyOffences);
         }
         if refusal == Refusal::ChannelNotRegistered {
@@ -429,7 +450,7 @@ impl Session {
     fn offend(&mut self, offence: Offence) -> Result<(), CloseReason> {
         let consequence = offence.consequence();
         if self.generation() == Generation::Reliable {
-            self.answers.add(&Notice::Error { code: offence.code(), message: &offence.to_string() });
+            self.answers().add(&Notice::Error { code: offence.code(), message: &offence.to_string() });
         }
         self.tell(offence);
         match consequence {
@@ -501,7 +522,7 @@ impl Answers {
 impl Receiver for Session {
     fn is_ready(&self) -> bool {
         // Who does not read the answers to its frames is not asked for more.
-        let unread = self.answers.frames.len() + self.answers.unflushed;
+        let unread = self.answers.as_ref().map_or(0, |answers| answers.frames.len() + answers.unflushed);
         self.held.is_none() && unread < self.shared.limits.max_write_ahead
     }
 
@@ -510,7 +531,7 @@ impl Receiver for Session {
             Ok(ClientFrame::Relay(frame)) => self.relay(frame)?,
             Ok(ClientFrame::Received(frame)) => self.received(frame)?,
             Ok(ClientFrame::Authentication(frame)) => self.authenticate(&frame)?,
-            Ok(ClientFrame::Ping) => self.answers.add(&Notice::Pong),
+            Ok(ClientFrame::Ping) => self.answers().add(&Notice::Pong),
             Ok(ClientFrame::Pong) => {}
             Err(offence) => self.offend(offence)?,
         }
