@@ -1,6 +1,6 @@
 //! One connection, one task: it authenticates, then relays, until either side ends it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ struct Answers {
     unflushed: usize,
     /// Up to which number messages were accepted, for each target, since that was last told. It goes with whatever
     /// is written next, or when it is due.
-    accepted: BTreeMap<ClientId, Seq>,
+    accepted: Vec<(ClientId, Seq)>,
     /// How many messages that are.
     untold: usize,
     /// When they are due. Boxed, for a connection that is silent needs none.
@@ -222,8 +222,7 @@ impl Session {
         }
         self.deliver_mail(wire);
         // What was accepted goes with whatever is on its way.
-        let is_due = |answers: &Answers| !wire.is_drained() || answers.untold >= Limits::ACCEPT_BATCH;
-        if self.answers.as_deref().is_some_and(is_due) {
+        if !wire.is_drained() {
             self.write_answers(wire);
         }
     }
@@ -479,8 +478,15 @@ impl Session {
 impl Answers {
     /// `target`'s messages are stored up to `seq`. Told once for many.
     fn accepted(&mut self, target: ClientId, seq: Seq) {
-        self.accepted.insert(target, seq);
+        match self.accepted.iter_mut().find(|(of, _)| *of == target) {
+            Some((_, last)) => *last = seq,
+            None => self.accepted.push((target, seq)),
+        }
         self.untold += 1;
+        // Which also keeps the list short.
+        if self.untold >= Limits::ACCEPT_BATCH {
+            self.write_accepted();
+        }
     }
 
     /// Makes what was accepted due when it has waited for long enough.
@@ -505,7 +511,7 @@ impl Answers {
 
     fn write_accepted(&mut self) {
         self.untold = 0;
-        while let Some((target, seq)) = self.accepted.pop_first() {
+        for (target, seq) in self.accepted.drain(..) {
             encode::notice(&Notice::Accepted { target, seq }, &mut self.frames);
         }
     }

@@ -1,6 +1,8 @@
 //! What a client is to be told beside its messages: how far its own were delivered, and who came and went.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
 
 use crate::ids::{ClientId, Seq};
 
@@ -8,7 +10,7 @@ use crate::ids::{ClientId, Seq};
 #[derive(Debug, Default)]
 pub struct Notices {
     /// Up to which number each target has this session's messages.
-    delivered: HashMap<ClientId, Seq>,
+    delivered: FxHashMap<ClientId, Seq>,
     /// The targets of which that is to be told.
     delivered_due: BTreeSet<ClientId>,
     /// The clients of which it is to be told whether they are there.
@@ -34,17 +36,26 @@ impl Notices {
 
     /// The next receipt.
     pub fn next_delivered(&mut self) -> Option<(ClientId, Seq)> {
-        let target = self.delivered_due.pop_first()?;
+        let target = pop(&mut self.delivered_due)?;
         self.delivered.get(&target).map(|seq| (target, *seq))
     }
 
     /// The next client of which it is to be told whether it is there.
     pub fn next_presence(&mut self) -> Option<ClientId> {
-        self.presence_due.pop_first()
+        pop(&mut self.presence_due)
     }
 
     /// Whether nothing is to be told.
     pub fn is_empty(&self) -> bool {
         self.delivered_due.is_empty() && self.presence_due.is_empty()
     }
+}
+
+/// The first of a set, which keeps no memory when it is empty.
+fn pop(set: &mut BTreeSet<ClientId>) -> Option<ClientId> {
+    let first = set.pop_first();
+    if set.is_empty() {
+        *set = BTreeSet::new();
+    }
+    first
 }
