@@ -1,0 +1,144 @@
+// Holds what a client's listeners got against what the other client sent. Pure: no socket, no clock.
+
+/** How many violations are described; the rest are only counted. */
+const DESCRIBED = 5;
+
+/** More messages than one page sends: a message's key is its page times this, plus its number. */
+const PAGE = 2 ** 24;
+
+/**
+ * All that one client sends another, over all pages of both. A page of a client is one `WebSocketRelay`.
+ *
+ * What the recipient hears is one sequence. Each page of the sender is in it from its first message on that was not refused,
+ * without a gap, up to one that is not before the last that was accepted; and the sender's pages follow one another. Each
+ * page of the recipient hears a stretch of it without a gap: it may begin with what an earlier page has heard already, but
+ * begins no later than where the others have got to.
+ */
+export class Ledger {
+  lost = 0;
+  doubled = 0;
+  reordered = 0;
+  /** Messages that a later page of the recipient was handed again. */
+  repeated = 0;
+  /** Pages that were gone before they ever heard of the server, but whose messages came behind those of a newer page. */
+  late = 0;
+  /** Nothing is promised any more: a plain client's connection has ended. */
+  isExcused = false;
+  violations = [];
+  #pages = [];
+  #listeners = [];
+  #sequence = [];
+  #places = new Map();
+
+  /** A new page of the sender. */
+  openSender() {
+    this.#pages.push({ sent: 0, accepted: 0, heard: 0, isLate: false, refused: new Set(), missing: new Set() });
+    return this.#pages.length - 1;
+  }
+
+  /** A new page of the recipient. */
+  openListener() {
+    this.#listeners.push({ start: -1, place: -1, missing: new Set() });
+    return this.#listeners.length - 1;
+  }
+
+  /** The number of the page's next message, counted from 1. */
+  send(page) {
+    this.#pages[page].sent += 1;
+    return this.#pages[page].sent;
+  }
+
+  accept(page, n) {
+    this.#pages[page].accepted = Math.max(this.#pages[page].accepted, n);
+  }
+
+  refuse(page, n) {
+    this.#pages[page].refused.add(n);
+  }
+
+  /** A page of the recipient was handed the `n`th message of a page of the sender. */
+  hear(listener, page, n) {
+    const key = page * PAGE + n;
+    const of = this.#pages[page];
+    if (!of || n < 1 || n > of.sent || of.refused.has(n)) {
+      this.#violate('doubled', listener, `got ${name(key)}, which was refused or never sent`);
+    } else if (this.#places.has(key)) {
+      this.#follow(listener, key, false);
+    } else if (this.#extend(page, n)) {
+      this.#follow(listener, key, true);
+    } else {
+      this.#violate('reordered', listener, `got ${name(key)} after ${name(this.#sequence.at(-1))}`);
+    }
+  }
+
+  /** How many messages some page of the recipient was handed. */
+  get arrivals() {
+    return this.#sequence.length;
+  }
+
+  /** Whether all that was accepted has been heard by somebody. */
+  get isComplete() {
+    return this.isExcused || this.#pages.every(({ accepted, heard }) => heard >= accepted);
+  }
+
+  /** Counts as lost what has not come; nothing is expected any more. */
+  close() {
+    if (this.isExcused) return;
+    this.#pages.forEach((of, page) => {
+      for (const n of [...of.missing, ...numbers(of, of.accepted)]) {
+        this.#violate('lost', this.#listeners.length - 1, `never got ${page} ${n}`);
+      }
+    });
+    this.#listeners.forEach(({ missing }, listener) => {
+      for (const key of missing) this.#violate('lost', listener, `never got ${name(key)}, and got what came after`);
+    });
+  }
+
+  /** Adds to the sequence a message that nobody has heard yet; false if its place would have been further back. */
+  #extend(page, n) {
+    const of = this.#pages[page];
+    const newest = Math.floor((this.#sequence.at(-1) ?? 0) / PAGE);
+    if (of.missing.delete(n) || n <= of.heard) return false;
+    if (page < newest && !of.isLate) {
+      if (of.heard > 0 || of.accepted > 0) return false;
+      of.isLate = true;
+      this.late += 1;
+    }
+    for (const skipped of numbers(of, n - 1)) of.missing.add(skipped);
+    of.heard = n;
+    this.#places.set(page * PAGE + n, this.#sequence.length);
+    this.#sequence.push(page * PAGE + n);
+    return true;
+  }
+
+  /** Moves a page of the recipient on to a message of the sequence. */
+  #follow(listener, key, isNew) {
+    const own = this.#listeners[listener];
+    const place = this.#places.get(key);
+    if (own.start < 0) [own.start, own.place] = [place, place - 1];
+    if (own.missing.delete(key) || place < own.start) {
+      this.#violate('reordered', listener, `got ${name(key)} after ${name(this.#sequence[own.place])}`);
+    } else if (place <= own.place) {
+      this.#violate('doubled', listener, `got ${name(key)} again after ${name(this.#sequence[own.place])}`);
+    } else {
+      for (let skipped = own.place + 1; skipped < place; skipped += 1) own.missing.add(this.#sequence[skipped]);
+      own.place = place;
+      if (!isNew) this.repeated += 1;
+    }
+  }
+
+  #violate(kind, listener, text) {
+    if (this.isExcused) return;
+    this[kind] += 1;
+    if (this.violations.length < DESCRIBED) this.violations.push(`${kind}: page ${listener} of the recipient ${text}`);
+  }
+}
+
+/** The numbers of a page above the last heard, up to one, that were not refused. */
+function numbers({ heard, refused }, upto) {
+  return Array.from({ length: Math.max(0, upto - heard) }, (_, index) => heard + 1 + index).filter((n) => !refused.has(n));
+}
+
+function name(key) {
+  return `${Math.floor(key / PAGE)} ${key % PAGE}`;
+}

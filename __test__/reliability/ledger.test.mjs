@@ -1,0 +1,140 @@
+// The harness's bookkeeping notices each kind of violation, and nothing else.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Ledger } from './ledger.mjs';
+import { compose, recognize } from './messages.mjs';
+
+/** A ledger with a page of each side, the sender's with so many messages accepted. */
+function ledger(accepted = 5) {
+  const book = new Ledger();
+  book.openSender();
+  book.openListener();
+  send(book, 0, accepted);
+  return book;
+}
+
+function send(book, page, count) {
+  for (let i = 0; i < count; i += 1) book.accept(page, book.send(page));
+}
+
+function hear(book, listener, page, ...numbers) {
+  for (const n of numbers) book.hear(listener, page, n);
+}
+
+function score(book) {
+  book.close();
+  const { lost, doubled, reordered, repeated } = book;
+  return { lost, doubled, reordered, repeated };
+}
+
+const GOOD = { lost: 0, doubled: 0, reordered: 0, repeated: 0 };
+
+test('each message once and in order is right', () => {
+  const book = ledger();
+  hear(book, 0, 0, 1, 2, 3);
+  assert.equal(book.isComplete, false);
+  hear(book, 0, 0, 4, 5);
+  assert.equal(book.isComplete, true);
+  assert.deepEqual(score(book), GOOD);
+});
+
+test('what is missing in the middle or at the end is lost', () => {
+  const book = ledger();
+  hear(book, 0, 0, 1, 3, 4);
+  assert.deepEqual(score(book), { ...GOOD, lost: 2 });
+  assert.match(book.violations.join('\n'), /never got 0 2\n.*never got 0 5$/);
+});
+
+test('what comes twice is doubled, at once or later', () => {
+  const book = ledger();
+  hear(book, 0, 0, 1, 1, 2, 3, 4, 2, 5);
+  assert.deepEqual(score(book), { ...GOOD, doubled: 2 });
+});
+
+test('what comes late is reordered', () => {
+  const book = ledger();
+  hear(book, 0, 0, 1, 3, 2, 4, 5);
+  assert.deepEqual(score(book), { ...GOOD, reordered: 1 });
+});
+
+test('what was refused is not missed, and must not come', () => {
+  const book = ledger(3);
+  book.refuse(0, book.send(0));
+  send(book, 0, 1);
+  hear(book, 0, 0, 1, 2, 3, 5);
+  assert.deepEqual(score(book), GOOD);
+  hear(book, 0, 0, 4);
+  assert.equal(book.doubled, 1);
+});
+
+test('a page that reloads may hear again what was not acknowledged, and leaves nothing out', () => {
+  const again = ledger();
+  hear(again, 0, 0, 1, 2, 3);
+  again.openListener();
+  hear(again, 1, 0, 2, 3, 4, 5);
+  assert.deepEqual(score(again), { ...GOOD, repeated: 2 });
+
+  const gap = ledger();
+  hear(gap, 0, 0, 1, 2);
+  gap.openListener();
+  hear(gap, 1, 0, 4, 5);
+  assert.deepEqual(score(gap), { ...GOOD, lost: 1 });
+
+  const swap = ledger();
+  hear(swap, 0, 0, 1, 2);
+  swap.openListener();
+  hear(swap, 1, 0, 2, 4, 3, 5);
+  assert.deepEqual(score(swap), { ...GOOD, reordered: 1, repeated: 1 });
+});
+
+test('of a page that is gone, what it was told is accepted must come, what it was not may, and all before its successor', () => {
+  const may = ledger(3);
+  may.send(0);
+  may.send(0);
+  may.openSender();
+  send(may, 1, 2);
+  hear(may, 0, 0, 1, 2, 3, 4);
+  hear(may, 0, 1, 1, 2);
+  assert.deepEqual(score(may), GOOD);
+
+  const must = ledger(3);
+  must.openSender();
+  send(must, 1, 2);
+  hear(must, 0, 0, 1, 2);
+  hear(must, 0, 1, 1, 2);
+  assert.deepEqual(score(must), { ...GOOD, lost: 1 });
+
+  const after = ledger(3);
+  after.send(0);
+  after.openSender();
+  send(after, 1, 2);
+  hear(after, 0, 0, 1, 2, 3);
+  hear(after, 0, 1, 1);
+  hear(after, 0, 0, 4);
+  hear(after, 0, 1, 2);
+  assert.deepEqual(score(after), { ...GOOD, reordered: 1 });
+});
+
+test('a page that never heard of the server may come late, as one piece; one that did may not', () => {
+  const book = ledger(0);
+  book.send(0);
+  book.send(0);
+  book.openSender();
+  send(book, 1, 3);
+  hear(book, 0, 1, 1, 2);
+  hear(book, 0, 0, 1, 2);
+  hear(book, 0, 1, 3);
+  book.openListener();
+  hear(book, 1, 0, 1, 2);
+  hear(book, 1, 1, 3);
+  assert.deepEqual(score(book), { ...GOOD, repeated: 3 });
+  assert.equal(book.late, 1);
+});
+
+test('a message is known by its text, and any change to it is seen', () => {
+  const text = compose('7.1', 12);
+  assert.deepEqual(recognize(text), { page: '7.1', n: 12 });
+  assert.equal(recognize(`${text}.`), null);
+  assert.equal(recognize(text.slice(0, -1)), null);
+  assert.equal(recognize('nonsense'), null);
+});
