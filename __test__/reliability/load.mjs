@@ -1,0 +1,138 @@
+// A process that is some of the harness's pairs of clients, and the bad network between them and the server.
+import { once, setMaxListeners } from 'node:events';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Ledger } from './ledger.mjs';
+import { Proxy } from './proxy.mjs';
+import { Random } from './random.mjs';
+import { Side } from './side.mjs';
+
+/** How often each fault strikes, compared with the others. What is half-open takes long to be noticed, so it is rarer. */
+const FAULTS = { cut: 8, reset: 8, stall: 6, chop: 8, swallow: 1, swallowUp: 1, swallowDown: 1, deafen: 1, orphan: 2 };
+
+/** When nothing has arrived anywhere for so many milliseconds, nothing more is expected. */
+const PATIENCE = 60_000;
+
+/** When no more than this share of the clients has something to send, the faults end: those are not hunted for ever. */
+const REST = 0.1;
+
+/** How many pairs with violations are described. */
+const DESCRIBED = 5;
+
+// Whoever started it is gone.
+process.on('disconnect', () => process.exit());
+const [plan] = await once(process, 'message');
+const random = new Random(plan.seed);
+let latest = Date.now();
+const faults = Object.fromEntries(Object.keys(FAULTS).map((name) => [name, 0]));
+const pairs = await Promise.all(plan.pairs.map(makePair));
+const sides = pairs.flatMap((pair) => pair.sides);
+const proxies = pairs.flatMap((pair) => pair.proxies);
+const gaveUp = await Promise.race([everything(), nothingForLong()]);
+process.send({ result: result(gaveUp) }, () => process.exit());
+
+async function everything() {
+  const calm = new AbortController();
+  setMaxListeners(0, calm.signal);
+  const storms = groups(proxies, plan.together).map((group, index) => storm(group, random.fork(`storm ${index}`), calm.signal));
+  let busy = sides.length;
+  const runs = sides.map(async (side) => {
+    await side.run();
+    busy -= 1;
+    if (busy <= sides.length * REST) calm.abort();
+  });
+  await Promise.all([...runs, ...storms]);
+  await Promise.all(sides.map((side) => side.heardAll()));
+  // What is going to come once more comes on a new connection, in front of one last message.
+  for (const proxy of proxies) proxy.strike('reset');
+  await Promise.all(sides.map((side) => side.finish()));
+  return false;
+}
+
+async function nothingForLong() {
+  while (Date.now() - latest < PATIENCE) await pause(1000);
+  return true;
+}
+
+/** Strikes one of the connections, then another, with a pause before each. */
+async function storm(group, own, signal) {
+  while (!signal.aborted) {
+    await pause(own.between(...plan.faultEvery), undefined, { signal }).catch(() => {});
+    if (signal.aborted) return;
+    const fault = own.weighted(FAULTS);
+    faults[fault] += 1;
+    own.pick(group).strike(fault);
+  }
+}
+
+async function makePair({ clients, reliable, late }) {
+  const ids = clients.map(({ id }) => id);
+  const own = random.fork(`pair ${ids}`);
+  const ledgers = [new Ledger(), new Ledger()];
+  const pair = { ids, ledgers, sides: [], proxies: [] };
+  const progress = () => {
+    latest = Date.now();
+    for (const side of pair.sides) side.wake();
+  };
+  let asked = !late;
+  const refused = () => {
+    if (asked) return;
+    asked = true;
+    setTimeout(() => process.send({ channel: ids }), own.between(0, 300));
+  };
+  for (const [index, client] of clients.entries()) {
+    let address = `${plan.target.host}:${plan.target.port}`;
+    let proxy;
+    // A plain client was promised nothing when its connection fails, so its connection does not.
+    if (reliable[index]) {
+      proxy = new Proxy(plan.target, own.fork(`proxy ${index}`));
+      address = await proxy.listen();
+      pair.proxies.push(proxy);
+    }
+    const { messages, milliseconds, reloads, takeovers } = plan;
+    pair.sides.push(
+      new Side(
+        {
+          ...{ client, peer: clients[1 - index], reliable: reliable[index], address, messages, milliseconds, reloads, takeovers },
+          ...{ out: ledgers[index], in: ledgers[1 - index], progress, refused },
+        },
+        own.fork(`side ${index}`),
+      ),
+    );
+  }
+  return pair;
+}
+
+function groups(list, size) {
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, index) => list.slice(index * size, (index + 1) * size));
+}
+
+function result(gaveUp) {
+  for (const side of sides) side.close();
+  const ledgers = pairs.flatMap((pair) => pair.ledgers);
+  for (const ledger of ledgers) ledger.close();
+  const sum = (list, of) => list.reduce((total, item) => total + of(item), 0);
+  const totals = (list, ...names) => Object.fromEntries(names.map((name) => [name, sum(list, (item) => item[name])]));
+  const problems = sides.flatMap((side) => side.problems);
+  if (gaveUp) problems.unshift(`Nothing arrived for ${PATIENCE / 1000} seconds.`);
+  return {
+    ...totals(ledgers, 'arrivals', 'repeated', 'late', 'lost', 'doubled', 'reordered'),
+    ...totals(
+      sides.map((side) => side.counts),
+      ...['connections', 'refusals', 'reloads', 'takeovers'],
+    ),
+    faults,
+    excused: sum(pairs, (pair) => Number(pair.ledgers[0].isExcused)),
+    problems: problems.length,
+    details: [...problems.slice(0, DESCRIBED), ...pairs.map(describe).filter(Boolean).slice(0, DESCRIBED)],
+  };
+}
+
+/** What is wrong with a pair, and what its connections went through last; nothing if all is well. */
+function describe({ ids, ledgers, proxies }) {
+  const violations = ledgers.flatMap((ledger, index) =>
+    ledger.violations.map((text) => `  from ${ids[index]} to ${ids[1 - index]}, ${text}`),
+  );
+  if (violations.length === 0) return '';
+  const last = proxies.map(({ faults }, index) => `  last faults of its connection ${index}: ${faults.join(', ')}`);
+  return [`clients ${ids.join(' and ')}`, ...violations, ...last].join('\n');
+}

@@ -1,0 +1,50 @@
+// What a run of the harness comes to: right or wrong, and in figures.
+const MIB = 2 ** 20;
+
+/** What the server is expected to complain of: channels are registered only after something was refused. */
+const FORESEEN = ['ERR_CHANNEL_NOT_REGISTERED'];
+
+/** What is wrong with a result, a line each; none when all is well. */
+export function failures(result) {
+  const { seed, lost, doubled, reordered, problems, details, errors } = result;
+  const rss = peak(result);
+  const wrong = [];
+  if (lost + doubled + reordered > 0) wrong.push(`lost ${lost}, doubled ${doubled}, reordered ${reordered}`);
+  if (problems > 0) wrong.push(`${problems} other problems`);
+  // Nobody in the harness does what a client must not, however its connections end.
+  for (const [code, count] of Object.entries(errors)) {
+    if (!FORESEEN.includes(code)) wrong.push(`the server complained ${count} times of ${code}`);
+  }
+  if (rss > result.rssBound) wrong.push(`the server took ${mib(rss)} of memory; it may take ${mib(result.rssBound)}`);
+  return wrong.length === 0 ? [] : [`seed ${seed}:`, ...wrong, ...details];
+}
+
+/** The scorecard's columns: how each is made from a result. */
+const COLUMNS = {
+  seed: ({ seed }) => seed,
+  messages: ({ arrivals }) => arrivals,
+  faults: ({ faults }) => Object.values(faults).reduce((sum, count) => sum + count),
+  reconnects: ({ connections, clients }) => connections - clients,
+  reloads: ({ reloads }) => reloads,
+  'take-overs': ({ takeovers }) => takeovers,
+  refusals: ({ refusals }) => refusals,
+  lost: ({ lost }) => lost,
+  doubled: ({ doubled }) => doubled,
+  reordered: ({ reordered }) => reordered,
+  'pairs excused': ({ excused }) => excused,
+  seconds: ({ milliseconds }) => Math.round(milliseconds / 1000),
+  'server RSS: start, peak, end': (result) => [result.rss[0], peak(result), result.rss.at(-1)].map(mib).join(', '),
+};
+
+/** A result as a row: an object with a value for each column. */
+export function row(result) {
+  return Object.fromEntries(Object.entries(COLUMNS).map(([name, of]) => [name, of(result)]));
+}
+
+function peak({ rss }) {
+  return rss.reduce((max, bytes) => Math.max(max, bytes), 0);
+}
+
+function mib(bytes) {
+  return `${Math.round(bytes / MIB)} MiB`;
+}

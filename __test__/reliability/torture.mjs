@@ -1,0 +1,32 @@
+// `npm run torture:delivery`: the test of reliability.test.mjs at full size, a run for each seed, with a scorecard.
+// Options: --seed (may be repeated), --pairs, --messages, --seconds (over which they are sent), --together (connections that
+// share the faults of one storm).
+import { parseArgs } from 'node:util';
+import { run } from './harness.mjs';
+import { failures, row } from './score.mjs';
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', multiple: true, default: ['1', '2', '3', '4', '5'] },
+    pairs: { type: 'string', default: '1000' },
+    messages: { type: 'string', default: '1000000' },
+    seconds: { type: 'string', default: '120' },
+    together: { type: 'string', default: '20' },
+  },
+});
+const rows = [];
+for (const seed of values.seed) {
+  console.log(`seed ${seed} …`);
+  const result = await run({
+    seed,
+    pairs: Number(values.pairs),
+    messages: Number(values.messages),
+    milliseconds: Number(values.seconds) * 1000,
+    together: Number(values.together),
+  });
+  rows.push(row(result));
+  const wrong = failures(result);
+  if (wrong.length > 0) process.exitCode = 1;
+  wrong.forEach((line) => console.error(line));
+}
+console.table(rows);
