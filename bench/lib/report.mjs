@@ -1,0 +1,50 @@
+// The results as a table: for each figure the median, how far the rounds were apart, and the ratio to the floor's.
+import { short, summary } from './statistics.mjs';
+
+/** The figures that a scenario gives: its own, and others of the same runs. */
+export function figuresOf(scenario) {
+  const { id, title, unit, figure, also = [] } = scenario;
+  return [{ id, title, unit, figure }, ...also];
+}
+
+/** The medians of one figure at one point, by peer, of those that were measured. */
+export function medians(results, scenario, point, figure, peers) {
+  const found = peers.map((peer) => {
+    const runs = results.find((cell) => cell.scenario === scenario.id && cell.point === point.label && cell.peer === peer.id)?.runs ?? [];
+    return runs.length > 0 ? [peer, summary(runs.map((run) => run[figure]))] : null;
+  });
+  return new Map(found.filter(Boolean));
+}
+
+function cell({ median, min, max }, floor) {
+  const spread = min === max ? '' : ` (${short(min)}–${short(max)})`;
+  const ratio = floor && floor.median > 0 ? `<br>${short(median / floor.median)} ×` : '';
+  return `**${short(median)}**${spread}${ratio}`;
+}
+
+const row = (cells) => `| ${cells.join(' | ')} |`;
+
+export function table(results, scenarios, peers) {
+  const columns = peers.filter((peer) => results.some((cell) => cell.peer === peer.id && cell.runs.length > 0));
+  const lines = scenarios.flatMap((scenario) =>
+    scenario.points.flatMap((point) =>
+      figuresOf(scenario).map(({ title, unit, figure }) => {
+        const found = medians(results, scenario, point, figure, columns);
+        if (found.size === 0) return null;
+        const floor = found.get(columns.find(({ id }) => id === 'floor'));
+        const name = scenario.axis ? `${title}: ${point.label} ${scenario.axis}` : title;
+        const cells = columns.map((peer) => (found.has(peer) ? cell(found.get(peer), peer.id === 'floor' ? null : floor) : '–'));
+        return row([`${name}<br>${unit}`, ...cells]);
+      }),
+    ),
+  );
+  const head = row(['', ...columns.map(({ title }) => title)]);
+  return [head, row(['---', ...columns.map(() => '---')]), ...lines.filter(Boolean)].join('\n');
+}
+
+export function document(results, scenarios, peers, machine, notes) {
+  const facts = `Node ${process.version}, ${machine.system}, ${machine.cpu}, ${machine.cores} cores; ${machine.rounds} rounds.`;
+  const shown = scenarios.filter(({ id }) => results.some((cell) => cell.scenario === id));
+  const text = 'Median (least–most) of the rounds; below it the ratio to the floor.';
+  return [facts, '', text, '', table(results, shown, peers), '', ...notes.map((note) => `- ${note}`), ''].join('\n');
+}

@@ -1,0 +1,69 @@
+// What is measured. A scenario has points: one, or as many as its plot has; each is a plan for the load generator.
+
+const CPU = 'µs of server CPU per message';
+const BYTES = 'bytes per connection';
+
+const relay = (size, window, messages, pairs = 50) => ({
+  kind: 'relay',
+  clients: 2 * pairs,
+  size,
+  window,
+  warmUp: messages / 4,
+  messages,
+});
+
+const single = (id, title, unit, figure, plan, more) => ({ id, title, unit, figure, points: [{ label: title, plan }], ...more });
+
+const curve = (id, title, axis, values, plan, more) => ({
+  id,
+  title,
+  axis,
+  unit: CPU,
+  figure: 'server',
+  points: values.map((value) => ({ value, label: value.toLocaleString('en'), plan: plan(value) })),
+  peers: ['floor', 'ours', 'ours-2', 'uws-corked'],
+  ...more,
+});
+
+/** The table. */
+export const scenarios = [
+  single('512-w32', '512 B, 32 in flight', CPU, 'server', relay(512, 32, 400_000)),
+  single('512-w1', '512 B, 1 in flight', CPU, 'server', relay(512, 1, 200_000)),
+  single('16k-w8', '16 KiB, 8 in flight', CPU, 'server', relay(16_384, 8, 60_000)),
+  single('connect', 'Connect and authenticate', 'µs of server CPU per connection', 'server', {
+    kind: 'connect',
+    clients: 3000,
+    warmUp: 1000,
+  }),
+  // Two figures of one run.
+  single('idle', 'Memory of an idle connection', BYTES, 'idle', { kind: 'idle', clients: 10_200, warmUp: 200, size: 512, used: 10 }, {
+    also: [{ id: 'used', title: 'Memory of a connection after use', unit: BYTES, figure: 'used' }],
+  }),
+  single('queued', 'Memory of a queued message of 512 B', 'bytes per message', 'bytes', { kind: 'queue', clients: 40, size: 512, messages: 100_000 }, {
+    also: [
+      { id: 'left', title: 'Memory left after draining', unit: 'bytes per message', figure: 'left' },
+      { id: 'drain', title: 'Drain of 100,000 queued', unit: CPU, figure: 'server' },
+    ],
+  }),
+  single('latency', 'Round trip at 5,000/s, p99', 'µs', 'p99', { kind: 'latency', clients: 100, size: 512, perSecond: 5000, warmUp: 2500, messages: 15_000 }, {
+    isRealTime: true,
+    also: [
+      { id: 'p50', title: 'Round trip at 5,000/s, p50', unit: 'µs', figure: 'p50' },
+      { id: 'p999', title: 'Round trip at 5,000/s, p99.9', unit: 'µs', figure: 'p999' },
+    ],
+  }),
+];
+
+/** How cost grows. */
+export const curves = [
+  curve('pairs', 'CPU by number of pairs, 512 B, 1 in flight', 'pairs', [1, 10, 50, 200, 1000, 4000, 9000], (pairs) =>
+    relay(512, 1, pairs === 1 ? 20_000 : 100_000, pairs),
+  ),
+  curve('size', 'CPU by size, 8 in flight', 'bytes', [16, 128, 512, 2048, 8192, 32_768, 131_072, 524_288], (size) =>
+    relay(size, 8, Math.min(200_000, Math.max(800, 2 ** 28 / size)), size > 100_000 ? 4 : 50),
+  ),
+  curve('registered', 'CPU by number of registered clients, 50 pairs, 512 B, 1 in flight', 'registered clients', [1000, 10_000, 100_000, 1_000_000],
+    () => relay(512, 1, 100_000),
+    { registers: true, peers: ['ours', 'ours-2'] },
+  ),
+];

@@ -1,0 +1,174 @@
+//! The floor: a relay that only copies bytes from one socket of a pair to the other. It looks at the upgrade request
+//! and at the authentication, and then at nothing any more: no frames, no JSON, no limits. Nothing that relays with
+//! one read and one write for each batch can be cheaper.
+
+use std::io::{ErrorKind, Read, Write};
+
+use anyhow::{Context, Result, ensure};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use serde_json::json;
+
+const LISTENER: Token = Token(usize::MAX);
+const READ_BUFFER: usize = 256 * 1024;
+const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+struct Connection {
+    stream: TcpStream,
+    /// Until it has authenticated: whether it was upgraded, and what came.
+    client: Option<usize>,
+    is_upgraded: bool,
+    input: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Floor {
+    connections: Vec<Option<Connection>>,
+    free: Vec<usize>,
+    /// Of each client, its connection and the bytes that it was not there for, or did not take.
+    clients: Vec<Client>,
+}
+
+#[derive(Default)]
+struct Client {
+    connection: Option<usize>,
+    waiting: Vec<u8>,
+}
+
+fn main() -> Result<()> {
+    let count = std::env::args().nth(1).context("how many clients?")?.parse()?;
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(1024);
+    let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let (pid, port) = (std::process::id(), listener.local_addr()?.port());
+    let tokens = vec![""; count];
+    let introduction =
+        json!({"pid": pid, "port": port, "tokens": tokens, "dialect": "verbatim", "collectsGarbage": false});
+    println!("{introduction}");
+    let mut floor = Floor::default();
+    floor.clients.resize_with(count, Client::default);
+    let mut buffer = vec![0; READ_BUFFER];
+    loop {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            if event.token() == LISTENER {
+                while let Ok((stream, _)) = listener.accept() {
+                    floor.accept(stream, &poll)?;
+                }
+                continue;
+            }
+            let id = event.token().0;
+            if event.is_readable() && floor.read(id, &mut buffer).is_err() {
+                floor.close(id);
+            } else if event.is_writable() {
+                floor.write(id);
+            }
+        }
+    }
+}
+
+impl Floor {
+    fn accept(&mut self, mut stream: TcpStream, poll: &Poll) -> Result<()> {
+        let id = self.free.pop().unwrap_or(self.connections.len());
+        stream.set_nodelay(true)?;
+        poll.registry().register(&mut stream, Token(id), Interest::READABLE | Interest::WRITABLE)?;
+        if id == self.connections.len() {
+            self.connections.push(None);
+        }
+        self.connections[id] =
+            Some(Connection { stream, client: None, is_upgraded: false, input: Vec::new() });
+        Ok(())
+    }
+
+    fn close(&mut self, id: usize) {
+        if let Some(client) = self.connections[id].take().and_then(|connection| connection.client) {
+            self.clients[client].connection = None;
+        }
+        self.free.push(id);
+    }
+
+    fn read(&mut self, id: usize, buffer: &mut [u8]) -> Result<()> {
+        loop {
+            let Some(connection) = &mut self.connections[id] else { return Ok(()) };
+            let size = match connection.stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                size => size?,
+            };
+            ensure!(size > 0, "ended");
+            match connection.client {
+                Some(client) => self.pass(client, &buffer[..size]),
+                None => self.greet(id, &buffer[..size])?,
+            }
+            if size < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes what a client sent to its partner, or keeps it.
+    fn pass(&mut self, client: usize, bytes: &[u8]) {
+        let partner = &mut self.clients[client ^ 1];
+        let mut rest = bytes;
+        if let Some(id) = partner.connection
+            && partner.waiting.is_empty()
+            && let Some(connection) = &mut self.connections[id]
+            && let Ok(taken) = connection.stream.write(rest)
+        {
+            rest = &rest[taken..];
+        }
+        partner.waiting.extend_from_slice(rest);
+    }
+
+    /// Writes what waits for a connection's client.
+    fn write(&mut self, id: usize) {
+        let Some(connection) = &mut self.connections[id] else { return };
+        let Some(client) = connection.client else { return };
+        let waiting = &mut self.clients[client].waiting;
+        if waiting.is_empty() {
+            return;
+        }
+        let mut written = 0;
+        while written < waiting.len()
+            && let Ok(taken) = connection.stream.write(&waiting[written..])
+        {
+            written += taken;
+        }
+        waiting.drain(..written);
+        if waiting.is_empty() {
+            *waiting = Vec::new();
+        }
+    }
+
+    /// The upgrade, then the frame that says who it is.
+    fn greet(&mut self, id: usize, bytes: &[u8]) -> Result<()> {
+        let Some(connection) = &mut self.connections[id] else { return Ok(()) };
+        connection.input.extend_from_slice(bytes);
+        if !connection.is_upgraded {
+            let Some(end) = connection.input.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+                return Ok(());
+            };
+            connection.input.drain(..end + 4);
+            connection.is_upgraded = true;
+            connection.stream.write_all(UPGRADED.as_bytes())?;
+        }
+        let &[_, length, a, b, c, d, ref rest @ ..] = &connection.input[..] else { return Ok(()) };
+        let size = usize::from(length & 0x7F);
+        ensure!(size < 126, "an authentication is short");
+        let Some((text, behind)) = rest.split_at_checked(size) else { return Ok(()) };
+        let text: Vec<u8> =
+            text.iter().zip([a, b, c, d].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        let text = String::from_utf8(text)?;
+        let (_, number) = text.split_once("\"clientId\":").context("no client")?;
+        let digits = number.split(|next: char| !next.is_ascii_digit()).next().context("no number")?;
+        let client = digits.parse().ok().filter(|client| *client < self.clients.len()).context("who?")?;
+        let behind = behind.to_vec();
+        connection.input = Vec::new();
+        connection.client = Some(client);
+        self.clients[client].connection = Some(id);
+        self.pass(client, &behind);
+        self.write(id);
+        Ok(())
+    }
+}

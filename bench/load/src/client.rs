@@ -1,0 +1,269 @@
+//! One client: its connection from the upgrade on, what it sends, and what it makes sure of.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail, ensure};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::plan::{Dialect, Plan};
+use crate::text::{self, Frame, Incoming, Outgoing};
+
+/// The key of RFC 6455's example, and the answer to it. A server is to compute that, but nobody's CPU is spent on
+/// making up keys.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// Generation 2: the receipt of messages is told with the client's next message, or when there are so many.
+const MAX_UNACKNOWLEDGED: u64 = 32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Away,
+    Upgrading,
+    /// Until a server that answers to authentication has done so.
+    Authenticating,
+    Open,
+}
+
+pub struct Client {
+    id: usize,
+    token: String,
+    dialect: Dialect,
+    is_reliable: bool,
+    state: State,
+    stream: Option<TcpStream>,
+    /// A frame that has not arrived in full.
+    input: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+    outgoing: Outgoing,
+    incoming: Incoming,
+    /// Messages sent and received.
+    pub sent: u64,
+    pub received: u64,
+    /// Generation 2: messages that the server has said it took, messages not acknowledged, the last one's offset.
+    accepted: u64,
+    unacknowledged: u64,
+    offset: u64,
+}
+
+impl Client {
+    pub fn new(id: usize, plan: &Plan, size: usize) -> Self {
+        let (dialect, is_reliable) = (plan.server.dialect, plan.generation == 2);
+        Self {
+            id,
+            token: plan.server.tokens[id].clone(),
+            dialect,
+            is_reliable,
+            state: State::Away,
+            stream: None,
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            outgoing: Outgoing::new(id, dialect, is_reliable, size),
+            incoming: Incoming::new(id, dialect, size),
+            sent: 0,
+            received: 0,
+            accepted: 0,
+            unacknowledged: 0,
+            offset: 0,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Whether the socket has taken everything, and the server has accepted it, if it says so at all.
+    pub fn is_drained(&self) -> bool {
+        self.output.is_empty() && (!self.is_reliable || self.accepted == self.sent)
+    }
+
+    pub fn connect(&mut self, registry: &Registry, address: SocketAddr) -> Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        registry.register(&mut stream, Token(self.id), Interest::READABLE | Interest::WRITABLE)?;
+        stream.set_nodelay(true)?;
+        let path = match self.dialect {
+            Dialect::Relay | Dialect::Verbatim => "/",
+            Dialect::SocketIo => "/socket.io/?EIO=4&transport=websocket",
+        };
+        self.output = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+        )
+        .into_bytes();
+        self.stream = Some(stream);
+        self.state = State::Upgrading;
+        Ok(())
+    }
+
+    /// Breaks the connection off.
+    pub fn disconnect(&mut self) {
+        self.stream = None;
+        self.state = State::Away;
+        self.input = Vec::new();
+        self.output = Vec::new();
+        self.written = 0;
+    }
+
+    /// Appends the next message to what is to be written.
+    pub fn send(&mut self) {
+        self.acknowledge();
+        self.sent += 1;
+        self.outgoing.write(self.sent, &mut self.output);
+    }
+
+    /// Tells the server what has been received, if it wants to know.
+    pub fn acknowledge(&mut self) {
+        if self.is_reliable && self.unacknowledged > 0 {
+            let (sender, offset) = (self.id ^ 1, self.offset);
+            self.say(&format!(r#"{{"received":{{"senderId":{sender},"offset":{offset}}}}}"#));
+            self.unacknowledged = 0;
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        text::write(text, text::mask_of(self.id), &mut self.output);
+    }
+
+    /// Writes what is waiting, as far as the socket takes it.
+    pub fn flush(&mut self) -> Result<()> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        while self.written < self.output.len() {
+            match stream.write(&self.output[self.written..]) {
+                Ok(taken) => self.written += taken,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error).with_context(|| format!("client {} cannot write", self.id)),
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        // A client of ten thousand is not to hold on to what it wrote once.
+        if self.output.capacity() > 1 << 20 {
+            self.output = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Reads all there is and returns how many messages that was. Anything but the next message is an error.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<u64> {
+        let before = self.received;
+        loop {
+            let Some(stream) = &mut self.stream else { break };
+            let size = match stream.read(buffer) {
+                Ok(0) => bail!("the server has ended the connection of client {}", self.id),
+                Ok(size) => size,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error).with_context(|| format!("client {} cannot read", self.id)),
+            };
+            self.take(&buffer[..size])?;
+            // Edge-triggered: a read that did not fill the buffer has emptied the socket.
+            if size < buffer.len() {
+                break;
+            }
+        }
+        if self.unacknowledged >= MAX_UNACKNOWLEDGED {
+            self.acknowledge();
+        }
+        Ok(self.received - before)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.input.is_empty() {
+            let used = self.take_frames(bytes)?;
+            self.input.extend_from_slice(&bytes[used..]);
+        } else {
+            let mut input = std::mem::take(&mut self.input);
+            input.extend_from_slice(bytes);
+            let used = self.take_frames(&input)?;
+            input.drain(..used);
+            self.input = input;
+        }
+        Ok(())
+    }
+
+    fn take_frames(&mut self, input: &[u8]) -> Result<usize> {
+        let mut used = if self.state == State::Upgrading { self.take_upgrade(input)? } else { 0 };
+        if self.state == State::Upgrading {
+            return Ok(0);
+        }
+        while let Some(Frame { opcode, start, end }) = text::parse(&input[used..]) {
+            let payload = &input[used + start..used + end];
+            match opcode {
+                0x81 => self.take_text(payload)?,
+                0x89 => text::write_pong(payload, text::mask_of(self.id), &mut self.output),
+                _ => bail!("client {}: a frame {opcode:#x}: {:?}", self.id, shown(payload)),
+            }
+            used += end;
+        }
+        Ok(used)
+    }
+
+    fn take_upgrade(&mut self, input: &[u8]) -> Result<usize> {
+        let Some(end) = input.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { return Ok(0) };
+        let head = String::from_utf8_lossy(&input[..end]);
+        let is_accepted = head.starts_with("HTTP/1.1 101 ") && head.contains(ACCEPT);
+        ensure!(is_accepted, "client {} was not upgraded: {head}", self.id);
+        let (id, token) = (self.id, &self.token);
+        let identity = format!(r#""clientId":{id},"token":"{token}""#);
+        let session = format!("{id:016x}");
+        let (text, state) = match self.dialect {
+            Dialect::SocketIo => (format!("40{{{identity}}}"), State::Authenticating),
+            _ if self.is_reliable => (
+                format!(r#"{{"authentication":{{{identity},"version":2,"session":"{session}"}}}}"#),
+                State::Authenticating,
+            ),
+            _ => (format!(r#"{{"authentication":{{{identity}}}}}"#), State::Open),
+        };
+        self.say(&text);
+        self.state = state;
+        Ok(end + 4)
+    }
+
+    fn take_text(&mut self, payload: &[u8]) -> Result<()> {
+        if let Some(member) = self.incoming.check(payload, self.received + 1) {
+            self.received += 1;
+            return if self.is_reliable { self.take_offset(member) } else { Ok(()) };
+        }
+        let text = shown(payload);
+        let number = |name: &str| {
+            let (_, rest) = text.split_once(&format!("\"{name}\":"))?;
+            rest.split_once(|next: char| !next.is_ascii_digit())?.0.parse::<u64>().ok()
+        };
+        match self.dialect {
+            Dialect::SocketIo if payload == b"2" => self.say("3"),
+            Dialect::SocketIo if payload.starts_with(b"0{") => {}
+            Dialect::SocketIo if payload.starts_with(b"40{") => self.state = State::Open,
+            _ if !self.is_reliable => {
+                bail!("client {} expected message {} and got {text}", self.id, self.received + 1)
+            }
+            _ if payload.starts_with(br#"{"accepted":"#) => {
+                let seq = number("seq").context("an `accepted` without `seq`")?;
+                let is_possible = (self.accepted..=self.sent).contains(&seq);
+                ensure!(is_possible, "client {}: {text} after {} of {}", self.id, self.accepted, self.sent);
+                self.accepted = seq;
+            }
+            _ if payload.starts_with(br#"{"authenticated":"#) => self.state = State::Open,
+            _ if payload == br#"{"ping":{}}"# => self.say(r#"{"pong":{}}"#),
+            _ => bail!("client {} expected message {} and got {text}", self.id, self.received + 1),
+        }
+        Ok(())
+    }
+
+    fn take_offset(&mut self, member: &[u8]) -> Result<()> {
+        let digits = member.strip_prefix(br#","offset":"#).context("a message without an offset")?;
+        let offset = digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+        ensure!(offset > self.offset, "client {}: offset {offset} after {}", self.id, self.offset);
+        self.offset = offset;
+        self.unacknowledged += 1;
+        Ok(())
+    }
+}
+
+fn shown(payload: &[u8]) -> String {
+    String::from_utf8_lossy(&payload[..payload.len().min(200)]).into_owned()
+}

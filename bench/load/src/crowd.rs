@@ -1,0 +1,158 @@
+//! All clients, on one thread and one edge-triggered epoll.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use mio::{Events, Poll};
+
+use crate::client::Client;
+use crate::clock;
+use crate::plan::Plan;
+
+const READ_BUFFER: usize = 256 * 1024;
+
+/// Connections that are being made at one time.
+const CONNECTING: usize = 64;
+
+/// A server is at rest when it has used less than `REST_CPU` in each of `REST_LOOKS` pauses.
+const REST_PAUSE: Duration = Duration::from_millis(20);
+const REST_LOOKS: u32 = 8;
+const REST_CPU: Duration = Duration::from_micros(500);
+
+pub struct Crowd {
+    poll: Poll,
+    events: Events,
+    buffer: Box<[u8]>,
+    pub clients: Vec<Client>,
+    address: SocketAddr,
+    pub pid: i32,
+    collects_garbage: bool,
+    /// Clients that have something to write.
+    dirty: Vec<usize>,
+    /// Who received how many messages in the last turn.
+    pub arrivals: Vec<(usize, u64)>,
+    /// Messages received in all.
+    pub received: u64,
+    deadline: Instant,
+}
+
+impl Crowd {
+    /// `count` clients that are away; their messages have `size` bytes.
+    pub fn new(plan: &Plan, count: usize, size: usize) -> Result<Self> {
+        ensure!(
+            count.is_multiple_of(2) && count <= plan.server.tokens.len(),
+            "{count} clients are not there"
+        );
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            buffer: vec![0; READ_BUFFER].into(),
+            clients: (0..count).map(|id| Client::new(id, plan, size)).collect(),
+            address: (Ipv4Addr::LOCALHOST, plan.server.port).into(),
+            pid: plan.server.pid,
+            collects_garbage: plan.server.collects_garbage,
+            dirty: Vec::new(),
+            arrivals: Vec::new(),
+            received: 0,
+            deadline: Instant::now() + Duration::from_secs(plan.max_seconds),
+        })
+    }
+
+    /// Connects and authenticates; only so many at a time are on their way.
+    pub fn connect(&mut self, ids: impl Iterator<Item = usize>) -> Result<()> {
+        let mut ids = ids.peekable();
+        let mut waiting = Vec::new();
+        while ids.peek().is_some() || !waiting.is_empty() {
+            while waiting.len() < CONNECTING
+                && let Some(id) = ids.next()
+            {
+                self.clients[id].connect(self.poll.registry(), self.address)?;
+                waiting.push(id);
+            }
+            self.turn(Some(Duration::from_millis(100)))?;
+            waiting.retain(|id| !self.clients[*id].is_open());
+        }
+        Ok(())
+    }
+
+    /// Ends connections.
+    pub fn disconnect(&mut self, ids: impl Iterator<Item = usize>) {
+        ids.for_each(|id| self.clients[id].disconnect());
+    }
+
+    /// Has a client send messages at the end of the turn.
+    pub fn send(&mut self, id: usize, count: u64) {
+        (0..count).for_each(|_| self.clients[id].send());
+        self.dirty.push(id);
+    }
+
+    /// Writes what waits, then waits for the sockets and reads.
+    pub fn turn(&mut self, wait: Option<Duration>) -> Result<()> {
+        self.flush()?;
+        ensure!(Instant::now() < self.deadline, "not done in time; {} messages arrived", self.received);
+        self.poll.poll(&mut self.events, wait)?;
+        self.arrivals.clear();
+        for event in &self.events {
+            let id = event.token().0;
+            if event.is_readable() {
+                let count = self.clients[id].read(&mut self.buffer)?;
+                if count > 0 {
+                    self.arrivals.push((id, count));
+                }
+                self.received += count;
+            }
+            self.dirty.push(id);
+        }
+        Ok(())
+    }
+
+    pub fn flush(&mut self) -> Result<()> {
+        while let Some(id) = self.dirty.pop() {
+            self.clients[id].flush()?;
+        }
+        Ok(())
+    }
+
+    /// Turns until `total` messages have been received in all and everything sent is out.
+    pub fn finish(&mut self, total: u64) -> Result<()> {
+        while self.received < total || !self.clients.iter().all(Client::is_drained) {
+            self.turn(Some(Duration::from_millis(20)))?;
+        }
+        for (id, client) in self.clients.iter_mut().enumerate() {
+            client.acknowledge();
+            self.dirty.push(id);
+        }
+        self.flush()
+    }
+
+    /// Every client sends one message: when all have arrived, all are known to the server.
+    pub fn greet(&mut self) -> Result<()> {
+        let total = self.received + self.clients.len() as u64;
+        (0..self.clients.len()).for_each(|id| self.send(id, 1));
+        self.finish(total)
+    }
+
+    /// Waits until the server does nothing more; `tidy` has it collect its garbage first.
+    pub fn rest(&mut self, tidy: bool) -> Result<()> {
+        if tidy && self.collects_garbage {
+            self.come_to_rest()?;
+            clock::collect_garbage(self.pid);
+        }
+        self.come_to_rest()
+    }
+
+    fn come_to_rest(&mut self) -> Result<()> {
+        let (mut used, mut looks) = (clock::of_process(self.pid)?, 0);
+        while looks < REST_LOOKS {
+            let until = Instant::now() + REST_PAUSE;
+            while Instant::now() < until {
+                self.turn(Some(REST_PAUSE / 4))?;
+            }
+            let now = clock::of_process(self.pid)?;
+            looks = if now - used < REST_CPU { looks + 1 } else { 0 };
+            used = now;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! The scenarios. Each returns its figures by name; times in microseconds, sizes in bytes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::{Map, Value, json};
+
+use crate::client::Client;
+use crate::clock;
+use crate::crowd::Crowd;
+use crate::plan::{Plan, Scenario};
+
+/// Until nothing was received for so long, nothing more is taken to come.
+const SILENCE: Duration = Duration::from_millis(50);
+
+type Figures = Map<String, Value>;
+
+pub fn measure(plan: &Plan) -> Result<Figures> {
+    match plan.scenario {
+        Scenario::Relay { clients, size, window, warm_up, messages } => {
+            relay(Crowd::new(plan, clients, size)?, window, warm_up, messages)
+        }
+        Scenario::Latency { clients, size, per_second, warm_up, messages } => {
+            latency(Crowd::new(plan, clients, size)?, per_second, warm_up, messages)
+        }
+        Scenario::Connect { clients, warm_up } => connect(Crowd::new(plan, clients, 16)?, warm_up),
+        Scenario::Idle { clients, warm_up, size, used } => {
+            idle(Crowd::new(plan, clients, size)?, warm_up, used)
+        }
+        Scenario::Queue { clients, size, messages } => queue(Crowd::new(plan, clients, size)?, messages),
+    }
+}
+
+fn figures<const N: usize>(figures: [(&str, f64); N]) -> Figures {
+    figures.into_iter().map(|(name, figure)| (name.to_owned(), json!(figure))).collect()
+}
+
+/// The clocks at one point of a measurement.
+struct Reading {
+    server: Duration,
+    own: Duration,
+    time: Instant,
+}
+
+impl Reading {
+    fn take(pid: i32) -> Result<Self> {
+        Ok(Self { server: clock::of_process(pid)?, own: clock::own()?, time: Instant::now() })
+    }
+
+    /// What was used since `earlier` for each of `count`.
+    fn since(&self, earlier: &Self, count: u64) -> Figures {
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
+        let elapsed = self.time - earlier.time;
+        figures([
+            ("server", each(self.server - earlier.server)),
+            ("load", each(self.own - earlier.own)),
+            ("perSecond", count as f64 / elapsed.as_secs_f64()),
+            ("seconds", elapsed.as_secs_f64()),
+            ("count", count as f64),
+        ])
+    }
+}
+
+fn relay(mut crowd: Crowd, window: u64, warm_up: u64, messages: u64) -> Result<Figures> {
+    let pid = crowd.pid;
+    crowd.connect(0..crowd.clients.len())?;
+    crowd.greet()?;
+    let start = crowd.received + warm_up;
+    (0..crowd.clients.len()).for_each(|id| crowd.send(id, window));
+    keep_up(&mut crowd, start)?;
+    let (before, first) = (Reading::take(pid)?, crowd.received);
+    keep_up(&mut crowd, first + messages)?;
+    let (after, last) = (Reading::take(pid)?, crowd.received);
+    drain(&mut crowd)?;
+    Ok(after.since(&before, last - first))
+}
+
+/// For each message that arrives its sender sends another, until `total` have arrived.
+fn keep_up(crowd: &mut Crowd, total: u64) -> Result<()> {
+    while crowd.received < total {
+        crowd.turn(None)?;
+        for at in 0..crowd.arrivals.len() {
+            let (id, count) = crowd.arrivals[at];
+            crowd.send(id ^ 1, count);
+        }
+    }
+    Ok(())
+}
+
+/// What is on its way arrives, once, and nothing else does.
+fn drain(crowd: &mut Crowd) -> Result<()> {
+    let sent = crowd.clients.iter().map(|client| client.sent).sum();
+    crowd.finish(sent)?;
+    let until = Instant::now() + SILENCE;
+    while Instant::now() < until {
+        crowd.turn(Some(SILENCE))?;
+    }
+    ensure!(crowd.received == sent, "{} messages arrived of {sent}", crowd.received);
+    Ok(())
+}
+
+fn latency(mut crowd: Crowd, per_second: u64, warm_up: u64, messages: u64) -> Result<Figures> {
+    let clients = crowd.clients.len() as u64;
+    crowd.connect(0..crowd.clients.len())?;
+    crowd.greet()?;
+    let mut latencies = Vec::with_capacity(messages as usize);
+    let greetings = crowd.received;
+    let pause = Duration::from_secs(1) / u32::try_from(per_second)?;
+    let start = Instant::now();
+    // By the clock, whatever the server does, and counted from when a message was due, not from when it went.
+    let due = |number: u64| start + pause * number as u32;
+    let mut next = 0;
+    let mut before = Reading::take(crowd.pid)?;
+    while crowd.received - greetings < warm_up + messages {
+        while next < warm_up + messages && Instant::now() >= due(next) {
+            if next == warm_up {
+                before = Reading::take(crowd.pid)?;
+            }
+            crowd.send((next % clients) as usize, 1);
+            crowd.flush()?;
+            next += 1;
+        }
+        // Without a wait: the timer of the poll is too coarse, and this core has nothing else to do.
+        crowd.turn(Some(Duration::ZERO))?;
+        let now = Instant::now();
+        for (id, count) in &crowd.arrivals {
+            let sender = *id as u64 ^ 1;
+            let last = crowd.clients[*id].received - 1;
+            for round in last - count..last {
+                let number = round * clients + sender;
+                if number >= warm_up {
+                    latencies.push((now - due(number)).as_secs_f64() * 1e6);
+                }
+            }
+        }
+    }
+    let after = Reading::take(crowd.pid)?;
+    drain(&mut crowd)?;
+    latencies.sort_by(f64::total_cmp);
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    let mut found = figures([("p50", at(0.5)), ("p99", at(0.99)), ("p999", at(0.999)), ("max", at(1.0))]);
+    found.extend(after.since(&before, messages));
+    Ok(found)
+}
+
+fn connect(mut crowd: Crowd, warm_up: usize) -> Result<Figures> {
+    let pid = crowd.pid;
+    crowd.connect(0..warm_up)?;
+    crowd.rest(false)?;
+    let before = Reading::take(pid)?;
+    crowd.connect(warm_up..crowd.clients.len())?;
+    // A plain server does not answer to authentication: what it does, it has done when it rests.
+    crowd.rest(false)?;
+    let after = Reading::take(pid)?;
+    crowd.greet()?;
+    Ok(after.since(&before, (crowd.clients.len() - warm_up) as u64))
+}
+
+fn idle(mut crowd: Crowd, warm_up: usize, used: u64) -> Result<Figures> {
+    let (pid, clients) = (crowd.pid, crowd.clients.len());
+    // What is needed once, however many connections there are, is not to be counted.
+    crowd.connect(0..warm_up)?;
+    crowd.rest(true)?;
+    let before = clock::resident(pid)?;
+    crowd.connect(warm_up..clients)?;
+    crowd.rest(true)?;
+    let idle = clock::resident(pid)?;
+    crowd.greet()?;
+    for _ in 1..used {
+        crowd.greet()?;
+    }
+    crowd.rest(true)?;
+    let after = clock::resident(pid)?;
+    let each = |bytes: u64| (bytes as f64 - before as f64) / (clients - warm_up) as f64;
+    Ok(figures([("idle", each(idle)), ("used", each(after)), ("before", before as f64)]))
+}
+
+fn queue(mut crowd: Crowd, messages: u64) -> Result<Figures> {
+    let (pid, clients) = (crowd.pid, crowd.clients.len());
+    let each = messages / (clients as u64 / 2);
+    let senders = (0..clients).step_by(2);
+    crowd.connect(0..clients)?;
+    crowd.greet()?;
+    crowd.disconnect((1..clients).step_by(2));
+    crowd.rest(true)?;
+    let before = clock::resident(pid)?;
+    let start = Reading::take(pid)?;
+    // In parts, for the sake of this process's own buffers.
+    for part in 0..each.div_ceil(100) {
+        let count = (each - part * 100).min(100);
+        senders.clone().for_each(|id| crowd.send(id, count));
+        while !crowd.clients.iter().all(Client::is_drained) {
+            crowd.turn(Some(Duration::from_millis(1)))?;
+        }
+    }
+    crowd.rest(false)?;
+    let stored = Reading::take(pid)?;
+    crowd.rest(true)?;
+    let full = clock::resident(pid)?;
+    let first = crowd.received;
+    let begin = Reading::take(pid)?;
+    crowd.connect((1..clients).step_by(2))?;
+    drain(&mut crowd)?;
+    crowd.rest(false)?;
+    let end = Reading::take(pid)?;
+    let count = crowd.received - first;
+    crowd.rest(true)?;
+    let empty = clock::resident(pid)?;
+    let growth = |bytes: u64| bytes as f64 - before as f64;
+    let mut found = figures([
+        ("bytes", growth(full) / count as f64),
+        ("left", growth(empty) / count as f64),
+        ("store", (stored.server - start.server).as_secs_f64() * 1e6 / count as f64),
+    ]);
+    found.extend(end.since(&begin, count));
+    Ok(found)
+}

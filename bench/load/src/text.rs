@@ -1,0 +1,246 @@
+//! The frames: built once for each client, then only numbered, so that sending and checking cost next to nothing.
+
+use crate::plan::Dialect;
+
+/// Digits of the number at the beginning of every message.
+pub const DIGITS: usize = 16;
+
+const FIN_TEXT: u8 = 0x81;
+const PONG: u8 = 0x8A;
+const MASKED: u8 = 0x80;
+
+/// A frame of a server.
+pub struct Frame {
+    pub opcode: u8,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// The frame that `input` begins with; none while it is not complete.
+pub fn parse(input: &[u8]) -> Option<Frame> {
+    let &[first, second, ref rest @ ..] = input else { return None };
+    let (length, header) = match (second & 0x7F, rest) {
+        (126, &[a, b, ..]) => (u64::from(u16::from_be_bytes([a, b])), 4),
+        (127, &[a, b, c, d, e, f, g, h, ..]) => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), 10),
+        (126 | 127, _) => return None,
+        (short, _) => (u64::from(short), 2),
+    };
+    let start = header + if second & MASKED == 0 { 0 } else { 4 };
+    let end = start + usize::try_from(length).ok()?;
+    (input.len() >= end).then_some(Frame { opcode: first, start, end })
+}
+
+/// Appends a masked text frame.
+pub fn write(text: &str, mask: [u8; 4], out: &mut Vec<u8>) {
+    write_frame(FIN_TEXT, text.as_bytes(), mask, out);
+}
+
+/// Appends the answer to a ping.
+pub fn write_pong(payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
+    write_frame(PONG, payload, mask, out);
+}
+
+fn write_frame(first: u8, payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
+    out.push(first);
+    match payload.len() {
+        length @ 0..=125 => out.push(MASKED | length as u8),
+        length @ 126..=0xFFFF => {
+            out.push(MASKED | 126);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            out.push(MASKED | 127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&mask);
+    out.extend(masked(payload, mask, 0));
+}
+
+fn masked(bytes: &[u8], mask: [u8; 4], from: usize) -> impl Iterator<Item = u8> {
+    bytes.iter().zip(mask.into_iter().cycle().skip(from % 4)).map(|(byte, mask)| byte ^ mask)
+}
+
+/// The mask of a client: no two neighbours' is the same, and none is zero.
+pub fn mask_of(client: usize) -> [u8; 4] {
+    ((client as u32).wrapping_mul(0x9E37_79B9) ^ 0x37FA_213D | 1).to_be_bytes()
+}
+
+/// What follows the number in a message of `size` bytes.
+fn filler(size: usize) -> Vec<u8> {
+    (b'a'..=b'z').chain(b'A'..=b'Z').chain(*b" .,:=-").cycle().take(size.saturating_sub(DIGITS)).collect()
+}
+
+fn hex(number: u64) -> [u8; DIGITS] {
+    std::array::from_fn(|place| b"0123456789abcdef"[(number >> (4 * (DIGITS - 1 - place)) & 0xF) as usize])
+}
+
+/// A client's messages to its partner, as frames.
+pub struct Outgoing {
+    mask: [u8; 4],
+    before: String,
+    size: usize,
+    after: &'static str,
+    /// With generation 2 the frame carries its number a second time, as a member.
+    is_numbered: bool,
+    /// The frame for numbers of so many digits, where the text begins, and where its message and its number do.
+    frame: Vec<u8>,
+    places: usize,
+    text_at: usize,
+    message_at: usize,
+    number_at: usize,
+}
+
+impl Outgoing {
+    pub fn new(from: usize, dialect: Dialect, is_numbered: bool, size: usize) -> Self {
+        let to = from ^ 1;
+        let (before, after) = match dialect {
+            Dialect::Relay | Dialect::Verbatim => {
+                (format!(r#"{{"relay":{{"targetId":{to},"message":""#), "}}")
+            }
+            Dialect::SocketIo => (format!(r#"42["relay",{{"targetId":{to},"message":""#), "}]"),
+        };
+        let mask = mask_of(from);
+        let (text_at, message_at, number_at) = (0, 0, 0);
+        let frame = Vec::new();
+        Self { mask, before, size, after, is_numbered, frame, places: 0, text_at, message_at, number_at }
+    }
+
+    /// Appends the frame of message number `number`, counted from 1.
+    pub fn write(&mut self, number: u64, out: &mut Vec<u8>) {
+        let places = if self.is_numbered { number.ilog10() as usize + 1 } else { 1 };
+        if places != self.places {
+            self.build(places);
+        }
+        let start = out.len();
+        out.extend_from_slice(&self.frame);
+        let frame = &mut out[start..];
+        self.patch(frame, self.message_at, &hex(number));
+        if self.is_numbered {
+            let mut rest = number;
+            let mut digits = [0; 20];
+            for digit in digits[..places].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+            self.patch(frame, self.number_at, &digits[..places]);
+        }
+    }
+
+    fn patch(&self, frame: &mut [u8], at: usize, bytes: &[u8]) {
+        let masked = masked(bytes, self.mask, at - self.text_at);
+        frame[at..].iter_mut().zip(masked).for_each(|(place, byte)| *place = byte);
+    }
+
+    fn build(&mut self, places: usize) {
+        let message = [&hex(0)[..], &filler(self.size)].concat();
+        let message = String::from_utf8(message).expect("hex and ASCII");
+        let number =
+            if self.is_numbered { format!(r#","seq":{}"#, "0".repeat(places)) } else { String::new() };
+        let text = format!(r#"{}{message}"{number}{}"#, self.before, self.after);
+        self.frame.clear();
+        write(&text, self.mask, &mut self.frame);
+        self.places = places;
+        self.text_at = self.frame.len() - text.len();
+        self.message_at = self.text_at + self.before.len();
+        self.number_at = self.frame.len() - self.after.len() - places;
+    }
+}
+
+/// What a client's partner sends, as it must arrive.
+pub struct Incoming {
+    sender: Vec<u8>,
+    message: Vec<u8>,
+    filler: Vec<u8>,
+    after: Vec<u8>,
+    mask: [u8; 4],
+}
+
+impl Incoming {
+    pub fn new(to: usize, dialect: Dialect, size: usize) -> Self {
+        let from = to ^ 1;
+        let (sender, after) = match dialect {
+            Dialect::Relay => (format!(r#"{{"relay":{{"senderId":{from}"#), "}}"),
+            Dialect::Verbatim => (format!(r#"{{"relay":{{"targetId":{to}"#), "}}"),
+            Dialect::SocketIo => (format!(r#"42["relay",{{"senderId":{from}"#), "}]"),
+        };
+        let mask = if dialect == Dialect::Verbatim { mask_of(from) } else { [0; 4] };
+        let mut length = 0;
+        let mut next = |part: &[u8]| {
+            let part_masked = masked(part, mask, length).collect();
+            length += part.len();
+            part_masked
+        };
+        let (sender, message) = (next(sender.as_bytes()), next(br#","message":""#));
+        next(&[0; DIGITS]);
+        Self {
+            sender,
+            message,
+            filler: next(&filler(size)),
+            after: next(format!("\"{after}").as_bytes()),
+            mask,
+        }
+    }
+
+    /// The member between sender and message, empty where there is none, if `payload` is exactly the message number
+    /// `number`.
+    pub fn check<'a>(&self, payload: &'a [u8], number: u64) -> Option<&'a [u8]> {
+        let rest = payload.strip_prefix(&self.sender[..])?;
+        let (member, rest) = match rest.strip_prefix(&self.message[..]) {
+            Some(rest) => (&[][..], rest),
+            None => {
+                let (member, rest) = rest.split_at(1 + rest.get(1..)?.iter().position(|byte| *byte == b',')?);
+                (member, rest.strip_prefix(&self.message[..])?)
+            }
+        };
+        let at = payload.len() - rest.len();
+        let (digits, rest) = rest.split_at_checked(DIGITS)?;
+        let wanted = hex(number);
+        let is_next = (0..DIGITS).all(|place| digits[place] ^ self.mask[(at + place) % 4] == wanted[place]);
+        let rest = rest.strip_prefix(&self.filler[..])?;
+        (is_next && rest == self.after).then_some(member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(from: usize, dialect: Dialect, is_numbered: bool, number: u64) -> Vec<u8> {
+        let mut out = b"before".to_vec();
+        Outgoing::new(from, dialect, is_numbered, 200).write(number, &mut out);
+        out.split_off(6)
+    }
+
+    #[test]
+    fn what_is_sent_is_a_masked_frame_with_its_number() {
+        let frame = sent(7, Dialect::Relay, true, 1234);
+        let Frame { opcode, start, end } = parse(&frame).expect("complete");
+        assert_eq!((opcode, end), (FIN_TEXT, frame.len()));
+        let text: Vec<u8> = masked(&frame[start..], mask_of(7), 0).collect();
+        let text = String::from_utf8(text).expect("text");
+        assert!(text.starts_with(r#"{"relay":{"targetId":6,"message":"00000000000004d2ab"#), "{text}");
+        assert!(text.ends_with(r#"","seq":1234}}"#), "{text}");
+    }
+
+    #[test]
+    fn only_the_next_message_is_taken() {
+        let frame = sent(6, Dialect::Verbatim, false, 17);
+        let payload = &frame[parse(&frame).expect("complete").start..];
+        let incoming = Incoming::new(7, Dialect::Verbatim, 200);
+        assert_eq!(incoming.check(payload, 17), Some(&b""[..]));
+        assert_eq!(incoming.check(payload, 16), None);
+        assert_eq!(incoming.check(payload, 18), None);
+        assert_eq!(Incoming::new(7, Dialect::Verbatim, 201).check(payload, 17), None);
+        let mut bent = payload.to_vec();
+        bent[150] ^= 1;
+        assert_eq!(incoming.check(&bent, 17), None);
+    }
+
+    #[test]
+    fn the_offset_is_handed_out() {
+        let text = format!(r#"{{"relay":{{"senderId":0,"offset":9,"message":"{:016x}"}}}}"#, 3);
+        let member = Incoming::new(1, Dialect::Relay, 16).check(text.as_bytes(), 3);
+        assert_eq!(member, Some(&br#","offset":9"#[..]));
+    }
+}

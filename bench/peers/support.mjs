@@ -1,0 +1,47 @@
+// What all peers have in common: how they introduce themselves, and the relay that a Node developer would write.
+import { randomBytes } from 'node:crypto';
+
+/** How many clients there are to be. */
+export const count = Number(process.argv[2]);
+
+/** Tells the load generator where the server is and who its clients are; client n talks to client n ^ 1. */
+export function introduce(port, tokens, dialect = 'relay') {
+  // What a server holds is what is left after collecting garbage.
+  process.on('SIGUSR2', () => globalThis.gc());
+  console.log(JSON.stringify({ pid: process.pid, port, tokens, dialect, collectsGarbage: true }));
+}
+
+export const randomTokens = () => Array.from({ length: count }, () => randomBytes(16).toString('hex'));
+
+/** Clients, their sockets, and the messages of those that are away. `send(socket, text)` is the library's. */
+export class Relay {
+  #clients;
+  #send;
+
+  constructor(tokens, send) {
+    this.#clients = tokens.map((token) => ({ token, socket: null, queue: [] }));
+    this.#send = send;
+  }
+
+  /** The id of the client, or undefined. */
+  authenticate(socket, { clientId, token }) {
+    const client = this.#clients[clientId];
+    if (!client || client.token !== token) return undefined;
+    client.socket = socket;
+    for (const message of client.queue) this.#send(socket, message);
+    client.queue = [];
+    return clientId;
+  }
+
+  relay(senderId, targetId, message) {
+    // Who has a channel to whom.
+    if (targetId !== (senderId ^ 1)) return;
+    const { socket, queue } = this.#clients[targetId];
+    if (socket) this.#send(socket, { senderId, message });
+    else queue.push({ senderId, message });
+  }
+
+  leave(id, socket) {
+    if (id !== undefined && this.#clients[id].socket === socket) this.#clients[id].socket = null;
+  }
+}

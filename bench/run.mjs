@@ -1,0 +1,158 @@
+// npm run bench: measures this relay against others, in rounds, and writes a table and plots to bench/results/.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, release } from 'node:os';
+import { parseArgs } from 'node:util';
+import { conditions, measure } from './lib/measure.mjs';
+import { peers } from './lib/peers.mjs';
+import { bars, colourOf, lines } from './lib/plot.mjs';
+import { document, figuresOf, medians } from './lib/report.mjs';
+import { curves, scenarios } from './lib/scenarios.mjs';
+import { setup } from './lib/setup.mjs';
+import { short } from './lib/statistics.mjs';
+
+const results = new URL('results/', import.meta.url);
+/** Descriptors that a process needs beside those of its connections. */
+const SPARE_FILES = 200;
+const QUICK = { rounds: 1, share: 0.25, peers: ['floor', 'ours', 'ours-2', 'uws-corked', 'ws'] };
+
+const USAGE = `npm run bench -- [options]
+  --quick              one short round of the most telling servers, within two minutes
+  --rounds N           default 5
+  --peers A,B          of: ${peers.map(({ id }) => id).join(', ')}
+  --scenarios A,B      of: ${[...scenarios, ...curves].map(({ id }) => id).join(', ')}; "curves" means the last ${curves.length}
+  --name NAME          of the files in bench/results/, default latest`;
+
+async function main() {
+  const { values: options } = parseArgs({
+    options: {
+      quick: { type: 'boolean', default: false },
+      rounds: { type: 'string' },
+      peers: { type: 'string' },
+      scenarios: { type: 'string' },
+      name: { type: 'string', default: 'latest' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (options.help) return console.log(USAGE);
+  const rounds = Number(options.rounds ?? (options.quick ? QUICK.rounds : 5));
+  const chosenPeers = choose(peers, options.peers ?? (options.quick ? QUICK.peers.join() : null), 'peer');
+  const wanted = options.scenarios?.replace(/\bcurves\b/, curves.map(({ id }) => id).join());
+  const chosen = wanted ? choose([...scenarios, ...curves], wanted, 'scenario') : scenarios;
+
+  await setup();
+  const machine = { ...conditions(), ...describe(), rounds };
+  const notes = notesOn(machine, chosen);
+  const cells = [];
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const scenario of chosen) {
+      for (const point of scenario.points) {
+        for (const peer of chosenPeers.filter((one) => takesPart(one, scenario, options.peers))) {
+          const plan = fitted(point.plan, peer, options.quick ? QUICK.share : 1, machine);
+          const figures = await run(peer, scenario, point, plan, machine, notes);
+          console.log(`${round}/${rounds}  ${label(scenario, point)}  ${peer.title}: ${figures ? shown(scenario, figures) : 'failed'}`);
+          if (figures) record(cells, scenario, point, peer, figures);
+        }
+      }
+    }
+  }
+  write(options.name, cells, chosen, chosenPeers, machine, notes);
+  if (notes.some(({ isFailure }) => isFailure)) process.exitCode = 1;
+}
+
+function choose(list, names, what) {
+  if (!names) return list;
+  return names.split(',').map((name) => {
+    const found = list.find(({ id }) => id === name);
+    if (!found) throw new Error(`There is no ${what} "${name}".\n\n${USAGE}`);
+    return found;
+  });
+}
+
+/** Some are only for one scenario, and curves are only of some, unless they are asked for by name. */
+function takesPart(peer, scenario, isAsked) {
+  if (peer.only && !peer.only.includes(scenario.id)) return false;
+  return isAsked || !scenario.peers || scenario.peers.includes(peer.id);
+}
+
+function fitted(plan, { pace = 1 }, share, { files }) {
+  const clients = Math.min(plan.clients, Math.floor((files - SPARE_FILES) / 2) * 2);
+  if (plan.kind === 'idle') return { ...plan, clients: Math.min(clients, share < 1 ? 2200 : clients) };
+  if (plan.kind === 'connect') return { ...plan, clients };
+  if (plan.kind === 'queue') return { ...plan, clients };
+  if (plan.kind === 'latency') return { ...plan, clients, messages: plan.messages * share };
+  return { ...plan, clients, messages: Math.ceil(plan.messages * share * pace), warmUp: Math.ceil(plan.warmUp * Math.max(share, pace)) };
+}
+
+async function run(peer, scenario, point, plan, machine, notes) {
+  const registered = scenario.registers ? point.value : undefined;
+  try {
+    return await measure(peer, plan, { registered, isRealTime: scenario.isRealTime, machine });
+  } catch (error) {
+    const text = `${peer.title}, ${label(scenario, point)}: ${error.message.split('\n')[0]}`;
+    console.error(error.message);
+    if (!notes.some((note) => note.text === text)) notes.push({ text, isFailure: true });
+    return null;
+  }
+}
+
+const label = (scenario, point) => (scenario.axis ? `${scenario.title}, ${point.label} ${scenario.axis}` : scenario.title);
+
+const shown = (scenario, figures) =>
+  figuresOf(scenario).map(({ figure, unit }) => `${short(figures[figure])} ${unit}`).join(', ');
+
+function record(cells, scenario, point, peer, figures) {
+  let cell = cells.find((one) => one.scenario === scenario.id && one.point === point.label && one.peer === peer.id);
+  if (!cell) cells.push((cell = { scenario: scenario.id, point: point.label, peer: peer.id, runs: [] }));
+  cell.runs.push(figures);
+}
+
+function describe() {
+  const [cpu] = cpus();
+  const git = (...args) => execFileSync('git', args, { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
+  return { system: `Linux ${release()}`, cpu: cpu.model, cores: availableParallelism(), commit: git('rev-parse', '--short', 'HEAD') };
+}
+
+function notesOn(machine, chosen) {
+  const notes = [];
+  if (!machine.isPinned) notes.push('Nothing was pinned: there is but one core, or no taskset.');
+  if (chosen.some(({ isRealTime }) => isRealTime)) {
+    notes.push(machine.isRealTime ? 'The round trips were measured with real-time priority.' : 'Round trips without real-time priority: not permitted here.');
+  }
+  return notes.map((text) => ({ text, isFailure: false }));
+}
+
+function write(name, cells, chosen, chosenPeers, machine, notes) {
+  mkdirSync(results, { recursive: true });
+  const save = (ending, content) => writeFileSync(new URL(`${name}${ending}`, results), content);
+  const report = document(cells, chosen, chosenPeers, machine, notes.map(({ text }) => text));
+  save('.md', report);
+  save('.json', `${JSON.stringify({ machine, cells }, null, 1)}\n`);
+  for (const scenario of chosen) {
+    for (const figure of figuresOf(scenario)) {
+      const picture = scenario.axis ? plotLines(scenario, figure, cells, chosenPeers) : plotBars(scenario, figure, cells, chosenPeers);
+      if (picture) save(`-${figure.id}.svg`, picture);
+    }
+  }
+  console.log(`\n${report}`);
+}
+
+const coloured = (peer) => ({ title: peer.title, colour: colourOf(peers.indexOf(peer)) });
+
+function plotBars(scenario, { title, unit, figure }, cells, chosenPeers) {
+  const found = medians(cells, scenario, scenario.points[0], figure, chosenPeers);
+  // What is next to nothing has no place on a logarithmic scale.
+  const rows = [...found].map(([peer, summary]) => ({ ...coloured(peer), ...summary })).filter(({ median }) => median > 0);
+  return rows.length > 0 ? bars(title, unit, rows) : null;
+}
+
+function plotLines(scenario, { title, unit, figure }, cells, chosenPeers) {
+  const series = chosenPeers.map((peer) => {
+    const points = scenario.points.map((point) => ({ x: point.value, median: medians(cells, scenario, point, figure, [peer]).get(peer)?.median }));
+    return { ...coloured(peer), points: points.filter(({ median }) => median > 0) };
+  });
+  const drawn = series.filter(({ points }) => points.length > 0);
+  return drawn.length > 0 ? lines(title, unit, scenario.axis, drawn) : null;
+}
+
+await main();
