@@ -23,7 +23,7 @@ function start(command, core, isRealTime, { isPinned }, stdio) {
   const pin = isPinned ? ['taskset', '-c', String(core)] : [];
   const priority = isRealTime ? ['chrt', '-f', '10'] : [];
   const [program, ...args] = [...priority, ...pin, ...command];
-  return spawn(program, args, { stdio });
+  return spawn(program, args, { stdio, env: { ...process.env, RUST_BACKTRACE: '0' } });
 }
 
 async function firstLine(child) {
@@ -55,7 +55,7 @@ export async function measure(peer, plan, { registered, isRealTime, machine }) {
     if (code !== 0) throw new Error(problem.trim() || `the load generator ended with ${code}`);
     return JSON.parse(figures);
   } catch (error) {
-    throw new Error([error.message, complaint.trim()].filter(Boolean).join('\n'));
+    throw new Error([error.message, complaint.trim()].filter(Boolean).join('\n'), { cause: error });
   } finally {
     server.kill('SIGKILL');
     await ended;

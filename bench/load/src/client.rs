@@ -99,15 +99,6 @@ impl Client {
         Ok(())
     }
 
-    /// Breaks the connection off.
-    pub fn disconnect(&mut self) {
-        self.stream = None;
-        self.state = State::Away;
-        self.input = Vec::new();
-        self.output = Vec::new();
-        self.written = 0;
-    }
-
     /// Appends the next message to what is to be written.
     pub fn send(&mut self) {
         self.acknowledge();
@@ -152,8 +143,7 @@ impl Client {
     /// Reads all there is and returns how many messages that was. Anything but the next message is an error.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<u64> {
         let before = self.received;
-        loop {
-            let Some(stream) = &mut self.stream else { break };
+        while let Some(stream) = &mut self.stream {
             let size = match stream.read(buffer) {
                 Ok(0) => bail!("the server has ended the connection of client {}", self.id),
                 Ok(size) => size,

@@ -9,6 +9,7 @@ use mio::{Events, Poll};
 use crate::client::Client;
 use crate::clock;
 use crate::plan::Plan;
+use crate::timer::Timer;
 
 const READ_BUFFER: usize = 256 * 1024;
 
@@ -22,6 +23,7 @@ const REST_CPU: Duration = Duration::from_micros(500);
 
 pub struct Crowd {
     poll: Poll,
+    timer: Timer,
     events: Events,
     buffer: Box<[u8]>,
     pub clients: Vec<Client>,
@@ -44,8 +46,10 @@ impl Crowd {
             count.is_multiple_of(2) && count <= plan.server.tokens.len(),
             "{count} clients are not there"
         );
+        let poll = Poll::new()?;
         Ok(Self {
-            poll: Poll::new()?,
+            timer: Timer::new(poll.registry())?,
+            poll,
             events: Events::with_capacity(1024),
             buffer: vec![0; READ_BUFFER].into(),
             clients: (0..count).map(|id| Client::new(id, plan, size)).collect(),
@@ -76,11 +80,6 @@ impl Crowd {
         Ok(())
     }
 
-    /// Ends connections.
-    pub fn disconnect(&mut self, ids: impl Iterator<Item = usize>) {
-        ids.for_each(|id| self.clients[id].disconnect());
-    }
-
     /// Has a client send messages at the end of the turn.
     pub fn send(&mut self, id: usize, count: u64) {
         (0..count).for_each(|_| self.clients[id].send());
@@ -93,7 +92,7 @@ impl Crowd {
         ensure!(Instant::now() < self.deadline, "not done in time; {} messages arrived", self.received);
         self.poll.poll(&mut self.events, wait)?;
         self.arrivals.clear();
-        for event in &self.events {
+        for event in self.events.iter().filter(|event| event.token() != Timer::TOKEN) {
             let id = event.token().0;
             if event.is_readable() {
                 let count = self.clients[id].read(&mut self.buffer)?;
@@ -107,6 +106,14 @@ impl Crowd {
         Ok(())
     }
 
+    /// Turns until `time`, or until something arrives.
+    pub fn turn_until(&mut self, time: Instant) -> Result<()> {
+        self.flush()?;
+        self.timer.set(time.saturating_duration_since(Instant::now()))?;
+        self.turn(None)
+    }
+
+    /// Writes what waits.
     pub fn flush(&mut self) -> Result<()> {
         while let Some(id) = self.dirty.pop() {
             self.clients[id].flush()?;
@@ -147,7 +154,7 @@ impl Crowd {
         while looks < REST_LOOKS {
             let until = Instant::now() + REST_PAUSE;
             while Instant::now() < until {
-                self.turn(Some(REST_PAUSE / 4))?;
+                self.turn_until(until)?;
             }
             let now = clock::of_process(self.pid)?;
             looks = if now - used < REST_CPU { looks + 1 } else { 0 };

@@ -7,6 +7,7 @@ mod crowd;
 mod measure;
 mod plan;
 mod text;
+mod timer;
 
 use anyhow::{Context, Result};
 

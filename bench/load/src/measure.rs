@@ -103,35 +103,34 @@ fn latency(mut crowd: Crowd, per_second: u64, warm_up: u64, messages: u64) -> Re
     let clients = crowd.clients.len() as u64;
     crowd.connect(0..crowd.clients.len())?;
     crowd.greet()?;
-    let mut latencies = Vec::with_capacity(messages as usize);
-    let greetings = crowd.received;
+    let (total, greetings) = (warm_up + messages, crowd.received);
+    let mut times = Vec::with_capacity(total as usize);
+    let mut latencies = Vec::with_capacity(total as usize);
     let pause = Duration::from_secs(1) / u32::try_from(per_second)?;
     let start = Instant::now();
-    // By the clock, whatever the server does, and counted from when a message was due, not from when it went.
-    let due = |number: u64| start + pause * number as u32;
-    let mut next = 0;
     let mut before = Reading::take(crowd.pid)?;
-    while crowd.received - greetings < warm_up + messages {
-        while next < warm_up + messages && Instant::now() >= due(next) {
+    while crowd.received - greetings < total {
+        // By the clock, whatever the server does.
+        let next = times.len() as u64;
+        let due = start + pause * u32::try_from(next)?;
+        if next < total && Instant::now() >= due {
             if next == warm_up {
                 before = Reading::take(crowd.pid)?;
             }
+            times.push(Instant::now());
             crowd.send((next % clients) as usize, 1);
             crowd.flush()?;
-            next += 1;
+            continue;
         }
-        // Without a wait: the timer of the poll is too coarse, and this core has nothing else to do.
-        crowd.turn(Some(Duration::ZERO))?;
+        crowd.turn_until(if next < total { due } else { Instant::now() + pause })?;
         let now = Instant::now();
         for (id, count) in &crowd.arrivals {
             let sender = *id as u64 ^ 1;
-            let last = crowd.clients[*id].received - 1;
-            for round in last - count..last {
-                let number = round * clients + sender;
-                if number >= warm_up {
-                    latencies.push((now - due(number)).as_secs_f64() * 1e6);
-                }
-            }
+            // All have sent a greeting first, and then one message in each round.
+            let rounds = crowd.clients[*id].received - 1;
+            let numbers = (rounds - count..rounds).map(|round| round * clients + sender);
+            let measured = numbers.filter(|number| *number >= warm_up);
+            latencies.extend(measured.map(|number| (now - times[number as usize]).as_secs_f64() * 1e6));
         }
     }
     let after = Reading::take(crowd.pid)?;
@@ -179,9 +178,7 @@ fn queue(mut crowd: Crowd, messages: u64) -> Result<Figures> {
     let (pid, clients) = (crowd.pid, crowd.clients.len());
     let each = messages / (clients as u64 / 2);
     let senders = (0..clients).step_by(2);
-    crowd.connect(0..clients)?;
-    crowd.greet()?;
-    crowd.disconnect((1..clients).step_by(2));
+    crowd.connect(senders.clone())?;
     crowd.rest(true)?;
     let before = clock::resident(pid)?;
     let start = Reading::take(pid)?;
