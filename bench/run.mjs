@@ -1,6 +1,6 @@
 // npm run bench: measures this relay against others, in rounds, and writes a table and plots to bench/results/.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { conditions, measure } from './lib/measure.mjs';
@@ -43,11 +43,12 @@ async function main() {
   await setup();
   const machine = { ...conditions(), ...describe(), rounds };
   const notes = notesOn(machine, chosen);
+  const present = await presentOf(chosenPeers, notes);
   const cells = [];
   for (let round = 1; round <= rounds; round += 1) {
     for (const scenario of chosen) {
       for (const point of scenario.points) {
-        for (const peer of chosenPeers.filter((one) => takesPart(one, scenario, options.peers))) {
+        for (const peer of present.filter((one) => takesPart(one, scenario, options.peers))) {
           const plan = fitted(point.plan, peer, options.quick ? QUICK.share : 1, machine);
           const figures = await run(peer, scenario, point, plan, machine, notes);
           console.log(`${round}/${rounds}  ${label(scenario, point)}  ${peer.title}: ${figures ? shown(scenario, figures) : 'failed'}`);
@@ -56,7 +57,7 @@ async function main() {
       }
     }
   }
-  write(options.name, cells, chosen, chosenPeers, machine, notes);
+  write(options.name, cells, chosen, present, machine, notes);
   if (notes.some(({ isFailure }) => isFailure)) process.exitCode = 1;
 }
 
@@ -78,9 +79,8 @@ function takesPart(peer, scenario, isAsked) {
 function fitted(plan, { pace = 1 }, share, { files }) {
   const clients = Math.min(plan.clients, Math.floor((files - SPARE_FILES) / 2) * 2);
   if (plan.kind === 'idle') return { ...plan, clients: Math.min(clients, share < 1 ? 2200 : clients) };
-  if (plan.kind === 'connect') return { ...plan, clients };
-  if (plan.kind === 'queue') return { ...plan, clients };
   if (plan.kind === 'latency') return { ...plan, clients, messages: plan.messages * share };
+  if (plan.kind !== 'relay') return { ...plan, clients };
   return { ...plan, clients, messages: Math.ceil(plan.messages * share * pace), warmUp: Math.ceil(plan.warmUp * Math.max(share, pace)) };
 }
 
@@ -111,6 +111,17 @@ function describe() {
   const [cpu] = cpus();
   const git = (...args) => execFileSync('git', args, { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
   return { system: `Linux ${release()}`, cpu: cpu.model, cores: availableParallelism(), commit: git('rev-parse', '--short', 'HEAD') };
+}
+
+/** The peers without those that cannot run here, with a word about it and about everybody's versions. */
+async function presentOf(chosenPeers, notes) {
+  const versionOf = (name) => JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url), 'utf8')).version;
+  const versions = ['ws', 'socket.io'].map((name) => `${name} ${versionOf(name)}`);
+  const uws = await import('./peers/uws-library.mjs').catch(() => null);
+  if (uws) versions.push(`uWebSockets.js ${uws.version}`);
+  else notes.push({ text: 'uWebSockets.js is left out: no build of it loads here.', isFailure: false });
+  notes.push({ text: `Versions: ${versions.join(', ')}.`, isFailure: false });
+  return chosenPeers.filter(({ id }) => uws || !id.startsWith('uws'));
 }
 
 function notesOn(machine, chosen) {

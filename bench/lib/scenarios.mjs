@@ -66,4 +66,8 @@ export const curves = [
     () => relay(512, 1, 100_000),
     { registers: true, peers: ['ours', 'ours-2'] },
   ),
+  curve('connections', 'Memory by number of idle connections', 'connections', [1000, 5000, 10_000, 19_000],
+    (connections) => ({ kind: 'idle', clients: connections + 200, warmUp: 200, size: 512, used: 1 }),
+    { unit: BYTES, figure: 'idle' },
+  ),
 ];

@@ -13,6 +13,9 @@ use crate::timer::Timer;
 
 const READ_BUFFER: usize = 256 * 1024;
 
+/// The longest wait: after it the deadline is looked at.
+pub const LONG: Duration = Duration::from_millis(100);
+
 /// Connections that are being made at one time.
 const CONNECTING: usize = 64;
 
@@ -74,7 +77,7 @@ impl Crowd {
                 self.clients[id].connect(self.poll.registry(), self.address)?;
                 waiting.push(id);
             }
-            self.turn(Some(Duration::from_millis(100)))?;
+            self.turn(LONG)?;
             waiting.retain(|id| !self.clients[*id].is_open());
         }
         Ok(())
@@ -87,10 +90,10 @@ impl Crowd {
     }
 
     /// Writes what waits, then waits for the sockets and reads.
-    pub fn turn(&mut self, wait: Option<Duration>) -> Result<()> {
+    pub fn turn(&mut self, wait: Duration) -> Result<()> {
         self.flush()?;
         ensure!(Instant::now() < self.deadline, "not done in time; {} messages arrived", self.received);
-        self.poll.poll(&mut self.events, wait)?;
+        self.poll.poll(&mut self.events, Some(wait))?;
         self.arrivals.clear();
         for event in self.events.iter().filter(|event| event.token() != Timer::TOKEN) {
             let id = event.token().0;
@@ -110,7 +113,7 @@ impl Crowd {
     pub fn turn_until(&mut self, time: Instant) -> Result<()> {
         self.flush()?;
         self.timer.set(time.saturating_duration_since(Instant::now()))?;
-        self.turn(None)
+        self.turn(LONG)
     }
 
     /// Writes what waits.
@@ -124,7 +127,7 @@ impl Crowd {
     /// Turns until `total` messages have been received in all and everything sent is out.
     pub fn finish(&mut self, total: u64) -> Result<()> {
         while self.received < total || !self.clients.iter().all(Client::is_drained) {
-            self.turn(Some(Duration::from_millis(20)))?;
+            self.turn(LONG)?;
         }
         for (id, client) in self.clients.iter_mut().enumerate() {
             client.acknowledge();

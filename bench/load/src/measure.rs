@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::client::Client;
 use crate::clock;
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, LONG};
 use crate::plan::{Plan, Scenario};
 
 /// Until nothing was received for so long, nothing more is taken to come.
@@ -78,7 +78,7 @@ fn relay(mut crowd: Crowd, window: u64, warm_up: u64, messages: u64) -> Result<F
 /// For each message that arrives its sender sends another, until `total` have arrived.
 fn keep_up(crowd: &mut Crowd, total: u64) -> Result<()> {
     while crowd.received < total {
-        crowd.turn(None)?;
+        crowd.turn(LONG)?;
         for at in 0..crowd.arrivals.len() {
             let (id, count) = crowd.arrivals[at];
             crowd.send(id ^ 1, count);
@@ -93,7 +93,7 @@ fn drain(crowd: &mut Crowd) -> Result<()> {
     crowd.finish(sent)?;
     let until = Instant::now() + SILENCE;
     while Instant::now() < until {
-        crowd.turn(Some(SILENCE))?;
+        crowd.turn(SILENCE)?;
     }
     ensure!(crowd.received == sent, "{} messages arrived of {sent}", crowd.received);
     Ok(())
@@ -187,7 +187,7 @@ fn queue(mut crowd: Crowd, messages: u64) -> Result<Figures> {
         let count = (each - part * 100).min(100);
         senders.clone().for_each(|id| crowd.send(id, count));
         while !crowd.clients.iter().all(Client::is_drained) {
-            crowd.turn(Some(Duration::from_millis(1)))?;
+            crowd.turn(LONG)?;
         }
     }
     crowd.rest(false)?;
