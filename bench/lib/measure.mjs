@@ -19,11 +19,19 @@ export function conditions() {
   };
 }
 
+const running = new Set();
+// Whoever ends this program ends what it started.
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+
 function start(command, core, isRealTime, { isPinned }, stdio) {
   const pin = isPinned ? ['taskset', '-c', String(core)] : [];
   const priority = isRealTime ? ['chrt', '-f', '10'] : [];
   const [program, ...args] = [...priority, ...pin, ...command];
-  return spawn(program, args, { stdio, env: { ...process.env, RUST_BACKTRACE: '0' } });
+  const child = spawn(program, args, { stdio, env: { ...process.env, RUST_BACKTRACE: '0' } });
+  running.add(child);
+  child.on('close', () => running.delete(child));
+  return child;
 }
 
 async function firstLine(child) {

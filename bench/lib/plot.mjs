@@ -69,7 +69,7 @@ export function bars(title, unit, rows) {
 
 /** `series` are `{ title, colour, points: [{ x, median }] }`. */
 export function lines(title, unit, axis, series) {
-  const [left, right, top, bottom] = [64, WIDTH - 210, 60, 320];
+  const [left, right, top, bottom] = [64, WIDTH - 250, 60, 320];
   const points = series.flatMap((one) => one.points);
   const [xs, ys] = [points.map((point) => point.x), ticks(points.map(({ median }) => median))];
   const [x, y] = [scale(xs, left, right), scale(ys, bottom, top)];

@@ -59,8 +59,8 @@ export const curves = [
   curve('pairs', 'CPU by number of pairs, 512 B, 1 in flight', 'pairs', [1, 10, 50, 200, 1000, 4000, 9000], (pairs) =>
     relay(512, 1, pairs === 1 ? 20_000 : 100_000, pairs),
   ),
-  curve('size', 'CPU by size, 8 in flight', 'bytes', [16, 128, 512, 2048, 8192, 32_768, 131_072, 524_288], (size) =>
-    relay(size, 8, Math.min(200_000, Math.max(800, 2 ** 28 / size)), size > 100_000 ? 4 : 50),
+  curve('size', 'CPU by size, at most 8 messages and 1 MiB in flight', 'bytes', [16, 128, 512, 2048, 8192, 32_768, 131_072, 524_288, 1_000_000], (size) =>
+    relay(size, Math.min(8, Math.floor(2 ** 20 / size)), Math.min(200_000, Math.max(400, 2 ** 28 / size)), size > 100_000 ? 4 : 50),
   ),
   curve('registered', 'CPU by number of registered clients, 50 pairs, 512 B, 1 in flight', 'registered clients', [1000, 10_000, 100_000, 1_000_000],
     () => relay(512, 1, 100_000),

@@ -124,16 +124,22 @@ impl Crowd {
         Ok(())
     }
 
-    /// Turns until `total` messages have been received in all and everything sent is out.
+    /// Turns until `total` messages have been received in all and everything sent is out. Who has nothing to send
+    /// any more acknowledges at once.
     pub fn finish(&mut self, total: u64) -> Result<()> {
+        self.acknowledge();
         while self.received < total || !self.clients.iter().all(Client::is_drained) {
             self.turn(LONG)?;
+            self.acknowledge();
         }
-        for (id, client) in self.clients.iter_mut().enumerate() {
+        self.flush()
+    }
+
+    fn acknowledge(&mut self) {
+        for (id, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| client.is_open()) {
             client.acknowledge();
             self.dirty.push(id);
         }
-        self.flush()
     }
 
     /// Every client sends one message: when all have arrived, all are known to the server.
