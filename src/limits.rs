@@ -145,7 +145,7 @@ impl Limits {
     pub const REPLACED_SESSIONS: usize = 8;
     /// How long it may take until a sender is told what was accepted, where nothing else is told it before.
     pub const ACCEPT_DELAY: Duration = Duration::from_millis(10);
-    /// Messages after which a sender is told at once.
+    /// Targets of one sender after which it is told at once, for they are searched one by one.
     pub const ACCEPT_BATCH: usize = 32;
     /// Channels of one connection that may be refused at one time before it is closed (4504).
     pub const MAX_REFUSING: usize = 10_000;

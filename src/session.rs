@@ -75,8 +75,6 @@ struct Answers {
     /// Up to which number messages were accepted, for each target, since that was last told. It goes with whatever
     /// is written next, or when it is due.
     accepted: Vec<(ClientId, Seq)>,
-    /// How many messages that are.
-    untold: usize,
     /// When they are due. Boxed, for a connection that is silent needs none.
     due: Option<Pin<Box<Sleep>>>,
     /// The targets of which everything is passed over until a frame says that it is the first after the refusal.
@@ -482,16 +480,14 @@ impl Answers {
             Some((_, last)) => *last = seq,
             None => self.accepted.push((target, seq)),
         }
-        self.untold += 1;
-        // Which also keeps the list short.
-        if self.untold >= Limits::ACCEPT_BATCH {
+        if self.accepted.len() >= Limits::ACCEPT_BATCH {
             self.write_accepted();
         }
     }
 
     /// Makes what was accepted due when it has waited for long enough.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.due.is_none() && self.untold > 0 {
+        if self.due.is_none() && !self.accepted.is_empty() {
             self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
         }
         // Not stopped when it was told before: starting and stopping it for each message would cost more.
@@ -510,7 +506,6 @@ impl Answers {
     }
 
     fn write_accepted(&mut self) {
-        self.untold = 0;
         for (target, seq) in self.accepted.drain(..) {
             encode::notice(&Notice::Accepted { target, seq }, &mut self.frames);
         }
