@@ -19,7 +19,6 @@ const SERVER = {
   maxTotalBytes: 128 * MIB,
   maxWriteAhead: 65_536,
   pingInterval: 500,
-  pingTimeout: 4500,
   maxOffences: 1_000_000,
 };
 
@@ -33,6 +32,8 @@ const DEFAULTS = {
   takeovers: 1,
   /** The share of pairs whose channel is not registered before something was refused. */
   late: 0.2,
+  /** Milliseconds until a connection that is half-open is given up. A plain client that the machine keeps waiting loses then. */
+  pingTimeout: 4500,
 };
 
 /**
@@ -45,7 +46,7 @@ const DEFAULTS = {
  * @param options.together - how many connections share their faults
  */
 export async function run(options) {
-  const { seed, pairs, messages, generations, late, ...plan } = { ...DEFAULTS, ...options };
+  const { seed, pairs, messages, generations, late, pingTimeout, ...plan } = { ...DEFAULTS, ...options };
   const random = new Random(seed);
   const kinds = Array.from({ length: pairs }, () => {
     const reliable = random.weighted(generations).split(' ').map((generation) => generation === '2');
@@ -53,7 +54,7 @@ export async function run(options) {
     return { reliable, late: reliable.every(Boolean) && random.chance(late) };
   });
   const began = Date.now();
-  const server = await start('server.mjs', { options: SERVER, channels: kinds.map((kind) => !kind.late) });
+  const server = await start('server.mjs', { options: { ...SERVER, pingTimeout }, channels: kinds.map((kind) => !kind.late) });
   const [{ target, clients }] = await once(server, 'message');
   const all = kinds.map((kind, index) => ({ ...kind, clients: clients[index] }));
   const loads = [];

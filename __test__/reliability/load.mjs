@@ -23,6 +23,7 @@ process.on('disconnect', () => process.exit());
 const [plan] = await once(process, 'message');
 const random = new Random(plan.seed);
 let latest = Date.now();
+let arrived = 0;
 const faults = Object.fromEntries(Object.keys(FAULTS).map((name) => [name, 0]));
 const pairs = await Promise.all(plan.pairs.map(makePair));
 const sides = pairs.flatMap((pair) => pair.sides);
@@ -53,11 +54,17 @@ async function nothingForLong() {
   return true;
 }
 
-/** Strikes one of the connections, then another, with a pause before each. */
+/**
+ * Strikes one of the connections, then another, with a pause before each. Not while nothing gets through: on a machine that is
+ * too busy to make connections as fast as they are cut, nothing ever would.
+ */
 async function storm(group, own, signal) {
+  let before = -1;
   while (!signal.aborted) {
     await pause(own.between(...plan.faultEvery), undefined, { signal }).catch(() => {});
     if (signal.aborted) return;
+    if (arrived === before) continue;
+    before = arrived;
     const fault = own.weighted(FAULTS);
     faults[fault] += 1;
     own.pick(group).strike(fault);
@@ -71,6 +78,7 @@ async function makePair({ clients, reliable, late }) {
   const pair = { ids, ledgers, sides: [], proxies: [] };
   const progress = () => {
     latest = Date.now();
+    arrived += 1;
     for (const side of pair.sides) side.wake();
   };
   let asked = !late;

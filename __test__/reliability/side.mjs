@@ -76,6 +76,7 @@ export class Side {
   }
 
   get #missing() {
+    if (this.#plan.out.isExcused) return 0;
     return this.#plan.messages - (this.#sent - this.#refused);
   }
 

@@ -23,6 +23,7 @@ for (const seed of values.seed) {
     messages: Number(values.messages),
     milliseconds: Number(values.seconds) * 1000,
     together: Number(values.together),
+    pingTimeout: 20_000,
   });
   rows.push(row(result));
   const wrong = failures(result);
