@@ -1,6 +1,5 @@
 //! One connection, one task: it authenticates, then relays, until either side ends it.
 
-use std::collections::HashSet;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,6 +19,10 @@ use crate::protocol::encode::Notice;
 use crate::protocol::frame;
 use crate::protocol::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, decode, encode};
 use crate::wire::{Progress, Receiver, Wire};
+
+mod answers;
+
+use answers::Answers;
 
 /// What all sessions of a relay share.
 #[derive(Debug)]
@@ -63,22 +66,6 @@ struct Session {
     /// What a client with reliable delivery is owed: answers to its frames. Boxed, for a plain one is owed none.
     answers: Option<Box<Answers>>,
     heartbeat: Heartbeat,
-}
-
-/// The answers to a client's own frames, between the frame and the socket.
-#[derive(Default)]
-struct Answers {
-    /// Answers to be written.
-    frames: Vec<u8>,
-    /// Bytes of answers that were written and that the socket has not taken.
-    unflushed: usize,
-    /// Up to which number messages were accepted, for each target, since that was last told. It goes with whatever
-    /// is written next, or when it is due.
-    accepted: Vec<(ClientId, Seq)>,
-    /// When they are due. Boxed, for a connection that is silent needs none.
-    due: Option<Pin<Box<Sleep>>>,
-    /// The targets of which everything is passed over until a frame says that it is the first after the refusal.
-    refusing: HashSet<ClientId>,
 }
 
 /// A client's presence: while it lives the client is connected, and when it goes, by whatever way, it is not.
@@ -470,53 +457,6 @@ impl Session {
         if let Some(mut attachment) = self.attachment.take() {
             attachment.reason = Some(reason.clone());
         }
-    }
-}
-
-impl Answers {
-    /// `target`'s messages are stored up to `seq`. Told once for many.
-    fn accepted(&mut self, target: ClientId, seq: Seq) {
-        match self.accepted.iter_mut().find(|(of, _)| *of == target) {
-            Some((_, last)) => *last = seq,
-            None => self.accepted.push((target, seq)),
-        }
-        if self.accepted.len() >= Limits::ACCEPT_BATCH {
-            self.write_accepted();
-        }
-    }
-
-    /// Makes what was accepted due when it has waited for long enough.
-    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.due.is_none() && !self.accepted.is_empty() {
-            self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
-        }
-        // Not stopped when it was told before: starting and stopping it for each message would cost more.
-        if self.due.as_mut().is_none_or(|due| due.as_mut().poll(cx).is_pending()) {
-            return Poll::Pending;
-        }
-        self.due = None;
-        self.write_accepted();
-        Poll::Ready(())
-    }
-
-    fn add(&mut self, notice: &Notice<'_>) {
-        // What was accepted before a refusal has to be known before it.
-        self.write_accepted();
-        encode::notice(notice, &mut self.frames);
-    }
-
-    fn write_accepted(&mut self) {
-        for (target, seq) in self.accepted.drain(..) {
-            encode::notice(&Notice::Accepted { target, seq }, &mut self.frames);
-        }
-    }
-
-    /// Moves all answers to the output.
-    fn write(&mut self, output: &mut Vec<u8>) {
-        self.write_accepted();
-        self.unflushed += self.frames.len();
-        // Given back, for an idle connection keeps no buffer.
-        output.append(&mut std::mem::take(&mut self.frames));
     }
 }
 
