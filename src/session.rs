@@ -278,11 +278,11 @@ impl Session {
             Heartbeat::Authenticating => return Err(CloseReason::AuthTimeout),
             Heartbeat::Resting => {
                 let stuck = !wire.is_drained();
-                let generation = self.attachment.as_ref().map(|attachment| attachment.generation);
+                let generation = self.generation();
                 wire.write(|output| match generation {
                     // A page cannot see the pings of WebSocket, and wants to know that the link lives.
-                    Some(Generation::Reliable) => encode::notice(&Notice::Ping, output),
-                    _ => frame::ping(output),
+                    Generation::Reliable => encode::notice(&Notice::Ping, output),
+                    Generation::Plain => frame::ping(output),
                 });
                 (Heartbeat::Listening { heard: wire.heard, sent: wire.sent, stuck }, limits.ping_timeout)
             }
