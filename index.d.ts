@@ -99,7 +99,8 @@ declare namespace RelayServer {
     maxConnections?: number | undefined;
     /** How long a connection that is being closed may take to answer, in milliseconds. Default: 5,000. */
     closeTimeout?: number | undefined;
-    /** Bytes written ahead for one connection; one message may exceed it. Default: 65,536. */
+    /** Bytes written to one connection at a time; one message may exceed it. What its socket does not take at once
+     * counts against `maxTotalBytes`. Default: 262,144. */
     maxWriteAhead?: number | undefined;
     /** Events that wait for a busy JavaScript thread, at least 16. Default: 65,536. */
     maxQueuedEvents?: number | undefined;

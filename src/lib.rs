@@ -22,6 +22,7 @@
 //! | 0 | [`ids`], [`limits`], [`error`], [`events`] |
 
 pub mod backend;
+mod copy;
 pub mod error;
 pub mod events;
 pub mod ids;
@@ -34,6 +35,7 @@ mod node;
 pub mod protocol;
 pub mod relay;
 pub mod session;
+pub mod stream;
 pub mod wire;
 
 pub use backend::Registration;

@@ -123,8 +123,9 @@ limits! {
     max_connections: usize = 100_000, 1..=10_000_000, "maxConnections" "connections";
     /// How long a connection that is being closed may take to answer, and so how long `close()` may take.
     close_timeout: Duration = 5_000, 1..=LONGEST, "closeTimeout" "milliseconds";
-    /// What is written ahead for one connection before its socket has taken it; one message may exceed it.
-    max_write_ahead: usize = 64 * KIB, 1..=256 * MIB, "maxWriteAhead" "bytes";
+    /// What is written to one connection at a time; one message may exceed it. What its socket does not take at once
+    /// counts against `max_total_bytes`.
+    max_write_ahead: usize = 256 * KIB, 1..=256 * MIB, "maxWriteAhead" "bytes";
     /// Events that wait for a busy JavaScript thread; errors of clients may use half of it.
     max_queued_events: usize = 65_536, 16..=16_777_216, "maxQueuedEvents" "events";
 }

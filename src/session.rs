@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, Bell, Claim, Claimed, Claiming, Mail, Refusal, Resume, Taken};
+use crate::backend::{Backend, Bell, Claim, Claimant, Claimed, Claiming, Outbox, Refusal, Resume, Taken};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::{Event, EventSink};
 use crate::ids::{ClientId, Seq};
@@ -18,7 +19,8 @@ use crate::limits::Limits;
 use crate::protocol::encode::Notice;
 use crate::protocol::frame;
 use crate::protocol::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, decode, encode};
-use crate::wire::{Progress, Receiver, Wire};
+use crate::stream::Connection;
+use crate::wire::{Receiver, Wire};
 
 mod answers;
 
@@ -59,9 +61,13 @@ struct Session {
     shared: Arc<Shared>,
     bell: Arc<Bell>,
     attachment: Option<Attachment>,
+    /// What is to be written before there is an attachment, and after it. In between the outbox is the backend's.
+    outbox: Outbox,
+    /// For others to write to, handed to the backend with the outbox.
+    socket: Option<OwnedWriteHalf>,
     offences: usize,
     held: Option<Held>,
-    /// Whether the mailbox may have something unread.
+    /// Whether there may be something to write.
     mail: bool,
     /// What a client with reliable delivery is owed: answers to its frames. Boxed, for a plain one is owed none.
     answers: Option<Box<Answers>>,
@@ -73,7 +79,6 @@ struct Attachment {
     shared: Arc<Shared>,
     claim: Claim,
     generation: Generation,
-    reason: Option<CloseReason>,
 }
 
 /// A message that its recipient's lane had no room for. Nothing more is read before it has found some.
@@ -96,44 +101,44 @@ enum Heartbeat {
 
 /// Runs a connection that has been upgraded until it is over; `early` came behind the upgrade request. `admission`
 /// is kept until then. No `async fn`, which would have room for its arguments beside what is made of them.
-pub fn run<S, A>(
-    stream: S,
+pub fn run<C: Connection, A>(
+    connection: C,
     early: &[u8],
     shared: Arc<Shared>,
     admission: A,
-) -> impl Future<Output = ()> + use<S, A>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let Limits { max_unauthenticated_payload, max_write_ahead, close_timeout, .. } = shared.limits;
-    let mut wire = Wire::new(stream, early, max_unauthenticated_payload, max_write_ahead);
-    let mut session = Session::new(shared);
+) -> impl Future<Output = ()> + use<C, A> {
+    let (stream, socket) = connection.open();
+    let Limits { max_unauthenticated_payload, close_timeout, .. } = shared.limits;
+    let mut wire = Wire::new(stream, early, max_unauthenticated_payload);
+    let mut session = Session::new(shared, socket);
     async move {
         let reason = match session.serve(&mut wire).await {
             Ok(never) => match never {},
             Err(reason) => reason,
         };
-        session.detach(&reason);
-        // The last answers: what was wrong, for one.
-        session.write_answers(&mut wire);
-        wire.close(&reason, close_timeout).await;
+        let outbox = session.end(&reason);
+        wire.close(outbox, &reason, close_timeout).await;
+        // Dropping it would close the connection before its time: it goes with the reading half.
+        session.socket.take().into_iter().for_each(OwnedWriteHalf::forget);
         drop(admission);
     }
 }
 
 /// Tells a connection that there are too many, and ends it.
 pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, limits: &Limits) {
-    let mut wire = Wire::new(stream, &[], 0, limits.max_write_ahead);
-    wire.close(&CloseReason::TooManyConnections, limits.close_timeout).await;
+    let mut wire = Wire::new(stream, &[], 0);
+    wire.close(Outbox::default(), &CloseReason::TooManyConnections, limits.close_timeout).await;
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>, socket: Option<OwnedWriteHalf>) -> Self {
         let (bell, heartbeat) = (Arc::default(), Heartbeat::Authenticating);
         Self {
             shared,
             bell,
             attachment: None,
+            outbox: Outbox::default(),
+            socket,
             offences: 0,
             held: None,
             mail: false,
@@ -160,36 +165,74 @@ impl Session {
                 }) => return Err(CloseReason::GoingAway),
                 () = poll_fn(|cx| bell.poll_rung(cx)) => self.answer_bell()?,
                 () = &mut timer => self.beat(wire, timer.as_mut())?,
-                progress = poll_fn(|cx| self.poll(wire, cx)) => match progress? {
-                    Some(Progress::Flushed) => self.flushed(),
-                    Some(Progress::Received) => self.start_heartbeat(timer.as_mut()),
-                    None => {}
-                },
+                received = poll_fn(|cx| self.poll(wire, cx)) => {
+                    received?;
+                    self.start_heartbeat(timer.as_mut());
+                }
             }
-            self.deliver(wire);
         }
     }
 
-    /// Moves bytes, tries again for a message that is held back when that is due, and sees what answers are due.
+    /// Moves bytes, tries again for a message that is held back when that is due, and sees what answers are due. Ready
+    /// when something was received.
     fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         wire: &mut Wire<S>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Progress>, CloseReason>> {
+    ) -> Poll<Result<(), CloseReason>> {
         while let Some(held) = &mut self.held
             && held.retry.as_mut().poll(cx).is_ready()
         {
             self.retry()?;
         }
-        if self.answers.as_mut().is_some_and(|answers| answers.poll_due(cx).is_ready()) {
-            return Poll::Ready(Ok(None));
+        if self.mail {
+            self.mail = self.poll_deliver(wire, cx, false)?.is_pending();
         }
-        wire.poll(cx, self).map_ok(Some)
+        if self.answers.as_mut().is_some_and(|answers| answers.poll_due(cx).is_ready()) {
+            self.mail |= self.poll_deliver(wire, cx, true)?.is_pending();
+        }
+        let received = wire.poll_receive(cx, self);
+        self.shared.backend.flush();
+        received
+    }
+
+    /// Writes what this client is owed and what waits for it, until there is no more or the socket takes no more.
+    fn poll_deliver<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut Wire<S>,
+        cx: &mut Context<'_>,
+        is_due: bool,
+    ) -> Poll<Result<(), CloseReason>> {
+        let (answers, max) = (&mut self.answers, self.shared.limits.max_write_ahead);
+        let mut write = |outbox: &mut Outbox| {
+            if let Some(answers) =
+                answers.as_mut().filter(|answers| answers.are_pending() && outbox.len() < max)
+            {
+                answers.move_to(outbox);
+            }
+            if is_due || !outbox.is_empty() {
+                outbox.tell_accepted();
+            }
+            wire.poll_write(cx, outbox)
+        };
+        let Some(attachment) = &self.attachment else {
+            return write(&mut self.outbox).map_ok(|()| self.outbox.forget());
+        };
+        self.shared.backend.deliver(&attachment.claim, write)
+    }
+
+    /// Lets `write` have the outbox, wherever it is; `None` when somebody has taken over.
+    fn with_outbox<T>(&mut self, write: impl FnOnce(&mut Outbox) -> T) -> Option<T> {
+        self.mail = true;
+        match &self.attachment {
+            Some(attachment) => self.shared.backend.with_outbox(&attachment.claim, write),
+            None => Some(write(&mut self.outbox)),
+        }
     }
 
     /// There is mail, or room for a message that is held back, or somebody has taken over.
     fn answer_bell(&mut self) -> Result<(), CloseReason> {
-        if self.bell.is_replaced() {
+        if self.bell.replaced().is_some() {
             return Err(CloseReason::Replaced);
         }
         self.mail = true;
@@ -200,65 +243,9 @@ impl Session {
         self.attachment.as_ref().map_or(Generation::Plain, |attachment| attachment.generation)
     }
 
-    /// Writes what this client is owed and what waits for it, a batch at a time.
-    fn deliver<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
-        if self.answers.as_ref().is_some_and(|answers| !answers.frames.is_empty()) {
-            self.write_answers(wire);
-        }
-        self.deliver_mail(wire);
-        // What was accepted goes with whatever is on its way.
-        if !wire.is_drained() {
-            self.write_answers(wire);
-        }
-    }
-
-    fn write_answers<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
-        if let Some(answers) = &mut self.answers {
-            wire.write(|output| answers.write(output));
-        }
-    }
-
     /// The answers of a connection that is owed some.
     fn answers(&mut self) -> &mut Answers {
         self.answers.get_or_insert_default()
-    }
-
-    fn deliver_mail<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>) {
-        let max = self.shared.limits.max_write_ahead;
-        // What a plain client was written counts as received when the output has drained, so the next batch waits
-        // for that.
-        let has_room = match self.generation() {
-            Generation::Plain => wire.is_drained(),
-            Generation::Reliable => wire.output_length() < max,
-        };
-        let Some(attachment) = self.attachment.as_ref().filter(|_| self.mail && has_room) else { return };
-        let is_reliable = attachment.generation == Generation::Reliable;
-        let read = |output: &mut Vec<u8>| {
-            self.shared.backend.read(&attachment.claim, |mail| {
-                match mail {
-                    Mail::Message { sender, offset, json } => {
-                        encode::relay(sender, is_reliable.then_some(offset), json, output);
-                    }
-                    Mail::Delivered { target, seq } => {
-                        encode::notice(&Notice::Delivered { target, seq }, output)
-                    }
-                    Mail::Presence { client, online } => {
-                        encode::notice(&Notice::Presence { client, online }, output);
-                    }
-                }
-                output.len() < max
-            })
-        };
-        self.mail = wire.write(read);
-    }
-
-    /// The socket has taken everything that was written.
-    fn flushed(&mut self) {
-        match (&mut self.answers, &self.attachment) {
-            (Some(answers), _) => answers.unflushed = 0,
-            (None, Some(attachment)) => self.shared.backend.received_read(&attachment.claim),
-            (None, None) => {}
-        }
     }
 
     fn start_heartbeat(&mut self, timer: Pin<&mut Sleep>) {
@@ -277,14 +264,18 @@ impl Session {
         let (next, wait) = match self.heartbeat {
             Heartbeat::Authenticating => return Err(CloseReason::AuthTimeout),
             Heartbeat::Resting => {
-                let stuck = !wire.is_drained();
-                let generation = self.generation();
-                wire.write(|output| match generation {
-                    // A page cannot see the pings of WebSocket, and wants to know that the link lives.
-                    Generation::Reliable => encode::notice(&Notice::Ping, output),
-                    Generation::Plain => frame::ping(output),
+                let (ping_timeout, generation) = (limits.ping_timeout, self.generation());
+                let stuck = self.with_outbox(|outbox| {
+                    let stuck = !outbox.is_empty();
+                    outbox.write(|frames| match generation {
+                        // A page cannot see the pings of WebSocket, and wants to know that the link lives.
+                        Generation::Reliable => encode::notice(&Notice::Ping, frames),
+                        Generation::Plain => frame::ping(frames),
+                    });
+                    stuck
                 });
-                (Heartbeat::Listening { heard: wire.heard, sent: wire.sent, stuck }, limits.ping_timeout)
+                let stuck = stuck.unwrap_or_default();
+                (Heartbeat::Listening { heard: wire.heard, sent: wire.sent, stuck }, ping_timeout)
             }
             Heartbeat::Listening { sent, stuck: true, .. } if wire.sent == sent => {
                 return Err(CloseReason::TooSlow);
@@ -320,32 +311,33 @@ impl Session {
             receipts: reliable.receipts,
             presence: reliable.presence,
         });
-        let Claimed { claim, replaced, resumed } =
-            match self.shared.backend.claim(client, Arc::clone(&self.bell), resume) {
-                Claiming::Claimed(claimed) => claimed,
-                Claiming::Outdated => return Err(CloseReason::Replaced),
-                Claiming::Unknown => return self.offend(Offence::IncorrectToken),
-            };
-        if let Some(bell) = replaced {
-            bell.replace();
+        let generation = if resume.is_some() { Generation::Reliable } else { Generation::Plain };
+        let Limits { ping_interval, ping_timeout, max_payload, .. } = self.shared.limits;
+        let greet = |outbox: &mut Outbox, resumed| {
+            let notice =
+                Notice::Authenticated { client, epoch, resumed, ping_interval, ping_timeout, max_payload };
+            if generation == Generation::Reliable {
+                outbox.write(|frames| encode::notice(&notice, frames));
+            }
+        };
+        let Self { bell, outbox, socket, .. } = self;
+        let claimant = Claimant { bell, outbox, socket, resume };
+        let Claimed { claim, has_replaced } = match self.shared.backend.claim(client, claimant, greet) {
+            Claiming::Claimed(claimed) => claimed,
+            Claiming::Outdated => return Err(CloseReason::Replaced),
+            Claiming::Unknown => return self.offend(Offence::IncorrectToken),
+        };
+        if has_replaced {
             self.shared.events.emit(Event::Disconnected(client, CloseReason::Replaced));
         }
         self.shared.events.emit(Event::Connected(client));
-        let generation = if resume.is_some() { Generation::Reliable } else { Generation::Plain };
-        self.attachment =
-            Some(Attachment { shared: Arc::clone(&self.shared), claim, generation, reason: None });
+        self.attachment = Some(Attachment { shared: Arc::clone(&self.shared), claim, generation });
         self.mail = true;
-        if generation == Generation::Reliable {
-            let Limits { ping_interval, ping_timeout, max_payload, .. } = self.shared.limits;
-            let notice =
-                Notice::Authenticated { client, epoch, resumed, ping_interval, ping_timeout, max_payload };
-            self.answers().add(&notice);
-        }
         Ok(())
     }
 
     fn relay(&mut self, frame: RelayFrame<'_>) -> Result<(), CloseReason> {
-        let Some(attachment) = &self.attachment else { return self.offend(Offence::NotAuthenticated) };
+        let Some(attachment) = &mut self.attachment else { return self.offend(Offence::NotAuthenticated) };
         // The quotes are not the message's.
         if frame.message.len() - 2 > self.shared.limits.max_payload {
             return self.offend(Offence::MessageTooBig);
@@ -359,7 +351,7 @@ impl Session {
                 return Ok(());
             }
         }
-        let appended = self.shared.backend.append(&attachment.claim, target, frame.seq, frame.message);
+        let appended = self.shared.backend.append(&mut attachment.claim, target, frame.seq, frame.message);
         match (appended, frame.seq) {
             (Ok(Taken::New), None) => Ok(()),
             (Ok(Taken::New), Some(seq)) | (Ok(Taken::Duplicate(seq)), _) => {
@@ -411,10 +403,12 @@ impl Session {
 
     /// Tries again to find room for the message that is held back.
     fn retry(&mut self) -> Result<(), CloseReason> {
-        let (Some(attachment), Some(held)) = (&self.attachment, &mut self.held) else { return Ok(()) };
+        let (Some(attachment), Some(held)) = (&mut self.attachment, &mut self.held) else { return Ok(()) };
         let target = held.target;
         held.retry.as_mut().reset(Instant::now() + Limits::HOLD_RETRY);
-        match self.shared.backend.append(&attachment.claim, target, None, &held.message) {
+        let appended = self.shared.backend.append(&mut attachment.claim, target, None, &held.message);
+        self.shared.backend.flush();
+        match appended {
             Err(Refusal::Held) if Instant::now() < held.until => Ok(()),
             appended => {
                 self.held = None;
@@ -453,17 +447,28 @@ impl Session {
         self.shared.events.emit(Event::Offence { client, offence });
     }
 
-    fn detach(&mut self, reason: &CloseReason) {
-        if let Some(mut attachment) = self.attachment.take() {
-            attachment.reason = Some(reason.clone());
+    /// Lets the mailbox go; what is still to be written comes back.
+    fn end(&mut self, reason: &CloseReason) -> Outbox {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        if let Some(attachment) = self.attachment.take() {
+            outbox = attachment.release(reason).unwrap_or_default();
         }
+        if let Some(rest) = self.bell.replaced() {
+            outbox.write(|frames| frames.extend_from_slice(rest));
+        }
+        // The last answers: what was wrong, for one.
+        if let Some(answers) = &mut self.answers {
+            answers.move_to(&mut outbox);
+        }
+        outbox.tell_accepted();
+        outbox
     }
 }
 
 impl Receiver for Session {
     fn is_ready(&self) -> bool {
         // Who does not read the answers to its frames is not asked for more.
-        let unread = self.answers.as_ref().map_or(0, |answers| answers.frames.len() + answers.unflushed);
+        let unread = self.answers.as_ref().map_or(0, |answers| answers.len());
         self.held.is_none() && unread < self.shared.limits.max_write_ahead
     }
 
@@ -476,11 +481,22 @@ impl Receiver for Session {
             Ok(ClientFrame::Pong) => {}
             Err(offence) => self.offend(offence)?,
         }
+        self.mail |= self.answers.as_ref().is_some_and(|answers| answers.are_pending());
         let limits = &self.shared.limits;
         Ok(match self.attachment {
             Some(_) => limits.max_payload + Limits::ENVELOPE,
             None => limits.max_unauthenticated_payload,
         })
+    }
+
+    fn ping(&mut self, payload: &[u8]) {
+        let max = self.shared.limits.max_write_ahead;
+        // Who pings without reading the answers gets none.
+        self.with_outbox(|outbox| {
+            if outbox.len() < max {
+                outbox.write(|frames| frame::pong(payload, frames));
+            }
+        });
     }
 
     fn offend(&mut self, offence: Offence) -> CloseReason {
@@ -489,14 +505,21 @@ impl Receiver for Session {
     }
 }
 
+impl Attachment {
+    /// Lets the mailbox go, unless somebody has taken over, who has told so already.
+    fn release(&self, reason: &CloseReason) -> Option<Outbox> {
+        // What waits in this process will wait no longer.
+        let everything = matches!(reason, CloseReason::GoingAway);
+        let outbox = self.shared.backend.release(&self.claim, everything)?;
+        self.shared.events.emit(Event::Disconnected(self.claim.id(), reason.clone()));
+        Some(outbox)
+    }
+}
+
 impl Drop for Attachment {
     fn drop(&mut self) {
-        // Whoever took over has told so already.
-        if self.shared.backend.release(&self.claim) {
-            let stopped = self.shared.is_stopping();
-            let unasked = if stopped { CloseReason::GoingAway } else { CloseReason::Internal };
-            let reason = self.reason.take().unwrap_or(unasked);
-            self.shared.events.emit(Event::Disconnected(self.claim.id(), reason));
-        }
+        let stopped = self.shared.is_stopping();
+        // Nothing happens when it was released already.
+        self.release(if stopped { &CloseReason::GoingAway } else { &CloseReason::Internal });
     }
 }

@@ -7,20 +7,17 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use crate::backend::Outbox;
+use crate::copy;
 use crate::error::{CloseReason, Offence};
 use crate::protocol::frame::{self, Decoder, Incoming};
 
 /// What one read may bring. One buffer per thread serves all its connections: each keeps only the part of a
 /// frame that has not arrived in full.
-const READ_BUFFER: usize = 64 * 1024;
-
-/// Output buffers that a thread keeps for the next connection that writes, and the largest that it keeps.
-const SPARE_BUFFERS: usize = 16;
-const SPARE_BYTES: usize = 128 * 1024;
+const READ_BUFFER: usize = 256 * 1024;
 
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into());
-    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Who gets what a connection brings.
@@ -32,17 +29,10 @@ pub trait Receiver {
     /// # Errors
     /// The reason to close the connection.
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason>;
+    /// A ping came, to be answered with its payload.
+    fn ping(&mut self, payload: &[u8]);
     /// The client broke the WebSocket protocol; the answer is the reason to close.
     fn offend(&mut self, offence: Offence) -> CloseReason;
-}
-
-/// What the connection has done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// All that was written has been taken by the socket.
-    Flushed,
-    /// Frames were received.
-    Received,
 }
 
 /// A WebSocket connection over a byte stream.
@@ -52,10 +42,6 @@ pub struct Wire<S> {
     decoder: Decoder,
     /// Bytes that came and were not decoded: part of a frame, or frames that the receiver was not ready for.
     input: Vec<u8>,
-    output: Vec<u8>,
-    /// How much of `output` the socket has taken.
-    written: usize,
-    max_write_ahead: usize,
     /// Bytes ever received; what it means is only whether it grew.
     pub heard: u64,
     /// Bytes ever taken by the socket; what it means is only whether it grew.
@@ -64,77 +50,46 @@ pub struct Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A connection that has just been upgraded; `early` came behind the request.
-    pub fn new(stream: S, early: &[u8], max_frame: usize, max_write_ahead: usize) -> Self {
-        let (decoder, input) = (Decoder::new(max_frame), early.to_vec());
-        Self { stream, decoder, input, output: Vec::new(), written: 0, max_write_ahead, heard: 0, sent: 0 }
+    pub fn new(stream: S, early: &[u8], max_frame: usize) -> Self {
+        Self { stream, decoder: Decoder::new(max_frame), input: early.to_vec(), heard: 0, sent: 0 }
     }
 
-    /// Whether the socket has taken all that was written.
-    pub fn is_drained(&self) -> bool {
-        self.output.is_empty()
-    }
-
-    /// Bytes of output, those included that the socket has taken of what is not out as a whole.
-    pub fn output_length(&self) -> usize {
-        self.output.len()
-    }
-
-    /// Lets `write` append frames to the output.
-    pub fn write<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        if self.output.capacity() == 0 {
-            self.output = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    /// Writes what the socket has not taken; ready when it has taken everything.
+    ///
+    /// # Errors
+    /// [`CloseReason::Lost`].
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Result<(), CloseReason>> {
+        if outbox.is_empty() {
+            return Poll::Ready(Ok(()));
         }
-        let written = write(&mut self.output);
-        if self.output.is_empty() {
-            self.recycle_output();
-        }
-        written
-    }
-
-    /// An idle connection keeps no buffer.
-    fn recycle_output(&mut self) {
-        let mut buffer = std::mem::take(&mut self.output);
-        self.written = 0;
-        SPARE.with_borrow_mut(|spare| {
-            if spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BYTES {
-                buffer.clear();
-                spare.push(buffer);
+        while !outbox.is_drained() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, outbox.untaken())) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
+                Ok(bytes) => {
+                    outbox.take(bytes);
+                    self.sent += bytes as u64;
+                }
             }
-        });
+        }
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(|_| CloseReason::Lost)
     }
 
-    /// Writes what is waiting, and reads while the receiver is ready; ready after the first of either.
-    pub fn poll(
+    /// Reads once, if the receiver is ready, and hands it what came. Pending also while it is not ready.
+    ///
+    /// # Errors
+    /// Why the connection is over.
+    pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         receiver: &mut impl Receiver,
-    ) -> Poll<Result<Progress, CloseReason>> {
-        if !self.is_drained() && self.poll_write(cx)?.is_ready() {
-            return Poll::Ready(Ok(Progress::Flushed));
-        }
+    ) -> Poll<Result<(), CloseReason>> {
         if !receiver.is_ready() {
             return Poll::Pending;
         }
         if self.decode_input(receiver)? {
-            return Poll::Ready(Ok(Progress::Received));
+            return Poll::Ready(Ok(()));
         }
-        self.poll_read(cx, receiver).map_ok(|()| Progress::Received)
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        while self.written < self.output.len() {
-            let write = Pin::new(&mut self.stream).poll_write(cx, &self.output[self.written..]);
-            match ready!(write) {
-                Ok(0) | Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
-                Ok(taken) => {
-                    self.written += taken;
-                    self.sent += taken as u64;
-                }
-            }
-        }
-        ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(|_| CloseReason::Lost)?;
-        self.recycle_output();
-        Poll::Ready(Ok(()))
+        self.poll_read(cx, receiver)
     }
 
     fn poll_read(
@@ -154,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let taken = self.complete_frame(bytes, receiver)?;
             let rest = &mut bytes[taken..];
             let used = self.decode(rest, receiver)?;
-            self.input.extend_from_slice(&rest[used..]);
+            copy::append(&rest[used..], &mut self.input);
             Poll::Ready(Ok(()))
         })
     }
@@ -165,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let mut taken = 0;
         while !self.input.is_empty() && taken < bytes.len() && receiver.is_ready() {
             let missing = frame::missing(&self.input).min(bytes.len() - taken);
-            self.input.extend_from_slice(&bytes[taken..taken + missing]);
+            copy::append(&bytes[taken..taken + missing], &mut self.input);
             taken += missing;
             self.decode_input(receiver)?;
         }
@@ -202,11 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     return Err(CloseReason::ByPeer(code, reason.to_owned()));
                 }
                 Some(Incoming::Ping(payload)) => {
-                    // Who pings without reading the answers gets none.
-                    if self.output.len() < self.max_write_ahead {
-                        // Not by `write`: the payload is borrowed from the decoder.
-                        frame::pong(payload, &mut self.output);
-                    }
+                    receiver.ping(payload);
                     continue;
                 }
                 Some(Incoming::Text(text)) => receiver.receive(text)?,
@@ -216,32 +167,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(used)
     }
 
-    /// Ends the connection: writes out what waits, unless a newer connection is to have it, then the close frame,
-    /// and waits until the client has closed too, all of it for at most `wait`.
-    pub async fn close(&mut self, reason: &CloseReason, wait: Duration) {
-        match reason {
-            CloseReason::Lost => return,
-            CloseReason::Replaced => self.drop_unsent_frames(),
-            _ => {}
+    /// Ends the connection: writes what is in the outbox, then the close frame, and waits until the client has closed
+    /// too, all of it for at most `wait`.
+    pub async fn close(&mut self, mut outbox: Outbox, reason: &CloseReason, wait: Duration) {
+        if matches!(reason, CloseReason::Lost) {
+            return;
         }
-        self.write(|output| frame::close(reason.code(), reason.text(), output));
+        outbox.write(|frames| frame::close(reason.code(), reason.text(), frames));
         let farewell = async {
-            std::future::poll_fn(|cx| self.poll_write(cx)).await?;
+            std::future::poll_fn(|cx| self.poll_write(cx, &mut outbox)).await?;
             self.stream.shutdown().await.map_err(|_| CloseReason::Lost)?;
             // Closing with bytes unread would reset the connection, and the client might miss the close frame.
             std::future::poll_fn(|cx| self.poll_discard(cx)).await
         };
         // Whether it worked or not: the connection is over.
         tokio::time::timeout(wait, farewell).await.ok();
-    }
-
-    /// Forgets the frames of which the socket has not taken a byte.
-    fn drop_unsent_frames(&mut self) {
-        let mut end = 0;
-        while end < self.written {
-            end += frame::length(&self.output[end..]);
-        }
-        self.output.truncate(end);
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {

@@ -150,7 +150,8 @@ impl World {
             }
             Step::Read(count) => {
                 let (messages, mut left) = (&mut self.messages, count);
-                self.mailbox.read(WINDOW, |sender, offset, text| {
+                self.mailbox.read(WINDOW, |sender, message| {
+                    let (offset, text) = (message.offset, std::str::from_utf8(message.json).unwrap());
                     let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
                     let who = sender.get() as usize;
                     messages.push_back((who, offset, (who, numbers[0], numbers[1])));
@@ -197,7 +198,7 @@ impl World {
         }
         let number = Some((SessionId::parse(&format!("{:016x}", sender.page)).unwrap(), Seq(seq)));
         let text = format!("{} {seq}", sender.page);
-        sender.answers.push_back(match self.mailbox.append(id(who), number, &text, &self.limits) {
+        sender.answers.push_back(match self.mailbox.append(id(who), number, text.as_bytes(), &self.limits) {
             Appended::New => Answer::Accepted(seq),
             Appended::Duplicate(Seq(last)) => Answer::Accepted(last),
             Appended::Full => {
@@ -242,7 +243,7 @@ impl World {
                 && self.acknowledgements.is_empty()
             {
                 let mut unread = false;
-                self.mailbox.read(WINDOW, |_, _, _| {
+                self.mailbox.read(WINDOW, |_, _| {
                     unread = true;
                     true
                 });

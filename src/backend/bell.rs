@@ -1,5 +1,6 @@
 //! What wakes a connection: mail, room for a message that is held back, or its end.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
@@ -9,7 +10,8 @@ use futures_util::task::AtomicWaker;
 #[derive(Debug, Default)]
 pub struct Bell {
     rung: AtomicBool,
-    replaced: AtomicBool,
+    /// Set when a newer connection has taken over: the rest of the frame that the socket has taken a part of.
+    replaced: OnceLock<Box<[u8]>>,
     waker: AtomicWaker,
 }
 
@@ -22,15 +24,17 @@ impl Bell {
         }
     }
 
-    /// Wakes the connection to tell it that a newer one has taken over.
-    pub fn replace(&self) {
-        self.replaced.store(true, Ordering::Release);
+    /// Wakes the connection to tell it that a newer one has taken over. `rest` is what it still has to write so that
+    /// its last frame is whole.
+    pub fn replace(&self, rest: Box<[u8]>) {
+        // Set before: it is replaced once.
+        self.replaced.set(rest).ok();
         self.ring();
     }
 
-    /// Whether a newer connection has taken over.
-    pub fn is_replaced(&self) -> bool {
-        self.replaced.load(Ordering::Acquire)
+    /// What is left to write, if a newer connection has taken over.
+    pub fn replaced(&self) -> Option<&[u8]> {
+        self.replaced.get().map(|rest| &**rest)
     }
 
     /// Ready when it was rung since it was last ready.

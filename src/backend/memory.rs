@@ -1,14 +1,19 @@
 //! The model behind locks. Each lock is held for one method, never two at once, never across an `.await`.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::Poll;
 
-use super::{Bell, Claimed, Claiming, Mail, Refusal, Registration, Resume, Taken};
-use crate::error::Error;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::{Bell, Claimant, Claimed, Claiming, Outbox, Refusal, Registration, Resume, Taken};
+use crate::error::{CloseReason, Error};
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
-use crate::model::{Appended, Forged, Freed, Mailbox, Notices, Registry, Window};
+use crate::model::{Appended, Forged, Freed, Mailbox, Message, Notices, Registry, Window};
+use crate::protocol::encode::{self, Notice};
 
 /// Clients of which one read tells whether they are there. Each is looked up after the reader's lock is let go.
 const PRESENCE_BATCH: usize = 64;
@@ -20,7 +25,7 @@ pub struct Memory {
     authorize_all_channels: bool,
     epoch: Epoch,
     registry: RwLock<Registry<Arc<Client>>>,
-    /// Bytes in all mailboxes, overhead included.
+    /// Bytes in all mailboxes, overhead included, and in outboxes that are stuck.
     queued_bytes: AtomicUsize,
 }
 
@@ -34,10 +39,58 @@ struct Client {
 #[derive(Debug, Default)]
 struct Slot {
     mailbox: Mailbox,
-    /// The bell of the connection that reads this mailbox.
-    bell: Option<Arc<Bell>>,
+    /// The connection that reads this mailbox.
+    outlet: Option<Outlet>,
     /// What there is to know of a client with reliable delivery. Boxed, for a plain one needs none of it.
     reliable: Option<Box<Reliable>>,
+}
+
+/// A connection, as far as those who write to it see it.
+#[derive(Debug)]
+struct Outlet {
+    bell: Arc<Bell>,
+    outbox: Outbox,
+    /// Its socket, for those who write to it at once.
+    socket: Option<OwnedWriteHalf>,
+    /// Whether its client acknowledges.
+    is_reliable: bool,
+    /// Bytes that the socket did not take at once. They count against the total bound, and until they are out whatever
+    /// else comes waits in its lane.
+    stuck: usize,
+}
+
+impl Outlet {
+    /// Whether more may be written into the outbox.
+    fn has_room(&self, limits: &Limits) -> bool {
+        self.stuck == 0 && self.outbox.len() < limits.max_write_ahead
+    }
+
+    /// Writes to the socket what it takes without waiting. An error is left to the connection itself to find.
+    fn write_now(&mut self) -> Poll<Result<(), CloseReason>> {
+        self.outbox.tell_accepted();
+        while let Some(socket) = &self.socket
+            && !self.outbox.is_drained()
+            && let Ok(bytes) = socket.try_write(self.outbox.untaken())
+        {
+            self.outbox.take(bytes);
+        }
+        if self.outbox.is_drained() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
+thread_local! {
+    /// Those of whose outboxes this thread has written the first frame, and who have to be told.
+    static WRITTEN_TO: RefCell<Vec<(ClientId, Arc<Client>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What is left of a connection that reads no more.
+struct Retired {
+    bell: Arc<Bell>,
+    outbox: Outbox,
+    /// Bytes that went back to the mailbox, overhead included.
+    bytes: usize,
+    /// Bytes of the outbox that counted against the total bound.
+    stuck: usize,
 }
 
 #[derive(Debug, Default)]
@@ -60,12 +113,104 @@ impl Slot {
         let (Some(new), Some(reliable)) = (resume, &self.reliable) else { return false };
         let is_earlier = |reader: Resume| new.session == reader.session && new.connection < reader.connection;
         reliable.reader.is_some_and(is_earlier)
-            || (self.bell.is_some() && reliable.replaced.contains(&new.session))
+            || (self.outlet.is_some() && reliable.replaced.contains(&new.session))
+    }
+
+    /// The connection that reads, if any, reads no more. What its client does not have waits again, but for what stays
+    /// in the outbox: with `everything` all of it, else the rest of a frame that was begun.
+    fn retire(&mut self, everything: bool) -> Option<Retired> {
+        let Outlet { bell, mut outbox, socket, stuck, .. } = self.outlet.take()?;
+        // Dropping it would close the connection.
+        socket.into_iter().for_each(OwnedWriteHalf::forget);
+        self.mailbox.rewind();
+        let mut bytes = 0;
+        if !everything {
+            outbox.give_back(|sender, message| {
+                bytes += Mailbox::cost(message.json);
+                self.mailbox.put_back(sender, message);
+            });
+            outbox.drop_untaken_frames();
+        }
+        Some(Retired { bell, outbox, bytes, stuck })
+    }
+
+    /// Lets a message of a plain sender pass straight to the outbox of a recipient that acknowledges nothing, when it
+    /// has room and nothing waits before it.
+    fn pass(&mut self, sender: ClientId, json: &[u8], limits: &Limits) -> bool {
+        let Some(outlet) = self.outlet.as_mut().filter(|outlet| outlet.has_room(limits)) else { return false };
+        if outlet.is_reliable || self.mailbox.has_unread() {
+            return false;
+        }
+        let offset = self.mailbox.pass();
+        outlet.outbox.relay_only_copy(sender, Message { offset, seq: Seq::default(), json });
+        true
+    }
+
+    /// Moves what waits to the outbox while it has room.
+    fn fill(&mut self, limits: &Limits) -> Freed {
+        let Some(Outlet { outbox, is_reliable, .. }) =
+            self.outlet.as_mut().filter(|outlet| outlet.has_room(limits))
+        else {
+            return Freed::default();
+        };
+        let max = limits.max_write_ahead;
+        if let Some(reliable) = &mut self.reliable {
+            while outbox.len() < max
+                && let Some((target, seq)) = reliable.notices.next_delivered()
+            {
+                outbox.write(|frames| encode::notice(&Notice::Delivered { target, seq }, frames));
+            }
+        }
+        if !self.mailbox.has_unread() || outbox.len() >= max {
+            return Freed::default();
+        }
+        if *is_reliable {
+            let window =
+                Window { messages: limits.max_in_flight_messages, bytes: limits.max_in_flight_bytes };
+            self.mailbox.read(window, |sender, message| {
+                outbox.relay(sender, message);
+                outbox.len() < max
+            });
+            return Freed::default();
+        }
+        self.mailbox.read(Window::UNLIMITED, |sender, message| {
+            outbox.relay_only_copy(sender, message);
+            outbox.len() < max
+        });
+        // Its senders hear of it when the socket has taken it.
+        Freed { delivered: Vec::new(), ..self.mailbox.received_read() }
+    }
+
+    /// The socket has taken the whole outbox: whose messages a client has that acknowledges nothing.
+    fn drained(&mut self) -> Vec<(ClientId, SessionId, Seq)> {
+        let Some(Outlet { outbox, .. }) = &mut self.outlet else { return Vec::new() };
+        let mut delivered: Vec<(ClientId, SessionId, Seq)> = Vec::new();
+        for (sender, offset, seq) in outbox.numbered() {
+            let Some((session, seq)) = self.mailbox.receipt(sender, offset, seq) else { continue };
+            match delivered.last_mut() {
+                Some(last) if last.0 == sender => *last = (sender, session, seq),
+                _ => delivered.push((sender, session, seq)),
+            }
+        }
+        outbox.forget();
+        delivered
+    }
+
+    /// Whether there is something that could be moved to the outbox.
+    fn has_waiting(&self) -> bool {
+        self.mailbox.has_unread()
+            || self.reliable.as_ref().is_some_and(|reliable| !reliable.notices.is_empty())
+    }
+
+    /// Clients of which the reader is to be told whether they are there, while the outbox has room.
+    fn presence_due(&mut self, limits: &Limits) -> Vec<ClientId> {
+        let has_room = self.outlet.as_ref().is_some_and(|outlet| outlet.has_room(limits));
+        let Some(reliable) = self.reliable.as_mut().filter(|_| has_room) else { return Vec::new() };
+        std::iter::from_fn(|| reliable.notices.next_presence()).take(PRESENCE_BATCH).collect()
     }
 
     /// Another connection reads from now on. True when it is of the same session.
     fn begin(&mut self, resume: Option<Resume>) -> bool {
-        self.mailbox.rewind();
         let session = resume.map(|resume| resume.session);
         let before = self.reader().map(|reader| reader.session);
         let is_same = session.is_some() && session == before;
@@ -98,6 +243,8 @@ pub struct Claim {
     number: ClaimNumber,
     /// The session of a connection that wants reliable delivery.
     session: Option<SessionId>,
+    /// The client that it had to do with last: most send to one at a time.
+    peer: Option<(ClientId, Arc<Client>)>,
 }
 
 impl Claim {
@@ -107,7 +254,7 @@ impl Claim {
     }
 
     fn is_current(&self) -> bool {
-        self.client.claim.load(Ordering::Acquire) == self.number.0
+        self.client.is_held_by(self.number)
     }
 }
 
@@ -117,6 +264,10 @@ impl Client {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_held_by(&self, number: ClaimNumber) -> bool {
+        self.claim.load(Ordering::Acquire) == number.0
+    }
+
     /// Changes the notices and wakes the connection that tells them.
     fn notify(&self, wanted: impl FnOnce(&Resume) -> bool, change: impl FnOnce(&mut Notices)) {
         let mut slot = self.slot();
@@ -124,7 +275,7 @@ impl Client {
             Some(Reliable { reader: Some(reader), notices, .. }) if wanted(reader) => change(notices),
             _ => return,
         }
-        let bell = slot.bell.clone();
+        let bell = slot.outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
         drop(slot);
         ring(bell);
     }
@@ -179,7 +330,12 @@ impl Memory {
         Ok(())
     }
 
-    pub(super) fn claim(&self, id: ClientId, bell: Arc<Bell>, resume: Option<Resume>) -> Claiming {
+    pub(super) fn claim(
+        &self,
+        id: ClientId,
+        Claimant { bell, outbox, socket, resume }: Claimant<'_>,
+        greet: impl FnOnce(&mut Outbox, bool),
+    ) -> Claiming {
         let Some(client) = self.client(id) else { return Claiming::Unknown };
         let mut slot = client.slot();
         if slot.is_outdated(resume) {
@@ -187,35 +343,44 @@ impl Memory {
         }
         // Under the lock, so that claims are numbered in the order in which they take the mailbox.
         let number = ClaimNumber(client.claim.fetch_add(1, Ordering::AcqRel) + 1);
+        let retired = slot.retire(false);
         let is_same = slot.begin(resume);
-        let replaced = slot.bell.replace(bell);
-        let channels: Vec<_> = slot.mailbox.channels().collect();
-        if let Some(reliable) =
-            slot.reliable.as_mut().filter(|_| resume.is_some_and(|resume| resume.presence))
+        let mut outbox = std::mem::take(outbox);
+        greet(&mut outbox, is_same && resume.is_some_and(|resume| resume.knows_epoch));
+        let (bell, socket, is_reliable) = (Arc::clone(bell), socket.take(), resume.is_some());
+        slot.outlet = Some(Outlet { bell, outbox, socket, is_reliable, stuck: 0 });
+        let wants_presence = resume.is_some_and(|resume| resume.presence);
+        if let Slot { mailbox, reliable: Some(reliable), .. } = &mut *slot
+            && wants_presence
         {
-            channels.iter().for_each(|peer| reliable.notices.presence(*peer));
+            mailbox.channels().for_each(|peer| reliable.notices.presence(peer));
         }
+        // Who knew that the client is there need not be told again.
+        let channels: Vec<_> = if retired.is_none() { slot.mailbox.channels().collect() } else { Vec::new() };
         drop(slot);
-        if replaced.is_none() {
-            self.announce(id, &channels);
+        self.announce(id, &channels);
+        let has_replaced = retired.is_some();
+        if let Some(Retired { bell, outbox, bytes, stuck }) = retired {
+            self.recount(stuck, bytes);
+            bell.replace(outbox.untaken().into());
         }
-        let resumed = is_same && resume.is_some_and(|resume| resume.knows_epoch);
         let session = resume.map(|resume| resume.session);
-        Claiming::Claimed(Claimed { claim: Claim { id, client, number, session }, replaced, resumed })
+        Claiming::Claimed(Claimed { claim: Claim { id, client, number, session, peer: None }, has_replaced })
     }
 
-    pub(super) fn release(&self, claim: &Claim) -> bool {
+    pub(super) fn release(&self, claim: &Claim, everything: bool) -> Option<Outbox> {
         let mut slot = claim.client.slot();
-        if !claim.is_current() || slot.bell.take().is_none() {
-            return false;
+        if !claim.is_current() {
+            return None;
         }
-        slot.mailbox.rewind();
+        let Retired { outbox, bytes, stuck, .. } = slot.retire(everything)?;
+        self.recount(stuck, bytes);
         let waiting = slot.mailbox.release_waiting();
         let channels: Vec<_> = slot.mailbox.channels().collect();
         drop(slot);
         self.ring(&waiting);
         self.announce(claim.id, &channels);
-        true
+        Some(outbox)
     }
 
     /// Tells those who share a channel that `client` came or left.
@@ -225,56 +390,100 @@ impl Memory {
         }
     }
 
+    /// The client with this id, kept at hand for the next time.
+    fn peer<'a>(
+        &self,
+        peer: &'a mut Option<(ClientId, Arc<Client>)>,
+        id: ClientId,
+    ) -> Option<&'a Arc<Client>> {
+        if peer.as_ref().is_none_or(|(of, _)| *of != id) {
+            *peer = Some((id, self.client(id)?));
+        }
+        peer.as_ref().map(|(_, client)| client)
+    }
+
     pub(super) fn append(
         &self,
-        sender: &Claim,
+        Claim { id, client, number, session, peer }: &mut Claim,
         target: ClientId,
         seq: Option<Seq>,
         message: &str,
     ) -> Result<Taken, Refusal> {
-        let recipient = self.client(target).ok_or(Refusal::ChannelNotRegistered)?;
-        let number = sender.session.zip(seq);
+        let (sender, json) = (*id, message.as_bytes());
+        let recipient = self.peer(peer, target).ok_or(Refusal::ChannelNotRegistered)?;
+        let numbered = session.zip(seq);
         let mut slot = recipient.slot();
         // Under the target's lock: whoever took over has to take it too before its first message, so no message
         // of the replaced connection comes behind one of the new.
-        if !sender.is_current() {
+        if !client.is_held_by(*number) {
             return Err(Refusal::Replaced);
         }
-        let is_authorized = slot.mailbox.is_authorized(sender.id);
+        let is_authorized = slot.mailbox.is_authorized(sender);
         if !is_authorized && !self.authorize_all_channels {
             // What was taken before the channel was revoked was taken.
-            let duplicate = number.and_then(|(session, seq)| slot.mailbox.duplicate(sender.id, session, seq));
+            let duplicate = numbered.and_then(|(session, seq)| slot.mailbox.duplicate(sender, session, seq));
             return duplicate.map(Taken::Duplicate).ok_or(Refusal::ChannelNotRegistered);
         }
-        let cost = Mailbox::cost(message);
+        let was_empty = slot.outlet.as_ref().is_some_and(|outlet| outlet.outbox.is_empty());
+        let may_pass = is_authorized && numbered.is_none() && self.has_room();
+        let appended = match may_pass && slot.pass(sender, json, &self.limits) {
+            true => Appended::New,
+            false => self.queue(&mut slot, sender, numbered, json),
+        };
+        let refusal = match appended {
+            Appended::Duplicate(last) => return Ok(Taken::Duplicate(last)),
+            Appended::New => None,
+            Appended::Full if numbered.is_none() && slot.outlet.is_some() => {
+                slot.mailbox.hold(sender);
+                Some(Refusal::Held)
+            }
+            Appended::Full => Some(Refusal::Full),
+        };
+        let freed = slot.fill(&self.limits);
+        let has_begun = was_empty && slot.outlet.as_ref().is_some_and(|outlet| !outlet.outbox.is_empty());
+        let is_first = !is_authorized && slot.mailbox.authorize(sender);
+        drop(slot);
+        if has_begun {
+            // Who has something to write looks for more when that is written.
+            WRITTEN_TO.with_borrow_mut(|all| all.push((target, Arc::clone(recipient))));
+        }
+        self.free(target, freed);
+        if is_first {
+            client.slot().mailbox.authorize(target);
+            introduce(client, sender, recipient, target);
+        }
+        refusal.map_or(Ok(Taken::New), Err)
+    }
+
+    /// Adds a message to its lane, if the bounds allow it.
+    fn queue(
+        &self,
+        slot: &mut Slot,
+        sender: ClientId,
+        numbered: Option<(SessionId, Seq)>,
+        json: &[u8],
+    ) -> Appended {
+        let cost = Mailbox::cost(json);
         let appended = match self.reserve(cost) {
-            true => slot.mailbox.append(sender.id, number, message, &self.limits),
+            true => slot.mailbox.append(sender, numbered, json, &self.limits),
             false => Appended::Full,
         };
         if appended != Appended::New {
             self.queued_bytes.fetch_sub(cost, Ordering::Relaxed);
         }
-        let refusal = match appended {
-            Appended::Duplicate(last) => return Ok(Taken::Duplicate(last)),
-            Appended::New => None,
-            Appended::Full if number.is_none() && slot.bell.is_some() => {
-                slot.mailbox.hold(sender.id);
-                Some(Refusal::Held)
-            }
-            Appended::Full => Some(Refusal::Full),
-        };
-        let is_first = !is_authorized && slot.mailbox.authorize(sender.id);
-        let bell = slot.bell.clone();
-        drop(slot);
-        if is_first {
-            sender.client.slot().mailbox.authorize(target);
-            introduce(&sender.client, sender.id, &recipient, target);
+        appended
+    }
+
+    /// Whether the total bound has not been reached.
+    fn has_room(&self) -> bool {
+        self.queued_bytes.load(Ordering::Relaxed) < self.limits.max_total_bytes
+    }
+
+    /// What counted as `before` counts as `now`.
+    fn recount(&self, before: usize, now: usize) {
+        if before != now {
+            self.queued_bytes.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         }
-        match refusal {
-            None => ring(bell),
-            Some(refusal) => return Err(refusal),
-        }
-        Ok(Taken::New)
     }
 
     /// Takes `bytes` of the total bound, to be given back when they are not needed; false when they are not there.
@@ -282,51 +491,76 @@ impl Memory {
         self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limits.max_total_bytes
     }
 
-    pub(super) fn read(&self, claim: &Claim, mut take: impl FnMut(Mail<'_>) -> bool) -> bool {
-        let mut slot = claim.client.slot();
-        if !claim.is_current() {
-            return false;
-        }
-        let (mut wanted, mut presence) = (true, Vec::new());
-        if let Some(Reliable { notices, .. }) = slot.reliable.as_deref_mut() {
-            while wanted && let Some((target, seq)) = notices.next_delivered() {
-                wanted = take(Mail::Delivered { target, seq });
-            }
-            while wanted
-                && presence.len() < PRESENCE_BATCH
-                && let Some(client) = notices.next_presence()
-            {
-                presence.push(client);
+    pub(super) fn flush(&self) {
+        while let Some((id, client)) = WRITTEN_TO.with_borrow_mut(Vec::pop) {
+            if self.write(id, &client, None, Outlet::write_now).is_pending() {
+                let bell = client.slot().outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
+                ring(bell);
             }
         }
-        let window = self.window(claim);
-        let has_more = wanted
-            && slot.mailbox.read(window, |sender, offset, json| {
-                wanted = take(Mail::Message { sender, offset, json });
-                wanted
-            });
-        let has_notices = slot.reliable.as_ref().is_some_and(|reliable| !reliable.notices.is_empty());
-        let has_more = has_more || !wanted || has_notices;
-        drop(slot);
-        for client in presence {
-            let online = self.client(client).is_some_and(|client| client.slot().bell.is_some());
-            take(Mail::Presence { client, online });
-        }
-        has_more
     }
 
-    fn window(&self, claim: &Claim) -> Window {
-        let Limits { max_in_flight_messages: messages, max_in_flight_bytes: bytes, .. } = self.limits;
-        claim.session.map_or(Window::UNLIMITED, |_| Window { messages, bytes })
+    pub(super) fn deliver(
+        &self,
+        claim: &Claim,
+        mut write: impl FnMut(&mut Outbox) -> Poll<Result<(), CloseReason>>,
+    ) -> Poll<Result<(), CloseReason>> {
+        self.write(claim.id, &claim.client, Some(claim.number), |outlet| write(&mut outlet.outbox))
     }
 
-    pub(super) fn received_read(&self, claim: &Claim) {
-        let mut slot = claim.client.slot();
-        if claim.is_current() {
-            let freed = slot.mailbox.received_read();
+    /// Has `write` write what waits for a client, unless its connection is not the one with this number.
+    fn write(
+        &self,
+        id: ClientId,
+        client: &Client,
+        number: Option<ClaimNumber>,
+        mut write: impl FnMut(&mut Outlet) -> Poll<Result<(), CloseReason>>,
+    ) -> Poll<Result<(), CloseReason>> {
+        loop {
+            let mut slot = client.slot();
+            let holder = ClaimNumber(client.claim.load(Ordering::Acquire));
+            if number.is_some_and(|number| number != holder) {
+                return Poll::Ready(Ok(()));
+            }
+            let presence = slot.presence_due(&self.limits);
+            if !presence.is_empty() {
+                drop(slot);
+                self.write_presence(client, holder, &presence);
+                continue;
+            }
+            let mut freed = slot.fill(&self.limits);
+            let Some(outlet) = &mut slot.outlet else { return Poll::Ready(Ok(())) };
+            let written = write(outlet);
+            let is_drained = matches!(written, Poll::Ready(Ok(())));
+            let stuck = if is_drained { 0 } else { outlet.outbox.len() };
+            self.recount(std::mem::replace(&mut outlet.stuck, stuck), stuck);
+            if is_drained {
+                freed.delivered = slot.drained();
+            }
+            let is_done = !is_drained || !slot.has_waiting();
             drop(slot);
-            self.free(claim, freed);
+            self.free(id, freed);
+            if is_done {
+                return written;
+            }
         }
+    }
+
+    fn write_presence(&self, client: &Client, holder: ClaimNumber, others: &[ClientId]) {
+        for id in others {
+            let online = self.client(*id).is_some_and(|other| other.slot().outlet.is_some());
+            let notice = Notice::Presence { client: *id, online };
+            let mut slot = client.slot();
+            if let Some(outlet) = slot.outlet.as_mut().filter(|_| client.is_held_by(holder)) {
+                outlet.outbox.write(|frames| encode::notice(&notice, frames));
+            }
+        }
+    }
+
+    pub(super) fn with_outbox<T>(&self, claim: &Claim, write: impl FnOnce(&mut Outbox) -> T) -> Option<T> {
+        let mut slot = claim.client.slot();
+        let outlet = slot.outlet.as_mut().filter(|_| claim.is_current());
+        outlet.map(|outlet| write(&mut outlet.outbox))
     }
 
     pub(super) fn received(&self, claim: &Claim, sender: ClientId, upto: Offset) -> Result<(), Forged> {
@@ -334,27 +568,29 @@ impl Memory {
         if !claim.is_current() {
             return Ok(());
         }
-        let freed = slot.mailbox.received(sender, upto, self.window(claim))?;
+        let Limits { max_in_flight_messages: messages, max_in_flight_bytes: bytes, .. } = self.limits;
+        let freed = slot.mailbox.received(sender, upto, Window { messages, bytes })?;
         drop(slot);
-        self.free(claim, freed);
+        self.free(claim.id, freed);
         Ok(())
     }
 
-    fn free(&self, claim: &Claim, freed: Freed) {
-        self.queued_bytes.fetch_sub(freed.bytes, Ordering::Relaxed);
+    /// What became free in `recipient`'s mailbox can be taken, and its senders hear of it.
+    fn free(&self, recipient: ClientId, freed: Freed) {
+        self.recount(freed.bytes, 0);
         self.ring(&freed.waiting);
         for (sender, session, seq) in freed.delivered {
             let Some(sender) = self.client(sender) else { continue };
             sender.notify(
                 |reader| reader.receipts && reader.session == session,
-                |notices| notices.delivered(claim.id, seq),
+                |notices| notices.delivered(recipient, seq),
             );
         }
     }
 
     fn ring(&self, clients: &[ClientId]) {
         for client in clients.iter().filter_map(|id| self.client(*id)) {
-            let bell = client.slot().bell.clone();
+            let bell = client.slot().outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
             ring(bell);
         }
     }
@@ -371,7 +607,9 @@ mod tests {
     use super::*;
 
     fn claim_with(memory: &Memory, id: ClientId, bell: &Arc<Bell>) -> Claimed {
-        match memory.claim(id, Arc::clone(bell), None) {
+        let (outbox, socket) = (&mut Outbox::default(), &mut None);
+        let claimant = Claimant { bell, outbox, socket, resume: None };
+        match memory.claim(id, claimant, |_, _| {}) {
             Claiming::Claimed(claimed) => claimed,
             other => panic!("{other:?}"),
         }
@@ -381,13 +619,17 @@ mod tests {
         claim_with(memory, id, &Arc::default())
     }
 
-    fn messages(memory: &Memory, claim: &Claim) -> Vec<String> {
-        let mut messages = Vec::new();
-        memory.read(claim, |mail| {
-            messages.push(format!("{mail:?}"));
-            true
+    /// What is written to the claim's connection, of which its socket takes `take` bytes.
+    fn written(memory: &Memory, claim: &Claim, take: usize) -> String {
+        let mut text = String::new();
+        let delivered = memory.deliver(claim, |outbox| {
+            let bytes = outbox.untaken();
+            text.push_str(&String::from_utf8_lossy(bytes));
+            outbox.take(bytes.len().min(take));
+            if outbox.is_drained() { Poll::Ready(Ok(())) } else { Poll::Pending }
         });
-        messages
+        assert!(take < text.len() || delivered.is_ready());
+        text
     }
 
     #[test]
@@ -395,21 +637,16 @@ mod tests {
         let limits = Limits { max_total_bytes: 3 * Limits::MESSAGE_OVERHEAD, ..Limits::default() };
         let memory = Memory::new(limits, true).expect("randomness");
         let ids: Vec<_> = (0..3).map(|_| memory.register().expect("randomness").id).collect();
-        let sender = claim(&memory, ids[0]).claim;
-        for id in [ids[0], ids[1], ids[2]] {
-            memory.append(&sender, id, None, "").expect("room");
+        let mut sender = claim(&memory, ids[0]).claim;
+        for _ in 0..3 {
+            memory.append(&mut sender, ids[1], None, "").expect("room");
         }
-        assert_eq!(
-            memory.append(&sender, ids[0], None, ""),
-            Err(Refusal::Held),
-            "the recipient is connected"
-        );
-        assert_eq!(memory.append(&sender, ids[1], None, ""), Err(Refusal::Full), "the recipient is away");
+        assert_eq!(memory.append(&mut sender, ids[1], None, ""), Err(Refusal::Full), "the recipient is away");
         let reader = claim(&memory, ids[1]).claim;
-        assert_eq!(messages(&memory, &reader).len(), 1);
-        memory.received_read(&reader);
-        assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 2 * Limits::MESSAGE_OVERHEAD);
-        memory.append(&sender, ids[2], None, "").expect("room again");
+        assert_eq!(memory.append(&mut sender, ids[1], None, ""), Err(Refusal::Held), "the recipient is here");
+        assert!(!written(&memory, &reader, usize::MAX).is_empty());
+        assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
+        memory.append(&mut sender, ids[2], None, "").expect("room again");
     }
 
     #[test]
@@ -417,18 +654,24 @@ mod tests {
         let memory = Memory::new(Limits::default(), true).expect("randomness");
         let id = memory.register().expect("randomness").id;
         let old_bell = Arc::new(Bell::default());
-        let old = claim_with(&memory, id, &old_bell);
-        memory.append(&old.claim, id, None, "kept").expect("room");
-        assert_eq!(messages(&memory, &old.claim).len(), 1);
+        let mut old = claim_with(&memory, id, &old_bell).claim;
+        for message in ["\"gone\"", "\"begun\"", "\"kept\""] {
+            memory.append(&mut old, id, None, message).expect("room");
+        }
+        let frame = written(&memory, &old, 45).len() / 3;
         let new = claim(&memory, id);
-        assert!(new.replaced.is_some_and(|bell| Arc::ptr_eq(&bell, &old_bell)) && old.replaced.is_none());
-        assert_eq!(memory.append(&old.claim, id, None, "late"), Err(Refusal::Replaced));
-        memory.received_read(&old.claim);
-        assert_eq!(memory.received(&old.claim, id, Offset(1)), Ok(()));
-        assert_eq!(messages(&memory, &old.claim), Vec::<String>::new());
-        assert!(!memory.release(&old.claim));
-        let [message] = &messages(&memory, &new.claim)[..] else { panic!("not one message") };
-        assert!(message.contains("kept"));
-        assert!(memory.release(&new.claim));
+        assert!(new.has_replaced);
+        let rest = String::from_utf8_lossy(old_bell.replaced().expect("replaced")).into_owned();
+        assert!(rest.len() < frame && rest.ends_with("un\"}}"), "{rest}");
+        assert_eq!(memory.append(&mut old, id, None, "late"), Err(Refusal::Replaced));
+        assert_eq!(memory.received(&old, id, Offset(1)), Ok(()));
+        assert_eq!(written(&memory, &old, usize::MAX), "");
+        assert!(memory.release(&old, false).is_none());
+        let messages = written(&memory, &new.claim, usize::MAX);
+        assert!(!messages.contains("gone") && !messages.contains("late"), "{messages}");
+        let (begun, kept) = (messages.find("begun"), messages.find("kept"));
+        assert!(begun.is_some() && begun < kept, "{messages}");
+        assert!(memory.release(&new.claim, false).is_some_and(|outbox| outbox.is_empty()));
+        assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
     }
 }

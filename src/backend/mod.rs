@@ -2,13 +2,18 @@
 
 mod bell;
 mod memory;
+mod outbox;
 
 pub use bell::Bell;
 pub use memory::{Claim, Memory};
+pub use outbox::Outbox;
 
 use std::sync::Arc;
+use std::task::Poll;
 
-use crate::error::Error;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::error::{CloseReason, Error};
 use crate::ids::{ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
 use crate::model::Forged;
@@ -65,10 +70,8 @@ pub struct Resume {
 pub struct Claimed {
     /// The hold.
     pub claim: Claim,
-    /// The bell of the connection that held it until now.
-    pub replaced: Option<Arc<Bell>>,
-    /// Whether the same session goes on where it was.
-    pub resumed: bool,
+    /// Whether another connection held it until now.
+    pub has_replaced: bool,
 }
 
 /// What comes of claiming a mailbox.
@@ -82,32 +85,18 @@ pub enum Claiming {
     Unknown,
 }
 
-/// Something for a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mail<'a> {
-    /// A message.
-    Message {
-        /// From whom.
-        sender: ClientId,
-        /// Its place in the mailbox.
-        offset: Offset,
-        /// Its JSON string.
-        json: &'a str,
-    },
-    /// The target has this client's messages, all up to `seq`.
-    Delivered {
-        /// The recipient.
-        target: ClientId,
-        /// The last one.
-        seq: Seq,
-    },
-    /// A client that shares a channel came or left.
-    Presence {
-        /// Who.
-        client: ClientId,
-        /// Whether it is there now.
-        online: bool,
-    },
+/// How a connection comes to hold a mailbox.
+#[derive(Debug)]
+pub struct Claimant<'a> {
+    /// Rung when there is something in the connection's outbox.
+    pub bell: &'a Arc<Bell>,
+    /// What the connection has not written yet. Taken when it gets the mailbox; from then on the outbox is kept with
+    /// the mailbox, for whoever sends to the client writes into it.
+    pub outbox: &'a mut Outbox,
+    /// For those who send to the client, to write to its socket at once.
+    pub socket: &'a mut Option<OwnedWriteHalf>,
+    /// What a connection says that wants reliable delivery.
+    pub resume: Option<Resume>,
 }
 
 /// Where everything is kept. An enum and not a trait: the set is closed, and nothing is boxed on a message's way.
@@ -160,31 +149,38 @@ impl Backend {
         }
     }
 
-    /// Gives the client's mailbox to a connection, which hears of mail by `bell`, and takes it from the one that
-    /// had it: from now on that one can neither append, nor read, nor acknowledge. A connection without `resume` is
-    /// a plain one.
-    pub fn claim(&self, client: ClientId, bell: Arc<Bell>, resume: Option<Resume>) -> Claiming {
+    /// Gives the client's mailbox to a connection and takes it from the one that had it: from now on that one can
+    /// neither append, nor write, nor acknowledge. `greet` writes what comes before everything else; it is told whether
+    /// the same session goes on where it was.
+    pub fn claim(
+        &self,
+        client: ClientId,
+        claimant: Claimant<'_>,
+        greet: impl FnOnce(&mut Outbox, bool),
+    ) -> Claiming {
         match self {
-            Self::Memory(memory) => memory.claim(client, bell, resume),
+            Self::Memory(memory) => memory.claim(client, claimant, greet),
         }
     }
 
-    /// Gives the mailbox back; what was read and not received waits for the next connection. False when a newer
-    /// connection has it.
-    pub fn release(&self, claim: &Claim) -> bool {
+    /// Gives the mailbox back; what the recipient does not have waits for the next connection, but not what stays in
+    /// the outbox, which comes back: with `everything` all that was to be written, else the rest of the frame that the
+    /// socket has taken a part of. `None` when a newer connection has the mailbox.
+    pub fn release(&self, claim: &Claim, everything: bool) -> Option<Outbox> {
         match self {
-            Self::Memory(memory) => memory.release(claim),
+            Self::Memory(memory) => memory.release(claim, everything),
         }
     }
 
-    /// Adds a message, a JSON string, to the sender's lane in the target's mailbox, and rings the target's bell.
-    /// With a number it is added once, however often it is sent.
+    /// Adds a message, a JSON string, to the sender's lane in the target's mailbox and, when nothing waits before it and
+    /// there is room, to its outbox, which [`Backend::flush`] writes. With a number it is added once, however often it is
+    /// sent.
     ///
     /// # Errors
     /// [`Refusal`]; nothing has changed then.
     pub fn append(
         &self,
-        sender: &Claim,
+        sender: &mut Claim,
         target: ClientId,
         seq: Option<Seq>,
         message: &str,
@@ -194,18 +190,34 @@ impl Backend {
         }
     }
 
-    /// Hands what waits for the client to `take`, until it returns false; of each lane no more than its window. True
-    /// when something can still be read; false for a claim that was taken over.
-    pub fn read(&self, claim: &Claim, take: impl FnMut(Mail<'_>) -> bool) -> bool {
+    /// Writes what was appended on this thread, or rings the bells of those whose sockets cannot take it. To be called
+    /// soon after [`Backend::append`], and once for many.
+    pub fn flush(&self) {
         match self {
-            Self::Memory(memory) => memory.read(claim, take),
+            Self::Memory(memory) => memory.flush(),
         }
     }
 
-    /// Forgets all messages that were read.
-    pub fn received_read(&self, claim: &Claim) {
+    /// Moves what waits for the client to its outbox, of each lane no more than its window, and hands that to `write`;
+    /// again and again, until nothing waits or `write` is not ready. `write` is called at least once, also with an empty
+    /// outbox, and must not come back to the backend.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn deliver(
+        &self,
+        claim: &Claim,
+        write: impl FnMut(&mut Outbox) -> Poll<Result<(), CloseReason>>,
+    ) -> Poll<Result<(), CloseReason>> {
         match self {
-            Self::Memory(memory) => memory.received_read(claim),
+            Self::Memory(memory) => memory.deliver(claim, write),
+        }
+    }
+
+    /// Lets `write` have the outbox; `None` for a claim that was taken over.
+    pub fn with_outbox<T>(&self, claim: &Claim, write: impl FnOnce(&mut Outbox) -> T) -> Option<T> {
+        match self {
+            Self::Memory(memory) => memory.with_outbox(claim, write),
         }
     }
 

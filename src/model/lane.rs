@@ -1,20 +1,13 @@
 //! What one sender has waiting for one recipient, in order.
 
-use std::collections::VecDeque;
-
+use super::queue::{Message, Queue};
 use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
 
 /// One sender's messages for one recipient: first those that were read and not yet received, then the unread.
 #[derive(Debug, Default)]
 pub struct Lane {
-    messages: VecDeque<Message>,
-    /// How many, from the front, have been read by the connection that reads now.
-    read: usize,
-    /// Bytes of those.
-    read_bytes: usize,
-    /// Bytes of all.
-    bytes: usize,
+    messages: Queue,
     /// The newest that the recipient's session was ever given, and so may acknowledge.
     given: Offset,
     /// The newest that the recipient has.
@@ -33,15 +26,6 @@ pub struct Lane {
     pub in_flight: bool,
     /// Whether a plain sender is held back until there is room.
     pub sender_waits: bool,
-}
-
-/// A message that waits.
-#[derive(Debug)]
-struct Message {
-    offset: Offset,
-    /// 0 from a plain sender.
-    seq: Seq,
-    json: Box<str>,
 }
 
 /// How much of a lane may be on its way.
@@ -78,12 +62,12 @@ impl Lane {
 
     /// Whether a message of `size` bytes fits. An empty lane takes one of any size.
     pub fn has_room(&self, size: usize, max_messages: usize, max_bytes: usize) -> bool {
-        self.messages.is_empty() || (self.messages.len() < max_messages && self.bytes + size <= max_bytes)
+        self.messages.is_empty()
+            || (self.messages.len() < max_messages && self.messages.bytes() + size <= max_bytes)
     }
 
     /// Adds a message behind the others.
-    pub fn append(&mut self, offset: Offset, number: Option<(SessionId, Seq)>, json: &str) {
-        self.bytes += json.len();
+    pub fn append(&mut self, offset: Offset, number: Option<(SessionId, Seq)>, json: &[u8]) {
         if let Some((session, _)) = number {
             if self.last.is_none_or(|(last, _)| last != session) {
                 self.last_from = offset;
@@ -95,32 +79,36 @@ impl Lane {
             self.last = number;
         }
         let seq = number.map_or(Seq::default(), |(_, seq)| seq);
-        self.messages.push_back(Message { offset, seq, json: json.into() });
+        self.messages.push_back(Message { offset, seq, json });
+    }
+
+    /// Puts a message back before the others, none of which has been read.
+    pub fn put_back(&mut self, message: Message<'_>) {
+        self.received = self.received.min(Offset(message.offset.0 - 1));
+        self.messages.push_front(message);
     }
 
     /// Whether something is unread and may be on its way.
     pub fn is_readable(&self, window: Window) -> bool {
-        self.messages.get(self.read).is_some_and(|next| {
-            let has_room = self.read < window.messages && self.read_bytes + next.json.len() <= window.bytes;
-            self.read == 0 || has_room
+        self.messages.unread().is_some_and(|next| {
+            let (messages, bytes) = (self.messages.read_len(), self.messages.read_bytes());
+            messages == 0 || (messages < window.messages && bytes + next.json.len() <= window.bytes)
         })
     }
 
     /// The next unread message, which from now on is read.
-    pub fn read(&mut self, window: Window) -> Option<(Offset, &str)> {
+    pub fn read(&mut self, window: Window) -> Option<Message<'_>> {
         if !self.is_readable(window) {
             return None;
         }
-        let message = &self.messages[self.read];
-        self.read += 1;
-        self.read_bytes += message.json.len();
+        let message = self.messages.read()?;
         self.given = self.given.max(message.offset);
-        Some((message.offset, &message.json))
+        Some(message)
     }
 
     /// Makes everything unread again.
     pub fn rewind(&mut self) {
-        (self.read, self.read_bytes) = (0, 0);
+        self.messages.rewind();
     }
 
     /// Another session reads from now on: what its predecessor was given, it was not.
@@ -130,39 +118,39 @@ impl Lane {
 
     /// Forgets all that was read.
     pub fn received_read(&mut self) -> Received {
-        let upto = self.read.checked_sub(1).map(|last| self.messages[last].offset);
-        upto.map_or_else(Received::default, |upto| self.drop_upto(upto))
+        let mut received = Received::default();
+        while self.messages.read_len() > 0 {
+            self.drop_first(&mut received);
+        }
+        received
     }
 
     /// Forgets all messages up to `upto`; `None`, and nothing, when the recipient was not given it, or has
     /// acknowledged later ones.
     pub fn received(&mut self, upto: Offset) -> Option<Received> {
-        (self.received..=self.given).contains(&upto).then(|| self.drop_upto(upto))
-    }
-
-    fn drop_upto(&mut self, upto: Offset) -> Received {
+        if !(self.received..=self.given).contains(&upto) {
+            return None;
+        }
         self.received = upto;
         let mut received = Received::default();
-        while self.messages.front().is_some_and(|message| message.offset <= upto) {
-            let Some(message) = self.messages.pop_front() else { break };
-            received.messages += 1;
-            received.bytes += message.json.len();
-            let is_numbered = message.seq > Seq::default() && message.offset >= self.last_from;
-            if let Some((session, _)) = self.last.filter(|_| is_numbered) {
-                received.last = Some((session, message.seq));
-            }
-            if self.read > 0 {
-                self.read -= 1;
-                self.read_bytes -= message.json.len();
-            }
+        while self.messages.front().is_some_and(|first| first.offset <= upto) {
+            self.drop_first(&mut received);
         }
-        self.bytes -= received.bytes;
-        if self.messages.is_empty() && self.messages.capacity() > KEPT {
-            self.messages = VecDeque::new();
-        }
-        received
+        Some(received)
+    }
+
+    fn drop_first(&mut self, received: &mut Received) {
+        let Some(Message { offset, seq, json }) = self.messages.front() else { return };
+        received.messages += 1;
+        received.bytes += json.len();
+        received.last = self.receipt(offset, seq).or(received.last);
+        self.received = self.received.max(offset);
+        self.messages.pop_front();
+    }
+
+    /// The session that gave this message its number, if it has one and that session sent last.
+    pub fn receipt(&self, offset: Offset, seq: Seq) -> Option<(SessionId, Seq)> {
+        let is_numbered = seq > Seq::default() && offset >= self.last_from;
+        self.last.filter(|_| is_numbered).map(|(session, _)| (session, seq))
     }
 }
-
-/// Places that an empty lane keeps, so that one message at a time does not allocate for each.
-const KEPT: usize = 4;

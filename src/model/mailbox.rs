@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::lane::{Lane, Received, Window};
+use super::queue::Message;
 use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::limits::Limits;
 
@@ -62,8 +63,8 @@ pub struct Forged;
 
 impl Mailbox {
     /// What a message counts against the mailbox's and the total bound.
-    pub fn cost(message: &str) -> usize {
-        message.len() + Limits::MESSAGE_OVERHEAD
+    pub fn cost(json: &[u8]) -> usize {
+        json.len() + Limits::MESSAGE_OVERHEAD
     }
 
     /// Lets `sender` send; false when it could already.
@@ -99,20 +100,20 @@ impl Mailbox {
         &mut self,
         sender: ClientId,
         number: Option<(SessionId, Seq)>,
-        message: &str,
+        json: &[u8],
         limits: &Limits,
     ) -> Appended {
         let lane = self.senders.entry(sender).or_default().lane.get_or_insert_default();
         if let Some(last) = number.and_then(|(session, seq)| lane.duplicate(session, seq)) {
             return Appended::Duplicate(last);
         }
-        let cost = Self::cost(message);
+        let cost = Self::cost(json);
         let fits = self.bytes == 0 || self.bytes + cost <= limits.max_mailbox_bytes;
-        if !fits || !lane.has_room(message.len(), limits.max_queued_messages, limits.max_queued_bytes) {
+        if !fits || !lane.has_room(json.len(), limits.max_queued_messages, limits.max_queued_bytes) {
             return Appended::Full;
         }
         self.last = Offset(self.last.0 + 1);
-        lane.append(self.last, number, message);
+        lane.append(self.last, number, json);
         self.bytes += cost;
         if !lane.in_turn {
             lane.in_turn = true;
@@ -121,14 +122,40 @@ impl Mailbox {
         Appended::New
     }
 
+    /// Whether something may be read.
+    pub fn has_unread(&self) -> bool {
+        !self.turns.is_empty()
+    }
+
+    /// The place of a message that passes by, because nothing waits before it and nobody will ask for it again.
+    pub fn pass(&mut self) -> Offset {
+        self.last = Offset(self.last.0 + 1);
+        self.last
+    }
+
+    /// Puts a message back before the others of its sender; nothing of them has been read.
+    pub fn put_back(&mut self, sender: ClientId, message: Message<'_>) {
+        let lane = self.senders.entry(sender).or_default().lane.get_or_insert_default();
+        lane.put_back(message);
+        self.bytes += Self::cost(message.json);
+        if !lane.in_turn {
+            lane.in_turn = true;
+            self.turns.push_back(sender);
+        }
+    }
+
+    /// The session that gave `sender`'s message its number, if it has one and that session sent last.
+    pub fn receipt(&self, sender: ClientId, offset: Offset, seq: Seq) -> Option<(SessionId, Seq)> {
+        self.senders.get(&sender)?.lane.as_ref()?.receipt(offset, seq)
+    }
+
     /// Remembers that the plain `sender` waits for room, to be named when there is some.
     pub fn hold(&mut self, sender: ClientId) {
         self.senders.entry(sender).or_default().lane.get_or_insert_default().sender_waits = true;
     }
 
-    /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false. True when
-    /// something can still be read.
-    pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Offset, &str) -> bool) -> bool {
+    /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false.
+    pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Message<'_>) -> bool) {
         let mut wanted = true;
         while wanted && let Some(sender) = self.turns.pop_front() {
             // Not by `lane`, which would borrow all of the mailbox.
@@ -136,9 +163,9 @@ impl Mailbox {
             let Some(lane) = lane else { continue };
             let mut turn = 0;
             while wanted && turn < TURN_BYTES {
-                let Some((offset, message)) = lane.read(window) else { break };
-                turn += message.len();
-                wanted = take(sender, offset, message);
+                let Some(message) = lane.read(window) else { break };
+                turn += message.json.len();
+                wanted = take(sender, message);
             }
             if !lane.in_flight {
                 lane.in_flight = true;
@@ -149,7 +176,6 @@ impl Mailbox {
                 self.turns.push_back(sender);
             }
         }
-        !self.turns.is_empty()
     }
 
     /// Forgets every message that was read: the recipient has it.
@@ -233,14 +259,15 @@ mod tests {
 
     /// Appends as a plain sender.
     fn append(mailbox: &mut Mailbox, sender: u64, message: &str, limits: &Limits) -> Appended {
-        mailbox.append(id(sender), None, message, limits)
+        mailbox.append(id(sender), None, message.as_bytes(), limits)
     }
 
     fn read_within(mailbox: &mut Mailbox, window: Window, count: usize) -> Vec<(u64, String)> {
         let mut taken = Vec::new();
         if count > 0 {
-            mailbox.read(window, |sender, _, message| {
-                taken.push((sender.get(), message.to_owned()));
+            mailbox.read(window, |sender, message| {
+                let text = std::str::from_utf8(message.json).expect("text");
+                taken.push((sender.get(), text.to_owned()));
                 taken.len() < count
             });
         }
@@ -270,7 +297,7 @@ mod tests {
             append(&mut mailbox, 1, message, &limits);
         }
         assert_eq!(read(&mut mailbox, 1).len(), 1);
-        assert_eq!(mailbox.received_read().bytes, Mailbox::cost("a"));
+        assert_eq!(mailbox.received_read().bytes, Mailbox::cost(b"a"));
         assert_eq!(read(&mut mailbox, 9).len(), 2);
         append(&mut mailbox, 1, "d", &limits);
         mailbox.rewind();
@@ -338,7 +365,7 @@ mod tests {
         };
         assert_eq!(received(1, 3), Err(Forged), "not given yet");
         assert_eq!(received(2, 1), Err(Forged), "no such lane");
-        assert_eq!(received(1, 2), Ok(2 * Mailbox::cost("a")));
+        assert_eq!(received(1, 2), Ok(2 * Mailbox::cost(b"a")));
         assert_eq!(received(1, 2), Ok(0), "once more");
         assert_eq!(received(1, 1), Err(Forged), "long before");
         // What an older session was given, the next was not; what it was given itself it was, on whatever connection.
@@ -357,7 +384,7 @@ mod tests {
         let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
         for (page, seq) in [(1, 1), (1, 5), (2, 1)] {
             let number = Some((session(page), Seq(seq)));
-            assert_eq!(mailbox.append(id(1), number, "x", &limits), Appended::New);
+            assert_eq!(mailbox.append(id(1), number, b"x", &limits), Appended::New);
         }
         append(&mut mailbox, 1, "of a plain connection", &limits);
         read(&mut mailbox, 9);
@@ -372,7 +399,7 @@ mod tests {
     fn a_number_is_taken_once_per_session() {
         let (mut mailbox, limits) =
             (Mailbox::default(), Limits { max_queued_messages: 3, ..Limits::default() });
-        let mut append = |page, seq| mailbox.append(id(1), Some((session(page), Seq(seq))), "x", &limits);
+        let mut append = |page, seq| mailbox.append(id(1), Some((session(page), Seq(seq))), b"x", &limits);
         assert_eq!(append(1, 1), Appended::New);
         assert_eq!(append(1, 7), Appended::New, "what was refused leaves a gap");
         assert_eq!(append(1, 3), Appended::Duplicate(Seq(7)));

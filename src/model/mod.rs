@@ -3,9 +3,11 @@
 pub mod lane;
 pub mod mailbox;
 pub mod notices;
+pub mod queue;
 pub mod registry;
 
 pub use lane::Window;
 pub use mailbox::{Appended, Forged, Freed, Mailbox};
 pub use notices::Notices;
+pub use queue::Message;
 pub use registry::Registry;

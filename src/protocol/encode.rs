@@ -1,9 +1,9 @@
 //! Frame → its bytes on the wire, appended to an outgoing buffer.
 
-use std::io::Write;
 use std::time::Duration;
 
 use super::frame;
+use crate::copy;
 use crate::ids::{ClientId, Epoch, Offset, Seq};
 
 /// What a server tells a client, beside relayed messages. Only to those that asked for reliable delivery.
@@ -85,21 +85,25 @@ const TAIL: &str = "}}";
 
 /// Appends `{"relay":{"senderId":…,"offset":…,"message":…}}` as a WebSocket text frame; `message` is a JSON string,
 /// quotes included. A plain client gets no offset.
-pub fn relay(sender: ClientId, offset: Option<Offset>, message: &str, out: &mut Vec<u8>) {
+pub fn relay(sender: ClientId, offset: Option<Offset>, message: &[u8], out: &mut Vec<u8>) {
     let offset_length = offset.map_or(0, |Offset(offset)| OFFSET.len() + digits(offset));
     let sender_length = digits(sender.get());
     let length = HEAD.len() + sender_length + offset_length + MESSAGE.len() + message.len() + TAIL.len();
     out.reserve(frame::MAX_HEADER + length);
     frame::text_header(length, out);
     out.extend_from_slice(HEAD.as_bytes());
-    append(out, format_args!("{sender}"));
+    append_number(sender.get(), sender_length, out);
     if let Some(Offset(offset)) = offset {
-        append(out, format_args!("{OFFSET}{offset}"));
+        out.extend_from_slice(OFFSET.as_bytes());
+        append_number(offset, digits(offset), out);
     }
     out.extend_from_slice(MESSAGE.as_bytes());
-    out.extend_from_slice(message.as_bytes());
+    copy::append(message, out);
     out.extend_from_slice(TAIL.as_bytes());
 }
+
+/// Bytes that stand behind the message in its frame.
+pub const BEHIND_MESSAGE: usize = TAIL.len();
 
 /// Appends a notice as a WebSocket text frame.
 pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
@@ -139,8 +143,15 @@ pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(json.as_bytes());
 }
 
-fn append(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a Vec takes every write");
+/// Appends the `digits` decimal digits of `number`.
+fn append_number(number: u64, digits: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + digits, b'0');
+    let mut rest = number;
+    for digit in out[start..].iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
 }
 
 fn digits(number: u64) -> usize {
@@ -164,7 +175,7 @@ mod tests {
                 let (sender, message) =
                     (ClientId::new(number).expect("an id"), format!("\"{}\"", "x".repeat(size)));
                 let mut out = Vec::new();
-                relay(sender, offset.map(Offset), &message, &mut out);
+                relay(sender, offset.map(Offset), message.as_bytes(), &mut out);
                 let offset = offset.map_or(String::new(), |offset| format!(",\"offset\":{offset}"));
                 let expected =
                     format!("{{\"relay\":{{\"senderId\":{number}{offset},\"message\":{message}}}}}");

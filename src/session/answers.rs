@@ -6,21 +6,20 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Sleep, sleep};
 
+use crate::backend::Outbox;
 use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
 use crate::protocol::encode::{self, Notice};
 
-/// The answers to a client's own frames, between the frame and the socket.
+/// The answers to a client's own frames, between the frame and the outbox.
 #[derive(Default)]
 pub(super) struct Answers {
     /// Answers to be written.
-    pub frames: Vec<u8>,
-    /// Bytes of answers that were written and that the socket has not taken.
-    pub unflushed: usize,
-    /// Up to which number messages were accepted, for each target, since that was last told. It goes with whatever
-    /// is written next, or when it is due.
+    frames: Vec<u8>,
+    /// Up to which number messages were accepted, for each target, since the outbox was last told.
     accepted: Vec<(ClientId, Seq)>,
-    /// When they are due. Boxed, for a connection that is silent needs none.
+    /// When the client has to be told what was accepted, if nothing is written before. Boxed, for a connection that is
+    /// silent needs none.
     due: Option<Pin<Box<Sleep>>>,
     /// The targets of which everything is passed over until a frame says that it is the first after the refusal.
     pub refusing: HashSet<ClientId>,
@@ -38,20 +37,6 @@ impl Answers {
         }
     }
 
-    /// Makes what was accepted due when it has waited for long enough.
-    pub fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.due.is_none() && !self.accepted.is_empty() {
-            self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
-        }
-        // Not stopped when it was told before: starting and stopping it for each message would cost more.
-        if self.due.as_mut().is_none_or(|due| due.as_mut().poll(cx).is_pending()) {
-            return Poll::Pending;
-        }
-        self.due = None;
-        self.write_accepted();
-        Poll::Ready(())
-    }
-
     /// An answer, behind what was accepted before it.
     pub fn add(&mut self, notice: &Notice<'_>) {
         // A refusal names the oldest message that is outstanding: what was accepted has to be known before it.
@@ -65,11 +50,39 @@ impl Answers {
         }
     }
 
-    /// Moves all answers to the output.
-    pub fn write(&mut self, output: &mut Vec<u8>) {
-        self.write_accepted();
-        self.unflushed += self.frames.len();
-        // Given back, for an idle connection keeps no buffer.
-        output.append(&mut std::mem::take(&mut self.frames));
+    /// Bytes of answers that have found no room in the outbox yet.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether there is something for the outbox.
+    pub fn are_pending(&self) -> bool {
+        !self.frames.is_empty() || !self.accepted.is_empty()
+    }
+
+    /// Moves all answers to the outbox.
+    pub fn move_to(&mut self, outbox: &mut Outbox) {
+        if !self.accepted.is_empty() && self.due.is_none() {
+            self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
+        }
+        if self.frames.is_empty() {
+            self.accepted.drain(..).for_each(|(target, seq)| outbox.accept(target, seq));
+        } else {
+            outbox.tell_accepted();
+            self.write_accepted();
+            // Given back, for an idle connection keeps no buffer.
+            let mut frames = std::mem::take(&mut self.frames);
+            outbox.write(|all| all.append(&mut frames));
+        }
+    }
+
+    /// Ready when what was accepted has waited for long enough.
+    pub fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Not stopped when it was told before: starting and stopping it for each message would cost more.
+        if self.due.as_mut().is_none_or(|due| due.as_mut().poll(cx).is_pending()) {
+            return Poll::Pending;
+        }
+        self.due = None;
+        Poll::Ready(())
     }
 }

@@ -1,0 +1,157 @@
+//! What is written for one connection and not yet taken by its socket.
+
+use std::cell::RefCell;
+
+use crate::ids::{ClientId, Offset, Seq};
+use crate::limits::Limits;
+use crate::model::Message;
+use crate::protocol::encode::{self, Notice};
+use crate::protocol::frame;
+
+/// Buffers that a thread keeps for the next connection that writes, and the largest that it keeps.
+const SPARE_BUFFERS: usize = 16;
+const SPARE_BYTES: usize = 512 * 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<(Vec<u8>, Vec<OnlyHere>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Frames back to back, on their way to one socket.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    frames: Vec<u8>,
+    /// How much of them the socket has taken.
+    taken: usize,
+    /// The messages among the frames that are kept nowhere else.
+    only_here: Vec<OnlyHere>,
+    /// Up to which number the client's own messages were accepted, for each target, since that was last told. It goes
+    /// with whatever is written next.
+    accepted: Vec<(ClientId, Seq)>,
+}
+
+/// A message of which the frame in the outbox is the only copy.
+#[derive(Clone, Copy, Debug)]
+struct OnlyHere {
+    sender: ClientId,
+    offset: Offset,
+    seq: Seq,
+    /// Where its frame ends.
+    end: u32,
+    /// Bytes of its JSON string.
+    length: u32,
+}
+
+impl Outbox {
+    /// Whether the socket has taken everything.
+    pub fn is_drained(&self) -> bool {
+        self.taken == self.frames.len()
+    }
+
+    /// Bytes of all frames of which the last has not been taken.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether nothing was written since the last that was taken was forgotten.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Lets `write` append frames.
+    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.frames.capacity() == 0 {
+            (self.frames, self.only_here) = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
+        write(&mut self.frames);
+        if self.frames.is_empty() {
+            self.forget();
+        }
+    }
+
+    /// `target`'s messages are stored up to `seq`. Told once for many.
+    pub fn accept(&mut self, target: ClientId, seq: Seq) {
+        match self.accepted.iter_mut().find(|(of, _)| *of == target) {
+            Some((_, last)) => *last = seq,
+            None => self.accepted.push((target, seq)),
+        }
+        if self.accepted.len() >= Limits::ACCEPT_BATCH {
+            self.tell_accepted();
+        }
+    }
+
+    /// Appends what was accepted.
+    pub fn tell_accepted(&mut self) {
+        for (target, seq) in std::mem::take(&mut self.accepted) {
+            self.write(|frames| encode::notice(&Notice::Accepted { target, seq }, frames));
+        }
+    }
+
+    /// Appends a message that is kept until the recipient has acknowledged it.
+    pub fn relay(&mut self, sender: ClientId, message: Message<'_>) {
+        self.write(|frames| encode::relay(sender, Some(message.offset), message.json, frames));
+    }
+
+    /// Appends a message for a recipient that acknowledges nothing: from here on it is kept here only.
+    pub fn relay_only_copy(&mut self, sender: ClientId, Message { offset, seq, json }: Message<'_>) {
+        self.write(|frames| encode::relay(sender, None, json, frames));
+        let (end, length) = (self.frames.len() as u32, json.len() as u32);
+        self.only_here.push(OnlyHere { sender, offset, seq, end, length });
+    }
+
+    /// What the socket has not taken.
+    pub fn untaken(&self) -> &[u8] {
+        &self.frames[self.taken..]
+    }
+
+    /// The socket has taken so many bytes more.
+    pub fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+    }
+
+    /// The numbered messages that were kept here only: who sent them, their places and numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = (ClientId, Offset, Seq)> {
+        let all = self.only_here.iter().map(|message| (message.sender, message.offset, message.seq));
+        all.filter(|(_, _, seq)| *seq > Seq::default())
+    }
+
+    /// Forgets everything, taken or not. An idle connection keeps no buffer.
+    pub fn forget(&mut self) {
+        let (mut frames, mut only_here) =
+            (std::mem::take(&mut self.frames), std::mem::take(&mut self.only_here));
+        self.taken = 0;
+        if (1..=SPARE_BYTES).contains(&frames.capacity()) {
+            frames.clear();
+            only_here.clear();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_BUFFERS {
+                    spare.push((frames, only_here));
+                }
+            });
+        }
+    }
+
+    /// Hands over the messages that are kept here only and that the socket has not taken as a whole, the last one
+    /// first.
+    pub fn give_back(&mut self, mut to: impl FnMut(ClientId, Message<'_>)) {
+        for OnlyHere { sender, offset, seq, end, length } in
+            std::mem::take(&mut self.only_here).into_iter().rev()
+        {
+            let (end, length) = (end as usize, length as usize);
+            if end <= self.taken {
+                break;
+            }
+            let behind = end - encode::BEHIND_MESSAGE;
+            to(sender, Message { offset, seq, json: &self.frames[behind - length..behind] });
+        }
+    }
+
+    /// Forgets the frames of which the socket has not taken a byte.
+    pub fn drop_untaken_frames(&mut self) {
+        let mut end = 0;
+        while end < self.taken {
+            end += frame::length(&self.frames[end..]);
+        }
+        self.frames.truncate(end);
+        self.only_here.clear();
+    }
+}
