@@ -33,8 +33,24 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // On Windows it would let two servers share a port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
+    // A message must not wait for the next one. Accepted connections have it from here.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_do_not_hold_small_writes_back() {
+        let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (connected, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        connected.expect("a connection");
+        assert!(accepted.expect("a connection").0.nodelay().expect("the option"));
+    }
 }
