@@ -67,7 +67,8 @@ async fn deep_nesting_is_refused_quickly() {
 
 #[tokio::test]
 async fn a_head_that_never_ends_is_cut() {
-    let limits = Limits { headers_timeout: Duration::from_millis(100), ..Limits::default() };
+    let timeout = Duration::from_millis(100);
+    let limits = Limits { headers_timeout: timeout, close_timeout: timeout, ..Limits::default() };
     let server = TestRelay::start(limits).await;
     // Slow.
     let mut stranger = server.tcp().await;

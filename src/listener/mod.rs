@@ -1,5 +1,6 @@
 //! The door: accepts connections within the bounds and hands each to a session.
 
+mod request;
 mod tcp;
 mod upgrade;
 
@@ -18,6 +19,8 @@ use crate::events::Event;
 use crate::limits::Limits;
 use crate::session::{self, Shared};
 
+use upgrade::{Upgraded, upgrade};
+
 /// A connection's place among those that may be open.
 struct Admission {
     /// Within `maxConnections`. Above it a connection is kept only to be told so.
@@ -25,16 +28,12 @@ struct Admission {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Accepts connections until `shared.stop`; each runs as a task of `tasks`.
+/// Accepts connections for ever; each runs as a task of `tasks`.
 pub async fn serve(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker) {
     let open = Arc::new(Semaphore::new(shared.limits.max_connections));
     let excess = Arc::new(Semaphore::new(Limits::MAX_TURNED_AWAY));
     loop {
-        let accepted = tokio::select! {
-            () = shared.stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
+        match listener.accept().await {
             Ok((stream, _)) => {
                 let place = |of: &Arc<Semaphore>, within_bounds| {
                     let permit = Arc::clone(of).try_acquire_owned().ok();
@@ -42,10 +41,7 @@ pub async fn serve(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTrac
                 };
                 // Above even that the connection is dropped without a word.
                 if let Some(admission) = place(&open, true).or_else(|| place(&excess, false)) {
-                    tasks.spawn(guard(
-                        admit(stream, admission, Arc::clone(shared), tasks.clone()),
-                        Arc::clone(shared),
-                    ));
+                    tasks.spawn(guard(run(stream, admission, Arc::clone(shared)), Arc::clone(shared)));
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -60,25 +56,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn admit(stream: TcpStream, admission: Admission, shared: Arc<Shared>, tasks: TaskTracker) {
-    // A message must not wait for the next one; where it cannot be set it only costs time.
-    stream.set_nodelay(true).ok();
-    let upgraded = tokio::select! {
-        () = shared.stop.cancelled() => return,
-        upgraded = upgrade::upgrade(stream, &shared.limits) => upgraded,
-    };
-    let Some((stream, early)) = upgraded else { return };
-    // A task of its own, so that what the handshake needed is freed.
-    if admission.within_bounds {
-        let conversation = session::run(stream, &early, Arc::clone(&shared), admission);
-        tasks.spawn(guard(conversation, shared));
-    } else {
-        tasks.spawn(guard(turn_away(stream, Arc::clone(&shared), admission), shared));
-    }
+/// A connection from its request to its end. No `async fn`, which would have room for the session beside what the
+/// handshake needs; this has room for the larger of the two.
+fn run(stream: TcpStream, admission: Admission, shared: Arc<Shared>) -> impl Future<Output = ()> {
+    upgrade(stream, Arc::clone(&shared)).then(move |upgraded| match upgraded {
+        Some((stream, early)) if admission.within_bounds => {
+            session::run(stream, &early, shared, admission).left_future()
+        }
+        upgraded => turn_away(upgraded, shared, admission).right_future(),
+    })
 }
 
-async fn turn_away(stream: TcpStream, shared: Arc<Shared>, _admission: Admission) {
-    session::turn_away(stream, &shared.limits).await;
+async fn turn_away(upgraded: Option<Upgraded>, shared: Arc<Shared>, _admission: Admission) {
+    if let Some((stream, _)) = upgraded {
+        session::turn_away(stream, &shared.limits).await;
+    }
 }
 
 /// A panic ends the task it happens in, and is told; nothing else notices. No `async fn`, which would have room for

@@ -1,88 +1,164 @@
 //! The HTTP side of the port: upgrades WebSocket requests and answers all others.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use httparse::Request;
+use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::handshake::server::write_response;
+use tokio_tungstenite::tungstenite::http::header::{self, HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::http::{Response, StatusCode};
 
+use super::request::{self, Fault};
 use crate::limits::Limits;
+use crate::session::Shared;
 
-/// Answers the connection's one request. When it is a WebSocket upgrade: the stream, with nothing of HTTP around
-/// it, and the bytes that came behind the request.
-pub async fn upgrade(stream: TcpStream, limits: &Limits) -> Option<(TcpStream, Bytes)> {
-    let pending = Arc::new(Mutex::new(None::<OnUpgrade>));
-    let service = service_fn(|mut request: Request<hyper::body::Incoming>| {
-        let response = respond(&request);
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            *pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(hyper::upgrade::on(&mut request));
-        }
-        async { Ok::<_, Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .max_buf_size(Limits::MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    timeout(limits.headers_timeout, connection).await.ok()?.ok()?;
-    let pending = pending.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-    let parts = pending.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+/// A connection that was upgraded, and the bytes that came behind the request.
+pub type Upgraded = (TcpStream, Vec<u8>);
+
+/// Answers the connection's one request, unless the relay is closed before.
+pub async fn upgrade(stream: TcpStream, shared: Arc<Shared>) -> Option<Upgraded> {
+    tokio::select! {
+        biased;
+        upgraded = greet(stream, &shared.limits) => upgraded,
+        () = shared.stop.cancelled() => None,
+    }
+}
+
+async fn greet(mut stream: TcpStream, limits: &Limits) -> Option<Upgraded> {
+    let answered = async {
+        // Who ends the connection before it has asked gets no answer.
+        let (Reply { bytes, upgrades }, early) = request::read(&mut stream, reply).await.ok()?;
+        stream.write_all(&bytes).await.ok()?;
+        Some((upgrades, early))
+    };
+    let (upgrades, early) = timeout(limits.headers_timeout, answered).await.ok()??;
+    if upgrades {
+        return Some((stream, early));
+    }
+    let farewell = async {
+        stream.shutdown().await?;
+        // Closing with bytes unread would reset the connection, and the client might miss the answer.
+        copy(&mut stream, &mut sink()).await
+    };
+    // Whether it worked or not: the connection is over.
+    timeout(limits.close_timeout, farewell).await.ok();
+    None
+}
+
+/// What goes out.
+struct Reply {
+    bytes: Vec<u8>,
+    /// Whether the connection is a WebSocket from here on.
+    upgrades: bool,
+}
+
+fn reply(request: Result<&Request<'_, '_>, Fault>) -> Reply {
+    let wants_body = !request.is_ok_and(|request| request.method == Some("HEAD"));
+    match request.map_err(Refusal::Fault).and_then(switch_protocols) {
+        Ok(bytes) => Reply { bytes, upgrades: true },
+        Err(refusal) => Reply { bytes: serialize(&answer(refusal), wants_body), upgrades: false },
+    }
+}
+
+/// Why a request does not open a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Fault(Fault),
+    #[error("this is a WebSocket server")]
+    NoUpgrade,
+    #[error("only version 13 of WebSocket is spoken here")]
+    Version,
+    #[error("a WebSocket is opened with GET and HTTP/1.1")]
+    Method,
+    #[error("this value of the header {0} does not open a WebSocket")]
+    Header(&'static str),
+}
+
+/// The answer to a WebSocket upgrade, made without the types of `http`: they cost more than the rest of it.
+fn switch_protocols(request: &Request<'_, '_>) -> Result<Vec<u8>, Refusal> {
+    let upgrade = value(request, "upgrade").ok_or(Refusal::NoUpgrade)?;
+    if request.method != Some("GET") || request.version != Some(1) {
+        return Err(Refusal::Method);
+    }
+    let mut options = value(request, "connection").unwrap_or_default().split([' ', ',']);
+    if !options.any(|option| option.eq_ignore_ascii_case("upgrade")) {
+        return Err(Refusal::Header("connection"));
+    }
+    if !upgrade.eq_ignore_ascii_case("websocket") {
+        return Err(Refusal::Header("upgrade"));
+    }
+    if value(request, "sec-websocket-version") != Some("13") {
+        return Err(Refusal::Version);
+    }
+    let key = value(request, "sec-websocket-key").filter(|key| is_key(key));
+    let accept = derive_accept_key(key.ok_or(Refusal::Header("sec-websocket-key"))?.as_bytes());
+    let head = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: ";
+    // Whoever asks for subprotocols must get one; which one means nothing here.
+    let answer = match value(request, "sec-websocket-protocol").and_then(|offered| offered.split(',').next())
+    {
+        Some(first) => [head, &accept, "\r\nsec-websocket-protocol: ", first.trim(), "\r\n\r\n"].concat(),
+        None => [head, &accept, "\r\n\r\n"].concat(),
+    };
+    Ok(answer.into_bytes())
+}
+
+/// The first value of a header that is text.
+fn value<'b>(request: &Request<'_, 'b>, name: &str) -> Option<&'b str> {
+    let header = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+    std::str::from_utf8(header.value).ok()
+}
+
+/// Whether it is the base64 of 16 bytes.
+fn is_key(key: &str) -> bool {
+    let digits = key.strip_suffix("==").filter(|digits| digits.len() == 22);
+    digits.is_some_and(|digits| {
+        digits.bytes().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(&digit))
+    })
 }
 
 type Answer = Response<String>;
 
-/// 101 to a WebSocket upgrade, or what else to answer.
-fn respond<B>(request: &Request<B>) -> Answer {
-    if !request.headers().contains_key(header::UPGRADE) {
-        return upgrade_required("This is a WebSocket server.\n");
-    }
-    let mut response = match create_response_with_body(request, String::new) {
-        Ok(response) => response,
-        Err(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) => {
-            return upgrade_required("Only version 13 of WebSocket is spoken here.\n");
+fn answer(refusal: Refusal) -> Answer {
+    let text = format!("{refusal}\n");
+    let (status, headers): (_, &[_]) = match refusal {
+        Refusal::NoUpgrade | Refusal::Version => (StatusCode::UPGRADE_REQUIRED, &UPGRADE),
+        Refusal::Fault(Fault::TooLarge) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &CLOSE),
+        Refusal::Fault(Fault::Malformed) | Refusal::Method | Refusal::Header(_) => {
+            (StatusCode::BAD_REQUEST, &CLOSE)
         }
-        Err(error) => return answer(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
-    // Whoever asks for subprotocols must get one; which one means nothing here.
-    if let Some(protocol) = first_protocol(request.headers()) {
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    }
+    let length = HeaderValue::from(text.len());
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_LENGTH, length);
     response
-}
-
-fn upgrade_required(text: &str) -> Answer {
-    let mut response = answer(StatusCode::UPGRADE_REQUIRED, text.to_owned());
-    let headers: [(HeaderName, &'static str); 3] = [
-        (header::CONNECTION, "upgrade, close"),
-        (header::UPGRADE, "websocket"),
-        (header::SEC_WEBSOCKET_VERSION, "13"),
-    ];
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     for (name, value) in headers {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }
 
-fn answer(status: StatusCode, text: String) -> Answer {
-    let mut response = Response::new(text);
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
-    // One request a connection: whoever wants another connects again.
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
-}
+/// One request a connection: whoever wants another connects again.
+const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 
-fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
-    let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
-    HeaderValue::from_str(offered.split(',').next()?.trim()).ok()
+const UPGRADE: [(HeaderName, &str); 3] = [
+    (header::CONNECTION, "upgrade, close"),
+    (header::UPGRADE, "websocket"),
+    (header::SEC_WEBSOCKET_VERSION, "13"),
+];
+
+fn serialize(answer: &Answer, wants_body: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // It fails for headers that are no text, and for versions that are not 1.0 or 1.1; there are none of these.
+    write_response(&mut bytes, answer).ok();
+    if wants_body {
+        bytes.extend_from_slice(answer.body().as_bytes());
+    }
+    bytes
 }

@@ -1,0 +1,162 @@
+//! The request that a connection begins with: its head, from the bytes as they come.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use httparse::{Error, Request, Status};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::limits::Limits;
+
+/// Header lines of one request.
+const MAX_HEADERS: usize = 100;
+
+thread_local! {
+    /// What one read brings. One buffer per thread serves all its connections: each keeps only a part of a head.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; Limits::MAX_HEAD_BYTES].into());
+}
+
+/// Why what came is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It is something else.
+    #[error("this is not HTTP/1.1")]
+    Malformed,
+    /// Its head is above [`Limits::MAX_HEAD_BYTES`], or has too many lines.
+    #[error("the head of the request is too large")]
+    TooLarge,
+}
+
+/// Reads the first request of a connection and has it answered. Returns the answer, and what came behind the head.
+///
+/// # Errors
+/// When the connection ends before the head does.
+pub async fn read<T>(
+    stream: &mut (impl AsyncRead + Unpin),
+    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+) -> io::Result<(T, Vec<u8>)> {
+    let mut head = Vec::new();
+    poll_fn(|cx| poll_read(stream, &mut head, &answer, cx)).await
+}
+
+fn poll_read<T>(
+    stream: &mut (impl AsyncRead + Unpin),
+    head: &mut Vec<u8>,
+    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<(T, Vec<u8>)>> {
+    READ.with_borrow_mut(|buffer| {
+        loop {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if let Some(answered) = received(head, buffer.filled(), &answer) {
+                return Poll::Ready(Ok(answered));
+            }
+        }
+    })
+}
+
+/// Takes `bytes`, which come behind the part of a `head` that came before. `None` while it is not whole.
+fn received<T>(
+    head: &mut Vec<u8>,
+    bytes: &[u8],
+    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+) -> Option<(T, Vec<u8>)> {
+    // Nearly every head comes in one piece, and is parsed where it is.
+    if head.is_empty()
+        && let Some(answered) = parse(bytes, &answer)
+    {
+        return Some(answered);
+    }
+    let searched = head.len();
+    head.extend_from_slice(bytes);
+    let within_bounds = &head[..head.len().min(Limits::MAX_HEAD_BYTES)];
+    // Parsing with each piece would take quadratic time when the pieces are single bytes.
+    if (searched..within_bounds.len()).any(|last| ends_with_empty_line(&within_bounds[..=last])) {
+        return parse(head, &answer).or_else(|| Some((answer(Err(Fault::Malformed)), Vec::new())));
+    }
+    (head.len() >= Limits::MAX_HEAD_BYTES).then(|| (answer(Err(Fault::TooLarge)), Vec::new()))
+}
+
+fn ends_with_empty_line(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\n\r\n") || bytes.ends_with(b"\n\n")
+}
+
+fn parse<T>(bytes: &[u8], answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T) -> Option<(T, Vec<u8>)> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = Request::new(&mut []);
+    let fault = match request.parse_with_uninit_headers(bytes, &mut headers) {
+        Ok(Status::Partial) => return None,
+        Ok(Status::Complete(size)) => return Some((answer(Ok(&request)), bytes[size..].to_vec())),
+        Err(Error::TooManyHeaders) => Fault::TooLarge,
+        Err(_) => Fault::Malformed,
+    };
+    Some((answer(Err(fault)), Vec::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "GET /path HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    /// What is made of bytes that come in these pieces: the path or the fault, and what came behind the head.
+    fn read<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> Option<(Result<String, Fault>, Vec<u8>)> {
+        let path = |request: Result<&Request<'_, '_>, Fault>| {
+            request.map(|request| request.path.expect("a path").to_owned())
+        };
+        let mut head = Vec::new();
+        pieces.find_map(|piece| received(&mut head, piece, path))
+    }
+
+    fn head_of(size: usize) -> String {
+        let head = "GET /path HTTP/1.1\r\nX: \r\n\r\n";
+        head.replace("X: ", &format!("X: {}", "x".repeat(size - head.len())))
+    }
+
+    #[test]
+    fn a_head_in_any_pieces_is_the_same_and_what_is_behind_it_is_kept() {
+        for head in [HEAD.to_owned(), HEAD.replace('\r', "")] {
+            let bytes = format!("{head}behind");
+            for size in 1..=bytes.len() {
+                let (path, early) = read(bytes.as_bytes().chunks(size)).expect("a request");
+                assert_eq!(path.as_deref(), Ok("/path"), "pieces of {size}");
+                assert!(b"behind".starts_with(&early), "pieces of {size}");
+                assert_eq!(early.len(), head.len().next_multiple_of(size).min(bytes.len()) - head.len());
+            }
+            assert_eq!(read(head.as_bytes()[..head.len() - 1].chunks(1)), None);
+        }
+    }
+
+    #[test]
+    fn a_head_may_have_the_largest_size_and_no_more() {
+        let bound = Limits::MAX_HEAD_BYTES;
+        for size in [1, 7, 4096, bound] {
+            let (path, _) = read(head_of(bound).as_bytes().chunks(size)).expect("a request");
+            assert_eq!(path.as_deref(), Ok("/path"), "pieces of {size}");
+            let (fault, _) = read(head_of(bound + 1).as_bytes().chunks(size)).expect("a fault");
+            assert_eq!(fault, Err(Fault::TooLarge), "pieces of {size}");
+        }
+        let lines = |count| HEAD.replace("\r\n\r\n", &format!("\r\n{}\r\n", "X: x\r\n".repeat(count - 1)));
+        let outcome = |count| read(std::iter::once(lines(count).as_bytes())).expect("an outcome").0;
+        assert_eq!(outcome(MAX_HEADERS).as_deref(), Ok("/path"));
+        assert_eq!(outcome(MAX_HEADERS + 1), Err(Fault::TooLarge));
+    }
+
+    #[test]
+    fn what_is_no_http_is_known_at_once() {
+        for bytes in
+            ["\x16\x03\x01\x02", "GET / HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /\r\n\r\n"]
+        {
+            let (fault, _) = read(std::iter::once(bytes.as_bytes())).expect("a fault");
+            assert_eq!(fault, Err(Fault::Malformed), "{bytes:?}");
+        }
+    }
+}
