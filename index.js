@@ -35,6 +35,18 @@ class RelayServer extends EventEmitter {
     this.#resolve(host);
   }
 
+  on(name, listener) {
+    return this.#want(name, super.on(name, listener));
+  }
+
+  addListener(name, listener) {
+    return this.#want(name, super.addListener(name, listener));
+  }
+
+  prependListener(name, listener) {
+    return this.#want(name, super.prependListener(name, listener));
+  }
+
   address() {
     return this.#address && { ...this.#address };
   }
@@ -78,6 +90,12 @@ class RelayServer extends EventEmitter {
   unref() {
     this.#native.unrefLoop();
     return this;
+  }
+
+  /** The engine tells only what somebody has ever listened for. */
+  #want(name, self) {
+    if (typeof name === 'string') this.#native.want(name);
+    return self;
   }
 
   #resolve(host) {

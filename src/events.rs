@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -36,11 +36,37 @@ pub enum Event {
     Closed,
 }
 
+/// Events that can be so many that they are worth telling only to who wants them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// [`Event::Connected`].
+    Connected,
+    /// [`Event::Disconnected`].
+    Disconnected,
+    /// [`Event::Offence`].
+    Offences,
+}
+
+impl Topic {
+    fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Connected(_) => Some(Self::Connected),
+            Event::Disconnected(..) => Some(Self::Disconnected),
+            Event::Offence { .. } => Some(Self::Offences),
+            _ => None,
+        }
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
 /// A queue of at most `capacity` events.
 pub fn channel(capacity: usize) -> (EventSink, EventReceiver) {
     let (sender, receiver) = mpsc::channel(capacity);
-    let dropped = Arc::new(AtomicU64::new(0));
-    (EventSink { sender, dropped: Arc::clone(&dropped) }, EventReceiver { receiver, dropped })
+    let (dropped, unwanted) = (Arc::new(AtomicU64::new(0)), Arc::default());
+    (EventSink { sender, dropped: Arc::clone(&dropped), unwanted }, EventReceiver { receiver, dropped })
 }
 
 /// Where events go in.
@@ -48,11 +74,24 @@ pub fn channel(capacity: usize) -> (EventSink, EventReceiver) {
 pub struct EventSink {
     sender: mpsc::Sender<Event>,
     dropped: Arc<AtomicU64>,
+    /// A bit for each topic.
+    unwanted: Arc<AtomicU8>,
 }
 
 impl EventSink {
-    /// Queues an event, or counts it as dropped when the queue is full.
+    /// From now on events of `topic` are queued, or not. At first all are.
+    pub fn want(&self, topic: Topic, wanted: bool) {
+        match wanted {
+            true => self.unwanted.fetch_and(!topic.bit(), Ordering::Relaxed),
+            false => self.unwanted.fetch_or(topic.bit(), Ordering::Relaxed),
+        };
+    }
+
+    /// Queues an event that is wanted, or counts it as dropped when the queue is full.
     pub fn emit(&self, event: Event) {
+        if Topic::of(&event).is_some_and(|topic| self.unwanted.load(Ordering::Relaxed) & topic.bit() != 0) {
+            return;
+        }
         // A flood of offences must not crowd out who came and went.
         let crowded = self.sender.capacity() < self.sender.max_capacity() / 2;
         let spared = crowded && matches!(event, Event::Offence { .. });
@@ -108,6 +147,9 @@ mod tests {
         assert!(receiver.recv_many(&mut batch, 100).await);
         assert_eq!(batch.iter().filter(|event| matches!(event, Event::Connected(_))).count(), 7);
         assert!(matches!(batch.last(), Some(Event::Dropped(91))), "{batch:?}");
+        sink.want(Topic::Connected, false);
+        sink.emit(Event::Connected(client.expect("an id")));
+        batch.clear();
         drop(sink);
         assert!(!receiver.recv_many(&mut batch, 100).await);
     }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::backend::{Backend, Registration};
 use crate::error::Error;
-use crate::events::{self, Event, EventReceiver};
+use crate::events::{self, Event, EventReceiver, Topic};
 use crate::ids::ClientId;
 use crate::limits::Limits;
 use crate::listener;
@@ -99,6 +99,11 @@ impl Relay {
     /// [`Error::ClientNotFound`], [`Error::ChannelExists`].
     pub fn register_relay_channel(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
         self.shared.backend.authorize_pair(first, second)
+    }
+
+    /// Whether events of `topic` are told from now on. At first all are.
+    pub fn want_events(&self, topic: Topic, wanted: bool) {
+        self.shared.events.want(topic, wanted);
     }
 
     /// Closes the port and every connection (1001). [`Event::Closed`] tells when that is done, at the latest after

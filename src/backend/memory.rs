@@ -137,7 +137,9 @@ impl Slot {
     /// Lets a message of a plain sender pass straight to the outbox of a recipient that acknowledges nothing, when it
     /// has room and nothing waits before it.
     fn pass(&mut self, sender: ClientId, json: &[u8], limits: &Limits) -> bool {
-        let Some(outlet) = self.outlet.as_mut().filter(|outlet| outlet.has_room(limits)) else { return false };
+        let Some(outlet) = self.outlet.as_mut().filter(|outlet| outlet.has_room(limits)) else {
+            return false;
+        };
         if outlet.is_reliable || self.mailbox.has_unread() {
             return false;
         }

@@ -10,6 +10,7 @@ use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
 use crate::error::Error;
+use crate::events::Topic;
 use crate::ids::ClientId;
 use crate::limits::Limits;
 use crate::relay::{Address, Options, Relay};
@@ -72,7 +73,7 @@ pub struct NativeRelay {
 
 #[napi]
 impl NativeRelay {
-    /// A relay that does not listen yet. `on_events` gets batches of events.
+    /// A relay that does not listen yet. `on_events` gets batches of events, without those that have to be asked for.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         authorize_all_channels: bool,
@@ -88,6 +89,9 @@ impl NativeRelay {
         let outlet = on_events.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let outlet =
             outlet.map_err(|error| napi::Error::new("ERR_SYSTEM".to_owned(), error.reason.clone()))?;
+        for topic in [Topic::Connected, Topic::Disconnected, Topic::Offences] {
+            relay.want_events(topic, false);
+        }
         relay.spawn_courier(events::carry(receiver, outlet));
         Ok(Self { relay, keep_alive: None })
     }
@@ -114,6 +118,18 @@ impl NativeRelay {
         let (first, second) =
             (id(client1, "clientId1").map_err(coded)?, id(client2, "clientId2").map_err(coded)?);
         self.relay.register_relay_channel(first, second).map_err(coded)
+    }
+
+    /// Asks for the events `connection`, `disconnect` or `error`; does nothing for others.
+    #[napi(catch_unwind)]
+    pub fn want(&self, name: String) {
+        let topic = match &*name {
+            "connection" => Topic::Connected,
+            "disconnect" => Topic::Disconnected,
+            "error" => Topic::Offences,
+            _ => return,
+        };
+        self.relay.want_events(topic, true);
     }
 
     /// Closes the port and every connection.
