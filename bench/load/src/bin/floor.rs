@@ -2,9 +2,11 @@
 //! and at the authentication, and then at nothing any more: no frames, no JSON, no limits. Nothing that relays with
 //! one read and one write for each batch can be cheaper.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, ensure};
+use libc::c_int;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use serde_json::json;
@@ -41,6 +43,9 @@ fn main() -> Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    // What is accepted inherits the first, and by the second comes with its request: no call and no waking for either.
+    set(&listener, libc::TCP_NODELAY, 1)?;
+    set(&listener, libc::TCP_DEFER_ACCEPT, 1)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let (pid, port) = (std::process::id(), listener.local_addr()?.port());
     let tokens = vec![""; count];
@@ -55,7 +60,10 @@ fn main() -> Result<()> {
         for event in &events {
             if event.token() == LISTENER {
                 while let Ok((stream, _)) = listener.accept() {
-                    floor.accept(stream, &poll)?;
+                    let id = floor.accept(stream, &poll)?;
+                    if floor.read(id, &mut buffer).is_err() {
+                        floor.close(id);
+                    }
                 }
                 continue;
             }
@@ -69,17 +77,24 @@ fn main() -> Result<()> {
     }
 }
 
+fn set(listener: &TcpListener, option: c_int, value: c_int) -> Result<()> {
+    let (value, size) = ((&raw const value).cast(), size_of::<c_int>() as libc::socklen_t);
+    // SAFETY: reads one integer, which is there until it returns.
+    let failed = unsafe { libc::setsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, option, value, size) };
+    ensure!(failed == 0, Error::last_os_error());
+    Ok(())
+}
+
 impl Floor {
-    fn accept(&mut self, mut stream: TcpStream, poll: &Poll) -> Result<()> {
+    fn accept(&mut self, mut stream: TcpStream, poll: &Poll) -> Result<usize> {
         let id = self.free.pop().unwrap_or(self.connections.len());
-        stream.set_nodelay(true)?;
         poll.registry().register(&mut stream, Token(id), Interest::READABLE | Interest::WRITABLE)?;
         if id == self.connections.len() {
             self.connections.push(None);
         }
         self.connections[id] =
             Some(Connection { stream, client: None, is_upgraded: false, input: Vec::new() });
-        Ok(())
+        Ok(id)
     }
 
     fn close(&mut self, id: usize) {
@@ -167,7 +182,9 @@ impl Floor {
         connection.input = Vec::new();
         connection.client = Some(client);
         self.clients[client].connection = Some(id);
-        self.pass(client, &behind);
+        if !behind.is_empty() {
+            self.pass(client, &behind);
+        }
         self.write(id);
         Ok(())
     }
