@@ -36,14 +36,15 @@ async function main() {
   });
   if (options.help) return console.log(USAGE);
   const rounds = Number(options.rounds ?? (options.quick ? QUICK.rounds : 5));
-  const chosenPeers = choose(peers, options.peers ?? (options.quick ? QUICK.peers.join() : null), 'peer');
+  const usual = peers.filter(({ isExtra }) => !isExtra).map(({ id }) => id);
+  const chosenPeers = choose(peers, options.peers ?? (options.quick ? QUICK.peers : usual).join(), 'peer');
   const wanted = options.scenarios?.replace(/\bcurves\b/, curves.map(({ id }) => id).join());
   const chosen = wanted ? choose([...scenarios, ...curves], wanted, 'scenario') : scenarios;
 
   await setup();
   const machine = { ...conditions(), ...describe(), rounds };
   const notes = notesOn(machine, chosen);
-  const present = await presentOf(chosenPeers, notes);
+  const present = presentOf(chosenPeers, notes);
   const cells = [];
   for (let round = 1; round <= rounds; round += 1) {
     for (const scenario of chosen) {
@@ -62,7 +63,6 @@ async function main() {
 }
 
 function choose(list, names, what) {
-  if (!names) return list;
   return names.split(',').map((name) => {
     const found = list.find(({ id }) => id === name);
     if (!found) throw new Error(`There is no ${what} "${name}".\n\n${USAGE}`);
@@ -114,14 +114,18 @@ function describe() {
 }
 
 /** The peers without those that cannot run here, with a word about it and about everybody's versions. */
-async function presentOf(chosenPeers, notes) {
+function presentOf(chosenPeers, notes) {
   const versionOf = (name) => JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url), 'utf8')).version;
   const versions = ['ws', 'socket.io'].map((name) => `${name} ${versionOf(name)}`);
-  const uws = await import('./peers/uws-library.mjs').catch(() => null);
-  if (uws) versions.push(`uWebSockets.js ${uws.version}`);
-  else notes.push({ text: 'uWebSockets.js is left out: no build of it loads here.', isFailure: false });
   notes.push({ text: `Versions: ${versions.join(', ')}.`, isFailure: false });
-  return chosenPeers.filter(({ id }) => uws || !id.startsWith('uws'));
+  const present = [];
+  for (const peer of chosenPeers) {
+    const resolved = peer.resolve ? peer.resolve() : peer;
+    const text = resolved ? resolved.note : `${peer.title} is left out: no build of it loads here.`;
+    if (text && !notes.some((note) => note.text === text)) notes.push({ text, isFailure: false });
+    if (resolved) present.push(resolved);
+  }
+  return present;
 }
 
 function notesOn(machine, chosen) {
@@ -148,7 +152,7 @@ function write(name, cells, chosen, chosenPeers, machine, notes) {
   console.log(`\n${report}`);
 }
 
-const coloured = (peer) => ({ title: peer.title, colour: colourOf(peers.indexOf(peer)) });
+const coloured = (peer) => ({ title: peer.title, colour: colourOf(peers.findIndex(({ id }) => id === peer.id)) });
 
 function plotBars(scenario, { title, unit, figure }, cells, chosenPeers) {
   const found = medians(cells, scenario, scenario.points[0], figure, chosenPeers);

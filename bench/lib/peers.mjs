@@ -1,5 +1,6 @@
 // Who is measured. All but the floor and ours speak generation 1 only.
 import { fileURLToPath } from 'node:url';
+import { CURRENT, findBuild, OLDER } from './uws.mjs';
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
@@ -7,18 +8,38 @@ function script(name, ...args) {
   return (clients) => [process.execPath, '--expose-gc', path(`../peers/${name}.mjs`), String(clients), ...args];
 }
 
+/** uWebSockets.js, of the first of these builds that runs here. */
+function uws(id, builds, ...mode) {
+  return {
+    id,
+    title: ['uWebSockets.js', ...mode].join(', '),
+    pace: 0.5,
+    resolve() {
+      const found = findBuild(builds);
+      if (!found) return null;
+      const { build, prefix, glibc } = found;
+      const title = [`uWebSockets.js ${build}`, ...mode].join(', ');
+      const note = `uWebSockets.js ${build} ran ${glibc ? `with a C library of its own, glibc ${glibc}` : "with the system's C library"}.`;
+      return { ...this, title, note, command: (clients) => [...prefix, ...script('uws', build, ...mode)(clients)] };
+    },
+  };
+}
+
 /**
  * `command` starts a server with so many clients; `pace` is the share of the messages that it gets, so that the slow
- * ones do not take all the time.
+ * ones do not take all the time. `resolve` finds out whether and how it can be run here. Those with `isExtra` are measured
+ * only when asked for by name.
  */
 export const peers = [
   { id: 'floor', title: 'the floor', command: (clients) => [path('../load/target/release/floor'), String(clients)] },
   { id: 'ours', title: 'websocket-relay', command: script('ours') },
   { id: 'ours-2', title: 'websocket-relay, generation 2', generation: 2, command: script('ours') },
   { id: 'ours-blocked', title: 'websocket-relay, Node blocked', only: ['latency'], command: script('ours', 'blocked') },
-  { id: 'uws', title: 'uWebSockets.js', pace: 0.5, command: script('uws') },
-  { id: 'uws-corked', title: 'uWebSockets.js, corked', pace: 0.5, command: script('uws', 'corked') },
+  uws('uws', [CURRENT, OLDER]),
+  uws('uws-corked', [CURRENT, OLDER], 'corked'),
   { id: 'ws', title: 'ws', pace: 0.5, command: script('ws') },
   { id: 'socket.io', title: 'socket.io', pace: 0.25, command: script('socket.io') },
   { id: '0.3.3', title: 'websocket-relay 0.3.3, mended', pace: 0.25, command: script('0.3.3') },
+  { ...uws('uws-older', [OLDER]), isExtra: true },
+  { ...uws('uws-older-corked', [OLDER], 'corked'), isExtra: true },
 ];

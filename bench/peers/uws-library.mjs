@@ -1,23 +1,19 @@
-// The current uWebSockets.js, which needs glibc 2.38, or else the newest build that does with less.
+// The builds of uWebSockets.js by version. Run as a program, it loads one and prints the C library's version.
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 
 const require = createRequire(import.meta.url);
 const { platform, arch, versions } = process;
-const CANDIDATES = [
-  { version: '20.57', path: '@btc-vision/uwebsockets.js' },
-  // Its own entry would fall back to another implementation without failing.
-  { version: '20.30', path: `@trufflesuite/uws-js-unofficial/binaries/uws_${platform}_${arch}_${versions.modules}.node` },
-];
+const PATHS = {
+  // Needs glibc 2.38.
+  '20.57': '@btc-vision/uwebsockets.js',
+  // Does with less. Its own entry would fall back to another implementation without failing.
+  '20.30': `@trufflesuite/uws-js-unofficial/binaries/uws_${platform}_${arch}_${versions.modules}.node`,
+};
 
-function load() {
-  for (const { version, path } of CANDIDATES) {
-    try {
-      return { uWS: require(path), version };
-    } catch {
-      // The next one, then.
-    }
-  }
-  throw new Error('No build of uWebSockets.js loads here.');
+export const load = (build) => require(PATHS[build]);
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  load(process.argv[2]);
+  console.log(process.report.getReport().header.glibcVersionRuntime);
 }
-
-export const { uWS, version } = load();

@@ -1,8 +1,10 @@
 // uWebSockets.js: each message sent as it comes, or, with `corked`, all of a turn's messages for one target at once.
-import { uWS } from './uws-library.mjs';
+import { load } from './uws-library.mjs';
 import { introduce, randomTokens, Relay } from './support.mjs';
 
-const isCorked = process.argv[3] === 'corked';
+const [build, mode] = process.argv.slice(3);
+const uWS = load(build);
+const isCorked = mode === 'corked';
 const tokens = randomTokens();
 const decoder = new TextDecoder();
 const corks = new Map();
