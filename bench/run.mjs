@@ -49,8 +49,12 @@ async function main() {
   for (let round = 1; round <= rounds; round += 1) {
     for (const scenario of chosen) {
       for (const point of scenario.points) {
+        if (scenario.axis && connectionsOf(point.plan) > machine.files - SPARE_FILES) {
+          addNote(notes, `${label(scenario, point)}: left out, for a process may have but ${machine.files} open files here.`);
+          continue;
+        }
         for (const peer of present.filter((one) => takesPart(one, scenario, options.peers))) {
-          const plan = fitted(point.plan, peer, options.quick ? QUICK.share : 1, machine);
+          const plan = fitted(point.plan, peer, options.quick && !scenario.axis ? QUICK.share : 1, machine);
           const figures = await run(peer, scenario, point, plan, machine, notes);
           console.log(`${round}/${rounds}  ${label(scenario, point)}  ${peer.title}: ${figures ? shown(scenario, figures) : 'failed'}`);
           if (figures) record(cells, scenario, point, peer, figures);
@@ -76,6 +80,12 @@ function takesPart(peer, scenario, isAsked) {
   return isAsked || !scenario.peers || scenario.peers.includes(peer.id);
 }
 
+const connectionsOf = ({ clients, idle = 0 }) => clients + idle;
+
+function addNote(notes, text, isFailure = false) {
+  if (!notes.some((note) => note.text === text)) notes.push({ text, isFailure });
+}
+
 function fitted(plan, { pace = 1 }, share, { files }) {
   const clients = Math.min(plan.clients, Math.floor((files - SPARE_FILES) / 2) * 2);
   if (plan.kind === 'idle') return { ...plan, clients: Math.min(clients, share < 1 ? 2200 : clients) };
@@ -85,13 +95,12 @@ function fitted(plan, { pace = 1 }, share, { files }) {
 }
 
 async function run(peer, scenario, point, plan, machine, notes) {
-  const registered = scenario.registers ? point.value : undefined;
+  const { registered, channels } = point;
   try {
-    return await measure(peer, plan, { registered, isRealTime: scenario.isRealTime, machine });
+    return await measure(peer, plan, { registered, channels, isRealTime: scenario.isRealTime, machine });
   } catch (error) {
-    const text = `${peer.title}, ${label(scenario, point)}: ${error.message.split('\n')[0]}`;
     console.error(error.message);
-    if (!notes.some((note) => note.text === text)) notes.push({ text, isFailure: true });
+    addNote(notes, `${peer.title}, ${label(scenario, point)}: ${error.message.split('\n')[0]}`, true);
     return null;
   }
 }
@@ -117,12 +126,12 @@ function describe() {
 function presentOf(chosenPeers, notes) {
   const versionOf = (name) => JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url), 'utf8')).version;
   const versions = ['ws', 'socket.io'].map((name) => `${name} ${versionOf(name)}`);
-  notes.push({ text: `Versions: ${versions.join(', ')}.`, isFailure: false });
+  addNote(notes, `Versions: ${versions.join(', ')}.`);
   const present = [];
   for (const peer of chosenPeers) {
     const resolved = peer.resolve ? peer.resolve() : peer;
     const text = resolved ? resolved.note : `${peer.title} is left out: no build of it loads here.`;
-    if (text && !notes.some((note) => note.text === text)) notes.push({ text, isFailure: false });
+    if (text) addNote(notes, text);
     if (resolved) present.push(resolved);
   }
   return present;

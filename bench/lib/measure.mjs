@@ -44,9 +44,9 @@ async function firstLine(child) {
 }
 
 /** The figures of one run. Throws what went wrong: a server that does not start, a message lost. */
-export async function measure(peer, plan, { registered, isRealTime, machine }) {
+export async function measure(peer, plan, { registered, channels, isRealTime, machine }) {
   const isPriority = Boolean(isRealTime && machine.isRealTime);
-  const server = start(peer.command(registered ?? plan.clients), 0, isPriority, machine, ['ignore', 'pipe', 'pipe']);
+  const server = start(peer.command(registered ?? plan.clients + (plan.idle ?? 0), channels ?? 1), 0, isPriority, machine, ['ignore', 'pipe', 'pipe']);
   let complaint = '';
   server.stderr.setEncoding('utf8').on('data', (text) => (complaint = (complaint + text).slice(-2000)));
   const ended = once(server, 'close');

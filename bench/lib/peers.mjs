@@ -5,7 +5,7 @@ import { CURRENT, findBuild, OLDER } from './uws.mjs';
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 function script(name, ...args) {
-  return (clients) => [process.execPath, '--expose-gc', path(`../peers/${name}.mjs`), String(clients), ...args];
+  return (clients, channels) => [process.execPath, '--expose-gc', path(`../peers/${name}.mjs`), String(clients), String(channels), ...args];
 }
 
 /** uWebSockets.js, of the first of these builds that runs here. */
@@ -20,13 +20,13 @@ function uws(id, builds, ...mode) {
       const { build, prefix, glibc } = found;
       const title = [`uWebSockets.js ${build}`, ...mode].join(', ');
       const note = `uWebSockets.js ${build} ran ${glibc ? `with a C library of its own, glibc ${glibc}` : "with the system's C library"}.`;
-      return { ...this, title, note, command: (clients) => [...prefix, ...script('uws', build, ...mode)(clients)] };
+      return { ...this, title, note, command: (...counts) => [...prefix, ...script('uws', build, ...mode)(...counts)] };
     },
   };
 }
 
 /**
- * `command` starts a server with so many clients; `pace` is the share of the messages that it gets, so that the slow
+ * `command` starts a server with so many clients, each with so many channels; `pace` is the share of the messages that it gets, so that the slow
  * ones do not take all the time. `resolve` finds out whether and how it can be run here. Those with `isExtra` are measured
  * only when asked for by name.
  */

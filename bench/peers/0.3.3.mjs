@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import Module, { createRequire } from 'node:module';
 import { createServer } from 'node:net';
-import { count, introduce } from './support.mjs';
+import { count, introduce, pairs } from './support.mjs';
 
 const FORGOTTEN = 'relay(relayClient, message.relay.targetId, message.relay.message, relayServer);';
 
@@ -29,4 +29,4 @@ server.on('error', (error) => {
   throw new Error(error);
 });
 const clients = Array.from({ length: count }, () => server.registerClient());
-for (let id = 0; id < count; id += 2) server.registerRelayChannel(id, id + 1);
+for (const [id, other] of pairs()) server.registerRelayChannel(id, other);

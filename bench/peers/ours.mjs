@@ -1,16 +1,16 @@
 // This package, as it is installed, with its defaults.
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
-import { count, introduce } from './support.mjs';
+import { count, introduce, pairs } from './support.mjs';
 
 const RelayServer = createRequire(import.meta.url)('../..');
 const server = new RelayServer({ port: 0, host: '127.0.0.1' });
 const clients = Array.from({ length: count }, () => server.registerClient());
-for (let id = 0; id < count; id += 2) server.registerRelayChannel(id, id + 1);
+for (const [id, other] of pairs()) server.registerRelayChannel(id, other);
 await once(server, 'listening');
 introduce(server.address().port, clients.map(({ token }) => token));
 
-if (process.argv[3] === 'blocked') {
+if (process.argv[4] === 'blocked') {
   // JavaScript gets no turn for five seconds, again and again, without taking the core from anybody.
   setInterval(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000), 10);
 }

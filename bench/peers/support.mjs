@@ -1,10 +1,17 @@
 // What all peers have in common: how they introduce themselves, and the relay that a Node developer would write.
 import { randomBytes } from 'node:crypto';
 
-/** How many clients there are to be. */
-export const count = Number(process.argv[2]);
+/** How many clients there are to be, and how many channels each. */
+export const [count, channels] = process.argv.slice(2, 4).map(Number);
 
-/** Tells the load generator where the server is and who its clients are; client n talks to client n ^ 1. */
+/** Client n has its channels with n ^ 1, n ^ 2, n ^ 3 and so on. */
+export function* pairs() {
+  for (let id = 0; id < count; id += 1) {
+    for (let step = 1; step <= channels; step += 1) if (id < (id ^ step)) yield [id, id ^ step];
+  }
+}
+
+/** Tells the load generator where the server is and who its clients are. */
 export function introduce(port, tokens, dialect = 'relay') {
   // What a server holds is what is left after collecting garbage.
   process.on('SIGUSR2', () => globalThis.gc());
@@ -35,7 +42,8 @@ export class Relay {
 
   relay(senderId, targetId, message) {
     // Who has a channel to whom.
-    if (targetId !== (senderId ^ 1)) return;
+    const step = senderId ^ targetId;
+    if (step < 1 || step > channels) return;
     const { socket, queue } = this.#clients[targetId];
     if (socket) this.#send(socket, { senderId, message });
     else queue.push({ senderId, message });

@@ -2,7 +2,7 @@
 import { load } from './uws-library.mjs';
 import { introduce, randomTokens, Relay } from './support.mjs';
 
-const [build, mode] = process.argv.slice(3);
+const [build, mode] = process.argv.slice(4);
 const uWS = load(build);
 const isCorked = mode === 'corked';
 const tokens = randomTokens();

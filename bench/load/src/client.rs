@@ -40,17 +40,31 @@ pub struct Client {
     written: usize,
     outgoing: Outgoing,
     incoming: Incoming,
-    /// Messages sent and received.
+    /// Messages sent and received, of and by all partners.
     pub sent: u64,
     pub received: u64,
-    /// Generation 2: messages that the server has said it took, messages not acknowledged, the last one's offset.
+    /// Generation 2: messages that the server has said it took, messages not acknowledged, and by which partners.
     accepted: u64,
     unacknowledged: u64,
+    owed: Vec<usize>,
+    /// The first is `id ^ 1`, the next `id ^ 2`, and so on; each gets its messages in turn.
+    partners: Vec<Partner>,
+    /// Whose turn it is.
+    next: usize,
+}
+
+#[derive(Clone, Default)]
+struct Partner {
+    sent: u64,
+    received: u64,
+    accepted: u64,
+    /// Of the last message of it that was received, and whether this is still to be told.
     offset: u64,
+    is_owed: bool,
 }
 
 impl Client {
-    pub fn new(id: usize, plan: &Plan, size: usize) -> Self {
+    pub fn new(id: usize, plan: &Plan, size: usize, partners: usize) -> Self {
         let (dialect, is_reliable) = (plan.server.dialect, plan.generation == 2);
         Self {
             id,
@@ -68,8 +82,23 @@ impl Client {
             received: 0,
             accepted: 0,
             unacknowledged: 0,
-            offset: 0,
+            owed: Vec::new(),
+            partners: vec![Partner::default(); partners],
+            next: 0,
         }
+    }
+
+    fn partner_id(&self, at: usize) -> usize {
+        self.id ^ (at + 1)
+    }
+
+    /// Whose message `payload` is, if it is one.
+    fn partner_of(&self, payload: &[u8]) -> Option<usize> {
+        if self.partners.len() == 1 {
+            return Some(0);
+        }
+        let at = (text::sender_of(payload)? ^ self.id).checked_sub(1)?;
+        (at < self.partners.len()).then_some(at)
     }
 
     pub fn is_open(&self) -> bool {
@@ -102,17 +131,22 @@ impl Client {
     /// Appends the next message to what is to be written.
     pub fn send(&mut self) {
         self.acknowledge();
+        let at = self.next;
+        self.next = if at + 1 < self.partners.len() { at + 1 } else { 0 };
+        let (to, partner) = (self.partner_id(at), &mut self.partners[at]);
         self.sent += 1;
-        self.outgoing.write(self.sent, &mut self.output);
+        partner.sent += 1;
+        self.outgoing.write(to, partner.sent, &mut self.output);
     }
 
     /// Tells the server what has been received, if it wants to know.
     pub fn acknowledge(&mut self) {
-        if self.is_reliable && self.unacknowledged > 0 {
-            let (sender, offset) = (self.id ^ 1, self.offset);
+        while let Some(at) = self.owed.pop() {
+            let (sender, offset) = (self.partner_id(at), self.partners[at].offset);
             self.say(&format!(r#"{{"received":{{"senderId":{sender},"offset":{offset}}}}}"#));
-            self.unacknowledged = 0;
+            self.partners[at].is_owed = false;
         }
+        self.unacknowledged = 0;
     }
 
     fn say(&mut self, text: &str) {
@@ -215,9 +249,15 @@ impl Client {
     }
 
     fn take_text(&mut self, payload: &[u8]) -> Result<()> {
-        if let Some(member) = self.incoming.check(payload, self.received + 1) {
-            self.received += 1;
-            return if self.is_reliable { self.take_offset(member) } else { Ok(()) };
+        if let Some(at) = self.partner_of(payload) {
+            if self.partners.len() > 1 {
+                self.incoming.expect_from(self.partner_id(at));
+            }
+            if let Some(member) = self.incoming.check(payload, self.partners[at].received + 1) {
+                self.partners[at].received += 1;
+                self.received += 1;
+                return if self.is_reliable { self.take_offset(at, member) } else { Ok(()) };
+            }
         }
         let text = shown(payload);
         let number = |name: &str| {
@@ -233,9 +273,14 @@ impl Client {
             }
             _ if payload.starts_with(br#"{"accepted":"#) => {
                 let seq = number("seq").context("an `accepted` without `seq`")?;
-                let is_possible = (self.accepted..=self.sent).contains(&seq);
-                ensure!(is_possible, "client {}: {text} after {} of {}", self.id, self.accepted, self.sent);
-                self.accepted = seq;
+                let target = number("targetId").context("an `accepted` without `targetId`")?;
+                let at = (target as usize ^ self.id).wrapping_sub(1);
+                let partner = self.partners.get_mut(at).with_context(|| format!("who is that? {text}"))?;
+                let (accepted, sent) = (partner.accepted, partner.sent);
+                let is_possible = (accepted..=sent).contains(&seq);
+                ensure!(is_possible, "client {}: {text} after {accepted} of {sent}", self.id);
+                self.accepted += seq - accepted;
+                partner.accepted = seq;
             }
             _ if payload.starts_with(br#"{"authenticated":"#) => self.state = State::Open,
             _ if payload == br#"{"ping":{}}"# => self.say(r#"{"pong":{}}"#),
@@ -244,11 +289,16 @@ impl Client {
         Ok(())
     }
 
-    fn take_offset(&mut self, member: &[u8]) -> Result<()> {
+    fn take_offset(&mut self, at: usize, member: &[u8]) -> Result<()> {
         let digits = member.strip_prefix(br#","offset":"#).context("a message without an offset")?;
         let offset = digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
-        ensure!(offset > self.offset, "client {}: offset {offset} after {}", self.id, self.offset);
-        self.offset = offset;
+        let partner = &mut self.partners[at];
+        ensure!(offset > partner.offset, "client {}: offset {offset} after {}", self.id, partner.offset);
+        partner.offset = offset;
+        if !partner.is_owed {
+            partner.is_owed = true;
+            self.owed.push(at);
+        }
         self.unacknowledged += 1;
         Ok(())
     }

@@ -43,8 +43,15 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// `count` clients that are away; their messages have `size` bytes.
+    /// `count` clients that are away; their messages have `size` bytes, and each has one partner.
     pub fn new(plan: &Plan, count: usize, size: usize) -> Result<Self> {
+        Self::with_partners(plan, count, size, 1)
+    }
+
+    /// The same with several partners.
+    pub fn with_partners(plan: &Plan, count: usize, size: usize, partners: usize) -> Result<Self> {
+        let is_even = partners == 1 || count.is_power_of_two() && partners < count;
+        ensure!(is_even, "{count} clients cannot have {partners} partners each");
         ensure!(
             count.is_multiple_of(2) && count <= plan.server.tokens.len(),
             "{count} clients are not there"
@@ -55,7 +62,7 @@ impl Crowd {
             poll,
             events: Events::with_capacity(1024),
             buffer: vec![0; READ_BUFFER].into(),
-            clients: (0..count).map(|id| Client::new(id, plan, size)).collect(),
+            clients: (0..count).map(|id| Client::new(id, plan, size, partners)).collect(),
             address: (Ipv4Addr::LOCALHOST, plan.server.port).into(),
             pid: plan.server.pid,
             collects_garbage: plan.server.collects_garbage,

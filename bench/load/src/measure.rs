@@ -17,8 +17,9 @@ type Figures = Map<String, Value>;
 
 pub fn measure(plan: &Plan) -> Result<Figures> {
     match plan.scenario {
-        Scenario::Relay { clients, size, window, warm_up, messages } => {
-            relay(Crowd::new(plan, clients, size)?, window, warm_up, messages)
+        Scenario::Relay { clients, idle, partners, size, window, warm_up, messages } => {
+            let crowd = Crowd::with_partners(plan, clients + idle, size, partners)?;
+            relay(crowd, Traffic { clients, partners, window }, warm_up, messages)
         }
         Scenario::Latency { clients, size, per_second, warm_up, messages } => {
             latency(Crowd::new(plan, clients, size)?, per_second, warm_up, messages)
@@ -61,27 +62,37 @@ impl Reading {
     }
 }
 
-fn relay(mut crowd: Crowd, window: u64, warm_up: u64, messages: u64) -> Result<Figures> {
+/// Who of the crowd sends, and to how many; the rest is idle.
+#[derive(Clone, Copy)]
+struct Traffic {
+    clients: usize,
+    partners: usize,
+    window: u64,
+}
+
+fn relay(mut crowd: Crowd, traffic: Traffic, warm_up: u64, messages: u64) -> Result<Figures> {
     let pid = crowd.pid;
     crowd.connect(0..crowd.clients.len())?;
     crowd.greet()?;
     let start = crowd.received + warm_up;
-    (0..crowd.clients.len()).for_each(|id| crowd.send(id, window));
-    keep_up(&mut crowd, start)?;
+    (0..traffic.clients).for_each(|id| crowd.send(id, traffic.window));
+    keep_up(&mut crowd, traffic, start)?;
     let (before, first) = (Reading::take(pid)?, crowd.received);
-    keep_up(&mut crowd, first + messages)?;
+    keep_up(&mut crowd, traffic, first + messages)?;
     let (after, last) = (Reading::take(pid)?, crowd.received);
     drain(&mut crowd)?;
     Ok(after.since(&before, last - first))
 }
 
-/// For each message that arrives its sender sends another, until `total` have arrived.
-fn keep_up(crowd: &mut Crowd, total: u64) -> Result<()> {
+/// For each message that arrives its sender sends another, until `total` have arrived. Where it has many partners it
+/// is the recipient who does: that keeps as many on their way.
+fn keep_up(crowd: &mut Crowd, traffic: Traffic, total: u64) -> Result<()> {
+    let other = if traffic.partners == 1 { 1 } else { 0 };
     while crowd.received < total {
         crowd.turn(LONG)?;
         for at in 0..crowd.arrivals.len() {
             let (id, count) = crowd.arrivals[at];
-            crowd.send(id ^ 1, count);
+            crowd.send(id ^ other, count);
         }
     }
     Ok(())

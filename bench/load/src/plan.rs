@@ -15,7 +15,7 @@ pub struct Plan {
 }
 
 /// A server as it introduces itself, its clients registered: number `n` has the token `tokens[n]` and a channel to
-/// `n ^ 1`.
+/// `n ^ 1`, or, with more channels, to each of `n ^ 1`, `n ^ 2`, `n ^ 3` and so on.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
@@ -43,8 +43,19 @@ pub enum Dialect {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Scenario {
-    /// Every client keeps `window` messages of `size` bytes on their way.
-    Relay { clients: usize, size: usize, window: u64, warm_up: u64, messages: u64 },
+    /// Every client keeps `window` messages of `size` bytes on their way, in turn to each of so many `partners`.
+    /// Beside them `idle` others are connected.
+    Relay {
+        clients: usize,
+        #[serde(default)]
+        idle: usize,
+        #[serde(default = "one")]
+        partners: usize,
+        size: usize,
+        window: u64,
+        warm_up: u64,
+        messages: u64,
+    },
     /// Messages are sent by the clock, `per_second` in all.
     Latency { clients: usize, size: usize, per_second: u64, warm_up: u64, messages: u64 },
     /// Clients connect and authenticate.
@@ -53,4 +64,8 @@ pub enum Scenario {
     Idle { clients: usize, warm_up: usize, size: usize, used: u64 },
     /// Messages for clients that are away, which then come.
     Queue { clients: usize, size: usize, messages: u64 },
+}
+
+fn one() -> usize {
+    1
 }

@@ -75,9 +75,11 @@ fn hex(number: u64) -> [u8; DIGITS] {
     std::array::from_fn(|place| b"0123456789abcdef"[(number >> (4 * (DIGITS - 1 - place)) & 0xF) as usize])
 }
 
-/// A client's messages to its partner, as frames.
+/// A client's messages to its partners, as frames.
 pub struct Outgoing {
     mask: [u8; 4],
+    dialect: Dialect,
+    to: usize,
     before: String,
     size: usize,
     after: &'static str,
@@ -93,24 +95,30 @@ pub struct Outgoing {
 
 impl Outgoing {
     pub fn new(from: usize, dialect: Dialect, is_numbered: bool, size: usize) -> Self {
-        let to = from ^ 1;
-        let (before, after) = match dialect {
-            Dialect::Relay | Dialect::Verbatim => {
-                (format!(r#"{{"relay":{{"targetId":{to},"message":""#), "}}")
-            }
-            Dialect::SocketIo => (format!(r#"42["relay",{{"targetId":{to},"message":""#), "}]"),
-        };
-        let mask = mask_of(from);
-        let (text_at, message_at, number_at) = (0, 0, 0);
-        let frame = Vec::new();
-        Self { mask, before, size, after, is_numbered, frame, places: 0, text_at, message_at, number_at }
+        let after = if dialect == Dialect::SocketIo { "}]" } else { "}}" };
+        let (mask, to, before, frame) = (mask_of(from), from, String::new(), Vec::new());
+        let (places, text_at, message_at, number_at) = (0, 0, 0, 0);
+        Self {
+            mask,
+            dialect,
+            to,
+            before,
+            size,
+            after,
+            is_numbered,
+            frame,
+            places,
+            text_at,
+            message_at,
+            number_at,
+        }
     }
 
-    /// Appends the frame of message number `number`, counted from 1.
-    pub fn write(&mut self, number: u64, out: &mut Vec<u8>) {
+    /// Appends the frame of message number `number` to client `to`, counted from 1.
+    pub fn write(&mut self, to: usize, number: u64, out: &mut Vec<u8>) {
         let places = if self.is_numbered { number.ilog10() as usize + 1 } else { 1 };
-        if places != self.places {
-            self.build(places);
+        if places != self.places || to != self.to {
+            self.build(to, places);
         }
         let start = out.len();
         out.extend_from_slice(&self.frame);
@@ -132,7 +140,12 @@ impl Outgoing {
         frame[at..].iter_mut().zip(masked).for_each(|(place, byte)| *place = byte);
     }
 
-    fn build(&mut self, places: usize) {
+    fn build(&mut self, to: usize, places: usize) {
+        self.before = match self.dialect {
+            Dialect::Relay | Dialect::Verbatim => format!(r#"{{"relay":{{"targetId":{to},"message":""#),
+            Dialect::SocketIo => format!(r#"42["relay",{{"targetId":{to},"message":""#),
+        };
+        self.to = to;
         let message = [&hex(0)[..], &filler(self.size)].concat();
         let message = String::from_utf8(message).expect("hex and ASCII");
         let number =
@@ -147,8 +160,18 @@ impl Outgoing {
     }
 }
 
+/// Who sent the relayed message that `payload` is, if it is one as this relay writes it.
+pub fn sender_of(payload: &[u8]) -> Option<usize> {
+    let rest = payload.strip_prefix(RELAYED)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
+}
+
+const RELAYED: &[u8] = br#"{"relay":{"senderId":"#;
+
 /// What a client's partner sends, as it must arrive.
 pub struct Incoming {
+    from: usize,
     sender: Vec<u8>,
     message: Vec<u8>,
     filler: Vec<u8>,
@@ -174,11 +197,21 @@ impl Incoming {
         let (sender, message) = (next(sender.as_bytes()), next(br#","message":""#));
         next(&[0; DIGITS]);
         Self {
+            from,
             sender,
             message,
             filler: next(&filler(size)),
             after: next(format!("\"{after}").as_bytes()),
             mask,
+        }
+    }
+
+    /// Has what comes next be from another partner; only where frames are not masked.
+    pub fn expect_from(&mut self, from: usize) {
+        if from != self.from {
+            self.from = from;
+            self.sender.truncate(RELAYED.len());
+            self.sender.extend_from_slice(from.to_string().as_bytes());
         }
     }
 
@@ -208,7 +241,7 @@ mod tests {
 
     fn sent(from: usize, dialect: Dialect, is_numbered: bool, number: u64) -> Vec<u8> {
         let mut out = b"before".to_vec();
-        Outgoing::new(from, dialect, is_numbered, 200).write(number, &mut out);
+        Outgoing::new(from, dialect, is_numbered, 200).write(from ^ 1, number, &mut out);
         out.split_off(6)
     }
 
@@ -235,6 +268,28 @@ mod tests {
         let mut bent = payload.to_vec();
         bent[150] ^= 1;
         assert_eq!(incoming.check(&bent, 17), None);
+    }
+
+    #[test]
+    fn a_client_talks_to_several() {
+        let mut outgoing = Outgoing::new(7, Dialect::Relay, true, 20);
+        for (to, number) in [(6, 9), (6, 10), (5, 10), (1000, 10)] {
+            let mut frame = Vec::new();
+            outgoing.write(to, number, &mut frame);
+            let text = masked(&frame[parse(&frame).expect("complete").start..], mask_of(7), 0).collect();
+            let text = String::from_utf8(text).expect("text");
+            let wanted =
+                format!(r#"{{"relay":{{"targetId":{to},"message":"{number:016x}abcd","seq":{number}}}}}"#);
+            assert_eq!(text, wanted);
+        }
+        let mut incoming = Incoming::new(7, Dialect::Relay, 16);
+        for from in [6, 1000, 5] {
+            let text = format!(r#"{{"relay":{{"senderId":{from},"message":"{:016x}"}}}}"#, 3);
+            assert_eq!(sender_of(text.as_bytes()), Some(from));
+            assert_eq!(incoming.check(text.as_bytes(), 3).is_some(), from == 6);
+            incoming.expect_from(from);
+            assert_eq!(incoming.check(text.as_bytes(), 3), Some(&b""[..]));
+        }
     }
 
     #[test]
