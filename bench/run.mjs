@@ -172,7 +172,7 @@ function plotBars(scenario, { title, unit, figure }, cells, chosenPeers) {
 
 function plotLines(scenario, { title, unit, figure }, cells, chosenPeers) {
   const series = chosenPeers.map((peer) => {
-    const points = scenario.points.map((point) => ({ x: point.value, median: medians(cells, scenario, point, figure, [peer]).get(peer)?.median }));
+    const points = scenario.points.map((point) => ({ x: point.value, label: point.label, median: medians(cells, scenario, point, figure, [peer]).get(peer)?.median }));
     return { ...coloured(peer), points: points.filter(({ median }) => median > 0) };
   });
   const drawn = series.filter(({ points }) => points.length > 0);

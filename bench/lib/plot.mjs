@@ -26,6 +26,9 @@ const text = (x, y, content, kind = '', anchor = 'start') =>
 const line = (x1, y1, x2, y2) =>
   `<line x1="${x1.toFixed(1)}" y1="${y1.toFixed(1)}" x2="${x2.toFixed(1)}" y2="${y2.toFixed(1)}" class="grid"/>`;
 
+/** A round number, without digits that say nothing. */
+const plain = (number) => Number(number.toPrecision(3)).toLocaleString('en');
+
 /** Maps values to places on a logarithmic axis. */
 function scale(values, from, to) {
   const [least, most] = [Math.log10(Math.min(...values)), Math.log10(Math.max(...values))];
@@ -53,7 +56,7 @@ export function bars(title, unit, rows) {
   const grid = marks.filter((_, at) => marks.length < 9 || at % 3 === (marks.length - 1) % 3);
   return svg(bottom + 28, title, [
     text(16, 42, `${unit}; logarithmic, less is better`, 'faint'),
-    ...grid.flatMap((mark) => [line(x(mark), 50, x(mark), bottom), text(x(mark), bottom + 16, short(mark), 'faint', 'middle')]),
+    ...grid.flatMap((mark) => [line(x(mark), 50, x(mark), bottom), text(x(mark), bottom + 16, plain(mark), 'faint', 'middle')]),
     ...rows.flatMap(({ title: name, colour, median, min, max }, at) => {
       const y = 56 + at * 30;
       const spread = [Math.max(min, marks[0]), Math.min(max, marks.at(-1))].map(x);
@@ -67,17 +70,17 @@ export function bars(title, unit, rows) {
   ]);
 }
 
-/** `series` are `{ title, colour, points: [{ x, median }] }`. */
+/** `series` are `{ title, colour, points: [{ x, label, median }] }`. */
 export function lines(title, unit, axis, series) {
   const [left, right, top, bottom] = [64, WIDTH - 250, 60, 320];
   const points = series.flatMap((one) => one.points);
   const [xs, ys] = [points.map((point) => point.x), ticks(points.map(({ median }) => median))];
   const [x, y] = [scale(xs, left, right), scale(ys, bottom, top)];
-  const places = [...new Set(xs)].sort((a, b) => a - b);
+  const places = [...new Map(points.map((point) => [point.x, point.label]))];
   return svg(bottom + 50, title, [
     text(16, 42, `${unit}; logarithmic, less is better`, 'faint'),
-    ...ys.flatMap((mark) => [line(left, y(mark), right, y(mark)), text(left - 6, y(mark) + 4, short(mark), 'faint', 'end')]),
-    ...places.map((place) => text(x(place), bottom + 18, place.toLocaleString('en'), 'faint', 'middle')),
+    ...ys.flatMap((mark) => [line(left, y(mark), right, y(mark)), text(left - 6, y(mark) + 4, plain(mark), 'faint', 'end')]),
+    ...places.map(([place, label]) => text(x(place), bottom + 18, label, 'faint', 'middle')),
     text((left + right) / 2, bottom + 38, axis, 'faint', 'middle'),
     ...series.flatMap(({ title: name, colour, points: own }, at) => [
       `<polyline fill="none" stroke="${colour}" stroke-width="2" points="${own.map((point) => `${x(point.x).toFixed(1)},${y(point.median).toFixed(1)}`).join(' ')}"/>`,

@@ -15,7 +15,7 @@ const relay = (size, window, messages, pairs = 50) => ({
 const single = (id, title, unit, figure, plan, more) => ({ id, title, unit, figure, points: [{ label: title, plan }], ...more });
 
 /** `pointOf(value)` is a plan, or `{ plan, … }` with the clients or channels that the server has beside those of the plan. */
-const curve = (id, title, axis, values, pointOf, more) => ({
+const curve = (id, title, axis, values, pointOf, { labelOf = (value) => value.toLocaleString('en'), ...more } = {}) => ({
   id,
   title,
   axis,
@@ -23,11 +23,13 @@ const curve = (id, title, axis, values, pointOf, more) => ({
   figure: 'server',
   points: values.map((value) => {
     const point = pointOf(value);
-    return { value, label: value.toLocaleString('en'), ...(point.plan ? point : { plan: point }) };
+    return { value, label: labelOf(value), ...(point.plan ? point : { plan: point }) };
   }),
   peers: ['floor', 'ours', 'ours-2', 'uws-corked'],
   ...more,
 });
+
+const bytes = (size) => (size < 1024 ? `${size} B` : size < 1e6 ? `${size / 1024} KiB` : '1 MiB');
 
 /** Client n's partners are n ^ 1, n ^ 2, …: a power of two has as many of them everywhere. */
 const CROWD = 1024;
@@ -64,27 +66,28 @@ export const scenarios = [
 
 /** How cost grows. */
 export const curves = [
-  curve('pairs', 'CPU by number of pairs, 512 B, 1 in flight', 'pairs', [1, 10, 50, 200, 1000, 4000, 9000], (pairs) =>
+  curve('pairs', 'CPU by number of pairs, 512 B, 1 in flight', 'pairs', [1, 10, 50, 200, 1000, 3000, 9000], (pairs) =>
     relay(512, 1, pairs === 1 ? 20_000 : 100_000, pairs),
   ),
   // The largest message that the defaults allow is 1 MiB with its quotes.
-  curve('size', 'CPU by size, at most 8 messages and 1 MiB in flight', 'bytes', [16, 128, 512, 2048, 8192, 32_768, 131_072, 524_288, 1_048_574], (size) =>
+  curve('size', 'CPU by size, at most 8 messages and 1 MiB in flight', 'per message', [16, 128, 512, 2048, 8192, 32_768, 131_072, 1_048_574], (size) =>
     relay(size, Math.min(8, Math.floor(2 ** 20 / size)), Math.min(200_000, Math.max(400, 2 ** 28 / size)), size > 100_000 ? 4 : 50),
+    { labelOf: bytes },
   ),
-  curve('beside', 'CPU of 50 pairs beside idle connections, 512 B, 1 in flight', 'connections, of which 100 are busy', [100, 1000, 5000, 10_000, 19_000], (all) =>
+  curve('beside', 'CPU of 50 pairs beside idle connections, 512 B, 1 in flight', 'connections, of which 100 are busy', [100, 1000, 4000, 10_000, 19_000], (all) =>
     ({ ...relay(512, 1, 100_000), idle: all - 100 }),
   ),
   curve('connections', 'Memory by number of idle connections', 'connections', [1000, 5000, 10_000, 19_000],
     (connections) => ({ kind: 'idle', clients: connections + 200, warmUp: 200, size: 512, used: 1 }),
-    { unit: BYTES, figure: 'idle', also: [{ id: 'connections-used', title: 'Memory by number of connections, after two messages', unit: BYTES, figure: 'used' }] },
+    { unit: BYTES, figure: 'idle', also: [{ id: 'connections-used', title: 'Memory by number of connections, after a message each way', unit: BYTES, figure: 'used' }] },
   ),
   curve('registered', 'CPU by number of registered clients, 50 pairs, 512 B, 1 in flight', 'registered clients', [1000, 10_000, 100_000, 1_000_000],
     (registered) => ({ plan: relay(512, 1, 100_000), registered }),
     { peers: ['floor', 'ours', 'ours-2'] },
   ),
   curve('channels', 'CPU by channels per client, all used in turn, 1,024 clients, 512 B', 'channels per client', CHANNELS,
-    // Until every channel was used once.
-    (channels) => ({ plan: { ...relay(512, 1, 100_000, CROWD / 2), partners: channels, warmUp: Math.max(25_000, 1.1 * CROWD * channels) }, channels }),
+    // At first use a channel costs more; with a thousand not all can be used before.
+    (channels) => ({ plan: { ...relay(512, 1, 100_000, CROWD / 2), partners: channels, warmUp: Math.min(300_000, Math.max(25_000, CROWD * channels)) }, channels }),
     // The floor knows no channels.
     { peers: ['ours', 'ours-2', 'uws-corked'] },
   ),
