@@ -100,7 +100,7 @@ fn write(name: String, offset: Option<Offset>, size: usize) -> Case {
     let (sender, message, mut out) = (client(17), format!("\"{}\"", plain(size)), Vec::new());
     case(name, move || {
         out.clear();
-        encode::relay(black_box(sender), black_box(offset), black_box(&message), &mut out);
+        encode::relay(black_box(sender), black_box(offset), black_box(message.as_bytes()), &mut out);
         black_box(&out);
     })
 }

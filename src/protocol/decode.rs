@@ -95,8 +95,11 @@ pub struct RelayFrame<'a> {
 /// # Errors
 /// [`Offence::InvalidJson`] or [`Offence::Unrecognized`].
 pub fn decode(text: &str, generation: Generation) -> Result<ClientFrame<'_>, Offence> {
-    match scan::relay(text, generation) {
-        Some(frame) => Ok(ClientFrame::Relay(frame)),
+    if let Some(frame) = scan::relay(text, generation) {
+        return Ok(ClientFrame::Relay(frame));
+    }
+    match scan::received(text).filter(|_| generation == Generation::Reliable) {
+        Some(frame) => Ok(ClientFrame::Received(frame)),
         None => decode_json(text, generation),
     }
 }

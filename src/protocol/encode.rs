@@ -105,6 +105,21 @@ pub fn relay(sender: ClientId, offset: Option<Offset>, message: &[u8], out: &mut
 /// Bytes that stand behind the message in its frame.
 pub const BEHIND_MESSAGE: usize = TAIL.len();
 
+const ACCEPTED: &str = "{\"accepted\":{\"targetId\":";
+const DELIVERED: &str = "{\"delivered\":{\"targetId\":";
+const SEQ: &str = ",\"seq\":";
+
+/// Appends how far a target has come, as a WebSocket text frame.
+fn progress(head: &str, target: ClientId, Seq(seq): Seq, out: &mut Vec<u8>) {
+    let (target_length, seq_length) = (digits(target.get()), digits(seq));
+    frame::text_header(head.len() + target_length + SEQ.len() + seq_length + TAIL.len(), out);
+    out.extend_from_slice(head.as_bytes());
+    append_number(target.get(), target_length, out);
+    out.extend_from_slice(SEQ.as_bytes());
+    append_number(seq, seq_length, out);
+    out.extend_from_slice(TAIL.as_bytes());
+}
+
 /// Appends a notice as a WebSocket text frame.
 pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
     let json = match notice {
@@ -116,9 +131,9 @@ pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
                 ping_timeout.as_millis(),
             )
         }
-        Notice::Accepted { target, seq: Seq(seq) } => {
-            format!("{{\"accepted\":{{\"targetId\":{target},\"seq\":{seq}}}}}")
-        }
+        // Those that come by the thousand are put together by hand.
+        Notice::Accepted { target, seq } => return progress(ACCEPTED, *target, *seq, out),
+        Notice::Delivered { target, seq } => return progress(DELIVERED, *target, *seq, out),
         Notice::Hold { target, seq: Seq(seq), retry_after } => format!(
             "{{\"hold\":{{\"targetId\":{target},\"seq\":{seq},\"retryAfter\":{}}}}}",
             retry_after.as_millis()
@@ -127,9 +142,6 @@ pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
             "{{\"rejected\":{{\"targetId\":{target},\"seq\":{seq},\"code\":\"{code}\",\"message\":{}}}}}",
             string(message)
         ),
-        Notice::Delivered { target, seq: Seq(seq) } => {
-            format!("{{\"delivered\":{{\"targetId\":{target},\"seq\":{seq}}}}}")
-        }
         Notice::Presence { client, online } => {
             format!("{{\"presence\":{{\"clientId\":{client},\"online\":{online}}}}}")
         }

@@ -1,10 +1,10 @@
-//! The relay frame as `JSON.stringify` writes it, read in one pass. Whatever looks otherwise is left to the JSON
-//! reader, which knows every way to write it.
+//! The frames that come by the thousand, as `JSON.stringify` writes them, read in one pass. Whatever looks otherwise is
+//! left to the JSON reader, which knows every way to write it.
 
 use multiversion::multiversion;
 
-use super::decode::{Generation, RelayFrame};
-use crate::ids::{ClientId, Seq};
+use super::decode::{Generation, ReceivedFrame, RelayFrame};
+use crate::ids::{ClientId, Offset, Seq};
 
 /// The relay frame that `text` is, if it is written without white space, with its members in the usual order and
 /// without others. `None` means nothing: the JSON reader decides.
@@ -25,6 +25,16 @@ pub fn relay(text: &str, generation: Generation) -> Option<RelayFrame<'_>> {
     is_whole.then_some(RelayFrame { target_id: ClientId::new(target)?, message, seq, first })
 }
 
+/// The acknowledgement that `text` is, if it is written without white space and with its members in the usual order.
+/// `None` means nothing, as for [`relay`].
+pub fn received(text: &str) -> Option<ReceivedFrame> {
+    let rest = text.strip_prefix("{\"received\":{\"senderId\":")?;
+    let (sender, rest) = integer(rest)?;
+    let (offset, rest) = integer(rest.strip_prefix(",\"offset\":")?)?;
+    let frame = ReceivedFrame { sender_id: ClientId::new(sender)?, offset: Offset(offset) };
+    (rest == "}}").then_some(frame)
+}
+
 /// An integer of at most 15 digits and what follows it.
 fn integer(text: &str) -> Option<(u64, &str)> {
     let length = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -39,29 +49,64 @@ fn string_end(text: &str) -> Option<usize> {
     if bytes.first() != Some(&b'"') {
         return None;
     }
-    let mut at = 1;
+    let mut at = 1 + plain_run(&bytes[1..]);
     loop {
-        at += plain_run(&bytes[at..]);
         match *bytes.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => at += escape_length(&bytes[at + 1..])? + 1,
             // A control character: no JSON.
             _ => return None,
         }
+        // Where there is one escape there are more.
+        let near = &bytes[at..bytes.len().min(at + BLOCK)];
+        let run = short_run(near);
+        at += run;
+        if run == near.len() {
+            at += plain_run(&bytes[at..]);
+        }
     }
 }
+
+/// What is looked at without a branch.
+const BLOCK: usize = 64;
 
 /// How many bytes, from the first, mean themselves in a JSON string. Written so that it becomes vector
 /// instructions: a block at a time, without a branch inside it.
 #[multiversion(targets("x86_64+avx2", "x86_64+avx512f+avx512bw"))]
 fn plain_run(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 64;
-    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
     let (blocks, _) = bytes.as_chunks::<BLOCK>();
     let is_plain =
         |block: &&[u8; BLOCK]| !block.iter().fold(false, |special, byte| special | is_special(*byte));
     let start = blocks.iter().take_while(is_plain).count() * BLOCK;
-    start + bytes[start..].iter().take_while(|byte| !is_special(**byte)).count()
+    start + short_run(&bytes[start..])
+}
+
+/// The same, a word at a time, for bytes that are few or among which there is one that does not mean itself.
+#[inline]
+fn short_run(bytes: &[u8]) -> usize {
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            return at * 8 + special.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8 + tail.iter().take_while(|byte| !is_special(**byte)).count()
+}
+
+fn is_special(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
+}
+
+/// Sets the highest bit of the first byte of `word`, counted from the lowest, that does not mean itself in a JSON
+/// string, and perhaps those of bytes behind it; 0 where all do.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHEST: u64 = 0x80 * ONES;
+    // A byte below `bound`: subtracting borrows from its highest bit, and from the bytes behind it only then.
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+    let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, b' ') | equal(b'"') | equal(b'\\')) & HIGHEST
 }
 
 /// Bytes of the escape whose backslash has just been read.
@@ -120,7 +165,29 @@ mod tests {
     }
 
     #[test]
+    fn a_run_ends_at_the_first_byte_that_does_not_mean_itself() {
+        for length in 0..150 {
+            for at in 0..=length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'x'; length];
+                    bytes.extend([byte, 0, b'"', byte]);
+                    bytes.swap(at, length);
+                    let expected = if is_special(byte) { at } else { length + 1 };
+                    assert_eq!(plain_run(&bytes), expected, "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn reads_what_json_stringify_writes() {
+        let read = received(r#"{"received":{"senderId":12,"offset":7}}"#).expect("an acknowledgement");
+        assert_eq!((read.sender_id.get(), read.offset), (12, Offset(7)));
+        for other in
+            [r#"{"received":{"offset":7,"senderId":12}}"#, r#"{"received":{"senderId":12,"offset":07}}"#]
+        {
+            assert_eq!(received(other), None);
+        }
         for (message, generation, tail) in [
             ("", Generation::Plain, ""),
             (&*"x".repeat(1000), Generation::Plain, ""),
