@@ -150,7 +150,7 @@ impl World {
             }
             Step::Read(count) => {
                 let (messages, mut left) = (&mut self.messages, count);
-                self.mailbox.read(WINDOW, |sender, message| {
+                self.mailbox.read(WINDOW, |sender, _, message| {
                     let (offset, text) = (message.offset, std::str::from_utf8(message.json).unwrap());
                     let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
                     let who = sender.get() as usize;
@@ -243,7 +243,7 @@ impl World {
                 && self.acknowledgements.is_empty()
             {
                 let mut unread = false;
-                self.mailbox.read(WINDOW, |_, _| {
+                self.mailbox.read(WINDOW, |_, _, _| {
                     unread = true;
                     true
                 });

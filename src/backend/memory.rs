@@ -64,18 +64,6 @@ impl Outlet {
     fn has_room(&self, limits: &Limits) -> bool {
         self.stuck == 0 && self.outbox.len() < limits.max_write_ahead
     }
-
-    /// Writes to the socket what it takes without waiting. An error is left to the connection itself to find.
-    fn write_now(&mut self) -> Poll<Result<(), CloseReason>> {
-        self.outbox.tell_accepted();
-        while let Some(socket) = &self.socket
-            && !self.outbox.is_drained()
-            && let Ok(bytes) = socket.try_write(self.outbox.untaken())
-        {
-            self.outbox.take(bytes);
-        }
-        if self.outbox.is_drained() { Poll::Ready(Ok(())) } else { Poll::Pending }
-    }
 }
 
 thread_local! {
@@ -148,8 +136,9 @@ impl Slot {
         true
     }
 
-    /// Moves what waits to the outbox while it has room.
-    fn fill(&mut self, limits: &Limits) -> Freed {
+    /// Moves what waits to the outbox while it has room. With `splice` long messages stay where they are kept, and are
+    /// written from there before anything else happens.
+    fn fill(&mut self, limits: &Limits, splice: bool) -> Freed {
         let Some(Outlet { outbox, is_reliable, .. }) =
             self.outlet.as_mut().filter(|outlet| outlet.has_room(limits))
         else {
@@ -169,18 +158,42 @@ impl Slot {
         if *is_reliable {
             let window =
                 Window { messages: limits.max_in_flight_messages, bytes: limits.max_in_flight_bytes };
-            self.mailbox.read(window, |sender, message| {
-                outbox.relay(sender, message);
+            self.mailbox.read(window, |sender, place, message| {
+                match splice {
+                    true => outbox.splice(sender, place, message),
+                    false => outbox.relay(sender, message),
+                }
                 outbox.len() < max
             });
             return Freed::default();
         }
-        self.mailbox.read(Window::UNLIMITED, |sender, message| {
+        self.mailbox.read(Window::UNLIMITED, |sender, _, message| {
             outbox.relay_only_copy(sender, message);
             outbox.len() < max
         });
         // Its senders hear of it when the socket has taken it.
         Freed { delivered: Vec::new(), ..self.mailbox.received_read() }
+    }
+
+    /// Writes to the socket what it takes without waiting. An error is left to the connection itself to find.
+    fn write_now(&mut self) -> Poll<Result<(), CloseReason>> {
+        let Some(Outlet { outbox, socket, .. }) = &mut self.outlet else { return Poll::Ready(Ok(())) };
+        outbox.tell_accepted();
+        if outbox.is_spliced() {
+            outbox.write_spliced(
+                |sender, place| self.mailbox.json(sender, place),
+                |pieces| {
+                    socket.as_ref().and_then(|socket| socket.try_write_vectored(pieces).ok()).unwrap_or(0)
+                },
+            );
+        }
+        while let Some(socket) = &socket
+            && !outbox.is_drained()
+            && let Ok(bytes) = socket.try_write(outbox.untaken())
+        {
+            outbox.take(bytes);
+        }
+        if outbox.is_drained() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// The socket has taken the whole outbox: whose messages a client has that acknowledges nothing.
@@ -196,6 +209,11 @@ impl Slot {
         }
         outbox.forget();
         delivered
+    }
+
+    /// Whether somebody is to write to the connection.
+    fn is_writing(&self) -> bool {
+        self.outlet.as_ref().is_some_and(|outlet| !outlet.outbox.is_empty() || self.mailbox.has_unread())
     }
 
     /// Whether there is something that could be moved to the outbox.
@@ -426,7 +444,7 @@ impl Memory {
             let duplicate = numbered.and_then(|(session, seq)| slot.mailbox.duplicate(sender, session, seq));
             return duplicate.map(Taken::Duplicate).ok_or(Refusal::ChannelNotRegistered);
         }
-        let was_empty = slot.outlet.as_ref().is_some_and(|outlet| outlet.outbox.is_empty());
+        let (was_idle, had_unread) = (!slot.is_writing(), slot.mailbox.has_unread());
         let may_pass = is_authorized && numbered.is_none() && self.has_room();
         let appended = match may_pass && slot.pass(sender, json, &self.limits) {
             true => Appended::New,
@@ -441,8 +459,12 @@ impl Memory {
             }
             Appended::Full => Some(Refusal::Full),
         };
-        let freed = slot.fill(&self.limits);
-        let has_begun = was_empty && slot.outlet.as_ref().is_some_and(|outlet| !outlet.outbox.is_empty());
+        // What is long, and what is behind it, is better written from where it is kept.
+        let freed = match had_unread || json.len() >= Outbox::SPLICED {
+            true => Freed::default(),
+            false => slot.fill(&self.limits, false),
+        };
+        let has_begun = was_idle && slot.is_writing();
         let is_first = !is_authorized && slot.mailbox.authorize(sender);
         drop(slot);
         if has_begun {
@@ -495,7 +517,7 @@ impl Memory {
 
     pub(super) fn flush(&self) {
         while let Some((id, client)) = WRITTEN_TO.with_borrow_mut(Vec::pop) {
-            if self.write(id, &client, None, Outlet::write_now).is_pending() {
+            if self.write(id, &client, None, true, Slot::write_now).is_pending() {
                 let bell = client.slot().outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
                 ring(bell);
             }
@@ -507,7 +529,9 @@ impl Memory {
         claim: &Claim,
         mut write: impl FnMut(&mut Outbox) -> Poll<Result<(), CloseReason>>,
     ) -> Poll<Result<(), CloseReason>> {
-        self.write(claim.id, &claim.client, Some(claim.number), |outlet| write(&mut outlet.outbox))
+        self.write(claim.id, &claim.client, Some(claim.number), false, |slot| {
+            slot.outlet.as_mut().map_or(Poll::Ready(Ok(())), |outlet| write(&mut outlet.outbox))
+        })
     }
 
     /// Has `write` write what waits for a client, unless its connection is not the one with this number.
@@ -516,7 +540,8 @@ impl Memory {
         id: ClientId,
         client: &Client,
         number: Option<ClaimNumber>,
-        mut write: impl FnMut(&mut Outlet) -> Poll<Result<(), CloseReason>>,
+        splice: bool,
+        mut write: impl FnMut(&mut Slot) -> Poll<Result<(), CloseReason>>,
     ) -> Poll<Result<(), CloseReason>> {
         loop {
             let mut slot = client.slot();
@@ -530,9 +555,9 @@ impl Memory {
                 self.write_presence(client, holder, &presence);
                 continue;
             }
-            let mut freed = slot.fill(&self.limits);
+            let mut freed = slot.fill(&self.limits, splice);
+            let written = write(&mut slot);
             let Some(outlet) = &mut slot.outlet else { return Poll::Ready(Ok(())) };
-            let written = write(outlet);
             let is_drained = matches!(written, Poll::Ready(Ok(())));
             let stuck = if is_drained { 0 } else { outlet.outbox.len() };
             self.recount(std::mem::replace(&mut outlet.stuck, stuck), stuck);

@@ -1,10 +1,12 @@
 //! What is written for one connection and not yet taken by its socket.
 
 use std::cell::RefCell;
+use std::io::IoSlice;
 
+use crate::copy;
 use crate::ids::{ClientId, Offset, Seq};
 use crate::limits::Limits;
-use crate::model::Message;
+use crate::model::{Message, Place};
 use crate::protocol::encode::{self, Notice};
 use crate::protocol::frame;
 
@@ -27,7 +29,22 @@ pub struct Outbox {
     /// Up to which number the client's own messages were accepted, for each target, since that was last told. It goes
     /// with whatever is written next.
     accepted: Vec<(ClientId, Seq)>,
+    /// Long messages that belong between these frames and are written from where they are kept. Only between filling
+    /// the outbox and writing it, under one lock.
+    splices: Vec<Splice>,
 }
+
+/// A message that is not copied to the outbox.
+#[derive(Clone, Copy, Debug)]
+struct Splice {
+    /// Where in the frames it belongs.
+    at: usize,
+    sender: ClientId,
+    place: Place,
+}
+
+/// The most of them between two writes: the system takes 1,024 pieces.
+const MAX_SPLICES: usize = 256;
 
 /// A message of which the frame in the outbox is the only copy.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +59,9 @@ struct OnlyHere {
 }
 
 impl Outbox {
+    /// The smallest message that is not copied.
+    pub const SPLICED: usize = 4096;
+
     /// Whether the socket has taken everything.
     pub fn is_drained(&self) -> bool {
         self.taken == self.frames.len()
@@ -49,7 +69,7 @@ impl Outbox {
 
     /// Bytes of all frames of which the last has not been taken.
     pub fn len(&self) -> usize {
-        self.frames.len()
+        self.frames.len() + self.splices.iter().map(|splice| splice.place.length).sum::<usize>()
     }
 
     /// Whether nothing was written since the last that was taken was forgotten.
@@ -89,6 +109,57 @@ impl Outbox {
     /// Appends a message that is kept until the recipient has acknowledged it.
     pub fn relay(&mut self, sender: ClientId, message: Message<'_>) {
         self.write(|frames| encode::relay(sender, Some(message.offset), message.json, frames));
+    }
+
+    /// Appends a message that is kept at `place` until the recipient has acknowledged it, and that [`Outbox::write_spliced`]
+    /// takes from there.
+    pub fn splice(&mut self, sender: ClientId, place: Place, message: Message<'_>) {
+        if place.length < Self::SPLICED || self.splices.len() == MAX_SPLICES {
+            return self.relay(sender, message);
+        }
+        let mut at = 0;
+        self.write(|frames| {
+            encode::relay_head(sender, Some(message.offset), place.length, frames);
+            at = frames.len();
+            encode::relay_tail(frames);
+        });
+        self.splices.push(Splice { at, sender, place });
+    }
+
+    /// Whether something in between is to be written from where it is kept.
+    pub fn is_spliced(&self) -> bool {
+        !self.splices.is_empty()
+    }
+
+    /// Lets `write` have all pieces at once. What it does not take is copied.
+    pub fn write_spliced<'a>(
+        &mut self,
+        json: impl Fn(ClientId, Place) -> &'a [u8],
+        write: impl FnOnce(&[IoSlice<'_>]) -> usize,
+    ) {
+        let splices = std::mem::take(&mut self.splices);
+        let length = self.frames.len() + splices.iter().map(|splice| splice.place.length).sum::<usize>();
+        let ends = splices.iter().map(|splice| splice.at).chain([self.frames.len()]);
+        let mut pieces = Vec::with_capacity(2 * splices.len() + 1);
+        let mut start = self.taken;
+        for (number, end) in ends.enumerate() {
+            pieces.push(IoSlice::new(&self.frames[start..end]));
+            start = end;
+            if let Some(Splice { sender, place, .. }) = splices.get(number) {
+                pieces.push(IoSlice::new(json(*sender, *place)));
+            }
+        }
+        let taken = self.taken + write(&pieces);
+        if taken < length {
+            let before = &self.frames[..self.taken];
+            let all = std::iter::once(before).chain(pieces.iter().map(|piece| &**piece));
+            let mut frames = Vec::with_capacity(length);
+            all.for_each(|piece| copy::append(piece, &mut frames));
+            self.frames = frames;
+            self.taken = taken;
+        } else {
+            self.taken = self.frames.len();
+        }
     }
 
     /// Appends a message for a recipient that acknowledges nothing: from here on it is kept here only.
@@ -140,7 +211,7 @@ impl Outbox {
             if end <= self.taken {
                 break;
             }
-            let behind = end - encode::BEHIND_MESSAGE;
+            let behind = end - encode::TAIL_LENGTH;
             to(sender, Message { offset, seq, json: &self.frames[behind - length..behind] });
         }
     }

@@ -1,6 +1,6 @@
 //! What one sender has waiting for one recipient, in order.
 
-use super::queue::{Message, Queue};
+use super::queue::{Message, Place, Queue};
 use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
 
@@ -97,13 +97,18 @@ impl Lane {
     }
 
     /// The next unread message, which from now on is read.
-    pub fn read(&mut self, window: Window) -> Option<Message<'_>> {
+    pub fn read(&mut self, window: Window) -> Option<(Place, Message<'_>)> {
         if !self.is_readable(window) {
             return None;
         }
-        let message = self.messages.read()?;
+        let (place, message) = self.messages.read()?;
         self.given = self.given.max(message.offset);
-        Some(message)
+        Some((place, message))
+    }
+
+    /// The JSON string of the message at this place.
+    pub fn json(&self, place: Place) -> &[u8] {
+        self.messages.json(place)
     }
 
     /// Makes everything unread again.

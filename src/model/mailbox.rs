@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::lane::{Lane, Received, Window};
-use super::queue::Message;
+use super::queue::{Message, Place};
 use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::limits::Limits;
 
@@ -155,7 +155,7 @@ impl Mailbox {
     }
 
     /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false.
-    pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Message<'_>) -> bool) {
+    pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Place, Message<'_>) -> bool) {
         let mut wanted = true;
         while wanted && let Some(sender) = self.turns.pop_front() {
             // Not by `lane`, which would borrow all of the mailbox.
@@ -163,9 +163,9 @@ impl Mailbox {
             let Some(lane) = lane else { continue };
             let mut turn = 0;
             while wanted && turn < TURN_BYTES {
-                let Some(message) = lane.read(window) else { break };
+                let Some((place, message)) = lane.read(window) else { break };
                 turn += message.json.len();
-                wanted = take(sender, message);
+                wanted = take(sender, place, message);
             }
             if !lane.in_flight {
                 lane.in_flight = true;
@@ -176,6 +176,12 @@ impl Mailbox {
                 self.turns.push_back(sender);
             }
         }
+    }
+
+    /// The JSON string of the message of `sender` at this place.
+    pub fn json(&self, sender: ClientId, place: Place) -> &[u8] {
+        let lane = self.senders.get(&sender).and_then(|sender| sender.lane.as_ref());
+        lane.map_or(&[], |lane| lane.json(place))
     }
 
     /// Forgets every message that was read: the recipient has it.
@@ -265,7 +271,7 @@ mod tests {
     fn read_within(mailbox: &mut Mailbox, window: Window, count: usize) -> Vec<(u64, String)> {
         let mut taken = Vec::new();
         if count > 0 {
-            mailbox.read(window, |sender, message| {
+            mailbox.read(window, |sender, _, message| {
                 let text = std::str::from_utf8(message.json).expect("text");
                 taken.push((sender.get(), text.to_owned()));
                 taken.len() < count

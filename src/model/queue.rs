@@ -45,6 +45,16 @@ pub struct Message<'a> {
     pub json: &'a [u8],
 }
 
+/// Where a message stands, as long as none before it is forgotten or put back.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    chunk: usize,
+    /// Where its JSON string begins.
+    start: usize,
+    /// Bytes of it.
+    pub length: usize,
+}
+
 #[derive(Debug)]
 struct Chunk {
     memory: Memory,
@@ -225,7 +235,7 @@ impl Queue {
     }
 
     /// Reads the first unread message.
-    pub fn read(&mut self) -> Option<Message<'_>> {
+    pub fn read(&mut self) -> Option<(Place, Message<'_>)> {
         let length = self.unread()?.json.len();
         if self.unread.1 == self.chunks[self.unread.0].bytes().len() {
             let next = self.unread.0 + 1;
@@ -235,7 +245,13 @@ impl Queue {
         self.unread.1 += HEADER + length;
         self.read += 1;
         self.read_bytes += length;
-        self.chunks[chunk].message(at)
+        let place = Place { chunk, start: at + HEADER, length };
+        Some((place, self.chunks[chunk].message(at)?))
+    }
+
+    /// The JSON string of the message at this place.
+    pub fn json(&self, Place { chunk, start, length }: Place) -> &[u8] {
+        &self.chunks[chunk].bytes()[start..start + length]
     }
 
     /// Makes all messages unread.
@@ -296,7 +312,10 @@ mod tests {
                         read = 0;
                     }
                     Step::Read => {
-                        prop_assert_eq!(queue.read().map(seen), model.get(read).map(view));
+                        let place = queue.read().map(|(place, message)| (place, seen(message)));
+                        let json = place.as_ref().map(|(place, _)| queue.json(*place));
+                        prop_assert_eq!(json, model.get(read).map(|message| &message.2[..]));
+                        prop_assert_eq!(place.map(|(_, message)| message), model.get(read).map(view));
                         read = (read + 1).min(model.len());
                     }
                     Step::Pop => {

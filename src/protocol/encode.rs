@@ -86,10 +86,16 @@ const TAIL: &str = "}}";
 /// Appends `{"relay":{"senderId":…,"offset":…,"message":…}}` as a WebSocket text frame; `message` is a JSON string,
 /// quotes included. A plain client gets no offset.
 pub fn relay(sender: ClientId, offset: Option<Offset>, message: &[u8], out: &mut Vec<u8>) {
+    relay_head(sender, offset, message.len(), out);
+    copy::append(message, out);
+    relay_tail(out);
+}
+
+/// Appends what stands before a message of `length` bytes in its frame.
+pub fn relay_head(sender: ClientId, offset: Option<Offset>, length: usize, out: &mut Vec<u8>) {
     let offset_length = offset.map_or(0, |Offset(offset)| OFFSET.len() + digits(offset));
     let sender_length = digits(sender.get());
-    let length = HEAD.len() + sender_length + offset_length + MESSAGE.len() + message.len() + TAIL.len();
-    out.reserve(frame::MAX_HEADER + length);
+    let length = HEAD.len() + sender_length + offset_length + MESSAGE.len() + length + TAIL.len();
     frame::text_header(length, out);
     out.extend_from_slice(HEAD.as_bytes());
     append_number(sender.get(), sender_length, out);
@@ -98,12 +104,15 @@ pub fn relay(sender: ClientId, offset: Option<Offset>, message: &[u8], out: &mut
         append_number(offset, digits(offset), out);
     }
     out.extend_from_slice(MESSAGE.as_bytes());
-    copy::append(message, out);
+}
+
+/// Appends what stands behind a message in its frame.
+pub fn relay_tail(out: &mut Vec<u8>) {
     out.extend_from_slice(TAIL.as_bytes());
 }
 
-/// Bytes that stand behind the message in its frame.
-pub const BEHIND_MESSAGE: usize = TAIL.len();
+/// Bytes of that.
+pub const TAIL_LENGTH: usize = TAIL.len();
 
 const ACCEPTED: &str = "{\"accepted\":{\"targetId\":";
 const DELIVERED: &str = "{\"delivered\":{\"targetId\":";
