@@ -167,12 +167,11 @@ impl Slot {
             });
             return Freed::default();
         }
-        self.mailbox.read(Window::UNLIMITED, |sender, _, message| {
+        // Its senders hear of it when the socket has taken it.
+        self.mailbox.take(|sender, message| {
             outbox.relay_only_copy(sender, message);
             outbox.len() < max
-        });
-        // Its senders hear of it when the socket has taken it.
-        Freed { delivered: Vec::new(), ..self.mailbox.received_read() }
+        })
     }
 
     /// Writes to the socket what it takes without waiting. An error is left to the connection itself to find.

@@ -22,8 +22,6 @@ pub struct Lane {
     former: Vec<(SessionId, Seq)>,
     /// Whether the lane stands in the mailbox's turns.
     pub in_turn: bool,
-    /// Whether the lane stands among those that something was read from.
-    pub in_flight: bool,
     /// Whether a plain sender is held back until there is room.
     pub sender_waits: bool,
 }
@@ -51,6 +49,13 @@ pub struct Received {
     pub bytes: usize,
     /// The newest of them with a number, and the session that gave it.
     pub last: Option<(SessionId, Seq)>,
+}
+
+impl Received {
+    /// What counts no longer against the mailbox's and the total bound.
+    pub fn cost(&self) -> usize {
+        self.bytes + self.messages * Limits::MESSAGE_OVERHEAD
+    }
 }
 
 impl Lane {
@@ -121,15 +126,6 @@ impl Lane {
         self.given = self.received;
     }
 
-    /// Forgets all that was read.
-    pub fn received_read(&mut self) -> Received {
-        let mut received = Received::default();
-        while self.messages.read_len() > 0 {
-            self.drop_first(&mut received);
-        }
-        received
-    }
-
     /// Forgets all messages up to `upto`; `None`, and nothing, when the recipient was not given it, or has
     /// acknowledged later ones.
     pub fn received(&mut self, upto: Offset) -> Option<Received> {
@@ -144,7 +140,13 @@ impl Lane {
         Some(received)
     }
 
-    fn drop_first(&mut self, received: &mut Received) {
+    /// The first message.
+    pub fn first(&self) -> Option<Message<'_>> {
+        self.messages.front()
+    }
+
+    /// Forgets the first message, and adds it to what was `received`.
+    pub fn drop_first(&mut self, received: &mut Received) {
         let Some(Message { offset, seq, json }) = self.messages.front() else { return };
         received.messages += 1;
         received.bytes += json.len();

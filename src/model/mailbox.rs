@@ -19,8 +19,6 @@ pub struct Mailbox {
     senders: FxHashMap<ClientId, Sender>,
     /// The lanes with something that may be read, each once.
     turns: VecDeque<ClientId>,
-    /// The lanes of which something was read, each once.
-    in_flight: Vec<ClientId>,
     /// The place of the message that came last.
     last: Offset,
     /// Bytes of all messages, overhead included.
@@ -154,23 +152,48 @@ impl Mailbox {
         self.senders.entry(sender).or_default().lane.get_or_insert_default().sender_waits = true;
     }
 
-    /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false.
+    /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false. They are kept
+    /// until they are received.
     pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Place, Message<'_>) -> bool) {
-        let mut wanted = true;
-        while wanted && let Some(sender) = self.turns.pop_front() {
-            // Not by `lane`, which would borrow all of the mailbox.
-            let lane = self.senders.get_mut(&sender).and_then(|sender| sender.lane.as_mut());
-            let Some(lane) = lane else { continue };
-            let mut turn = 0;
+        self.take_turns(window, |sender, lane| {
+            let (mut turn, mut wanted) = (0, true);
             while wanted && turn < TURN_BYTES {
                 let Some((place, message)) = lane.read(window) else { break };
                 turn += message.json.len();
                 wanted = take(sender, place, message);
             }
-            if !lane.in_flight {
-                lane.in_flight = true;
-                self.in_flight.push(sender);
+            wanted
+        });
+    }
+
+    /// Hands unread messages, lanes in turn, to `take`, until it returns false. They are forgotten here.
+    pub fn take(&mut self, mut take: impl FnMut(ClientId, Message<'_>) -> bool) -> Freed {
+        let mut freed = Freed::default();
+        self.take_turns(Window::UNLIMITED, |sender, lane| {
+            let (mut received, mut wanted) = (Received::default(), true);
+            while wanted && received.bytes < TURN_BYTES {
+                let Some(message) = lane.first() else { break };
+                wanted = take(sender, message);
+                lane.drop_first(&mut received);
             }
+            freed.bytes += received.cost();
+            if std::mem::take(&mut lane.sender_waits) {
+                freed.waiting.push(sender);
+            }
+            wanted
+        });
+        self.bytes -= freed.bytes;
+        freed
+    }
+
+    /// Lets one lane after the other `read`, until that returns false.
+    fn take_turns(&mut self, window: Window, mut read: impl FnMut(ClientId, &mut Lane) -> bool) {
+        let mut wanted = true;
+        while wanted && let Some(sender) = self.turns.pop_front() {
+            // Not by `lane`, which would borrow all of the mailbox.
+            let lane = self.senders.get_mut(&sender).and_then(|sender| sender.lane.as_mut());
+            let Some(lane) = lane else { continue };
+            wanted = read(sender, lane);
             lane.in_turn = lane.is_readable(window);
             if lane.in_turn {
                 self.turns.push_back(sender);
@@ -184,18 +207,6 @@ impl Mailbox {
         lane.map_or(&[], |lane| lane.json(place))
     }
 
-    /// Forgets every message that was read: the recipient has it.
-    pub fn received_read(&mut self) -> Freed {
-        let mut freed = Freed::default();
-        for sender in std::mem::take(&mut self.in_flight) {
-            let Some(lane) = self.lane(sender) else { continue };
-            lane.in_flight = false;
-            let received = lane.received_read();
-            self.free(sender, received, &mut freed);
-        }
-        freed
-    }
-
     /// Forgets the messages of `sender` up to `upto`.
     ///
     /// # Errors
@@ -203,37 +214,28 @@ impl Mailbox {
     pub fn received(&mut self, sender: ClientId, upto: Offset, window: Window) -> Result<Freed, Forged> {
         let lane = self.lane(sender).ok_or(Forged)?;
         let received = lane.received(upto).ok_or(Forged)?;
-        if !lane.in_turn && lane.is_readable(window) {
-            lane.in_turn = true;
-            self.turns.push_back(sender);
-        }
-        let mut freed = Freed::default();
-        self.free(sender, received, &mut freed);
+        let is_freed = received.messages > 0 && std::mem::take(&mut lane.sender_waits);
+        let is_next = !lane.in_turn && lane.is_readable(window);
+        lane.in_turn |= is_next;
+        self.turns.extend(is_next.then_some(sender));
+        let freed = Freed {
+            bytes: received.cost(),
+            waiting: is_freed.then_some(sender).into_iter().collect(),
+            delivered: received.last.map(|(session, seq)| (sender, session, seq)).into_iter().collect(),
+        };
+        self.bytes -= freed.bytes;
         Ok(freed)
-    }
-
-    fn free(&mut self, sender: ClientId, received: Received, freed: &mut Freed) {
-        let bytes = received.bytes + received.messages * Limits::MESSAGE_OVERHEAD;
-        self.bytes -= bytes;
-        freed.bytes += bytes;
-        freed.delivered.extend(received.last.map(|(session, seq)| (sender, session, seq)));
-        if received.messages == 0 {
-            return;
-        }
-        if self.lane(sender).is_some_and(|lane| std::mem::take(&mut lane.sender_waits)) {
-            freed.waiting.push(sender);
-        }
     }
 
     /// Makes unread what was read and not received: the connection that read it is gone.
     pub fn rewind(&mut self) {
-        for sender in std::mem::take(&mut self.in_flight) {
-            let Some(lane) = self.lane(sender) else { continue };
-            lane.in_flight = false;
+        let Self { senders, turns, .. } = self;
+        for (sender, lane) in senders.iter_mut().filter_map(|(id, sender)| Some((*id, sender.lane.as_mut()?)))
+        {
             lane.rewind();
             if !lane.in_turn && lane.is_readable(Window::UNLIMITED) {
                 lane.in_turn = true;
-                self.turns.push_back(sender);
+                turns.push_back(sender);
             }
         }
     }
@@ -284,6 +286,10 @@ mod tests {
         read_within(mailbox, Window::UNLIMITED, count)
     }
 
+    fn take(mailbox: &mut Mailbox) -> Freed {
+        mailbox.take(|_, _| true)
+    }
+
     #[test]
     fn keeps_each_senders_order_and_gives_lanes_their_turns() {
         let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
@@ -303,14 +309,18 @@ mod tests {
             append(&mut mailbox, 1, message, &limits);
         }
         assert_eq!(read(&mut mailbox, 1).len(), 1);
-        assert_eq!(mailbox.received_read().bytes, Mailbox::cost(b"a"));
+        assert_eq!(
+            mailbox.received(id(1), Offset(1), Window::UNLIMITED).map(|freed| freed.bytes),
+            Ok(Mailbox::cost(b"a"))
+        );
         assert_eq!(read(&mut mailbox, 9).len(), 2);
         append(&mut mailbox, 1, "d", &limits);
         mailbox.rewind();
         let again: String = read(&mut mailbox, 9).into_iter().map(|(_, text)| text).collect();
         assert_eq!(again, "bcd");
-        mailbox.received_read();
-        assert_eq!((mailbox.bytes, mailbox.turns.len(), mailbox.in_flight.len()), (0, 0, 0));
+        mailbox.rewind();
+        assert_eq!(take(&mut mailbox).bytes, 3 * Mailbox::cost(b"a"));
+        assert_eq!((mailbox.bytes, mailbox.turns.len()), (0, 0));
     }
 
     #[test]
@@ -322,8 +332,7 @@ mod tests {
         assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::Full);
         mailbox.hold(id(1));
         assert_eq!(append(&mut mailbox, 2, "d", &limits), Appended::New, "another lane has room");
-        assert_eq!(read(&mut mailbox, 9).len(), 3);
-        assert_eq!(mailbox.received_read().waiting, [id(1)]);
+        assert_eq!(take(&mut mailbox).waiting, [id(1)]);
         assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::New, "room again");
     }
 
@@ -333,8 +342,7 @@ mod tests {
         let mut mailbox = Mailbox::default();
         assert_eq!(append(&mut mailbox, 1, &"x".repeat(1000), &limits), Appended::New);
         assert_eq!(append(&mut mailbox, 2, "", &limits), Appended::Full);
-        read(&mut mailbox, 9);
-        mailbox.received_read();
+        take(&mut mailbox);
         assert_eq!(append(&mut mailbox, 1, "123456", &limits), Appended::New);
         assert_eq!(append(&mut mailbox, 1, "12345", &limits), Appended::Full, "the lane's bytes");
         assert_eq!(append(&mut mailbox, 2, "", &limits), Appended::New);

@@ -11,14 +11,13 @@ use crate::ids::{Offset, Seq};
 /// What stands before each message: its offset, its number and its length.
 const HEADER: usize = 8 + 8 + 4;
 
-/// The smallest and the largest chunk from the heap; each is as big as what the queue holds already.
-const SMALLEST: usize = 1024;
+/// The largest chunk from the heap. The first is as big as its message, each other as what the queue holds already.
 const LARGEST: usize = 16 * 1024;
 /// Chunks of a long queue are pages of their own, which go back to the system when they have been read. From the heap
 /// they would not: something small always lies behind them.
 const MAPPED: usize = 64 * 1024;
 /// Such chunks that a thread keeps for the next queue that needs one.
-const SPARE_CHUNKS: usize = 16;
+const SPARE_CHUNKS: usize = 32;
 
 /// Messages in order.
 #[derive(Debug, Default)]
@@ -175,7 +174,7 @@ impl Queue {
         if self.chunks.back().is_none_or(|last| !last.has_room(size)) {
             let usual = match self.bytes.next_power_of_two() {
                 long if long > LARGEST => MAPPED,
-                short => short.max(SMALLEST),
+                short => short,
             };
             self.chunks.push_back(Chunk::new(usual.max(size)));
         }

@@ -45,7 +45,7 @@ impl Answers {
     }
 
     fn write_accepted(&mut self) {
-        for (target, seq) in self.accepted.drain(..) {
+        for (target, seq) in std::mem::take(&mut self.accepted) {
             encode::notice(&Notice::Accepted { target, seq }, &mut self.frames);
         }
     }
@@ -66,7 +66,10 @@ impl Answers {
             self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
         }
         if self.frames.is_empty() {
-            self.accepted.drain(..).for_each(|(target, seq)| outbox.accept(target, seq));
+            // Taken, not drained, for an idle connection keeps no buffer.
+            for (target, seq) in std::mem::take(&mut self.accepted) {
+                outbox.accept(target, seq);
+            }
         } else {
             outbox.tell_accepted();
             self.write_accepted();
