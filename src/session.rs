@@ -61,12 +61,14 @@ struct Session {
     shared: Arc<Shared>,
     bell: Arc<Bell>,
     attachment: Option<Attachment>,
-    /// What is to be written before there is an attachment, and after it. In between the outbox is the backend's.
-    outbox: Outbox,
+    /// What is to be written before there is an attachment: from then on the outbox is the backend's. Boxed, for few
+    /// connections have something to write before.
+    outbox: Option<Box<Outbox>>,
     /// For others to write to, handed to the backend with the outbox.
     socket: Option<OwnedWriteHalf>,
     offences: usize,
-    held: Option<Held>,
+    /// Boxed, as few connections ever need it.
+    held: Option<Box<Held>>,
     /// Whether there may be something to write.
     mail: bool,
     /// What a client with reliable delivery is owed: answers to its frames. Boxed, for a plain one is owed none.
@@ -86,7 +88,7 @@ struct Held {
     target: ClientId,
     message: Box<str>,
     until: Instant,
-    /// When to try again, if the bell does not ring before. Boxed, for few connections ever need it.
+    /// When to try again, if the bell does not ring before.
     retry: Pin<Box<Sleep>>,
 }
 
@@ -137,7 +139,7 @@ impl Session {
             shared,
             bell,
             attachment: None,
-            outbox: Outbox::default(),
+            outbox: None,
             socket,
             offences: 0,
             held: None,
@@ -190,6 +192,8 @@ impl Session {
         }
         if self.answers.as_mut().is_some_and(|answers| answers.poll_due(cx).is_ready()) {
             self.mail |= self.poll_deliver(wire, cx, true)?.is_pending();
+            // A connection that has nothing to answer keeps nothing for it.
+            self.answers.take_if(|answers| answers.are_idle());
         }
         let received = wire.poll_receive(cx, self);
         self.shared.backend.flush();
@@ -216,7 +220,8 @@ impl Session {
             wire.poll_write(cx, outbox)
         };
         let Some(attachment) = &self.attachment else {
-            return write(&mut self.outbox).map_ok(|()| self.outbox.forget());
+            let outbox = self.outbox.get_or_insert_default();
+            return write(outbox).map_ok(|()| outbox.forget());
         };
         self.shared.backend.deliver(&attachment.claim, write)
     }
@@ -226,7 +231,7 @@ impl Session {
         self.mail = true;
         match &self.attachment {
             Some(attachment) => self.shared.backend.with_outbox(&attachment.claim, write),
-            None => Some(write(&mut self.outbox)),
+            None => Some(write(self.outbox.get_or_insert_default())),
         }
     }
 
@@ -320,12 +325,23 @@ impl Session {
                 outbox.write(|frames| encode::notice(&notice, frames));
             }
         };
-        let Self { bell, outbox, socket, .. } = self;
-        let claimant = Claimant { bell, outbox, socket, resume };
+        let mut outbox = self.outbox.take();
+        let claimant = Claimant {
+            bell: &self.bell,
+            outbox: outbox.get_or_insert_default(),
+            socket: &mut self.socket,
+            resume,
+        };
         let Claimed { claim, has_replaced } = match self.shared.backend.claim(client, claimant, greet) {
             Claiming::Claimed(claimed) => claimed,
-            Claiming::Outdated => return Err(CloseReason::Replaced),
-            Claiming::Unknown => return self.offend(Offence::IncorrectToken),
+            Claiming::Outdated => {
+                self.outbox = outbox;
+                return Err(CloseReason::Replaced);
+            }
+            Claiming::Unknown => {
+                self.outbox = outbox;
+                return self.offend(Offence::IncorrectToken);
+            }
         };
         if has_replaced {
             self.shared.events.emit(Event::Disconnected(client, CloseReason::Replaced));
@@ -361,7 +377,7 @@ impl Session {
             (Err(Refusal::Held), _) => {
                 let until = Instant::now() + self.shared.limits.hold_timeout;
                 let retry = Box::pin(sleep(Limits::HOLD_RETRY));
-                self.held = Some(Held { target, message: frame.message.into(), until, retry });
+                self.held = Some(Box::new(Held { target, message: frame.message.into(), until, retry }));
                 Ok(())
             }
             (Err(refusal), None) => self.refuse(target, refusal),
@@ -449,7 +465,7 @@ impl Session {
 
     /// Lets the mailbox go; what is still to be written comes back.
     fn end(&mut self, reason: &CloseReason) -> Outbox {
-        let mut outbox = std::mem::take(&mut self.outbox);
+        let mut outbox = self.outbox.take().map_or_else(Outbox::default, |outbox| *outbox);
         if let Some(attachment) = self.attachment.take() {
             outbox = attachment.release(reason).unwrap_or_default();
         }

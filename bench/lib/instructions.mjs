@@ -6,7 +6,7 @@ import { capture, Problem } from '../../scripts/process.mjs';
 import { checkRust } from '../../scripts/rust.mjs';
 
 /** Files in benches/. */
-const BENCHES = ['codec'];
+const BENCHES = ['codec', 'mailbox'];
 /** What is there once, whatever is run, is in both counts and so in no difference. */
 const [FEW, MANY] = [100, 600];
 /** More than so much is a change: hash tables and allocators differ by a few instructions when others' code does. */

@@ -199,6 +199,10 @@ impl Mailbox {
                 self.turns.push_back(sender);
             }
         }
+        if self.turns.is_empty() {
+            // An idle mailbox keeps no room for them.
+            self.turns = VecDeque::new();
+        }
     }
 
     /// The JSON string of the message of `sender` at this place.

@@ -60,6 +60,11 @@ impl Answers {
         !self.frames.is_empty() || !self.accepted.is_empty()
     }
 
+    /// Whether nothing is owed and nothing is to be remembered.
+    pub fn are_idle(&self) -> bool {
+        !self.are_pending() && self.due.is_none() && self.refusing.is_empty()
+    }
+
     /// Moves all answers to the outbox.
     pub fn move_to(&mut self, outbox: &mut Outbox) {
         if !self.accepted.is_empty() && self.due.is_none() {
