@@ -7,10 +7,10 @@ import { root } from './process.mjs';
 
 /** Floors from the ground up; each floor is a list of rooms, each room the modules that may use one another. */
 const FLOORS = [
-  [['ids', 'limits', 'options', 'events', 'metrics', 'error']],
+  [['ids', 'limits', 'events', 'error', 'copy']],
   [['protocol'], ['model']],
   [['backend']],
-  [['session', 'hub', 'wire']],
+  [['session', 'wire', 'stream']],
   [['listener']],
   [['relay']],
   [['node']],

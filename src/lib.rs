@@ -1,14 +1,15 @@
 //! A relay that lets WebSocket clients talk to each other through registered, authenticated channels.
 //!
-//! The one idea to keep in mind: **each recipient has one mailbox, with a lane per sender, and the recipient's
-//! session pulls from it.** A send appends to its lane and rings the bell of the recipient's connection; that
-//! session writes when its socket can take it, lanes in turn. So order, queueing for who is away, back-pressure
-//! and take-over are the same mechanism: a slow reader costs only its own bounded mailbox, a flooding sender only
-//! its own lane.
+//! The one idea to keep in mind: **each recipient has one mailbox, with a lane per sender, and beside it the outbox of the
+//! connection that reads it.** A send appends to its lane; what the recipient's socket can take is moved to the outbox,
+//! lanes in turn, and written at the end of the sender's own turn, or by the recipient's session when its socket can take
+//! more. So order, queueing for who is away, back-pressure and take-over are the same mechanism: a slow reader costs only
+//! its own bounded mailbox, a flooding sender only its own lane.
 //!
 //! A message's way: socket → [`wire`] → [`session`] → [`protocol::decode`] → [`backend::Backend::append`] →
-//! [`model::Mailbox`] → [`backend::Bell`] → the target's [`session`] → [`protocol::encode`] → [`wire`] → socket.
-//! The message's JSON string is carried as it came in, never unescaped and escaped again.
+//! [`model::Mailbox`] → [`protocol::encode`] → [`backend::Outbox`] → [`backend::Backend::flush`] → socket. Between two plain
+//! clients, when nothing waits before it, it passes the mailbox by. When the socket takes no more, a [`backend::Bell`]
+//! wakes the recipient's session. The message's JSON string is carried as it came in, never unescaped and escaped again.
 //!
 //! Modules import only from lower floors, and from their own folder:
 //!
@@ -16,10 +17,10 @@
 //! |---|---|
 //! | 5 | `node` (with the feature `node`): the Node-API binding; only it names napi |
 //! | 4 | [`relay`]: the façade; [`listener`]: the port and HTTP |
-//! | 3 | [`session`]: one connection; [`wire`]: its bytes |
+//! | 3 | [`session`]: one connection; [`wire`]: its bytes; [`stream`]: what they come over |
 //! | 2 | [`backend`]: where everything is kept, behind atomic verbs |
 //! | 1 | [`model`]: pure state; [`protocol`]: pure codec |
-//! | 0 | [`ids`], [`limits`], [`error`], [`events`] |
+//! | 0 | [`ids`], [`limits`], [`error`], [`events`], `copy` |
 
 pub mod backend;
 mod copy;
