@@ -92,12 +92,13 @@ struct Held {
     retry: Pin<Box<Sleep>>,
 }
 
+#[derive(Clone, Copy)]
 enum Heartbeat {
     /// The client has until the timer's end to say who it is.
     Authenticating,
     /// The next ping is due at the timer's end.
     Resting,
-    /// Something must have been heard at the timer's end: what the wire's counters were when the ping went out.
+    /// Something must have been heard at the timer's end: what the counters were when the ping went out.
     Listening { heard: u64, sent: u64, stuck: bool },
 }
 
@@ -265,31 +266,34 @@ impl Session {
         wire: &mut Wire<S>,
         timer: Pin<&mut Sleep>,
     ) -> Result<(), CloseReason> {
-        let limits = &self.shared.limits;
-        let (next, wait) = match self.heartbeat {
+        let Limits { ping_interval, ping_timeout, .. } = self.shared.limits;
+        let heartbeat = self.heartbeat;
+        let (next, wait) = match heartbeat {
             Heartbeat::Authenticating => return Err(CloseReason::AuthTimeout),
             Heartbeat::Resting => {
-                let (ping_timeout, generation) = (limits.ping_timeout, self.generation());
-                let stuck = self.with_outbox(|outbox| {
-                    let stuck = !outbox.is_empty();
+                let generation = self.generation();
+                let before = self.with_outbox(|outbox| {
+                    let before = (outbox.sent, !outbox.is_empty());
                     outbox.write(|frames| match generation {
                         // A page cannot see the pings of WebSocket, and wants to know that the link lives.
                         Generation::Reliable => encode::notice(&Notice::Ping, frames),
                         Generation::Plain => frame::ping(frames),
                     });
-                    stuck
+                    before
                 });
-                let stuck = stuck.unwrap_or_default();
-                (Heartbeat::Listening { heard: wire.heard, sent: wire.sent, stuck }, ping_timeout)
+                let (sent, stuck) = before.unwrap_or_default();
+                (Heartbeat::Listening { heard: wire.heard, sent, stuck }, ping_timeout)
             }
-            Heartbeat::Listening { sent, stuck: true, .. } if wire.sent == sent => {
+            Heartbeat::Listening { sent, stuck: true, .. }
+                if self.with_outbox(|outbox| outbox.sent) == Some(sent) =>
+            {
                 return Err(CloseReason::TooSlow);
             }
             // While a message is held back nothing is read, so nothing can be heard.
             Heartbeat::Listening { heard, .. } if wire.heard == heard && self.held.is_none() => {
                 return Err(CloseReason::PingTimeout);
             }
-            Heartbeat::Listening { .. } => (Heartbeat::Resting, limits.ping_interval),
+            Heartbeat::Listening { .. } => (Heartbeat::Resting, ping_interval),
         };
         self.heartbeat = next;
         timer.reset(Instant::now() + wait);

@@ -44,14 +44,12 @@ pub struct Wire<S> {
     input: Vec<u8>,
     /// Bytes ever received; what it means is only whether it grew.
     pub heard: u64,
-    /// Bytes ever taken by the socket; what it means is only whether it grew.
-    pub sent: u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A connection that has just been upgraded; `early` came behind the request.
     pub fn new(stream: S, early: &[u8], max_frame: usize) -> Self {
-        Self { stream, decoder: Decoder::new(max_frame), input: early.to_vec(), heard: 0, sent: 0 }
+        Self { stream, decoder: Decoder::new(max_frame), input: early.to_vec(), heard: 0 }
     }
 
     /// Writes what the socket has not taken; ready when it has taken everything.
@@ -65,10 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         while !outbox.is_drained() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, outbox.untaken())) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
-                Ok(bytes) => {
-                    outbox.take(bytes);
-                    self.sent += bytes as u64;
-                }
+                Ok(bytes) => outbox.take(bytes),
             }
         }
         Pin::new(&mut self.stream).poll_flush(cx).map_err(|_| CloseReason::Lost)

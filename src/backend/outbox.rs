@@ -24,6 +24,8 @@ pub struct Outbox {
     frames: Vec<u8>,
     /// How much of them the socket has taken.
     taken: usize,
+    /// Bytes that the socket has ever taken; what it means is only whether it grew.
+    pub sent: u64,
     /// The messages among the frames that are kept nowhere else.
     only_here: Vec<OnlyHere>,
     /// Up to which number the client's own messages were accepted, for each target, since that was last told. It goes
@@ -149,7 +151,9 @@ impl Outbox {
                 pieces.push(IoSlice::new(json(*sender, *place)));
             }
         }
-        let taken = self.taken + write(&pieces);
+        let bytes = write(&pieces);
+        let taken = self.taken + bytes;
+        self.sent += bytes as u64;
         if taken < length {
             let before = &self.frames[..self.taken];
             let all = std::iter::once(before).chain(pieces.iter().map(|piece| &**piece));
@@ -177,6 +181,7 @@ impl Outbox {
     /// The socket has taken so many bytes more.
     pub fn take(&mut self, bytes: usize) {
         self.taken += bytes;
+        self.sent += bytes as u64;
     }
 
     /// The numbered messages that were kept here only: who sent them, their places and numbers.
