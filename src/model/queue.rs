@@ -176,6 +176,10 @@ impl Queue {
                 long if long > LARGEST => MAPPED,
                 short => short,
             };
+            if self.chunks.is_empty() {
+                // Most queues are empty again before they need a second.
+                self.chunks.reserve_exact(1);
+            }
             self.chunks.push_back(Chunk::new(usual.max(size)));
         }
         if let Some(last) = self.chunks.back_mut() {

@@ -30,7 +30,13 @@ impl Answers {
     pub fn accepted(&mut self, target: ClientId, seq: Seq) {
         match self.accepted.iter_mut().find(|(of, _)| *of == target) {
             Some((_, last)) => *last = seq,
-            None => self.accepted.push((target, seq)),
+            None => {
+                if self.accepted.is_empty() {
+                    // Most clients send to one at a time.
+                    self.accepted.reserve_exact(1);
+                }
+                self.accepted.push((target, seq));
+            }
         }
         if self.accepted.len() >= Limits::ACCEPT_BATCH {
             self.write_accepted();
