@@ -11,7 +11,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, Bell, Claim, Claimant, Claimed, Claiming, Outbox, Refusal, Resume, Taken};
+use crate::backend::{Backend, Bell, Claim, Claimant, Claiming, Greeting, Outbox, Refusal, Resume, Taken};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::{Event, EventSink};
 use crate::ids::{ClientId, Seq};
@@ -322,12 +322,17 @@ impl Session {
         });
         let generation = if resume.is_some() { Generation::Reliable } else { Generation::Plain };
         let Limits { ping_interval, ping_timeout, max_payload, .. } = self.shared.limits;
-        let greet = |outbox: &mut Outbox, resumed| {
+        let shared = &self.shared;
+        let greet = |outbox: &mut Outbox, Greeting { resumed, has_replaced }| {
             let notice =
                 Notice::Authenticated { client, epoch, resumed, ping_interval, ping_timeout, max_payload };
             if generation == Generation::Reliable {
                 outbox.write(|frames| encode::notice(&notice, frames));
             }
+            if has_replaced {
+                shared.events.emit(Event::Disconnected(client, CloseReason::Replaced));
+            }
+            shared.events.emit(Event::Connected(client));
         };
         let mut outbox = self.outbox.take();
         let claimant = Claimant {
@@ -336,8 +341,8 @@ impl Session {
             socket: &mut self.socket,
             resume,
         };
-        let Claimed { claim, has_replaced } = match self.shared.backend.claim(client, claimant, greet) {
-            Claiming::Claimed(claimed) => claimed,
+        let claim = match shared.backend.claim(client, claimant, greet) {
+            Claiming::Claimed(claim) => claim,
             Claiming::Outdated => {
                 self.outbox = outbox;
                 return Err(CloseReason::Replaced);
@@ -347,10 +352,6 @@ impl Session {
                 return self.offend(Offence::IncorrectToken);
             }
         };
-        if has_replaced {
-            self.shared.events.emit(Event::Disconnected(client, CloseReason::Replaced));
-        }
-        self.shared.events.emit(Event::Connected(client));
         self.attachment = Some(Attachment { shared: Arc::clone(&self.shared), claim, generation });
         self.mail = true;
         Ok(())
@@ -530,9 +531,9 @@ impl Attachment {
     fn release(&self, reason: &CloseReason) -> Option<Outbox> {
         // What waits in this process will wait no longer.
         let everything = matches!(reason, CloseReason::GoingAway);
-        let outbox = self.shared.backend.release(&self.claim, everything)?;
-        self.shared.events.emit(Event::Disconnected(self.claim.id(), reason.clone()));
-        Some(outbox)
+        self.shared.backend.release(&self.claim, everything, || {
+            self.shared.events.emit(Event::Disconnected(self.claim.id(), reason.clone()));
+        })
     }
 }
 

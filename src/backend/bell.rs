@@ -24,12 +24,11 @@ impl Bell {
         }
     }
 
-    /// Wakes the connection to tell it that a newer one has taken over. `rest` is what it still has to write so that
-    /// its last frame is whole.
+    /// Tells the connection, when it is woken, that a newer one has taken over. `rest` is what it still has to write so
+    /// that its last frame is whole.
     pub fn replace(&self, rest: Box<[u8]>) {
         // Set before: it is replaced once.
         self.replaced.set(rest).ok();
-        self.ring();
     }
 
     /// What is left to write, if a newer connection has taken over.

@@ -1,14 +1,15 @@
 //! The model behind locks. Each lock is held for one method, never two at once, never across an `.await`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-use super::{Bell, Claimant, Claimed, Claiming, Outbox, Refusal, Registration, Resume, Taken};
+use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, Resume, Taken};
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
@@ -69,6 +70,42 @@ impl Outlet {
 thread_local! {
     /// Those of whose outboxes this thread has written the first frame, and who have to be told.
     static WRITTEN_TO: RefCell<Vec<(ClientId, Arc<Client>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A slot that is locked. Threads that held one and wanted another might wait for each other for ever: in debug builds,
+/// as the tests are, a thread that does so panics.
+struct Locked<'a>(MutexGuard<'a, Slot>);
+
+thread_local! {
+    static HAS_LOCKED: Cell<bool> = const { Cell::new(false) };
+}
+
+impl<'a> Locked<'a> {
+    fn new(slot: &'a Mutex<Slot>) -> Self {
+        debug_assert!(!HAS_LOCKED.replace(true), "one lock at a time");
+        // A panic under the lock has ended its connection; the next may go on with what is there.
+        Self(slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        debug_assert!(HAS_LOCKED.replace(false));
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = Slot;
+
+    fn deref(&self) -> &Slot {
+        &self.0
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Slot {
+        &mut self.0
+    }
 }
 
 /// What is left of a connection that reads no more.
@@ -215,10 +252,10 @@ impl Slot {
         self.outlet.as_ref().is_some_and(|outlet| !outlet.outbox.is_empty() || self.mailbox.has_unread())
     }
 
-    /// Whether there is something that could be moved to the outbox.
-    fn has_waiting(&self) -> bool {
-        self.mailbox.has_unread()
-            || self.reliable.as_ref().is_some_and(|reliable| !reliable.notices.is_empty())
+    /// Whether there is something that could be moved to the outbox, by the reader itself or by others.
+    fn has_waiting(&self, is_reader: bool) -> bool {
+        let has = |notices: &Notices| notices.has_delivered() || is_reader && notices.has_presence();
+        self.mailbox.has_unread() || self.reliable.as_ref().is_some_and(|reliable| has(&reliable.notices))
     }
 
     /// Clients of which the reader is to be told whether they are there, while the outbox has room.
@@ -278,9 +315,8 @@ impl Claim {
 }
 
 impl Client {
-    fn slot(&self) -> MutexGuard<'_, Slot> {
-        // A panic under the lock has ended its connection; the next may go on with what is there.
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> Locked<'_> {
+        Locked::new(&self.slot)
     }
 
     fn is_held_by(&self, number: ClaimNumber) -> bool {
@@ -353,7 +389,7 @@ impl Memory {
         &self,
         id: ClientId,
         Claimant { bell, outbox, socket, resume }: Claimant<'_>,
-        greet: impl FnOnce(&mut Outbox, bool),
+        greet: impl FnOnce(&mut Outbox, Greeting),
     ) -> Claiming {
         let Some(client) = self.client(id) else { return Claiming::Unknown };
         let mut slot = client.slot();
@@ -363,9 +399,15 @@ impl Memory {
         // Under the lock, so that claims are numbered in the order in which they take the mailbox.
         let number = ClaimNumber(client.claim.fetch_add(1, Ordering::AcqRel) + 1);
         let retired = slot.retire(false);
+        if let Some(Retired { bell, outbox, .. }) = &retired {
+            // Before unlocking: the replaced connection may find that it is before its bell rings, on another thread.
+            bell.replace(outbox.untaken().into());
+        }
         let is_same = slot.begin(resume);
         let mut outbox = std::mem::take(outbox);
-        greet(&mut outbox, is_same && resume.is_some_and(|resume| resume.knows_epoch));
+        let resumed = is_same && resume.is_some_and(|resume| resume.knows_epoch);
+        // Under the lock too, so that connections are told of in the order in which they take the mailbox.
+        greet(&mut outbox, Greeting { resumed, has_replaced: retired.is_some() });
         let (bell, socket, is_reliable) = (Arc::clone(bell), socket.take(), resume.is_some());
         slot.outlet = Some(Outlet { bell, outbox, socket, is_reliable, stuck: 0 });
         let wants_presence = resume.is_some_and(|resume| resume.presence);
@@ -378,16 +420,15 @@ impl Memory {
         let channels: Vec<_> = if retired.is_none() { slot.mailbox.channels().collect() } else { Vec::new() };
         drop(slot);
         self.announce(id, &channels);
-        let has_replaced = retired.is_some();
-        if let Some(Retired { bell, outbox, bytes, stuck }) = retired {
+        if let Some(Retired { bell, bytes, stuck, .. }) = retired {
             self.recount(stuck, bytes);
-            bell.replace(outbox.untaken().into());
+            bell.ring();
         }
         let session = resume.map(|resume| resume.session);
-        Claiming::Claimed(Claimed { claim: Claim { id, client, number, session, peer: None }, has_replaced })
+        Claiming::Claimed(Claim { id, client, number, session, peer: None })
     }
 
-    pub(super) fn release(&self, claim: &Claim, everything: bool) -> Option<Outbox> {
+    pub(super) fn release(&self, claim: &Claim, everything: bool, tell: impl FnOnce()) -> Option<Outbox> {
         let mut slot = claim.client.slot();
         if !claim.is_current() {
             return None;
@@ -396,6 +437,8 @@ impl Memory {
         self.recount(stuck, bytes);
         let waiting = slot.mailbox.release_waiting();
         let channels: Vec<_> = slot.mailbox.channels().collect();
+        // Under the lock, as in `claim`.
+        tell();
         drop(slot);
         self.ring(&waiting);
         self.announce(claim.id, &channels);
@@ -548,7 +591,9 @@ impl Memory {
             if number.is_some_and(|number| number != holder) {
                 return Poll::Ready(Ok(()));
             }
-            let presence = slot.presence_due(&self.limits);
+            // Left to the reader, whom it has woken: who is there is looked up without the lock, and of two threads that
+            // do so the one that looked first might write last.
+            let presence = if number.is_some() { slot.presence_due(&self.limits) } else { Vec::new() };
             if !presence.is_empty() {
                 drop(slot);
                 self.write_presence(client, holder, &presence);
@@ -563,7 +608,7 @@ impl Memory {
             if is_drained {
                 freed.delivered = slot.drained();
             }
-            let is_done = !is_drained || !slot.has_waiting();
+            let is_done = !is_drained || !slot.has_waiting(number.is_some());
             drop(slot);
             self.free(id, freed);
             if is_done {
@@ -632,17 +677,19 @@ fn introduce(one: &Client, first: ClientId, two: &Client, second: ClientId) {
 mod tests {
     use super::*;
 
-    fn claim_with(memory: &Memory, id: ClientId, bell: &Arc<Bell>) -> Claimed {
+    /// A claim, and whether another was replaced by it.
+    fn claim_with(memory: &Memory, id: ClientId, bell: &Arc<Bell>) -> (Claim, bool) {
         let (outbox, socket) = (&mut Outbox::default(), &mut None);
         let claimant = Claimant { bell, outbox, socket, resume: None };
-        match memory.claim(id, claimant, |_, _| {}) {
-            Claiming::Claimed(claimed) => claimed,
+        let mut has_replaced = None;
+        match memory.claim(id, claimant, |_, greeting| has_replaced = Some(greeting.has_replaced)) {
+            Claiming::Claimed(claim) => (claim, has_replaced.expect("a greeting")),
             other => panic!("{other:?}"),
         }
     }
 
-    fn claim(memory: &Memory, id: ClientId) -> Claimed {
-        claim_with(memory, id, &Arc::default())
+    fn claim(memory: &Memory, id: ClientId) -> Claim {
+        claim_with(memory, id, &Arc::default()).0
     }
 
     /// What is written to the claim's connection, of which its socket takes `take` bytes.
@@ -663,12 +710,12 @@ mod tests {
         let limits = Limits { max_total_bytes: 3 * Limits::MESSAGE_OVERHEAD, ..Limits::default() };
         let memory = Memory::new(limits, true).expect("randomness");
         let ids: Vec<_> = (0..3).map(|_| memory.register().expect("randomness").id).collect();
-        let mut sender = claim(&memory, ids[0]).claim;
+        let mut sender = claim(&memory, ids[0]);
         for _ in 0..3 {
             memory.append(&mut sender, ids[1], None, "").expect("room");
         }
         assert_eq!(memory.append(&mut sender, ids[1], None, ""), Err(Refusal::Full), "the recipient is away");
-        let reader = claim(&memory, ids[1]).claim;
+        let reader = claim(&memory, ids[1]);
         assert_eq!(memory.append(&mut sender, ids[1], None, ""), Err(Refusal::Held), "the recipient is here");
         assert!(!written(&memory, &reader, usize::MAX).is_empty());
         assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
@@ -680,24 +727,24 @@ mod tests {
         let memory = Memory::new(Limits::default(), true).expect("randomness");
         let id = memory.register().expect("randomness").id;
         let old_bell = Arc::new(Bell::default());
-        let mut old = claim_with(&memory, id, &old_bell).claim;
+        let mut old = claim_with(&memory, id, &old_bell).0;
         for message in ["\"gone\"", "\"begun\"", "\"kept\""] {
             memory.append(&mut old, id, None, message).expect("room");
         }
         let frame = written(&memory, &old, 45).len() / 3;
-        let new = claim(&memory, id);
-        assert!(new.has_replaced);
+        let (new, has_replaced) = claim_with(&memory, id, &Arc::default());
+        assert!(has_replaced);
         let rest = String::from_utf8_lossy(old_bell.replaced().expect("replaced")).into_owned();
         assert!(rest.len() < frame && rest.ends_with("un\"}}"), "{rest}");
         assert_eq!(memory.append(&mut old, id, None, "late"), Err(Refusal::Replaced));
         assert_eq!(memory.received(&old, id, Offset(1)), Ok(()));
         assert_eq!(written(&memory, &old, usize::MAX), "");
-        assert!(memory.release(&old, false).is_none());
-        let messages = written(&memory, &new.claim, usize::MAX);
+        assert!(memory.release(&old, false, || unreachable!()).is_none());
+        let messages = written(&memory, &new, usize::MAX);
         assert!(!messages.contains("gone") && !messages.contains("late"), "{messages}");
         let (begun, kept) = (messages.find("begun"), messages.find("kept"));
         assert!(begun.is_some() && begun < kept, "{messages}");
-        assert!(memory.release(&new.claim, false).is_some_and(|outbox| outbox.is_empty()));
+        assert!(memory.release(&new, false, || {}).is_some_and(|outbox| outbox.is_empty()));
         assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
     }
 }

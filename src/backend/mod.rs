@@ -65,11 +65,11 @@ pub struct Resume {
     pub presence: bool,
 }
 
-/// A connection that now holds its client's mailbox.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The hold.
-    pub claim: Claim,
+/// What there is to know when a connection gets its client's mailbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Greeting {
+    /// Whether the same session goes on where it was.
+    pub resumed: bool,
     /// Whether another connection held it until now.
     pub has_replaced: bool,
 }
@@ -77,8 +77,8 @@ pub struct Claimed {
 /// What comes of claiming a mailbox.
 #[derive(Debug)]
 pub enum Claiming {
-    /// The connection has it.
-    Claimed(Claimed),
+    /// The connection has it: its hold.
+    Claimed(Claim),
     /// The connection is older than the one that has it, though it came later: its authentication was long on its way.
     Outdated,
     /// There is no such client.
@@ -150,13 +150,13 @@ impl Backend {
     }
 
     /// Gives the client's mailbox to a connection and takes it from the one that had it: from now on that one can
-    /// neither append, nor write, nor acknowledge. `greet` writes what comes before everything else; it is told whether
-    /// the same session goes on where it was.
+    /// neither append, nor write, nor acknowledge. `greet` writes what comes before everything else. What it tells is told
+    /// before whatever is told of a later connection; it must not come back to the backend.
     pub fn claim(
         &self,
         client: ClientId,
         claimant: Claimant<'_>,
-        greet: impl FnOnce(&mut Outbox, bool),
+        greet: impl FnOnce(&mut Outbox, Greeting),
     ) -> Claiming {
         match self {
             Self::Memory(memory) => memory.claim(client, claimant, greet),
@@ -165,10 +165,11 @@ impl Backend {
 
     /// Gives the mailbox back; what the recipient does not have waits for the next connection, but not what stays in
     /// the outbox, which comes back: with `everything` all that was to be written, else the rest of the frame that the
-    /// socket has taken a part of. `None` when a newer connection has the mailbox.
-    pub fn release(&self, claim: &Claim, everything: bool) -> Option<Outbox> {
+    /// socket has taken a part of. `None` when a newer connection has the mailbox, else `tell` is called, before anything
+    /// is told of a newer connection; it must not come back to the backend.
+    pub fn release(&self, claim: &Claim, everything: bool, tell: impl FnOnce()) -> Option<Outbox> {
         match self {
-            Self::Memory(memory) => memory.release(claim, everything),
+            Self::Memory(memory) => memory.release(claim, everything, tell),
         }
     }
 

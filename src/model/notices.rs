@@ -20,7 +20,9 @@ pub struct Notices {
 impl Notices {
     /// A target has the messages up to `seq`.
     pub fn delivered(&mut self, target: ClientId, seq: Seq) {
-        self.delivered.insert(target, seq);
+        let last = self.delivered.entry(target).or_default();
+        // Two threads may tell it the other way round.
+        *last = seq.max(*last);
         self.delivered_due.insert(target);
     }
 
@@ -45,9 +47,14 @@ impl Notices {
         pop(&mut self.presence_due)
     }
 
-    /// Whether nothing is to be told.
-    pub fn is_empty(&self) -> bool {
-        self.delivered_due.is_empty() && self.presence_due.is_empty()
+    /// Whether there is a receipt to be told.
+    pub fn has_delivered(&self) -> bool {
+        !self.delivered_due.is_empty()
+    }
+
+    /// Whether there is a client of which it is to be told whether it is there.
+    pub fn has_presence(&self) -> bool {
+        !self.presence_due.is_empty()
     }
 }
 
