@@ -17,6 +17,20 @@ pub struct Limit {
     pub max: u64,
 }
 
+impl Limit {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// [`LimitError::OutOfRange`].
+    pub fn check(&self, value: u64) -> Result<(), LimitError> {
+        let Self { name, unit, min, max, .. } = *self;
+        match (min..=max).contains(&value) {
+            true => Ok(()),
+            false => Err(LimitError::OutOfRange { name, unit, min, max, value }),
+        }
+    }
+}
+
 /// How a bound is held in [`Limits`] and given in options.
 trait Bound {
     fn from_number(number: u64) -> Self;
@@ -73,10 +87,8 @@ macro_rules! limits {
             /// # Errors
             /// [`LimitError`] for the first bound that is outside its range.
             pub fn validate(&self) -> Result<(), LimitError> {
-                $(if !($min..=$max).contains(&self.$field.number()) {
-                    let value = self.$field.number();
-                    return Err(LimitError::OutOfRange { name: $name, unit: $unit, min: $min, max: $max, value });
-                })*
+                $(Limit { name: $name, unit: $unit, default: $default, min: $min, max: $max }
+                    .check(self.$field.number())?;)*
                 Ok(())
             }
         }

@@ -1,6 +1,8 @@
 //! The relay as a whole: the Rust API, and the only place that assembles it.
 
+use std::future::pending;
 use std::io;
+use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -15,17 +17,36 @@ use crate::backend::{Backend, Registration};
 use crate::error::Error;
 use crate::events::{self, Event, EventReceiver, Topic};
 use crate::ids::ClientId;
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 use crate::listener;
 use crate::session::Shared;
 
 /// How a relay behaves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Whether clients may talk without a registered channel. Default: no.
     pub authorize_all_channels: bool,
+    /// Threads that the connections are spread over, within [`Options::THREADS`]. One moves hundreds of thousands of
+    /// messages a second; more help when it is busy all the time and there are cores for them, and cost about 300 KiB of
+    /// memory each.
+    pub threads: usize,
     /// The bounds.
     pub limits: Limits,
+}
+
+impl Options {
+    /// How many threads there may be.
+    pub const THREADS: Limit = Limit { name: "threads", unit: "threads", default: 1, min: 1, max: 64 };
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            authorize_all_channels: false,
+            threads: Self::THREADS.default as usize,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// Where to listen.
@@ -37,18 +58,18 @@ pub struct Address {
     pub port: u16,
 }
 
-/// A relay server. It runs on a thread of its own, so that whoever made it may be busy; dropping it ends it at
+/// A relay server. It runs on threads of its own, so that whoever made it may be busy; dropping it ends it at
 /// once, [`Relay::close`] does it with good manners.
 #[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
-    /// Ends the thread without waiting for anybody.
+    /// Ends the threads without waiting for anybody.
     abort: CancellationToken,
     /// Where tasks that carry events out can run.
     handle: Handle,
     couriers: TaskTracker,
     start: Option<oneshot::Sender<Address>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Relay {
@@ -57,23 +78,43 @@ impl Relay {
     /// # Errors
     /// [`Error::Limit`], or [`Error::System`] when the system has no thread, descriptor or randomness to give.
     pub fn new(options: Options) -> Result<(Self, EventReceiver), Error> {
-        let Options { authorize_all_channels, limits } = options;
+        let Options { authorize_all_channels, threads, limits } = options;
+        Options::THREADS.check(threads as u64)?;
         limits.validate()?;
         let (events, receiver) = events::channel(limits.max_queued_events);
         let backend = Backend::memory(limits.clone(), authorize_all_channels)?;
         let shared = Arc::new(Shared::new(limits, backend, events));
         let (abort, couriers) = (CancellationToken::new(), TaskTracker::new());
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::System)?;
-        let handle = runtime.handle().clone();
+        let runtime = || Builder::new_current_thread().enable_all().build().map_err(Error::System);
+        let (first, others) = (runtime()?, (1..threads).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?);
+        let handle = first.handle().clone();
+        let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
-        let main = run(Arc::clone(&shared), started, couriers.clone());
-        let aborted = abort.clone().cancelled_owned();
-        let thread = std::thread::Builder::new()
-            .name("websocket-relay".to_owned())
-            .spawn(move || drive(runtime, main, aborted))
-            .map_err(Error::System)?;
-        let (start, thread) = (Some(start), Some(thread));
-        Ok((Self { shared, abort, handle, couriers, start, thread }, receiver))
+        let main = run(Arc::clone(&shared), started, handles, couriers.clone());
+        // From here on dropping it ends the threads that there are, should the system refuse the next.
+        let mut relay = Self { shared, abort, handle, couriers, start: Some(start), threads: Vec::new() };
+        relay.spawn_thread(first, main)?;
+        for runtime in others {
+            // Its connections are tasks that the first thread gives it.
+            relay.spawn_thread(runtime, pending())?;
+        }
+        Ok((relay, receiver))
+    }
+
+    /// Starts a thread, which ends with `main`, and with it all others.
+    fn spawn_thread(
+        &mut self,
+        runtime: Runtime,
+        main: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let (aborted, end) = (self.abort.clone().cancelled_owned(), self.abort.clone().drop_guard());
+        let thread = std::thread::Builder::new().name("websocket-relay".to_owned()).spawn(move || {
+            // Dropped last, and also when it panics.
+            let _end = end;
+            drive(runtime, main, aborted);
+        });
+        self.threads.push(thread.map_err(Error::System)?);
+        Ok(())
     }
 
     /// Opens the port. [`Event::Listening`] or [`Event::ListenFailed`] tells how it went.
@@ -112,7 +153,7 @@ impl Relay {
         self.shared.stop();
     }
 
-    /// Runs a task that takes the events out. The relay's thread ends only after it.
+    /// Runs a task that takes the events out. The relay's threads end only after it.
     pub fn spawn_courier(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.couriers.spawn_on(task, &self.handle);
     }
@@ -123,7 +164,7 @@ impl Drop for Relay {
         self.shared.stop();
         self.abort.cancel();
         // Joined, so that no code of ours runs once the owner believes that it is gone.
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             thread.join().ok();
         }
     }
@@ -139,7 +180,12 @@ fn drive(runtime: Runtime, main: impl Future<Output = ()>, aborted: impl Future<
     });
 }
 
-async fn run(shared: Arc<Shared>, started: oneshot::Receiver<Address>, couriers: TaskTracker) {
+async fn run(
+    shared: Arc<Shared>,
+    started: oneshot::Receiver<Address>,
+    threads: Vec<Handle>,
+    couriers: TaskTracker,
+) {
     let tasks = TaskTracker::new();
     let listen = async {
         // An error means that the relay was dropped before it listened.
@@ -147,7 +193,7 @@ async fn run(shared: Arc<Shared>, started: oneshot::Receiver<Address>, couriers:
         match bind(address) {
             Ok((listener, address)) => {
                 shared.events.emit_surely(Event::Listening(address)).await;
-                listener::serve(listener, &shared, &tasks).await;
+                listener::serve(listener, &shared, &tasks, &threads).await;
             }
             Err(error) => {
                 shared.events.emit_surely(Event::ListenFailed(error)).await;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Client, TestRelay, relay};
+use common::{Client, TestRelay, options, relay};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -66,7 +66,7 @@ async fn waits_for_who_is_not_connected_and_for_who_left_and_comes_back() {
 
 #[tokio::test]
 async fn one_client_hears_from_many_and_each_of_them_in_order() {
-    let server = TestRelay::with(Options { authorize_all_channels: true, ..Options::default() }).await;
+    let server = TestRelay::with(Options { authorize_all_channels: true, ..options() }).await;
     let hub = server.relay.register_client().unwrap();
     let mut target = server.client(&hub).await;
     let mut senders = Vec::new();
@@ -132,7 +132,7 @@ async fn the_largest_message_arrives_whole_and_in_parts() {
 
 #[tokio::test]
 async fn authorize_all_channels_lets_registered_clients_talk_and_nobody_else() {
-    let mut server = TestRelay::with(Options { authorize_all_channels: true, ..Options::default() }).await;
+    let mut server = TestRelay::with(Options { authorize_all_channels: true, ..options() }).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
     one.send(relay(&grace, "hello")).await;

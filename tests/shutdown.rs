@@ -5,10 +5,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{TestRelay, masked, soon};
+use common::{TestRelay, masked, options, soon};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use websocket_relay::{Address, CloseReason, Event, Limits, Options, Relay};
+use websocket_relay::{Address, CloseReason, Event, Limits, Relay};
 
 #[tokio::test]
 async fn every_connection_gets_1001_and_the_port_is_free() {
@@ -46,7 +46,7 @@ async fn who_does_not_answer_is_cut_after_the_close_timeout() {
 #[tokio::test]
 async fn a_port_in_use_is_told_and_ends_the_relay() {
     let server = TestRelay::start(Limits::default()).await;
-    let (mut second, mut events) = Relay::new(Options::default()).unwrap();
+    let (mut second, mut events) = Relay::new(options()).unwrap();
     second.listen(Address { ip: Some(server.address.ip()), port: server.address.port() }).unwrap();
     let mut batch = Vec::new();
     while !matches!(batch.last(), Some(Event::Closed)) {
@@ -58,12 +58,12 @@ async fn a_port_in_use_is_told_and_ends_the_relay() {
 
 #[tokio::test]
 async fn closing_before_listening_and_dropping_at_any_time_is_fine() {
-    let (relay, mut events) = Relay::new(Options::default()).unwrap();
+    let (relay, mut events) = Relay::new(options()).unwrap();
     relay.close();
     let mut batch = Vec::new();
     assert!(soon(events.recv_many(&mut batch, 10)).await);
     assert!(matches!(batch[..], [Event::Closed]), "{batch:?}");
-    drop(Relay::new(Options::default()).unwrap());
+    drop(Relay::new(options()).unwrap());
     let server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
     let _one = server.client(&ada).await;

@@ -6,12 +6,15 @@ mod upgrade;
 
 pub use tcp::bind;
 
+use std::future::poll_fn;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -28,20 +31,21 @@ struct Admission {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Accepts connections for ever; each runs as a task of `tasks`.
-pub async fn serve(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker) {
+/// Accepts connections for ever; each runs as a task of `tasks`, on that of the `threads` that has the fewest.
+pub async fn serve(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker, threads: &[Handle]) {
     let open = Arc::new(Semaphore::new(shared.limits.max_connections));
     let excess = Arc::new(Semaphore::new(Limits::MAX_TURNED_AWAY));
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match poll_fn(|cx| poll_accept(&listener, threads, cx)).await {
+            Ok((stream, thread)) => {
                 let place = |of: &Arc<Semaphore>, within_bounds| {
                     let permit = Arc::clone(of).try_acquire_owned().ok();
                     permit.map(|_permit| Admission { within_bounds, _permit })
                 };
                 // Above even that the connection is dropped without a word.
                 if let Some(admission) = place(&open, true).or_else(|| place(&excess, false)) {
-                    tasks.spawn(guard(run(stream, admission, Arc::clone(shared)), Arc::clone(shared)));
+                    let task = guard(run(stream, admission, Arc::clone(shared)), Arc::clone(shared));
+                    tasks.spawn_on(task, thread);
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -49,6 +53,20 @@ pub async fn serve(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTrac
             Err(_) => tokio::time::sleep(Limits::ACCEPT_PAUSE).await,
         }
     }
+}
+
+/// A connection, and the thread that it is for.
+fn poll_accept<'a>(
+    listener: &TcpListener,
+    threads: &'a [Handle],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<(TcpStream, &'a Handle)>> {
+    let fewest = threads.iter().min_by_key(|thread| thread.metrics().num_alive_tasks());
+    let thread = fewest.ok_or(io::ErrorKind::NotFound)?;
+    // So that it is that thread which hears from the socket, from the beginning.
+    let _entered = thread.enter();
+    let (stream, _) = ready!(listener.poll_accept(cx))?;
+    Poll::Ready(Ok((stream, thread)))
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

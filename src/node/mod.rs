@@ -2,6 +2,7 @@
 
 mod events;
 
+use std::iter;
 use std::net::IpAddr;
 
 use napi::Status;
@@ -30,7 +31,7 @@ pub struct NativeLimit {
     pub max: f64,
 }
 
-/// Every bound.
+/// Every bound, and the number of threads.
 #[napi(catch_unwind)]
 pub fn limits() -> Vec<NativeLimit> {
     let native = |limit: &crate::limits::Limit| NativeLimit {
@@ -40,13 +41,13 @@ pub fn limits() -> Vec<NativeLimit> {
         min: limit.min as f64,
         max: limit.max as f64,
     };
-    Limits::TABLE.iter().map(native).collect()
+    iter::once(&Options::THREADS).chain(Limits::TABLE).map(native).collect()
 }
 
-/// A value for a bound.
+/// A value for an option of [`limits`].
 #[napi(object)]
 pub struct NativeSetting {
-    /// The bound's name.
+    /// The option's name.
     pub name: String,
     /// Its value.
     pub value: f64,
@@ -80,11 +81,13 @@ impl NativeRelay {
         settings: Vec<NativeSetting>,
         on_events: Function<'_, Vec<events::NativeEvent>, ()>,
     ) -> Result<Self, Code> {
-        let mut limits = Limits::default();
-        for setting in settings {
-            limits.set(&setting.name, setting.value as u64).map_err(|error| coded(error.into()))?;
+        let mut options = Options { authorize_all_channels, ..Options::default() };
+        for NativeSetting { name, value } in settings {
+            match &*name {
+                "threads" => options.threads = value as usize,
+                name => options.limits.set(name, value as u64).map_err(|error| coded(error.into()))?,
+            }
         }
-        let options = Options { authorize_all_channels, limits };
         let (relay, receiver) = Relay::new(options).map_err(coded)?;
         let outlet = on_events.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let outlet =

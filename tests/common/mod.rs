@@ -20,6 +20,12 @@ pub async fn soon<F: Future>(future: F) -> F::Output {
     timeout(PATIENCE, future).await.expect("it should have happened by now")
 }
 
+/// The defaults, with as many threads as the tests are to be run with.
+pub fn options() -> Options {
+    let threads = std::env::var("WEBSOCKET_RELAY_TEST_THREADS").map_or(1, |threads| threads.parse().unwrap());
+    Options { threads, ..Options::default() }
+}
+
 pub struct TestRelay {
     pub relay: Relay,
     pub address: SocketAddr,
@@ -29,7 +35,7 @@ pub struct TestRelay {
 
 impl TestRelay {
     pub async fn start(limits: Limits) -> Self {
-        Self::with(Options { limits, ..Options::default() }).await
+        Self::with(Options { limits, ..options() }).await
     }
 
     pub async fn with(options: Options) -> Self {
