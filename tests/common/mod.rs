@@ -166,6 +166,13 @@ pub fn relay(target: &Registration, message: &str) -> String {
     format!(r#"{{"relay":{{"targetId":{},"message":{message:?}}}}}"#, target.id)
 }
 
+/// The message of a relay frame, which must come from `sender`.
+pub fn message_of(text: &str, sender: &Registration) -> String {
+    let head = format!(r#"{{"relay":{{"senderId":{},"message":""#, sender.id);
+    let message = text.strip_prefix(&head).and_then(|rest| rest.strip_suffix("\"}}"));
+    message.unwrap_or_else(|| panic!("no relay frame of client {}: {text:.200}", sender.id)).to_owned()
+}
+
 impl Client {
     pub async fn send(&mut self, text: impl Into<String>) {
         soon(self.socket.send(Message::text(text.into()))).await.unwrap();
@@ -188,10 +195,7 @@ impl Client {
 
     /// The message of the next relay frame, which must come from `sender`.
     pub async fn message(&mut self, sender: &Registration) -> String {
-        let text = self.text().await;
-        let head = format!(r#"{{"relay":{{"senderId":{},"message":""#, sender.id);
-        let message = text.strip_prefix(&head).and_then(|rest| rest.strip_suffix("\"}}"));
-        message.unwrap_or_else(|| panic!("no relay frame of client {}: {text:.200}", sender.id)).to_owned()
+        message_of(&self.text().await, sender)
     }
 
     /// The close code and reason; whatever comes before is passed over.

@@ -1,0 +1,275 @@
+//! It makes no difference to anybody on which thread a connection runs.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use common::{Client, TestRelay, authentication, message_of, options, relay, soon};
+use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
+use websocket_relay::{ClientId, CloseReason, Error, Event, Limits, Options, Registration, Relay};
+
+const THREADS: usize = 4;
+
+async fn start() -> TestRelay {
+    TestRelay::with(Options { threads: THREADS, ..options() }).await
+}
+
+fn reliable(who: &Registration, session: u64, connection: u64) -> String {
+    json!({ "authentication": { "clientId": who.id.get(), "token": who.token.reveal(), "version": 2,
+        "session": format!("{session:016x}"), "connection": connection, "receipts": true } })
+    .to_string()
+}
+
+fn numbered(target: &Registration, seq: usize, message: &str) -> String {
+    json!({ "relay": { "targetId": target.id.get(), "message": message, "seq": seq } }).to_string()
+}
+
+fn received(sender: &Registration, offset: &Value) -> String {
+    json!({ "received": { "senderId": sender.id.get(), "offset": offset } }).to_string()
+}
+
+/// Sends `count` messages to `peer` and takes as many from it, at once. Who is reliable acknowledges each, and stays
+/// until it knows that its own were accepted and delivered.
+async fn chat(server: &TestRelay, me: Registration, peer: Registration, is_reliable: bool, count: usize) {
+    let mut client = server.stranger().await;
+    client.send(if is_reliable { reliable(&me, 1, 1) } else { authentication(&me) }).await;
+    let (mut sink, mut stream) = client.socket.split();
+    for n in 1..=count {
+        let text =
+            if is_reliable { numbered(&peer, n, &n.to_string()) } else { relay(&peer, &n.to_string()) };
+        soon(sink.feed(Message::text(text))).await.unwrap();
+    }
+    soon(sink.flush()).await.unwrap();
+    let (mut heard, mut accepted, mut delivered) = (0, 0, 0);
+    while heard < count || is_reliable && accepted.min(delivered) < count as u64 {
+        let text = soon(stream.next()).await.unwrap().unwrap().into_text().unwrap();
+        let frame: Value = serde_json::from_str(&text).unwrap();
+        let newer = |frame: &Value, last: u64| {
+            let seq = frame["seq"].as_u64().unwrap_or(last);
+            assert!(seq >= last, "{text}");
+            seq
+        };
+        accepted = newer(&frame["accepted"], accepted);
+        delivered = newer(&frame["delivered"], delivered);
+        let relayed = &frame["relay"];
+        if relayed.is_object() {
+            heard += 1;
+            assert_eq!(relayed["message"], heard.to_string(), "{text}");
+            if is_reliable {
+                soon(sink.send(Message::text(received(&peer, &relayed["offset"])))).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_pairs_of_all_generations_hear_each_other_once_and_in_order() {
+    let server = start().await;
+    // A hundred pairs at a time, for the sake of those who may not open many files.
+    for wave in 0..10 {
+        let pairs = (0..100).map(async |pair| {
+            let (ada, grace) = server.pair();
+            let kind = wave + pair;
+            tokio::join!(
+                chat(&server, ada.clone(), grace.clone(), kind % 2 == 0, 100),
+                chat(&server, grace, ada, kind % 3 == 0, 100)
+            )
+        });
+        join_all(pairs).await;
+    }
+}
+
+/// What two connections that follow each other got of `sender`'s messages: the older one to its end, which must be
+/// the word that it was replaced.
+async fn replaced(mut old: Client, sender: &Registration, heard: &mut Vec<String>) {
+    loop {
+        match soon(old.socket.next()).await.expect("a close frame").unwrap() {
+            Message::Text(text) => heard.push(message_of(&text, sender)),
+            Message::Close(frame) => return assert_eq!(u16::from(frame.unwrap().code), 4501),
+            other => panic!("neither text nor close: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_connection_on_another_thread_goes_on_where_the_replaced_one_ended() {
+    let limits = Limits { max_queued_bytes: 1 << 30, ..Limits::default() };
+    let mut server = TestRelay::with(Options { threads: THREADS, limits, ..options() }).await;
+    let (ada, grace) = server.pair();
+    let (count, mut sender) = (4000, server.client(&ada).await);
+    let to = grace.clone();
+    // More than sockets take: frames will be cut off in the middle.
+    let text = |n: usize| format!("{n} {}", "x".repeat(n * 7919 % 20_000));
+    let send = tokio::spawn(async move {
+        for n in 0..count {
+            sender.send(relay(&to, &text(n))).await;
+        }
+        sender
+    });
+    let mut heard = Vec::new();
+    let mut reader = server.client(&grace).await;
+    while heard.len() < count {
+        heard.push(reader.message(&ada).await);
+        if heard.len() % 40 == 0 && heard.len() < count - 40 {
+            // The older connection reads on only when the newer one is there.
+            let newer = server.client(&grace).await;
+            server.find(|event| connected(&event, grace.id)).await;
+            replaced(std::mem::replace(&mut reader, newer), &ada, &mut heard).await;
+            let next = reader.message(&ada).await;
+            // What was cut off in the middle both get as a whole.
+            heard.extend((heard.last() != Some(&next)).then_some(next));
+        }
+    }
+    for (n, heard) in heard.iter().enumerate() {
+        assert!(*heard == text(n), "message {n}: {heard:.20}");
+    }
+    send.await.unwrap();
+}
+
+fn connected(event: &Event, client: ClientId) -> Option<()> {
+    matches!(event, Event::Connected(id) if *id == client).then_some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_fight_for_a_client_are_told_of_one_after_the_other() {
+    let mut server = start().await;
+    let clients: Vec<_> = (0..4).map(|_| server.relay.register_client().unwrap()).collect();
+    let server_ref = &server;
+    let fights = clients.iter().flat_map(|client| [client; 8]).enumerate().map(async |(n, client)| {
+        for round in 0..25 {
+            let mut connection = server_ref.stranger().await;
+            let session = n as u64;
+            let is_reliable = n % 2 == 0;
+            let text = if is_reliable { reliable(client, session, round) } else { authentication(client) };
+            soon(connection.socket.send(Message::text(text))).await.ok();
+            // Others are over before they have heard that they are there.
+            if is_reliable && round % 2 == 0 {
+                soon(connection.socket.next()).await.map(Result::ok);
+            }
+        }
+    });
+    join_all(fights).await;
+    server.relay.close();
+    let mut is_there = [false; 4];
+    loop {
+        match server.event().await {
+            Event::Connected(id) => {
+                assert!(!std::mem::replace(&mut is_there[id.get() as usize], true), "{id} twice");
+            }
+            Event::Disconnected(id, reason) => {
+                assert!(std::mem::replace(&mut is_there[id.get() as usize], false), "{id} {reason:?}");
+            }
+            Event::Closed => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(is_there, [false; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_taken_over_again_and_again_gets_everything_once_and_in_order() {
+    let server = start().await;
+    let (ada, grace) = server.pair();
+    let count = 3000;
+    let mut sender = server.stranger().await;
+    sender.send(reliable(&ada, 1, 1)).await;
+    let send = async {
+        let mut accepted = 0;
+        for n in 1..=count {
+            sender.send(numbered(&grace, n, &n.to_string())).await;
+        }
+        while accepted < count as u64 {
+            let frame: Value = serde_json::from_str(&sender.text().await).unwrap();
+            accepted = frame["accepted"]["seq"].as_u64().unwrap_or(accepted);
+        }
+    };
+    let receive = async {
+        let (mut heard, mut last, mut connection) = (0, 0, 0);
+        let mut older = None;
+        while heard < count {
+            connection += 1;
+            let mut client = server.stranger().await;
+            client.send(reliable(&grace, 2, connection)).await;
+            for _ in 0..40 {
+                let frame: Value = serde_json::from_str(&client.text().await).unwrap();
+                let relayed = &frame["relay"];
+                let Some(offset) = relayed["offset"].as_u64() else { continue };
+                if offset > last {
+                    (heard, last) = (heard + 1, offset);
+                    assert_eq!(relayed["message"], heard.to_string());
+                }
+                if offset % 3 == 0 {
+                    client.send(received(&ada, &relayed["offset"])).await;
+                }
+                if heard == count {
+                    break;
+                }
+            }
+            // Dropped only when the next one has taken over.
+            older = Some(client);
+        }
+        drop(older);
+    };
+    tokio::join!(send, receive);
+}
+
+#[tokio::test]
+async fn closing_ends_the_connections_of_all_threads_and_frees_the_port() {
+    let mut server = start().await;
+    let mut clients = Vec::new();
+    for n in 0..10 * THREADS {
+        let registration = server.relay.register_client().unwrap();
+        clients.push(if n % 3 == 0 { server.stranger().await } else { server.client(&registration).await });
+    }
+    let authenticated = (0..10 * THREADS).filter(|n| n % 3 != 0).count();
+    for _ in 0..authenticated {
+        server.find(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+    }
+    server.relay.close();
+    for client in &mut clients {
+        assert_eq!(client.closed().await.0, 1001);
+    }
+    drop(clients);
+    for _ in 0..authenticated {
+        let event = server.event().await;
+        assert!(matches!(event, Event::Disconnected(_, CloseReason::GoingAway)), "{event:?}");
+    }
+    assert!(matches!(server.event().await, Event::Closed));
+    TcpListener::bind(server.address).await.expect("the port is free");
+}
+
+#[tokio::test]
+async fn dropping_ends_the_connections_of_all_threads_at_once() {
+    let server = start().await;
+    let mut connections = Vec::new();
+    for _ in 0..10 * THREADS {
+        connections.push(server.upgraded().await);
+    }
+    let half_open = server.tcp().await;
+    drop(server);
+    for mut connection in connections.into_iter().chain([half_open]) {
+        // Whether it was reset or closed: it is over.
+        soon(connection.read_to_end(&mut Vec::new())).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn there_may_be_as_many_threads_as_the_table_says() {
+    let limit = Options::THREADS;
+    for threads in [limit.min, limit.max] {
+        let options = Options { threads: threads as usize, limits: Limits::default(), ..Options::default() };
+        let server = TestRelay::with(options).await;
+        let (ada, grace) = server.pair();
+        let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+        one.send(relay(&grace, "hello")).await;
+        assert_eq!(two.message(&ada).await, "hello");
+    }
+    for threads in [limit.min - 1, limit.max + 1] {
+        let refused = Relay::new(Options { threads: threads as usize, ..Options::default() });
+        assert!(matches!(refused, Err(Error::Limit(_))), "{threads} threads");
+    }
+}
