@@ -40,6 +40,10 @@ export const peers = [
   { id: 'ws', title: 'ws', pace: 0.5, command: script('ws') },
   { id: 'socket.io', title: 'socket.io', pace: 0.25, command: script('socket.io') },
   { id: '0.3.3', title: 'websocket-relay 0.3.3, mended', pace: 0.25, command: script('0.3.3') },
+  ...[2, 4].flatMap((threads) => [
+    { id: `ours-threads-${threads}`, title: `websocket-relay, ${threads} threads`, command: script('ours', `threads=${threads}`), isExtra: true },
+    { id: `ours-2-threads-${threads}`, title: `websocket-relay, generation 2, ${threads} threads`, generation: 2, command: script('ours', `threads=${threads}`), isExtra: true },
+  ]),
   { ...uws('uws-older', [OLDER]), isExtra: true },
   { ...uws('uws-older-corked', [OLDER], 'corked'), isExtra: true },
 ];

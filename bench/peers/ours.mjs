@@ -1,16 +1,19 @@
-// This package, as it is installed, with its defaults.
+// This package, as it is installed, with its defaults but for the number of threads.
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { count, introduce, pairs } from './support.mjs';
 
+const mode = process.argv[4];
+const threads = mode?.startsWith('threads=') ? Number(mode.slice('threads='.length)) : 1;
+
 const RelayServer = createRequire(import.meta.url)('../..');
-const server = new RelayServer({ port: 0, host: '127.0.0.1' });
+const server = new RelayServer({ port: 0, host: '127.0.0.1', threads });
 const clients = Array.from({ length: count }, () => server.registerClient());
 for (const [id, other] of pairs()) server.registerRelayChannel(id, other);
 await once(server, 'listening');
 introduce(server.address().port, clients.map(({ token }) => token));
 
-if (process.argv[4] === 'blocked') {
+if (mode === 'blocked') {
   // JavaScript gets no turn for five seconds, again and again, without taking the core from anybody.
   setInterval(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000), 10);
 }
