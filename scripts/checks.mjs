@@ -30,8 +30,11 @@ export const lints = [
 const testFiles = findFiles('__test__', /\.test\.[cm]?js$/);
 const isBrowserTest = (path) => path.startsWith('__test__/browser/');
 
+const rustTests = ['cargo', 'test', '--locked', '--no-default-features', '--no-fail-fast'];
+
 export const tests = [
-  { name: 'Rust tests', command: ['cargo', 'test', '--locked', '--no-default-features', '--no-fail-fast'] },
+  { name: 'Rust tests', command: rustTests },
+  { name: 'Rust tests, four threads', command: rustTests, env: { WEBSOCKET_RELAY_TEST_THREADS: '4' } },
   nodeTests('Node tests', testFiles.filter((path) => !isBrowserTest(path))),
   nodeTests('Browser tests', testFiles.filter(isBrowserTest)),
 ];

@@ -13,25 +13,25 @@ const COUNTS = {
   skipped: /^test result: .*; (\d+) ignored;|^ℹ (?:skipped|todo) (\d+)$/gm,
 };
 
-/** A step that fails hides none of those after it. Each step is `{ name, command: [program, ...arguments] }`. */
+/** A step that fails hides none of those after it. Each step is `{ name, command: [program, ...arguments], env }`. */
 export async function runSteps(steps) {
   addRustToPath();
   const results = [];
   for (const step of steps) {
     console.log(`\n=== ${step.name}: ${shown(step.command)}\n`);
-    results.push({ name: step.name, ...(await runStep(step.command)) });
+    results.push({ name: step.name, ...(await runStep(step)) });
   }
   summarize(results);
   if (results.some(({ failure }) => failure)) process.exitCode = 1;
 }
 
-function runStep([program, ...args]) {
+function runStep({ command: [program, ...args], env }) {
   const started = performance.now();
   return new Promise((resolve) => {
     const child = spawn(program, args, {
       cwd: root,
       // Their output goes through a pipe, so that it can be counted; they keep their colours all the same.
-      env: process.stdout.isTTY ? { ...process.env, CARGO_TERM_COLOR: 'always', FORCE_COLOR: '1' } : process.env,
+      env: { ...process.env, ...(process.stdout.isTTY && { CARGO_TERM_COLOR: 'always', FORCE_COLOR: '1' }), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: MINUTES * 60_000,
     });

@@ -40,9 +40,11 @@ async fn a_full_queue_for_who_is_away_refuses_by_name_and_keeps_what_it_has() {
 #[tokio::test]
 async fn a_slow_reader_holds_its_sender_back_and_loses_nothing() {
     let limits = Limits { max_queued_messages: 3, max_write_ahead: 1000, ..Limits::default() };
-    let server = TestRelay::start(limits).await;
+    let mut server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    // For a recipient that is not there yet nobody is held back.
+    server.find(|event| matches!(event, Event::Connected(id) if id == grace.id).then_some(())).await;
     let text = |n: usize| format!("{n} {}", "x".repeat(50_000));
     let (ada_ref, grace_ref) = (&ada, &grace);
     let send = async move {
