@@ -723,6 +723,27 @@ mod tests {
     }
 
     #[test]
+    fn who_writes_for_another_leaves_it_to_that_one_who_is_there() {
+        let memory = Memory::new(Limits::default(), false).expect("randomness");
+        let ids = [(); 2].map(|()| memory.register().expect("randomness").id);
+        memory.authorize_pair(ids[0], ids[1]).expect("two clients");
+        let session = SessionId::parse("00000000000000aa").expect("16 digits");
+        let resume =
+            Some(Resume { session, connection: 0, knows_epoch: false, receipts: false, presence: true });
+        let (bell, outbox, socket) = (&Arc::default(), &mut Outbox::default(), &mut None);
+        let claimant = Claimant { bell, outbox, socket, resume };
+        let Claiming::Claimed(reader) = memory.claim(ids[0], claimant, |_, _| {}) else { panic!("claimed") };
+        let mut sender = claim(&memory, ids[1]);
+        memory.append(&mut sender, ids[0], None, "\"hello\"").expect("room");
+        memory.flush();
+        let begun =
+            memory.with_outbox(&reader, |outbox| String::from_utf8_lossy(outbox.untaken()).into_owned());
+        let begun = begun.expect("the reader's outbox");
+        assert!(begun.contains("hello") && !begun.contains("presence"), "{begun}");
+        assert!(written(&memory, &reader, usize::MAX).contains("presence"));
+    }
+
+    #[test]
     fn a_replaced_connection_can_do_nothing_more() {
         let memory = Memory::new(Limits::default(), true).expect("randomness");
         let id = memory.register().expect("randomness").id;

@@ -100,3 +100,48 @@ fn guard(task: impl Future<Output = ()>, shared: Arc<Shared>) -> impl Future<Out
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::net::Ipv4Addr;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_goes_to_the_thread_that_has_the_fewest() {
+        let runtimes =
+            [(); 3].map(|()| Builder::new_current_thread().enable_all().build().expect("a runtime"));
+        let threads: Vec<_> = runtimes.iter().map(|runtime| runtime.handle().clone()).collect();
+        let mut tasks = [const { Vec::new() }; 3];
+        let accept = async |tasks: &mut [Vec<_>; 3]| {
+            let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).expect("a port");
+            let address = listener.local_addr().expect("its address");
+            let accepted = poll_fn(|cx| poll_accept(&listener, &threads, cx));
+            let (connected, accepted) = tokio::join!(TcpStream::connect(address), accepted);
+            connected.expect("a connection");
+            let (_, thread) = accepted.expect("a connection");
+            let place = threads.iter().position(|other| other.id() == thread.id()).expect("one of them");
+            tasks[place].push(thread.spawn(pending::<()>()));
+        };
+        runtimes[0].block_on(async {
+            for _ in 0..9 {
+                accept(&mut tasks).await;
+            }
+            assert_eq!(tasks.each_ref().map(Vec::len), [3; 3]);
+        });
+        runtimes[1].block_on(async {
+            for task in tasks[1].drain(1..) {
+                task.abort();
+                task.await.expect_err("it was ended");
+            }
+        });
+        runtimes[0].block_on(async {
+            accept(&mut tasks).await;
+            accept(&mut tasks).await;
+        });
+        assert_eq!(tasks.map(|tasks| tasks.len()), [3; 3]);
+    }
+}
