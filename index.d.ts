@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events';
 
 /**
- * A WebSocket relay server. It listens as soon as it is made and runs on a thread of its own: however busy the
+ * A WebSocket relay server. It listens as soon as it is made and runs on threads of its own: however busy the
  * JavaScript thread is, messages flow.
  *
  * @example
@@ -66,6 +66,9 @@ declare namespace RelayServer {
     host?: string | undefined;
     /** Whether registered clients may talk without a registered channel. Default: `false`. */
     authorizeAllChannels?: boolean | undefined;
+    /** How many threads of its own the server runs on, at most 64. One carries hundreds of thousands of messages a second;
+     * more help when the thread `websocket-relay` is busy all the time and there are cores to spare. Default: 1. */
+    threads?: number | undefined;
 
     /** The largest message, in bytes of its JSON string. Default: 1,048,576 (1 MiB). */
     maxPayload?: number | undefined;

@@ -9,7 +9,7 @@ const KNOWN = new Set(['port', 'host', 'authorizeAllChannels']);
 
 /**
  * @param {unknown} options as given to `new RelayServer()`
- * @param {{ name: string, unit: string, min: number, max: number }[]} limits every bound that there is
+ * @param {{ name: string, unit: string, min: number, max: number }[]} limits every option that is a number, but for the port
  * @returns {{ port: number, host: string | undefined, authorizeAllChannels: boolean,
  *   settings: { name: string, value: number }[] }}
  */

@@ -11,6 +11,9 @@
 //! clients, when nothing waits before it, it passes the mailbox by. When the socket takes no more, a [`backend::Bell`]
 //! wakes the recipient's session. The message's JSON string is carried as it came in, never unescaped and escaped again.
 //!
+//! Each connection stays on one of the relay's threads ([`Options::threads`]). A sender's thread goes all of this way, so
+//! nothing has to wait for another thread, wherever the recipient is.
+//!
 //! Modules import only from lower floors, and from their own folder:
 //!
 //! | floor | modules |

@@ -9,8 +9,12 @@ import { Connection, listen, pair } from './support.mjs';
 
 const require = createRequire(import.meta.url);
 
-test('1,000 pairs exchange 100,000 messages while the thread of the server is blocked for 5 seconds', async (t) => {
-  const server = await listen(t);
+for (const threads of [1, 4]) {
+  test(`1,000 pairs exchange 100,000 messages on ${threads} thread(s) while JavaScript is blocked for 5 seconds`, (t) => exchange(t, threads));
+}
+
+async function exchange(t, threads) {
+  const server = await listen(t, { threads });
   const pairs = Array.from({ length: 1000 }, () => pair(server));
   const worker = new Worker(new URL('pairs.worker.mjs', import.meta.url), {
     workerData: { address: server.address(), pairs, messages: 50 },
@@ -25,7 +29,7 @@ test('1,000 pairs exchange 100,000 messages while the thread of the server is bl
   const [result] = await once(worker, 'message');
   assert.deepEqual(result, { received: 100_000, wrong: [] });
   await once(worker, 'exit');
-});
+}
 
 test('messages for who is away wait, and a client that comes back gets what came meanwhile', async (t) => {
   const server = await listen(t);

@@ -36,6 +36,10 @@ for (const [options, expected, text] of [
   [{ port: 0, host: 7 }, TYPE, /^options\.host .* received 7/],
   [{ port: 0, host: '' }, TYPE, /^options\.host .* received ''/],
   [{ port: 0, authorizeAllChannels: 'yes' }, TYPE, /^options\.authorizeAllChannels .* received 'yes'/],
+  [{ port: 0, threads: '2' }, TYPE, /^options\.threads must be an integer from 1 to 64 \(threads\); received '2'/],
+  [{ port: 0, threads: 0 }, RANGE, /^options\.threads .* received 0/],
+  [{ port: 0, threads: 65 }, RANGE, /^options\.threads .* received 65/],
+  [{ port: 0, threads: 1.5 }, RANGE, /^options\.threads .* received 1\.5/],
   [{ port: 0, maxPayload: '1' }, TYPE, /^options\.maxPayload .* received '1'/],
   [{ port: 0, maxPayload: null }, TYPE, /^options\.maxPayload .* received null/],
   [{ port: 0, maxPayload: 0 }, RANGE, /^options\.maxPayload .* received 0/],
@@ -104,7 +108,9 @@ test('the documented defaults are those of the engine', () => {
   const types = readFileSync(new URL('../../index.d.ts', import.meta.url), 'utf8');
   for (const limit of limits()) {
     const shown = limit.default.toLocaleString('en-US');
-    assert.match(readme, new RegExp(`\\| \`${limit.name}\` \\|[^\\n]*\\b${shown}\\b`), `README: ${limit.name}`);
+    // In a row of the table, or in a section of its own.
+    const [row, section] = [`\\| \`${limit.name}\` \\|[^\\n]*\\b${shown}\\b`, `### options\\.${limit.name}\\n[^#]*Default \`${shown}\``];
+    assert.match(readme, new RegExp(`${row}|${section}`), `README: ${limit.name}`);
     assert.match(types, new RegExp(`Default: ${shown}\\b[^\\n]*\\n    ${limit.name}\\?`), `index.d.ts: ${limit.name}`);
   }
 });
