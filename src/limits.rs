@@ -165,6 +165,8 @@ impl Limits {
     /// When a sender that is held back tries again: a plain one beside being told that there is room, one that
     /// acknowledges because it is told so.
     pub const HOLD_RETRY: Duration = Duration::from_millis(250);
+    /// What waits on a bridge in either direction, beside what the other side's socket holds.
+    pub const BRIDGE_BYTES: usize = 64 * 1024;
     /// How long accepting pauses when the system has no descriptor or memory left.
     pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 }

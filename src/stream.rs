@@ -1,4 +1,6 @@
-//! What a connection's bytes come over.
+//! What a connection's bytes come over: a socket of its own, one that was taken over, or a bridge to whoever has one.
+
+pub mod bridge;
 
 use std::io;
 use std::net::Shutdown;
@@ -16,6 +18,42 @@ pub trait Connection {
     type Stream: AsyncRead + AsyncWrite + Unpin;
     /// The stream, and a hand on its socket for others who write to it when it can take something, where it can be had.
     fn open(self) -> (Self::Stream, Option<OwnedWriteHalf>);
+}
+
+/// A TCP connection of which somebody else has the descriptor, under a descriptor of its own. Who has the other must
+/// close it, and read nothing from it any more. Must be called on a tokio runtime.
+///
+/// # Errors
+/// When it is no connected TCP socket, or there is no descriptor to be had.
+#[cfg(unix)]
+pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<TcpStream> {
+    if descriptor < 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    #[expect(
+        unsafe_code,
+        reason = "a descriptor comes from JavaScript as a number, and the standard library has no safe way"
+    )]
+    // SAFETY: it is not -1, and is borrowed only here. Its owner is further up this thread's stack and waits. If it
+    // were closed all the same, or of something else, copying fails or the checks below do.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) };
+    let socket = socket2::Socket::from(borrowed.try_clone_to_owned()?);
+    if socket.r#type()? != socket2::Type::STREAM || socket.peer_addr()?.as_socket().is_none() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    socket.set_nonblocking(true)?;
+    // As for those that come by the port.
+    socket.set_tcp_nodelay(true)?;
+    TcpStream::from_std(socket.into())
+}
+
+/// There is nothing of the kind here.
+///
+/// # Errors
+/// Always.
+#[cfg(not(unix))]
+pub fn take_over(_: i32) -> io::Result<TcpStream> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A TCP socket that others may write to as well.
