@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -18,8 +20,10 @@ use crate::error::Error;
 use crate::events::{self, Event, EventReceiver, Topic};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
-use crate::listener;
+pub use crate::listener::Site;
+use crate::listener::{self, Admission, Door, Handover};
 use crate::session::Shared;
+use crate::stream::{self, Connection};
 
 /// How a relay behaves.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub struct Options {
     pub threads: usize,
     /// The bounds.
     pub limits: Limits,
+    /// What is found where on the port.
+    pub site: Site,
 }
 
 impl Options {
@@ -45,6 +51,7 @@ impl Default for Options {
             authorize_all_channels: false,
             threads: Self::THREADS.default as usize,
             limits: Limits::default(),
+            site: Site::default(),
         }
     }
 }
@@ -58,11 +65,20 @@ pub struct Address {
     pub port: u16,
 }
 
+/// A WebSocket request that another server has read and that is to be served.
+#[derive(Debug)]
+pub struct Invitation {
+    answer: Vec<u8>,
+    admission: Admission,
+    thread: Handle,
+}
+
 /// A relay server. It runs on threads of its own, so that whoever made it may be busy; dropping it ends it at
 /// once, [`Relay::close`] does it with good manners.
 #[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
+    door: Arc<Door>,
     /// Ends the threads without waiting for anybody.
     abort: CancellationToken,
     /// Where tasks that carry events out can run.
@@ -78,7 +94,7 @@ impl Relay {
     /// # Errors
     /// [`Error::Limit`], or [`Error::System`] when the system has no thread, descriptor or randomness to give.
     pub fn new(options: Options) -> Result<(Self, EventReceiver), Error> {
-        let Options { authorize_all_channels, threads, limits } = options;
+        let Options { authorize_all_channels, threads, limits, site } = options;
         Options::THREADS.check(threads as u64)?;
         limits.validate()?;
         let (events, receiver) = events::channel(limits.max_queued_events);
@@ -90,9 +106,11 @@ impl Relay {
         let handle = first.handle().clone();
         let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
-        let main = run(Arc::clone(&shared), started, handles, couriers.clone());
+        let door = Arc::new(Door::new(Arc::clone(&shared), handles, site));
+        let main = run(Arc::clone(&shared), Arc::clone(&door), started, couriers.clone());
         // From here on dropping it ends the threads that there are, should the system refuse the next.
-        let mut relay = Self { shared, abort, handle, couriers, start: Some(start), threads: Vec::new() };
+        let mut relay =
+            Self { shared, door, abort, handle, couriers, start: Some(start), threads: Vec::new() };
         relay.spawn_thread(first, main)?;
         for runtime in others {
             // Its connections are tasks that the first thread gives it.
@@ -124,6 +142,43 @@ impl Relay {
     pub fn listen(&mut self, address: Address) -> Result<(), Error> {
         let start = self.start.take().ok_or(Error::NotStartable)?;
         start.send(address).map_err(|_| Error::NotStartable)
+    }
+
+    /// Whether WebSockets are opened at this target of a request.
+    pub fn is_at(&self, target: &str) -> bool {
+        self.door.site.is_at(target)
+    }
+
+    /// Whether the relay serves the WebSocket request with this HTTP head, which another server has read.
+    ///
+    /// # Errors
+    /// What is to be answered instead, before the connection is closed; it may be nothing.
+    pub fn invite(&self, head: &[u8]) -> Result<Invitation, Vec<u8>> {
+        let (answer, admission) = self.door.accept(head)?;
+        let thread = self.door.thread().unwrap_or(&self.handle).clone();
+        Ok(Invitation { answer, admission, thread })
+    }
+
+    /// Answers the request and serves the connection like one that came by the port. `early` came behind the request,
+    /// `kept` is dropped when the connection is over.
+    pub fn adopt<C, K>(&self, invitation: Invitation, connection: C, early: Vec<u8>, kept: K)
+    where
+        C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        K: Send + 'static,
+    {
+        let Invitation { answer, admission, thread } = invitation;
+        self.door.adopt(&thread, Handover { connection, answer, early }, admission, kept);
+    }
+
+    /// The connection that is invited, of which another server of this process has the descriptor; see
+    /// [`stream::take_over`].
+    ///
+    /// # Errors
+    /// When it cannot be taken over, and is as it was.
+    pub fn take_over(&self, invitation: &Invitation, descriptor: i32) -> io::Result<TcpStream> {
+        // So that it is that thread which hears from the socket.
+        let _entered = invitation.thread.enter();
+        stream::take_over(descriptor)
     }
 
     /// Registers a client.
@@ -182,18 +237,17 @@ fn drive(runtime: Runtime, main: impl Future<Output = ()>, aborted: impl Future<
 
 async fn run(
     shared: Arc<Shared>,
+    door: Arc<Door>,
     started: oneshot::Receiver<Address>,
-    threads: Vec<Handle>,
     couriers: TaskTracker,
 ) {
-    let tasks = TaskTracker::new();
     let listen = async {
         // An error means that the relay was dropped before it listened.
         let Ok(address) = started.await else { return shared.stop.cancelled().await };
         match bind(address) {
             Ok((listener, address)) => {
                 shared.events.emit_surely(Event::Listening(address)).await;
-                listener::serve(listener, &shared, &tasks, &threads).await;
+                door.serve(listener).await;
             }
             Err(error) => {
                 shared.events.emit_surely(Event::ListenFailed(error)).await;
@@ -205,9 +259,8 @@ async fn run(
         () = listen => {}
         () = shared.stop.cancelled() => {}
     }
-    tasks.close();
     // Sessions end themselves within the close timeout; this is for one that cannot.
-    timeout(shared.limits.close_timeout * 2, tasks.wait()).await.ok();
+    timeout(shared.limits.close_timeout * 2, door.emptied()).await.ok();
     shared.events.emit_surely(Event::Closed).await;
     couriers.close();
     couriers.wait().await;

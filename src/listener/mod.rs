@@ -1,10 +1,14 @@
 //! The door: accepts connections within the bounds and hands each to a session.
 
 mod request;
+mod site;
 mod tcp;
 mod upgrade;
 
+pub use site::Site;
 pub use tcp::bind;
+
+pub use upgrade::Handover;
 
 use std::future::poll_fn;
 use std::io;
@@ -13,6 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,38 +26,103 @@ use tokio_util::task::TaskTracker;
 use crate::events::Event;
 use crate::limits::Limits;
 use crate::session::{self, Shared};
+use crate::stream::Connection;
 
-use upgrade::{Upgraded, upgrade};
+use upgrade::{Upgraded, accept, switch, upgrade};
+
+/// Where connections come in, by the port or from another server: all within the same bounds, each a task.
+#[derive(Debug)]
+pub struct Door {
+    /// What is found where.
+    pub site: Site,
+    shared: Arc<Shared>,
+    threads: Vec<Handle>,
+    tasks: TaskTracker,
+    open: Arc<Semaphore>,
+    excess: Arc<Semaphore>,
+}
 
 /// A connection's place among those that may be open.
-struct Admission {
+#[derive(Debug)]
+pub struct Admission {
     /// Within `maxConnections`. Above it a connection is kept only to be told so.
     within_bounds: bool,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Accepts connections for ever; each runs as a task of `tasks`, on that of the `threads` that has the fewest.
-pub async fn serve(listener: TcpListener, shared: &Arc<Shared>, tasks: &TaskTracker, threads: &[Handle]) {
-    let open = Arc::new(Semaphore::new(shared.limits.max_connections));
-    let excess = Arc::new(Semaphore::new(Limits::MAX_TURNED_AWAY));
-    loop {
-        match poll_fn(|cx| poll_accept(&listener, threads, cx)).await {
-            Ok((stream, thread)) => {
-                let place = |of: &Arc<Semaphore>, within_bounds| {
-                    let permit = Arc::clone(of).try_acquire_owned().ok();
-                    permit.map(|_permit| Admission { within_bounds, _permit })
-                };
-                // Above even that the connection is dropped without a word.
-                if let Some(admission) = place(&open, true).or_else(|| place(&excess, false)) {
-                    let task = guard(run(stream, admission, Arc::clone(shared)), Arc::clone(shared));
-                    tasks.spawn_on(task, thread);
+impl Door {
+    /// A door that nobody has come through. Connections are spread over the `threads`.
+    pub fn new(shared: Arc<Shared>, threads: Vec<Handle>, site: Site) -> Self {
+        let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
+        let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
+        Self { site, shared, threads, tasks: TaskTracker::new(), open, excess }
+    }
+
+    /// A place for one more connection. Without one it is to be dropped without a word.
+    fn admit(&self) -> Option<Admission> {
+        let place = |of: &Arc<Semaphore>, within_bounds| {
+            let permit = Arc::clone(of).try_acquire_owned().ok();
+            permit.map(|_permit| Admission { within_bounds, _permit })
+        };
+        place(&self.open, true).or_else(|| place(&self.excess, false))
+    }
+
+    /// The answer to a request that another server has read, and the connection's place.
+    ///
+    /// # Errors
+    /// What is to be answered instead before the connection is closed. Nothing, when there are so many that not even
+    /// telling them has an end.
+    pub fn accept(&self, head: &[u8]) -> Result<(Vec<u8>, Admission), Vec<u8>> {
+        let answer = accept(head, self.shared.stop.is_cancelled())?;
+        self.admit().map(|admission| (answer, admission)).ok_or_else(Vec::new)
+    }
+
+    /// Accepts connections for ever; each runs as a task.
+    pub async fn serve(self: &Arc<Self>, listener: TcpListener) {
+        loop {
+            match poll_fn(|cx| poll_accept(&listener, &self.threads, cx)).await {
+                Ok((stream, thread)) => {
+                    if let Some(admission) = self.admit() {
+                        let task = guard(run(stream, admission, Arc::clone(self)), &self.shared);
+                        self.tasks.spawn_on(task, thread);
+                    }
                 }
+                Err(error) if is_of_one_connection(&error) => {}
+                // No descriptor or no memory: they come back when connections end.
+                Err(_) => tokio::time::sleep(Limits::ACCEPT_PAUSE).await,
             }
-            Err(error) if is_of_one_connection(&error) => {}
-            // No descriptor or no memory: they come back when connections end.
-            Err(_) => tokio::time::sleep(Limits::ACCEPT_PAUSE).await,
         }
     }
+
+    /// The thread for one more connection.
+    pub fn thread(&self) -> Option<&Handle> {
+        least_busy(&self.threads)
+    }
+
+    /// Serves a connection whose request another server has read, as a task on `thread`; `kept` is dropped when it is
+    /// over.
+    pub fn adopt<C, K>(&self, thread: &Handle, handover: Handover<C>, admission: Admission, kept: K)
+    where
+        C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        K: Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let patience = shared.limits.headers_timeout;
+        let task = switch(handover, patience).then(move |upgraded| go_on(upgraded, admission, shared));
+        let task = task.map(|()| drop(kept));
+        self.tasks.spawn_on(guard(task, &self.shared), thread);
+    }
+
+    /// Waits until every connection is over.
+    pub async fn emptied(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// The thread that has the fewest connections.
+fn least_busy(threads: &[Handle]) -> Option<&Handle> {
+    threads.iter().min_by_key(|thread| thread.metrics().num_alive_tasks())
 }
 
 /// A connection, and the thread that it is for.
@@ -61,8 +131,7 @@ fn poll_accept<'a>(
     threads: &'a [Handle],
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<(TcpStream, &'a Handle)>> {
-    let fewest = threads.iter().min_by_key(|thread| thread.metrics().num_alive_tasks());
-    let thread = fewest.ok_or(io::ErrorKind::NotFound)?;
+    let thread = least_busy(threads).ok_or(io::ErrorKind::NotFound)?;
     // So that it is that thread which hears from the socket, from the beginning.
     let _entered = thread.enter();
     let (stream, _) = ready!(listener.poll_accept(cx))?;
@@ -76,16 +145,32 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// A connection from its request to its end. No `async fn`, which would have room for the session beside what the
 /// handshake needs; this has room for the larger of the two.
-fn run(stream: TcpStream, admission: Admission, shared: Arc<Shared>) -> impl Future<Output = ()> {
-    upgrade(stream, Arc::clone(&shared)).then(move |upgraded| match upgraded {
+fn run(stream: TcpStream, admission: Admission, door: Arc<Door>) -> impl Future<Output = ()> {
+    let shared = Arc::clone(&door.shared);
+    upgrade(stream, door).then(move |upgraded| go_on(upgraded, admission, shared))
+}
+
+/// A connection from its upgrade to its end.
+fn go_on<C>(
+    upgraded: Option<Upgraded<C>>,
+    admission: Admission,
+    shared: Arc<Shared>,
+) -> impl Future<Output = ()> + use<C>
+where
+    C: Connection + AsyncRead + AsyncWrite + Unpin,
+{
+    match upgraded {
         Some((stream, early)) if admission.within_bounds => {
             session::run(stream, &early, shared, admission).left_future()
         }
         upgraded => turn_away(upgraded, shared, admission).right_future(),
-    })
+    }
 }
 
-async fn turn_away(upgraded: Option<Upgraded>, shared: Arc<Shared>, _admission: Admission) {
+async fn turn_away<C>(upgraded: Option<Upgraded<C>>, shared: Arc<Shared>, _admission: Admission)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
     if let Some((stream, _)) = upgraded {
         session::turn_away(stream, &shared.limits).await;
     }
@@ -93,7 +178,8 @@ async fn turn_away(upgraded: Option<Upgraded>, shared: Arc<Shared>, _admission: 
 
 /// A panic ends the task it happens in, and is told; nothing else notices. No `async fn`, which would have room for
 /// the task twice.
-fn guard(task: impl Future<Output = ()>, shared: Arc<Shared>) -> impl Future<Output = ()> {
+fn guard<F: Future<Output = ()>>(task: F, shared: &Arc<Shared>) -> impl Future<Output = ()> + use<F> {
+    let shared = Arc::clone(shared);
     AssertUnwindSafe(task).catch_unwind().map(move |finished| {
         if finished.is_err() {
             shared.events.emit(Event::Panicked);

@@ -89,7 +89,9 @@ fn ends_with_empty_line(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\r\n") || bytes.ends_with(b"\n\n")
 }
 
-fn parse<T>(bytes: &[u8], answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T) -> Option<(T, Vec<u8>)> {
+/// Has the request answered whose head stands at the beginning of these bytes. Returns the answer, and what is behind
+/// the head; `None` when the head is not whole.
+pub fn parse<T>(bytes: &[u8], answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T) -> Option<(T, Vec<u8>)> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut request = Request::new(&mut []);
     let fault = match request.parse_with_uninit_headers(bytes, &mut headers) {

@@ -1,9 +1,10 @@
 //! The HTTP side of the port: upgrades WebSocket requests and answers all others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use httparse::Request;
-use tokio::io::{AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -12,25 +13,57 @@ use tokio_tungstenite::tungstenite::http::header::{self, HeaderName, HeaderValue
 use tokio_tungstenite::tungstenite::http::{Response, StatusCode};
 
 use super::request::{self, Fault};
+use super::{Door, Site};
 use crate::limits::Limits;
-use crate::session::Shared;
 
 /// A connection that was upgraded, and the bytes that came behind the request.
-pub type Upgraded = (TcpStream, Vec<u8>);
+pub type Upgraded<C> = (C, Vec<u8>);
+
+/// A connection whose request another server has read.
+#[derive(Debug)]
+pub struct Handover<C> {
+    /// The connection.
+    pub connection: C,
+    /// What [`accept`] answers to the request.
+    pub answer: Vec<u8>,
+    /// What came behind the request.
+    pub early: Vec<u8>,
+}
 
 /// Answers the connection's one request, unless the relay is closed before.
-pub async fn upgrade(stream: TcpStream, shared: Arc<Shared>) -> Option<Upgraded> {
+pub async fn upgrade(stream: TcpStream, door: Arc<Door>) -> Option<Upgraded<TcpStream>> {
     tokio::select! {
         biased;
-        upgraded = greet(stream, &shared.limits) => upgraded,
-        () = shared.stop.cancelled() => None,
+        upgraded = greet(stream, &door.site, &door.shared.limits) => upgraded,
+        () = door.shared.stop.cancelled() => None,
     }
 }
 
-async fn greet(mut stream: TcpStream, limits: &Limits) -> Option<Upgraded> {
+/// Gives the answer to a request that another server has read.
+pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, patience: Duration) -> Option<Upgraded<C>> {
+    let Handover { mut connection, answer, early } = handover;
+    timeout(patience, connection.write_all(&answer)).await.ok()?.ok()?;
+    Some((connection, early))
+}
+
+/// The answer that upgrades the request with this head.
+///
+/// # Errors
+/// The answer that refuses it, when it does not ask for a WebSocket as it should, or the relay `is_closing`.
+pub fn accept(head: &[u8], is_closing: bool) -> Result<Vec<u8>, Vec<u8>> {
+    let answered = request::parse(head, |request| match is_closing {
+        true => Err(Refusal::Closing),
+        false => request.map_err(Refusal::Fault).and_then(switch_protocols),
+    });
+    let answer_of = answered.map_or(Err(Refusal::Fault(Fault::Malformed)), |(answer, _)| answer);
+    answer_of.map_err(|refusal| serialize(&answer(refusal), true))
+}
+
+async fn greet(mut stream: TcpStream, site: &Site, limits: &Limits) -> Option<Upgraded<TcpStream>> {
     let answered = async {
         // Who ends the connection before it has asked gets no answer.
-        let (Reply { bytes, upgrades }, early) = request::read(&mut stream, reply).await.ok()?;
+        let answered = request::read(&mut stream, |request| reply(site, request)).await;
+        let (Reply { bytes, upgrades }, early) = answered.ok()?;
         stream.write_all(&bytes).await.ok()?;
         Some((upgrades, early))
     };
@@ -55,9 +88,13 @@ struct Reply {
     upgrades: bool,
 }
 
-fn reply(request: Result<&Request<'_, '_>, Fault>) -> Reply {
+fn reply(site: &Site, request: Result<&Request<'_, '_>, Fault>) -> Reply {
     let wants_body = !request.is_ok_and(|request| request.method == Some("HEAD"));
-    match request.map_err(Refusal::Fault).and_then(switch_protocols) {
+    let found = request.map_err(Refusal::Fault).and_then(|request| match request.path {
+        Some(target) if site.is_at(target) => switch_protocols(request),
+        _ => Err(Refusal::NotFound),
+    });
+    match found {
         Ok(bytes) => Reply { bytes, upgrades: true },
         Err(refusal) => Reply { bytes: serialize(&answer(refusal), wants_body), upgrades: false },
     }
@@ -68,6 +105,10 @@ fn reply(request: Result<&Request<'_, '_>, Fault>) -> Reply {
 enum Refusal {
     #[error(transparent)]
     Fault(Fault),
+    #[error("nothing is here")]
+    NotFound,
+    #[error("the server is closing")]
+    Closing,
     #[error("this is a WebSocket server")]
     NoUpgrade,
     #[error("only version 13 of WebSocket is spoken here")]
@@ -126,6 +167,8 @@ fn answer(refusal: Refusal) -> Answer {
     let text = format!("{refusal}\n");
     let (status, headers): (_, &[_]) = match refusal {
         Refusal::NoUpgrade | Refusal::Version => (StatusCode::UPGRADE_REQUIRED, &UPGRADE),
+        Refusal::NotFound => (StatusCode::NOT_FOUND, &CLOSE),
+        Refusal::Closing => (StatusCode::SERVICE_UNAVAILABLE, &CLOSE),
         Refusal::Fault(Fault::TooLarge) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &CLOSE),
         Refusal::Fault(Fault::Malformed) | Refusal::Method | Refusal::Header(_) => {
             (StatusCode::BAD_REQUEST, &CLOSE)
