@@ -4,10 +4,13 @@ const dns = require('node:dns');
 const { EventEmitter } = require('node:events');
 const net = require('node:net');
 const { NativeRelay, limits } = require('./native.js');
+const { attach } = require('./lib/attachment.js');
+const { Bridge } = require('./lib/bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
 const { checkCallback, checkClientId, checkOptions } = require('./lib/options.js');
+const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
 
-const State = Object.freeze({ STARTING: 'starting', LISTENING: 'listening', CLOSING: 'closing', CLOSED: 'closed' });
+const State = Object.freeze({ STARTING: 'starting', LISTENING: 'listening', CLOSING: 'closing', ENDING: 'ending', CLOSED: 'closed' });
 
 class RelayServer extends EventEmitter {
   #state = State.STARTING;
@@ -20,19 +23,43 @@ class RelayServer extends EventEmitter {
   #native;
   #host;
   #port;
+  /** @type {import('node:http').Server | undefined} the server of somebody else that it is attached to */
+  #server;
+  /** Leaves that server, where there is one. */
+  #detach = () => {};
+  #limits;
+  /** @type {Map<number, Bridge>} */
+  #bridges = new Map();
+  /** Whether what is its own keeps the process alive. */
+  #counts = true;
 
   constructor(options, callback) {
-    const { port, host, authorizeAllChannels, settings } = checkOptions(options, limits());
+    const bounds = limits();
+    const { port, host, server, path, authorizeAllChannels, settings } = checkOptions(options, bounds);
     checkCallback(callback);
     super();
     this.#host = host;
     this.#port = port;
-    this.#native = new NativeRelay(authorizeAllChannels, settings, (_error, events) => {
-      for (const event of events) this.#emitSafely(() => this.#tell(event));
-    });
-    this.#native.refLoop();
+    this.#server = server;
+    this.#limits = Object.fromEntries(
+      [...bounds.map((bound) => ({ name: bound.name, value: bound.default })), ...settings].map(({ name, value }) => [name, value]),
+    );
+    this.#native = new NativeRelay(
+      { authorizeAllChannels, settings, path },
+      (_error, events) => {
+        for (const event of events) this.#emitSafely(() => this.#tell(event));
+      },
+      () => this.#runErrands(),
+    );
     if (callback) this.once('listening', callback);
-    this.#resolve(host);
+    if (port !== undefined) {
+      this.#native.refLoop();
+      this.#resolve(host);
+    } else if (server) {
+      this.#detach = attach(server, this, this.#limits, () => this.#listening());
+    } else {
+      process.nextTick(() => this.#listening());
+    }
   }
 
   on(name, listener) {
@@ -48,7 +75,33 @@ class RelayServer extends EventEmitter {
   }
 
   address() {
-    return this.#address && { ...this.#address };
+    const address = this.#server && this.#state !== State.CLOSED ? this.#server.address() : this.#address;
+    // That of a pipe is a string.
+    return typeof address === 'object' && address ? { ...address } : null;
+  }
+
+  shouldHandle(request) {
+    return this.#native.isAt(request.url);
+  }
+
+  handleUpgrade(request, socket, head) {
+    if (answered.has(socket)) {
+      const error = new Error('this socket is being answered already; two listeners for upgrades may have taken it');
+      throw Object.assign(error, { code: 'ERR_SOCKET_TAKEN' });
+    }
+    answered.add(socket);
+    if (!socket.readable || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    socket.on('error', ignore);
+    const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
+    const descriptor = descriptorOf(socket);
+    const { refusal, bridge } = this.#native.upgrade(headOf(request), Buffer.concat(early), descriptor);
+    if (bridge) this.#bridge(socket, bridge);
+    else if (refusal?.length > 0) refuse(socket, refusal, this.#limits.closeTimeout);
+    // The engine has a descriptor of its own, or nothing to say.
+    else socket.destroy();
   }
 
   registerClient() {
@@ -83,12 +136,20 @@ class RelayServer extends EventEmitter {
   }
 
   ref() {
-    if (this.#state !== State.CLOSED) this.#native.refLoop();
-    return this;
+    return this.#count(true);
   }
 
   unref() {
-    this.#native.unrefLoop();
+    return this.#count(false);
+  }
+
+  /** An attached one is kept alive by its server, and the connections count like that server's own. */
+  #count(counts) {
+    this.#counts = counts;
+    this.#native.refConnections(counts);
+    const isIts = this.#isOpen() ? this.#port !== undefined : this.#state !== State.CLOSED;
+    if (counts && isIts) this.#native.refLoop();
+    else this.#native.unrefLoop();
     return this;
   }
 
@@ -114,8 +175,16 @@ class RelayServer extends EventEmitter {
     this.#native.listen(ip, this.#port);
   }
 
+  #isOpen() {
+    return this.#state === State.STARTING || this.#state === State.LISTENING;
+  }
+
   #stop() {
+    if (!this.#isOpen()) return;
     this.#state = State.CLOSING;
+    this.#detach();
+    // Until it has told that it is closed.
+    if (this.#counts) this.#native.refLoop();
     this.#native.close();
   }
 
@@ -129,9 +198,8 @@ class RelayServer extends EventEmitter {
     switch (name) {
       case 'listening':
         if (this.#state !== State.STARTING) return;
-        this.#state = State.LISTENING;
         this.#address = { address: text, family: `IPv${net.isIP(text)}`, port: number };
-        this.emit('listening');
+        this.#listening();
         return;
       case 'listenFailed':
         if (this.#state === State.STARTING) this.#fail(listenError(number, text, this.#host ?? '::', this.#port));
@@ -147,11 +215,36 @@ class RelayServer extends EventEmitter {
         if (this.listenerCount('error') > 0) this.emit('error', new RelayError(code, text, clientId));
         return;
       case 'close':
-        this.#closed();
+        // The engine has left every connection; their sockets may still have something to write.
+        this.#state = State.ENDING;
+        this.#runErrands();
+        this.#bridges.forEach((bridge) => bridge.leave());
+        this.#closeWhenEnded();
     }
   }
 
-  #closed() {
+  #listening() {
+    if (!this.#isOpen()) return;
+    this.#state = State.LISTENING;
+    this.emit('listening');
+  }
+
+  #bridge(socket, native) {
+    const { number } = native;
+    const { closeTimeout } = this.#limits;
+    const closed = () => {
+      this.#bridges.delete(number);
+      this.#closeWhenEnded();
+    };
+    this.#bridges.set(number, new Bridge(socket, native, { closeTimeout, closed }));
+  }
+
+  #runErrands() {
+    for (const number of this.#native.errands()) this.#bridges.get(number)?.run();
+  }
+
+  #closeWhenEnded() {
+    if (this.#state !== State.ENDING || this.#bridges.size > 0) return;
     this.#state = State.CLOSED;
     this.#address = null;
     this.#native.unrefLoop();

@@ -5,20 +5,25 @@
 const { inspect } = require('node:util');
 
 const PORT_MAX = 65535;
-const KNOWN = new Set(['port', 'host', 'authorizeAllChannels']);
+const PATH = /^\/[^?#\s]*$/;
+const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'authorizeAllChannels']);
 
 /**
  * @param {unknown} options as given to `new RelayServer()`
  * @param {{ name: string, unit: string, min: number, max: number }[]} limits every option that is a number, but for the port
- * @returns {{ port: number, host: string | undefined, authorizeAllChannels: boolean,
- *   settings: { name: string, value: number }[] }}
+ * @returns {{ port: number | undefined, server: import('node:http').Server | undefined, host: string | undefined,
+ *   path: string | undefined, authorizeAllChannels: boolean, settings: { name: string, value: number }[] }}
  */
 function checkOptions(options, limits) {
   if (typeof options !== 'object' || options === null) throw typeError('options', 'an object', options);
   const given = /** @type {Record<string, unknown>} */ (options);
-  const { host, authorizeAllChannels = false } = given;
+  const { host, path, authorizeAllChannels = false } = given;
+  const place = checkPlace(given);
   if (host !== undefined && (typeof host !== 'string' || host === '')) {
     throw typeError('options.host', 'a host name or an IP address', host);
+  }
+  if (path !== undefined && (typeof path !== 'string' || !PATH.test(path))) {
+    throw typeError('options.path', "a path that begins with '/', without a query", path);
   }
   if (typeof authorizeAllChannels !== 'boolean') {
     throw typeError('options.authorizeAllChannels', 'a boolean', authorizeAllChannels);
@@ -30,12 +35,34 @@ function checkOptions(options, limits) {
     settings.push({ name, value: integer(`options.${name}`, value, min, max, unit) });
   }
   warnOfUnknown(given, limits);
-  return { port: checkPort(given.port), host, authorizeAllChannels, settings };
+  return { ...place, host, path, authorizeAllChannels, settings };
+}
+
+/** Where it is to be reached: exactly one of three. @param {Record<string, unknown>} options */
+function checkPlace({ port, server, noServer = false }) {
+  if (typeof noServer !== 'boolean') throw typeError('options.noServer', 'a boolean', noServer);
+  const names = ['port', 'server', 'noServer'].filter((_, n) => [port, server, noServer || null][n] != null);
+  if (names.length > 1) {
+    const error = new TypeError(`exactly one of port, server and noServer may be given; received ${names.join(' and ')}`);
+    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+  }
+  if (names[0] === 'noServer') return { port: undefined, server: undefined };
+  if (names[0] === 'server') return { port: undefined, server: checkServer(server) };
+  return { port: checkPort(port), server: undefined };
+}
+
+/** @param {unknown} server */
+function checkServer(server) {
+  const { on, address, listening } = /** @type {any} */ (server);
+  const isServer = typeof server === 'object' && typeof on === 'function' && typeof address === 'function';
+  if (isServer && typeof listening === 'boolean') return server;
+  throw typeError('options.server', 'an http.Server or https.Server (what app.listen() returns)', server);
 }
 
 /** A number, or one in digits, as environment variables hold it. */
 function checkPort(/** @type {unknown} */ port) {
   const value = typeof port === 'string' && /^\d+$/.test(port) ? Number(port) : port;
+  if (port == null) throw typeError('options.port', `an integer from 0 to ${PORT_MAX}, or server or noServer be given`, port);
   return integer('options.port', value, 0, PORT_MAX);
 }
 

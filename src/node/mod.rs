@@ -1,12 +1,14 @@
 //! The Node-API binding: translates, and decides nothing.
 
+mod bridge;
 mod events;
 
 use std::iter;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use napi::Status;
-use napi::bindgen_prelude::{Env, Function, Result};
+use napi::bindgen_prelude::{Buffer, Env, Function, Result};
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
@@ -14,7 +16,7 @@ use crate::error::Error;
 use crate::events::Topic;
 use crate::ids::ClientId;
 use crate::limits::Limits;
-use crate::relay::{Address, Options, Relay};
+use crate::relay::{Address, Options, Relay, Site};
 
 /// A bound: its name among the options, what it counts, its default and its range.
 #[napi(object)]
@@ -53,6 +55,17 @@ pub struct NativeSetting {
     pub value: f64,
 }
 
+/// How a relay behaves.
+#[napi(object)]
+pub struct NativeOptions {
+    /// Whether clients may talk without a registered channel.
+    pub authorize_all_channels: bool,
+    /// Options of [`limits`] other than the default ones.
+    pub settings: Vec<NativeSetting>,
+    /// The only path where WebSockets are opened.
+    pub path: Option<String>,
+}
+
 /// A new client.
 #[napi(object)]
 pub struct NativeClient {
@@ -62,26 +75,53 @@ pub struct NativeClient {
     pub token: String,
 }
 
+/// What becomes of a request that another server has read. Without a word about it: the connection was taken over.
+#[napi(object, object_from_js = false)]
+pub struct NativeUpgrade {
+    /// It is refused, and this is the answer. If it is empty there is none.
+    pub refusal: Option<Buffer>,
+    /// It is served, and its bytes go over this.
+    pub bridge: Option<bridge::NativeBridge>,
+}
+
 /// Keeps Node alive while it exists, and does nothing else.
 type KeepAlive = ThreadsafeFunction<(), (), (), Status, true>;
+
+/// Keeps Node alive while connections hold it that have left Node, unless it is told not to.
+#[derive(Default)]
+struct Crowd(Mutex<Option<KeepAlive>>);
+
+impl Crowd {
+    fn keep(&self, alive: Option<KeepAlive>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = alive;
+    }
+}
 
 /// A relay, for `index.js`, which has checked every argument.
 #[napi]
 pub struct NativeRelay {
     relay: Relay,
     keep_alive: Option<KeepAlive>,
+    /// Connections that were taken over.
+    crowd: Weak<Crowd>,
+    crowd_counts: bool,
+    errands: Arc<bridge::Errands>,
+    next_bridge: u32,
 }
 
 #[napi]
 impl NativeRelay {
-    /// A relay that does not listen yet. `on_events` gets batches of events, without those that have to be asked for.
+    /// A relay that does not listen yet. `on_events` gets batches of events, without those that have to be asked for;
+    /// `on_errands` is called when [`NativeRelay::errands`] has something.
     #[napi(constructor, catch_unwind)]
     pub fn new(
-        authorize_all_channels: bool,
-        settings: Vec<NativeSetting>,
+        options: NativeOptions,
         on_events: Function<'_, Vec<events::NativeEvent>, ()>,
+        on_errands: Function<'_, (), ()>,
     ) -> Result<Self, Code> {
-        let mut options = Options { authorize_all_channels, ..Options::default() };
+        let NativeOptions { authorize_all_channels, settings, path } = options;
+        let site = Site { path };
+        let mut options = Options { authorize_all_channels, site, ..Options::default() };
         for NativeSetting { name, value } in settings {
             match &*name {
                 "threads" => options.threads = value as usize,
@@ -90,13 +130,15 @@ impl NativeRelay {
         }
         let (relay, receiver) = Relay::new(options).map_err(coded)?;
         let outlet = on_events.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
-        let outlet =
-            outlet.map_err(|error| napi::Error::new("ERR_SYSTEM".to_owned(), error.reason.clone()))?;
+        let outlet = outlet.map_err(|error| system(&error))?;
+        let caller = on_errands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
+        let errands = Arc::new(bridge::Errands::new(caller.map_err(|error| system(&error))?));
         for topic in [Topic::Connected, Topic::Disconnected, Topic::Offences] {
             relay.want_events(topic, false);
         }
         relay.spawn_courier(events::carry(receiver, outlet));
-        Ok(Self { relay, keep_alive: None })
+        let (crowd, crowd_counts) = (Weak::new(), true);
+        Ok(Self { relay, keep_alive: None, crowd, crowd_counts, errands, next_bridge: 0 })
     }
 
     /// Opens the port.
@@ -105,6 +147,44 @@ impl NativeRelay {
         let ip = ip.map(|ip| ip.parse::<IpAddr>()).transpose();
         let ip = ip.map_err(|error| napi::Error::new("EINVAL".to_owned(), error.to_string()))?;
         self.relay.listen(Address { ip, port }).map_err(coded)
+    }
+
+    /// Serves a WebSocket request that another server has read. `head` is its HTTP head, `early` what came behind it.
+    /// The connection is taken over by its `descriptor`, if there is one and it can be done; its owner closes it then.
+    #[napi(catch_unwind)]
+    pub fn upgrade(
+        &mut self,
+        env: &Env,
+        head: &[u8],
+        early: &[u8],
+        descriptor: Option<i32>,
+    ) -> Result<NativeUpgrade> {
+        let invitation = match self.relay.invite(head) {
+            Ok(invitation) => invitation,
+            Err(refusal) => return Ok(NativeUpgrade { refusal: Some(refusal.into()), bridge: None }),
+        };
+        let early = early.to_vec();
+        if let Some(Ok(stream)) = descriptor.map(|descriptor| self.relay.take_over(&invitation, descriptor)) {
+            let crowd = self.crowd(env)?;
+            self.relay.adopt(invitation, stream, early, crowd);
+            return Ok(NativeUpgrade { refusal: None, bridge: None });
+        }
+        self.next_bridge = self.next_bridge.wrapping_add(1);
+        let (stream, bridge) = bridge::open(self.next_bridge, &self.errands);
+        self.relay.adopt(invitation, stream, early, ());
+        Ok(NativeUpgrade { refusal: None, bridge: Some(bridge) })
+    }
+
+    /// Whether WebSockets are opened at this target of a request.
+    #[napi(catch_unwind)]
+    pub fn is_at(&self, target: String) -> bool {
+        self.relay.is_at(&target)
+    }
+
+    /// The numbers of the bridges that have errands to fetch.
+    #[napi(catch_unwind)]
+    pub fn errands(&self) -> Vec<u32> {
+        self.errands.take()
     }
 
     /// Registers a client.
@@ -145,8 +225,7 @@ impl NativeRelay {
     #[napi(catch_unwind)]
     pub fn ref_loop(&mut self, env: &Env) -> Result<()> {
         if self.keep_alive.is_none() {
-            let nothing = env.create_function_from_closure("keepAlive", |_| Ok(()))?;
-            self.keep_alive = Some(nothing.build_threadsafe_function().callee_handled::<true>().build()?);
+            self.keep_alive = Some(keep_alive(env)?);
         }
         Ok(())
     }
@@ -156,6 +235,35 @@ impl NativeRelay {
     pub fn unref_loop(&mut self) {
         self.keep_alive = None;
     }
+
+    /// Whether connections that were taken over keep Node alive, as those that it holds itself do. At first they do.
+    #[napi(catch_unwind)]
+    pub fn ref_connections(&mut self, env: &Env, counts: bool) -> Result<()> {
+        self.crowd_counts = counts;
+        if let Some(crowd) = self.crowd.upgrade() {
+            crowd.keep(if counts { Some(keep_alive(env)?) } else { None });
+        }
+        Ok(())
+    }
+}
+
+impl NativeRelay {
+    fn crowd(&mut self, env: &Env) -> Result<Arc<Crowd>> {
+        if let Some(crowd) = self.crowd.upgrade() {
+            return Ok(crowd);
+        }
+        let crowd = Arc::new(Crowd::default());
+        if self.crowd_counts {
+            crowd.keep(Some(keep_alive(env)?));
+        }
+        self.crowd = Arc::downgrade(&crowd);
+        Ok(crowd)
+    }
+}
+
+fn keep_alive(env: &Env) -> Result<KeepAlive> {
+    let nothing = env.create_function_from_closure("keepAlive", |_| Ok(()))?;
+    nothing.build_threadsafe_function().callee_handled::<true>().build()
 }
 
 /// The `code` of an error in JavaScript.
@@ -164,4 +272,8 @@ type Code = String;
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn coded(error: Error) -> napi::Error<Code> {
     napi::Error::new(error.code().to_owned(), error.to_string())
+}
+
+fn system(error: &napi::Error) -> napi::Error<Code> {
+    napi::Error::new("ERR_SYSTEM".to_owned(), error.reason.clone())
 }

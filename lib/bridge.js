@@ -1,0 +1,64 @@
+'use strict';
+
+const { ignore } = require('./upgrade.js');
+
+/** Moves bytes between a socket of Node and the engine, at the pace of the slower one. */
+class Bridge {
+  #socket;
+  #native;
+  #closeTimeout;
+  #isOver = false;
+
+  /**
+   * @param {import('node:stream').Duplex} socket
+   * @param {import('../native.js').NativeBridge} native
+   * @param {{ closeTimeout: number, closed: () => void }} options
+   */
+  constructor(socket, native, { closeTimeout, closed }) {
+    this.#socket = socket;
+    this.#native = native;
+    this.#closeTimeout = closeTimeout;
+    socket.setTimeout?.(0);
+    socket.setNoDelay?.(true);
+    socket.on('data', (bytes) => {
+      if (!native.push(bytes)) socket.pause();
+    });
+    socket.on('end', () => native.end());
+    socket.on('drain', () => this.run());
+    // 'close' follows.
+    socket.on('error', ignore);
+    const close = () => {
+      native.breakOff();
+      closed();
+    };
+    if (socket.closed) process.nextTick(close);
+    else socket.once('close', close);
+    if (socket.readableEnded) native.end();
+    socket.resume();
+  }
+
+  /** Does what the engine wants to have done. */
+  run() {
+    if (this.#isOver) return;
+    const { bytes, resume, end, over } = this.#native.fetch(!this.#socket.writableNeedDrain);
+    if (bytes) this.#socket.write(bytes);
+    if (over) this.leave();
+    else if (end) this.#socket.end();
+    if (resume) this.#socket.resume();
+  }
+
+  /** Closes the socket behind what was written to it. */
+  leave() {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const socket = this.#socket;
+    // Closing with bytes unread would reset the connection, and the client might miss the last ones written.
+    socket.removeAllListeners('data').resume();
+    const timer = setTimeout(() => socket.destroy(), this.#closeTimeout);
+    timer.unref();
+    socket.once('close', () => clearTimeout(timer));
+    socket.end(() => socket.destroy());
+  }
+}
+
+module.exports = { Bridge };

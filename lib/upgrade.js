@@ -1,0 +1,52 @@
+'use strict';
+
+// A request to upgrade that a server of Node has read, and what becomes of its socket.
+
+const net = require('node:net');
+
+/** What a WebSocket is asked for with. */
+const HEADERS = ['upgrade', 'connection', 'sec-websocket-version', 'sec-websocket-key', 'sec-websocket-protocol'];
+
+/** Sockets that somebody is answering: a second answer would be read as part of the first. */
+const answered = new WeakSet();
+
+/**
+ * What the engine is to know of a request, as it would read it from its own port. The path is not among it.
+ * @param {import('node:http').IncomingMessage} request
+ */
+function headOf({ method, httpVersion, headers }) {
+  const lines = HEADERS.filter((name) => headers[name] !== undefined).map((name) => `${name}: ${headers[name]}\r\n`);
+  return Buffer.from(`${method} / HTTP/${httpVersion}\r\n${lines.join('')}\r\n`, 'latin1');
+}
+
+/**
+ * The descriptor of a socket that can go on without Node: plain TCP with nothing left to write. Not with TLS, where it
+ * is that of the connection below. `_handle` is not documented: whatever is not as expected goes over a bridge.
+ * @param {import('node:stream').Duplex} socket
+ * @returns {number | undefined}
+ */
+function descriptorOf(socket) {
+  if (process.platform === 'win32' || !(socket instanceof net.Socket)) return undefined;
+  const { _handle: handle, encrypted } = /** @type {any} */ (socket);
+  if (encrypted || socket.destroyed || socket.readableEnded || socket.writableLength > 0) return undefined;
+  const isPlain = handle?.constructor?.name === 'TCP' && Number.isInteger(handle.fd) && handle.fd >= 0;
+  return isPlain ? handle.fd : undefined;
+}
+
+/**
+ * Answers and closes.
+ * @param {import('node:stream').Duplex} socket
+ * @param {Buffer | string} answer
+ * @param {number} patience milliseconds for a client that does not read it
+ */
+function refuse(socket, answer, patience) {
+  socket.on('error', ignore);
+  const timer = setTimeout(() => socket.destroy(), patience);
+  timer.unref();
+  socket.once('close', () => clearTimeout(timer));
+  socket.end(answer, () => socket.destroy());
+}
+
+function ignore() {}
+
+module.exports = { answered, descriptorOf, headOf, ignore, refuse };

@@ -1,0 +1,104 @@
+//! Connections whose sockets JavaScript holds: their bytes go through it, a bounded number at a time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use napi::Status;
+use napi::bindgen_prelude::Buffer;
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi_derive::napi;
+
+use crate::stream::bridge::{self, Bank, Bridge, Errand};
+
+/// The JavaScript function that has errands fetched. Weak: it does not keep Node alive.
+pub type Caller = ThreadsafeFunction<(), (), (), Status, true, true>;
+
+/// Which bridges have an errand. One function for all of them: each one more is looked at whenever any is called.
+pub struct Errands {
+    waiting: Mutex<Vec<u32>>,
+    caller: Caller,
+}
+
+impl Errands {
+    /// None yet.
+    pub fn new(caller: Caller) -> Self {
+        Self { waiting: Mutex::default(), caller }
+    }
+
+    /// The bridges that have an errand.
+    pub fn take(&self) -> Vec<u32> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, bridge: u32) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(bridge);
+        let is_first = waiting.len() == 1;
+        drop(waiting);
+        if is_first {
+            // An error means that JavaScript is gone.
+            self.caller.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+}
+
+/// Both ends of a bridge that rings with this number.
+pub fn open(number: u32, errands: &Arc<Errands>) -> (Bridge, NativeBridge) {
+    let errands = Arc::clone(errands);
+    let (bridge, bank) = bridge::bridge(move || errands.add(number));
+    (bridge, NativeBridge { number, bank })
+}
+
+/// What is to be done with a socket.
+#[napi(object)]
+pub struct NativeErrand {
+    /// To be written to it.
+    pub bytes: Option<Buffer>,
+    /// To be read from again.
+    pub resume: bool,
+    /// To be ended, behind the bytes.
+    pub end: bool,
+    /// To be closed, behind the bytes.
+    pub over: bool,
+}
+
+/// A connection whose socket JavaScript holds.
+#[napi]
+pub struct NativeBridge {
+    number: u32,
+    bank: Bank,
+}
+
+#[napi]
+impl NativeBridge {
+    /// By which it is called.
+    #[napi(getter, catch_unwind)]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Bytes that the socket brought. False when it is to pause.
+    #[napi(catch_unwind)]
+    pub fn push(&self, bytes: &[u8]) -> bool {
+        self.bank.push(bytes)
+    }
+
+    /// The socket brings nothing more.
+    #[napi(catch_unwind)]
+    pub fn end(&self) {
+        self.bank.end();
+    }
+
+    /// The socket is gone.
+    #[napi(catch_unwind)]
+    pub fn break_off(&self) {
+        self.bank.break_off();
+    }
+
+    /// What is to be done with the socket, which `is_writable` when it has written what it was given.
+    #[napi(catch_unwind)]
+    pub fn fetch(&self, is_writable: bool) -> NativeErrand {
+        let Errand { bytes, resume, end, over } = self.bank.fetch(is_writable);
+        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Buffer::from);
+        NativeErrand { bytes, resume, end, over }
+    }
+}
