@@ -8,6 +8,7 @@ const { attach } = require('./lib/attachment.js');
 const { Bridge } = require('./lib/bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
 const { checkCallback, checkClientId, checkOptions } = require('./lib/options.js');
+const browserScript = require('./lib/script.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
 
 const State = Object.freeze({ STARTING: 'starting', LISTENING: 'listening', CLOSING: 'closing', ENDING: 'ending', CLOSED: 'closed' });
@@ -35,17 +36,19 @@ class RelayServer extends EventEmitter {
 
   constructor(options, callback) {
     const bounds = limits();
-    const { port, host, server, path, authorizeAllChannels, settings } = checkOptions(options, bounds);
+    const { port, host, server, path, serveClient, authorizeAllChannels, settings } = checkOptions(options, bounds);
     checkCallback(callback);
     super();
     this.#host = host;
     this.#port = port;
     this.#server = server;
-    this.#limits = Object.fromEntries(
-      [...bounds.map((bound) => ({ name: bound.name, value: bound.default })), ...settings].map(({ name, value }) => [name, value]),
-    );
+    this.#limits = Object.fromEntries([
+      ...bounds.map((bound) => [bound.name, bound.default]),
+      ...settings.map(({ name, value }) => [name, value]),
+    ]);
+    const script = port !== undefined && serveClient ? browserScript() : undefined;
     this.#native = new NativeRelay(
-      { authorizeAllChannels, settings, path },
+      { authorizeAllChannels, settings, path, script },
       (_error, events) => {
         for (const event of events) this.#emitSafely(() => this.#tell(event));
       },

@@ -6,18 +6,18 @@ const { inspect } = require('node:util');
 
 const PORT_MAX = 65535;
 const PATH = /^\/[^?#\s]*$/;
-const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'authorizeAllChannels']);
+const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels']);
 
 /**
  * @param {unknown} options as given to `new RelayServer()`
  * @param {{ name: string, unit: string, min: number, max: number }[]} limits every option that is a number, but for the port
  * @returns {{ port: number | undefined, server: import('node:http').Server | undefined, host: string | undefined,
- *   path: string | undefined, authorizeAllChannels: boolean, settings: { name: string, value: number }[] }}
+ *   path: string | undefined, serveClient: boolean, authorizeAllChannels: boolean, settings: { name: string, value: number }[] }}
  */
 function checkOptions(options, limits) {
   if (typeof options !== 'object' || options === null) throw typeError('options', 'an object', options);
   const given = /** @type {Record<string, unknown>} */ (options);
-  const { host, path, authorizeAllChannels = false } = given;
+  const { host, path, serveClient = true, authorizeAllChannels = false } = given;
   const place = checkPlace(given);
   if (host !== undefined && (typeof host !== 'string' || host === '')) {
     throw typeError('options.host', 'a host name or an IP address', host);
@@ -25,8 +25,8 @@ function checkOptions(options, limits) {
   if (path !== undefined && (typeof path !== 'string' || !PATH.test(path))) {
     throw typeError('options.path', "a path that begins with '/', without a query", path);
   }
-  if (typeof authorizeAllChannels !== 'boolean') {
-    throw typeError('options.authorizeAllChannels', 'a boolean', authorizeAllChannels);
+  for (const [name, value] of Object.entries({ authorizeAllChannels, serveClient })) {
+    if (typeof value !== 'boolean') throw typeError(`options.${name}`, 'a boolean', value);
   }
   const settings = [];
   for (const { name, unit, min, max } of limits) {
@@ -35,7 +35,7 @@ function checkOptions(options, limits) {
     settings.push({ name, value: integer(`options.${name}`, value, min, max, unit) });
   }
   warnOfUnknown(given, limits);
-  return { ...place, host, path, authorizeAllChannels, settings };
+  return { ...place, host, path, serveClient, authorizeAllChannels, settings };
 }
 
 /** Where it is to be reached: exactly one of three. @param {Record<string, unknown>} options */

@@ -47,4 +47,4 @@ pub use error::{CloseReason, Error, Offence};
 pub use events::{Event, EventReceiver};
 pub use ids::{ClientId, Token};
 pub use limits::Limits;
-pub use relay::{Address, Options, Relay};
+pub use relay::{Address, Invitation, Options, Relay, Script, Site};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -20,8 +20,8 @@ use crate::error::Error;
 use crate::events::{self, Event, EventReceiver, Topic};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
-pub use crate::listener::Site;
 use crate::listener::{self, Admission, Door, Handover};
+pub use crate::listener::{Script, Site};
 use crate::session::Shared;
 use crate::stream::{self, Connection};
 
@@ -241,32 +241,54 @@ async fn run(
     started: oneshot::Receiver<Address>,
     couriers: TaskTracker,
 ) {
-    let listen = async {
-        // An error means that the relay was dropped before it listened.
-        let Ok(address) = started.await else { return shared.stop.cancelled().await };
-        match bind(address) {
-            Ok((listener, address)) => {
-                shared.events.emit_surely(Event::Listening(address)).await;
-                door.serve(listener).await;
-            }
-            Err(error) => {
-                shared.events.emit_surely(Event::ListenFailed(error)).await;
-                shared.stop();
-            }
-        }
+    let listener = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => None,
+        listener = listen(&shared, started) => listener,
     };
-    tokio::select! {
-        () = listen => {}
-        () = shared.stop.cancelled() => {}
+    if let Some(listener) = &listener {
+        tokio::select! {
+            // First: whoever comes when it is closing is told so.
+            biased;
+            () = shared.stop.cancelled() => {}
+            () = door.serve(listener) => {}
+        }
     }
     // Sessions end themselves within the close timeout; this is for one that cannot.
-    timeout(shared.limits.close_timeout * 2, door.emptied()).await.ok();
+    let emptied = timeout(shared.limits.close_timeout * 2, door.emptied());
+    match &listener {
+        // Who asks meanwhile whether the server is well is answered.
+        Some(listener) => tokio::select! {
+            biased;
+            _ = emptied => {}
+            () = door.turn_away(listener) => {}
+        },
+        None => drop(emptied.await),
+    }
+    drop(listener);
     shared.events.emit_surely(Event::Closed).await;
     couriers.close();
     couriers.wait().await;
 }
 
-fn bind(address: Address) -> io::Result<(tokio::net::TcpListener, std::net::SocketAddr)> {
+/// Opens the port when it is time. Without one the relay waits to be closed, or is closed when it could not be opened.
+async fn listen(shared: &Shared, started: oneshot::Receiver<Address>) -> Option<TcpListener> {
+    // An error means that the relay was dropped before it listened.
+    let Ok(address) = started.await else { return std::future::pending().await };
+    match bind(address) {
+        Ok((listener, address)) => {
+            shared.events.emit_surely(Event::Listening(address)).await;
+            Some(listener)
+        }
+        Err(error) => {
+            shared.events.emit_surely(Event::ListenFailed(error)).await;
+            shared.stop();
+            None
+        }
+    }
+}
+
+fn bind(address: Address) -> io::Result<(TcpListener, std::net::SocketAddr)> {
     let listener = listener::bind(address.ip, address.port)?;
     let address = listener.local_addr()?;
     Ok((listener, address))

@@ -100,3 +100,46 @@ impl AsyncWrite for Tcp {
         Poll::Ready(SockRef::from(socket).shutdown(Shutdown::Write))
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_taken_over_lives_on_when_its_first_owner_closes_it() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let other = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+        let (first, _) = listener.accept().expect("a connection");
+        let mut taken = take_over(first.as_raw_fd()).expect("the connection");
+        assert_ne!(taken.as_raw_fd(), first.as_raw_fd());
+        drop(first);
+        taken.write_all(b"hello").await.expect("still open");
+        other.set_nonblocking(true).expect("an option");
+        let mut other = tokio::net::TcpStream::from_std(other).expect("a socket");
+        drop(taken);
+        let mut read = String::new();
+        other.read_to_string(&mut read).await.expect("what was written, and the end");
+        assert_eq!(read, "hello");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_connection_is_left_as_it_was() {
+        let (listener, pipe) =
+            (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)), std::os::unix::net::UnixStream::pair());
+        let (listener, (pipe, _other)) = (listener.expect("a port"), pipe.expect("two sockets"));
+        let file = std::fs::File::open("/").expect("a folder");
+        let datagrams = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let others =
+            [listener.as_raw_fd(), pipe.as_raw_fd(), file.as_raw_fd(), datagrams.as_raw_fd(), -1, i32::MAX];
+        for descriptor in others {
+            take_over(descriptor).expect_err("no connection");
+        }
+        listener.local_addr().expect("still open");
+        pipe.peer_addr().expect("still open");
+    }
+}

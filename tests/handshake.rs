@@ -5,10 +5,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{TestRelay, UPGRADE, authentication, masked, read_head, read_rest, relay, soon};
+use common::{TestRelay, UPGRADE, authentication, close_code, masked, read_head, read_rest, relay, soon};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use websocket_relay::Limits;
+use websocket_relay::{Event, Limits, Options, Script, Site};
 
 async fn send(server: &TestRelay, bytes: &[u8]) -> TcpStream {
     let mut stream = server.tcp().await;
@@ -107,4 +107,79 @@ async fn closing_does_not_wait_for_a_handshake_or_a_farewell() {
     read_rest(&mut answered).await;
     server.relay.close();
     server.find(|event| matches!(event, websocket_relay::Event::Closed).then_some(())).await;
+}
+
+/// The answers to a request with each of these methods at each of these targets.
+async fn answers(server: &TestRelay, requests: &[(&str, &str)]) -> Vec<String> {
+    let ask = |(method, target)| format!("{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    futures_util::future::join_all(requests.iter().map(|request| async {
+        let answered = answer(server, ask(*request).as_bytes()).await;
+        answered.split(' ').nth(1).unwrap().to_owned()
+    }))
+    .await
+}
+
+#[tokio::test]
+async fn a_path_limits_where_upgrades_are_taken_and_elsewhere_nothing_is() {
+    let site = Site { path: Some("/relay".to_owned()), script: None };
+    let server = TestRelay::with(Options { site, ..Options::default() }).await;
+    for (target, status) in
+        [("/", "404"), ("/relay", "101"), ("/relay?room=1", "101"), ("/relay/", "404"), ("/health", "404")]
+    {
+        let request = String::from_utf8(UPGRADE.to_vec()).unwrap().replacen('/', target, 1);
+        let mut stream = send(&server, request.as_bytes()).await;
+        let head = read_head(&mut stream).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {head}");
+        if status == "404" {
+            read_rest(&mut stream).await;
+        }
+    }
+    let requests = [("GET", "/relay"), ("GET", "/"), ("GET", "/health"), ("POST", "/health")];
+    assert_eq!(answers(&server, &requests).await, ["426", "404", "200", "404"]);
+}
+
+#[tokio::test]
+async fn the_script_is_given_plain_or_packed_or_not_at_all_to_who_has_it() {
+    let script = Script { plain: b"plain".to_vec(), gzip: b"packed".to_vec(), hash: "hash".to_owned() };
+    let site = Site { path: None, script: Some(script) };
+    let server = TestRelay::with(Options { site, ..Options::default() }).await;
+    let with = async |headers: &str| {
+        let request = format!("GET /websocket_relay.min.js?v=1 HTTP/1.1\r\n{headers}\r\n");
+        let answered = answer(&server, request.as_bytes()).await;
+        let (head, body) = answered.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("etag: W/\"hash\"") && head.contains("vary: accept-encoding"), "{head}");
+        (head.to_owned(), body.to_owned())
+    };
+    let (head, body) = with("").await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-length: 5"), "{head}");
+    assert!(head.contains("content-type: text/javascript; charset=utf-8"), "{head}");
+    assert_eq!(body, "plain");
+    let (head, body) = with("Accept-Encoding: gzip, br\r\n").await;
+    assert!(head.contains("content-encoding: gzip") && head.contains("content-length: 6"), "{head}");
+    assert_eq!(body, "packed");
+    let (head, body) = with("If-None-Match: W/\"hash\"\r\nAccept-Encoding: gzip\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 304 ") && !head.contains("content-encoding"), "{head}");
+    assert_eq!(body, "");
+    // Who asks for a WebSocket there gets one, where no path is set.
+    let request = String::from_utf8(UPGRADE.to_vec()).unwrap().replacen('/', "/websocket_relay.min.js", 1);
+    let mut stream = send(&server, request.as_bytes()).await;
+    assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 101 "));
+    let bare = TestRelay::start(Limits::default()).await;
+    assert_eq!(answers(&bare, &[("GET", "/websocket_relay.min.js")]).await, ["426"]);
+}
+
+#[tokio::test]
+async fn a_relay_that_is_closing_says_so_until_the_last_connection_has_ended() {
+    let limits = Limits { close_timeout: Duration::from_secs(3600), ..Limits::default() };
+    let mut server = TestRelay::start(limits).await;
+    let mut last = server.upgraded().await;
+    assert_eq!(answers(&server, &[("GET", "/health")]).await, ["200"]);
+    server.relay.close();
+    // It is told, and does not answer.
+    assert_eq!(close_code(&read_rest(&mut last).await), Some(1001));
+    assert_eq!(answers(&server, &[("GET", "/health"), ("GET", "/")]).await, ["503", "503"]);
+    assert!(answer(&server, UPGRADE).await.starts_with("HTTP/1.1 503 "));
+    drop(last);
+    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+    TcpStream::connect(server.address).await.expect_err("the port is free");
 }

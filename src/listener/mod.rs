@@ -1,11 +1,12 @@
 //! The door: accepts connections within the bounds and hands each to a session.
 
+mod answer;
 mod request;
 mod site;
 mod tcp;
 mod upgrade;
 
-pub use site::Site;
+pub use site::{Script, Site};
 pub use tcp::bind;
 
 pub use upgrade::Handover;
@@ -21,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::events::Event;
@@ -78,18 +80,23 @@ impl Door {
     }
 
     /// Accepts connections for ever; each runs as a task.
-    pub async fn serve(self: &Arc<Self>, listener: TcpListener) {
+    pub async fn serve(self: &Arc<Self>, listener: &TcpListener) {
         loop {
-            match poll_fn(|cx| poll_accept(&listener, &self.threads, cx)).await {
-                Ok((stream, thread)) => {
-                    if let Some(admission) = self.admit() {
-                        let task = guard(run(stream, admission, Arc::clone(self)), &self.shared);
-                        self.tasks.spawn_on(task, thread);
-                    }
-                }
-                Err(error) if is_of_one_connection(&error) => {}
-                // No descriptor or no memory: they come back when connections end.
-                Err(_) => tokio::time::sleep(Limits::ACCEPT_PAUSE).await,
+            let (stream, thread) = accept_one(listener, &self.threads).await;
+            if let Some(admission) = self.admit() {
+                self.tasks.spawn_on(guard(run(stream, admission, Arc::clone(self)), &self.shared), thread);
+            }
+        }
+    }
+
+    /// Tells whoever comes that the relay is closing, for ever. When it is dropped it drops them.
+    pub async fn turn_away(self: &Arc<Self>, listener: &TcpListener) {
+        let mut tasks = JoinSet::new();
+        loop {
+            let (stream, thread) = accept_one(listener, &self.threads).await;
+            while tasks.try_join_next().is_some() {}
+            if tasks.len() < Limits::MAX_TURNED_AWAY {
+                tasks.spawn_on(upgrade::turn_away(stream, Arc::clone(self)), thread);
             }
         }
     }
@@ -126,6 +133,17 @@ fn least_busy(threads: &[Handle]) -> Option<&Handle> {
 }
 
 /// A connection, and the thread that it is for.
+async fn accept_one<'a>(listener: &TcpListener, threads: &'a [Handle]) -> (TcpStream, &'a Handle) {
+    loop {
+        match poll_fn(|cx| poll_accept(listener, threads, cx)).await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_one_connection(&error) => {}
+            // No descriptor or no memory: they come back when connections end.
+            Err(_) => tokio::time::sleep(Limits::ACCEPT_PAUSE).await,
+        }
+    }
+}
+
 fn poll_accept<'a>(
     listener: &TcpListener,
     threads: &'a [Handle],

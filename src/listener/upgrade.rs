@@ -8,13 +8,12 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::handshake::server::write_response;
-use tokio_tungstenite::tungstenite::http::header::{self, HeaderName, HeaderValue};
-use tokio_tungstenite::tungstenite::http::{Response, StatusCode};
+use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio_tungstenite::tungstenite::http::header::{self, HeaderName};
 
+use super::answer::{Answer, serialize, text, value, with};
 use super::request::{self, Fault};
 use super::{Door, Site};
-use crate::limits::Limits;
 
 /// A connection that was upgraded, and the bytes that came behind the request.
 pub type Upgraded<C> = (C, Vec<u8>);
@@ -34,7 +33,7 @@ pub struct Handover<C> {
 pub async fn upgrade(stream: TcpStream, door: Arc<Door>) -> Option<Upgraded<TcpStream>> {
     tokio::select! {
         biased;
-        upgraded = greet(stream, &door.site, &door.shared.limits) => upgraded,
+        upgraded = greet(stream, &door, false) => upgraded,
         () = door.shared.stop.cancelled() => None,
     }
 }
@@ -56,13 +55,19 @@ pub fn accept(head: &[u8], is_closing: bool) -> Result<Vec<u8>, Vec<u8>> {
         false => request.map_err(Refusal::Fault).and_then(switch_protocols),
     });
     let answer_of = answered.map_or(Err(Refusal::Fault(Fault::Malformed)), |(answer, _)| answer);
-    answer_of.map_err(|refusal| serialize(&answer(refusal), true))
+    answer_of.map_err(|refusal| serialize(&refuse(refusal), true))
 }
 
-async fn greet(mut stream: TcpStream, site: &Site, limits: &Limits) -> Option<Upgraded<TcpStream>> {
+/// Tells a connection's one request that the relay is closing.
+pub async fn turn_away(stream: TcpStream, door: Arc<Door>) {
+    greet(stream, &door, true).await;
+}
+
+async fn greet(mut stream: TcpStream, door: &Door, is_closing: bool) -> Option<Upgraded<TcpStream>> {
+    let limits = &door.shared.limits;
     let answered = async {
         // Who ends the connection before it has asked gets no answer.
-        let answered = request::read(&mut stream, |request| reply(site, request)).await;
+        let answered = request::read(&mut stream, |request| reply(&door.site, is_closing, request)).await;
         let (Reply { bytes, upgrades }, early) = answered.ok()?;
         stream.write_all(&bytes).await.ok()?;
         Some((upgrades, early))
@@ -88,15 +93,25 @@ struct Reply {
     upgrades: bool,
 }
 
-fn reply(site: &Site, request: Result<&Request<'_, '_>, Fault>) -> Reply {
+fn reply(site: &Site, is_closing: bool, request: Result<&Request<'_, '_>, Fault>) -> Reply {
     let wants_body = !request.is_ok_and(|request| request.method == Some("HEAD"));
-    let found = request.map_err(Refusal::Fault).and_then(|request| match request.path {
-        Some(target) if site.is_at(target) => switch_protocols(request),
-        _ => Err(Refusal::NotFound),
-    });
-    match found {
+    let refused = |refusal| Reply { bytes: serialize(&refuse(refusal), wants_body), upgrades: false };
+    let request = match request {
+        Ok(_) if is_closing => return refused(Refusal::Closing),
+        Ok(request) => request,
+        Err(fault) => return refused(Refusal::Fault(fault)),
+    };
+    let wants_websocket =
+        value(request, "upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
+    if !wants_websocket && let Some(answer) = site.find(request) {
+        return Reply { bytes: serialize(&answer, wants_body), upgrades: false };
+    }
+    if !request.path.is_some_and(|target| site.is_at(target)) {
+        return refused(Refusal::NotFound);
+    }
+    match switch_protocols(request) {
         Ok(bytes) => Reply { bytes, upgrades: true },
-        Err(refusal) => Reply { bytes: serialize(&answer(refusal), wants_body), upgrades: false },
+        Err(refusal) => refused(refusal),
     }
 }
 
@@ -147,12 +162,6 @@ fn switch_protocols(request: &Request<'_, '_>) -> Result<Vec<u8>, Refusal> {
     Ok(answer.into_bytes())
 }
 
-/// The first value of a header that is text.
-fn value<'b>(request: &Request<'_, 'b>, name: &str) -> Option<&'b str> {
-    let header = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
-    std::str::from_utf8(header.value).ok()
-}
-
 /// Whether it is the base64 of 16 bytes.
 fn is_key(key: &str) -> bool {
     let digits = key.strip_suffix("==").filter(|digits| digits.len() == 22);
@@ -161,47 +170,20 @@ fn is_key(key: &str) -> bool {
     })
 }
 
-type Answer = Response<String>;
-
-fn answer(refusal: Refusal) -> Answer {
-    let text = format!("{refusal}\n");
-    let (status, headers): (_, &[_]) = match refusal {
-        Refusal::NoUpgrade | Refusal::Version => (StatusCode::UPGRADE_REQUIRED, &UPGRADE),
-        Refusal::NotFound => (StatusCode::NOT_FOUND, &CLOSE),
-        Refusal::Closing => (StatusCode::SERVICE_UNAVAILABLE, &CLOSE),
-        Refusal::Fault(Fault::TooLarge) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &CLOSE),
-        Refusal::Fault(Fault::Malformed) | Refusal::Method | Refusal::Header(_) => {
-            (StatusCode::BAD_REQUEST, &CLOSE)
-        }
+fn refuse(refusal: Refusal) -> Answer<'static> {
+    let status = match refusal {
+        Refusal::NoUpgrade | Refusal::Version => StatusCode::UPGRADE_REQUIRED,
+        Refusal::NotFound => StatusCode::NOT_FOUND,
+        Refusal::Closing => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Fault(Fault::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Refusal::Fault(Fault::Malformed) | Refusal::Method | Refusal::Header(_) => StatusCode::BAD_REQUEST,
     };
-    let length = HeaderValue::from(text.len());
-    let mut response = Response::new(text);
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_LENGTH, length);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    for (name, value) in headers {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
+    let answer = text(status, &refusal.to_string());
+    if status == StatusCode::UPGRADE_REQUIRED { with(answer, &UPGRADE) } else { answer }
 }
-
-/// One request a connection: whoever wants another connects again.
-const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 
 const UPGRADE: [(HeaderName, &str); 3] = [
     (header::CONNECTION, "upgrade, close"),
     (header::UPGRADE, "websocket"),
     (header::SEC_WEBSOCKET_VERSION, "13"),
 ];
-
-fn serialize(answer: &Answer, wants_body: bool) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // It fails for headers that are no text, and for versions that are not 1.0 or 1.1; there are none of these.
-    write_response(&mut bytes, answer).ok();
-    if wants_body {
-        bytes.extend_from_slice(answer.body().as_bytes());
-    }
-    bytes
-}

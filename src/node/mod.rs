@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::events::Topic;
 use crate::ids::ClientId;
 use crate::limits::Limits;
-use crate::relay::{Address, Options, Relay, Site};
+use crate::relay::{Address, Options, Relay, Script, Site};
 
 /// A bound: its name among the options, what it counts, its default and its range.
 #[napi(object)]
@@ -64,6 +64,19 @@ pub struct NativeOptions {
     pub settings: Vec<NativeSetting>,
     /// The only path where WebSockets are opened.
     pub path: Option<String>,
+    /// The client for browsers.
+    pub script: Option<NativeScript>,
+}
+
+/// A script that browsers load.
+#[napi(object)]
+pub struct NativeScript {
+    /// Its text.
+    pub plain: Buffer,
+    /// Its text in gzip.
+    pub gzip: Buffer,
+    /// What changes whenever the text does.
+    pub hash: String,
 }
 
 /// A new client.
@@ -119,8 +132,12 @@ impl NativeRelay {
         on_events: Function<'_, Vec<events::NativeEvent>, ()>,
         on_errands: Function<'_, (), ()>,
     ) -> Result<Self, Code> {
-        let NativeOptions { authorize_all_channels, settings, path } = options;
-        let site = Site { path };
+        let NativeOptions { authorize_all_channels, settings, path, script } = options;
+        let script = script.map(|NativeScript { plain, gzip, hash }| {
+            let (plain, gzip) = (plain.into(), gzip.into());
+            Script { plain, gzip, hash }
+        });
+        let site = Site { path, script };
         let mut options = Options { authorize_all_channels, site, ..Options::default() };
         for NativeSetting { name, value } in settings {
             match &*name {
