@@ -3,8 +3,7 @@ import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Connection } from './support.mjs';
 
-const { address, pairs, messages } = workerData;
-const server = { address: () => address };
+const { place: server, pairs, messages } = workerData;
 const wrong = [];
 let received = 0;
 

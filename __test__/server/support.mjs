@@ -1,9 +1,16 @@
 // A server on a free port, and plain WebSocket connections that count what arrives.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import http from 'node:http';
+import https from 'node:https';
 import { fileURLToPath } from 'node:url';
+import express from 'express';
 import RelayServer from 'websocket-relay';
-import WebSocket from 'ws';
+import WebSocket, { WebSocketServer } from 'ws';
+import { selfSigned } from './certificate.mjs';
+
+/** Where a server is reached: `{ url, ca }`. */
+const places = new WeakMap();
 
 /** A server that listens, closed when the test ends. */
 export async function listen(test, options = {}) {
@@ -11,6 +18,92 @@ export async function listen(test, options = {}) {
   test.after(() => server.close());
   await once(server, 'listening');
   return server;
+}
+
+/** A relay at `/relay` of an http server, both closed when the test ends. */
+export async function attach(test, web, options = {}, ca = undefined) {
+  const relay = new RelayServer({ server: web, path: '/relay', ...options });
+  return serve(test, web, relay, ca);
+}
+
+async function serve(test, web, relay, ca) {
+  const sockets = new Set();
+  web.on('connection', (socket) => sockets.add(socket.once('close', () => sockets.delete(socket))));
+  test.after(async () => {
+    await relay.close();
+    const closed = new Promise((resolve) => web.close(resolve));
+    // Also those that have not shaken hands.
+    sockets.forEach((socket) => socket.destroy());
+    await closed;
+  });
+  web.listen(0, '127.0.0.1');
+  await once(web, 'listening');
+  const { port } = web.address();
+  places.set(relay, { url: `${ca ? 'wss' : 'ws'}://127.0.0.1:${port}/relay`, ca });
+  return relay;
+}
+
+/** What a server of Node has under TLS: its connections are never taken over. */
+export function keepsSockets(web) {
+  return web.on('connection', (socket) => (socket.encrypted = true));
+}
+
+/**
+ * The ways to a relay. Each has `listen`, as above, and says whether messages go on while the JavaScript thread is busy
+ * and whether the connections are TLS.
+ */
+export const WAYS = {
+  'its own port': { listen, bypasses: true },
+  'an http server': { listen: (test, options) => attach(test, http.createServer(), options), bypasses: process.platform !== 'win32' },
+  'an http server whose sockets stay with it': {
+    listen: (test, options) => attach(test, keepsSockets(http.createServer()), options),
+  },
+  'an https server': {
+    listen(test, options) {
+      const certificate = selfSigned();
+      return attach(test, https.createServer(certificate), options, certificate.cert);
+    },
+    isSecure: true,
+  },
+  'Express, beside another WebSocket library': {
+    listen(test, options) {
+      const web = http.createServer(express().get('/', (request, response) => response.send('the application')));
+      const echo = new WebSocketServer({ noServer: true });
+      echo.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
+      web.on('upgrade', (request, socket, head) => {
+        if (request.url !== '/echo') return;
+        echo.handleUpgrade(request, socket, head, (opened) => echo.emit('connection', opened));
+      });
+      return attach(test, web, options);
+    },
+  },
+  'handleUpgrade()': {
+    listen(test, options) {
+      const relay = new RelayServer({ noServer: true, path: '/relay', ...options });
+      const web = http.createServer().on('upgrade', async (request, socket, head) => {
+        // As an application does that asks somebody first.
+        await new Promise((resolve) => setImmediate(resolve));
+        if (relay.shouldHandle(request)) relay.handleUpgrade(request, socket, head);
+        else socket.destroy();
+      });
+      return serve(test, web, relay);
+    },
+  },
+};
+
+/** Where to reach a server; a place itself is one. */
+export function placeOf(server) {
+  return places.get(server) ?? (server.url ? server : { url: `ws://127.0.0.1:${server.address().port}` });
+}
+
+/** The class to open connections with, for clients that are given one. */
+export function webSocketOf(server) {
+  const { ca } = placeOf(server);
+  return class extends WebSocket {
+    constructor(url) {
+      super(url, { ca });
+    }
+  };
 }
 
 export function pair(server) {
@@ -25,7 +118,8 @@ export class Connection {
   #wanted = [];
 
   constructor(server) {
-    this.socket = new WebSocket(`ws://127.0.0.1:${server.address().port}`);
+    const { url, ca } = placeOf(server);
+    this.socket = new WebSocket(url, { ca });
     this.closed = new Promise((resolve) => {
       this.socket.on('close', (code, reason) => resolve({ code, reason: String(reason) }));
     });
