@@ -1,0 +1,380 @@
+// A relay on a server of somebody else: it takes what is its own, and leaves the rest to others or answers it.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import http from 'node:http';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import express from 'express';
+import { Worker } from 'node:worker_threads';
+import RelayServer from 'websocket-relay';
+import WebSocket, { WebSocketServer } from 'ws';
+import { Connection, WAYS, attach, keepsSockets, pair, placeOf } from './support.mjs';
+
+const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
+
+/** A server that is closed when the test ends. */
+async function open(t, web = http.createServer()) {
+  t.after(() => {
+    web.closeAllConnections();
+    web.close();
+  });
+  await once(web.listen(0, '127.0.0.1'), 'listening');
+  return web;
+}
+
+/** Sends a request and returns everything that is answered until the connection ends. */
+async function ask(web, head, port = web.address().port) {
+  const socket = net.connect(port, '127.0.0.1');
+  socket.write(`${head}\r\n`);
+  let answer = '';
+  socket.setEncoding('latin1').on('data', (text) => (answer += text));
+  await once(socket, 'close');
+  return answer;
+}
+
+const upgradeTo = (path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${UPGRADE}`;
+
+async function talk(server) {
+  const [ada, grace] = pair(server);
+  const [one, two] = [await Connection.open(server, ada), await Connection.open(server, grace)];
+  one.relay(grace.id, 'hello');
+  assert.deepEqual(await two.relayed(), { senderId: ada.id, message: 'hello' });
+  two.relay(ada.id, 'hello back');
+  assert.deepEqual(await one.relayed(), { senderId: grace.id, message: 'hello back' });
+  return [one, two];
+}
+
+test('upgrades for other paths are left to others, whoever was there first', async (t) => {
+  for (const isFirst of [true, false]) {
+    const web = http.createServer((request, response) => response.end('the application'));
+    const echo = new WebSocketServer({ noServer: true });
+    echo.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
+    const takeEcho = (request, socket, head) => {
+      if (request.url === '/echo') echo.handleUpgrade(request, socket, head, (opened) => echo.emit('connection', opened));
+    };
+    if (isFirst) web.on('upgrade', takeEcho);
+    const relay = await attach(t, web);
+    const other = new RelayServer({ server: web, path: '/other' });
+    t.after(() => other.close());
+    if (!isFirst) web.on('upgrade', takeEcho);
+    const { port } = relay.address();
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/echo`);
+    await once(socket, 'open');
+    socket.send('its own');
+    assert.equal(String((await once(socket, 'message'))[0]), 'its own');
+    const [one] = await talk(relay);
+    const second = await Connection.open({ url: `ws://127.0.0.1:${port}/other` }, other.registerClient());
+    assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), 'the application');
+    second.socket.close();
+    one.socket.close();
+    socket.close();
+    await Promise.all([second.closed, one.closed, once(socket, 'close')]);
+  }
+});
+
+test('an upgrade that nobody takes gets a 404, at once or when the others have had their time', async (t) => {
+  const web = http.createServer();
+  const relay = await attach(t, web, { headersTimeout: 100 });
+  const second = new RelayServer({ server: web, path: '/second' });
+  t.after(() => second.close());
+  assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 Not Found\r\nconnection: close\r\n.*\r\n\r\nnothing is here\n$/s);
+  // Somebody else, who leaves it alone as well.
+  web.on('upgrade', () => {});
+  assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 /);
+  // Who is slow to answer, slower than that, is not interrupted.
+  web.on('upgrade', async (request, socket) => {
+    if (request.url !== '/slow') return;
+    socket.on('error', () => {});
+    assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 /);
+    socket.end('HTTP/1.1 401 Unauthorized\r\n\r\n');
+  });
+  assert.match(await ask(web, upgradeTo('/slow')), /^HTTP\/1\.1 401 /);
+  // A client that breaks off meanwhile crashes nobody.
+  const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(`${upgradeTo('/nobody')}\r\n`));
+  socket.once('finish', () => socket.resetAndDestroy());
+  await once(socket, 'close');
+  await talk(relay);
+});
+
+test('a request to the path that opens no WebSocket is refused as on its own port', async (t) => {
+  const ways = [WAYS['an http server'], WAYS['handleUpgrade()'], WAYS['its own port']];
+  const relays = await Promise.all(ways.map(({ listen }) => listen(t, { path: '/relay' })));
+  for (const [head, status] of [
+    [upgradeTo('/relay').replace('13', '8'), '426 Upgrade Required'],
+    [upgradeTo('/relay').replace('dGhl', 'd'), '400 Bad Request'],
+    [upgradeTo('/relay').replace('websocket', 'h2c'), '400 Bad Request'],
+    [upgradeTo('/relay').replace('GET', 'POST'), '400 Bad Request'],
+  ]) {
+    const answers = await Promise.all(relays.map((relay) => ask(null, head, new URL(placeOf(relay).url).port)));
+    assert.match(answers[0], new RegExp(`^HTTP/1\\.1 ${status}\r\n`), head);
+    assert.deepEqual(answers, answers.map(() => answers[0]), head);
+  }
+});
+
+test('without a path every path is taken', async (t) => {
+  const web = await open(t);
+  const relay = new RelayServer({ server: web });
+  t.after(() => relay.close());
+  for (const path of ['/', '/a', '/a/b?c=d']) {
+    assert.ok(relay.shouldHandle({ url: path }));
+    const connection = await Connection.open({ url: `ws://127.0.0.1:${web.address().port}${path}` }, relay.registerClient());
+    connection.socket.close();
+    await connection.closed;
+  }
+});
+
+test('shouldHandle() asks for the path, and may be replaced', async (t) => {
+  const web = http.createServer();
+  const relay = await attach(t, web);
+  const answers = Object.entries({ '/relay': true, '/relay?x': true, '/relay/': false, '/': false, '/x?/relay': false });
+  for (const [url, answer] of answers) assert.equal(relay.shouldHandle({ url }), answer, url);
+  relay.shouldHandle = ({ headers }) => headers.origin === 'https://friend.example';
+  assert.match(await ask(web, upgradeTo('/relay')), /^HTTP\/1\.1 404 /);
+  const socket = new WebSocket(`ws://127.0.0.1:${relay.address().port}/any`, { origin: 'https://friend.example' });
+  await once(socket, 'open');
+  socket.terminate();
+});
+
+test("'listening' and address() are the server's, also when it listened before, and errors are passed on", async (t) => {
+  const web = await open(t, express().listen(0, '127.0.0.1'));
+  const heard = [];
+  const relay = new RelayServer({ server: web }, () => heard.push('callback'));
+  t.after(() => relay.close());
+  assert.deepEqual(relay.address(), web.address());
+  await once(relay, 'listening');
+  assert.deepEqual(heard, ['callback']);
+  const late = http.createServer();
+  const attached = new RelayServer({ server: late });
+  t.after(() => attached.close());
+  assert.equal(attached.address(), null);
+  late.listen(web.address().port, '127.0.0.1');
+  const [error] = await once(attached, 'error');
+  assert.equal(error.code, 'EADDRINUSE');
+  // It may listen elsewhere.
+  late.listen(0, '127.0.0.1');
+  t.after(() => late.close());
+  await once(attached, 'listening');
+  assert.equal(attached.address().port, late.address().port);
+  const alone = new RelayServer({ noServer: true });
+  await once(alone, 'listening');
+  assert.equal(alone.address(), null);
+  await alone.close();
+});
+
+for (const [way, make] of Object.entries({ 'taken over': (web) => web, bridged: keepsSockets })) {
+  test(`${way}: close() ends the relay's connections and leaves the server and its listeners as they were`, async (t) => {
+    const web = await open(t, make(http.createServer((request, response) => response.end('still here'))));
+    const counts = () => ['listening', 'error', 'upgrade'].map((name) => web.listenerCount(name));
+    const before = counts();
+    const relay = new RelayServer({ server: web, path: '/relay' });
+    const { port } = relay.address();
+    const url = `ws://127.0.0.1:${port}/relay`;
+    const connections = await Promise.all(
+      [relay.registerClient(), relay.registerClient()].map((client) => Connection.open({ url }, client)),
+    );
+    const raw = net.connect(port, '127.0.0.1', () => raw.write(`${upgradeTo('/relay')}\r\n`));
+    await once(raw, 'data');
+    const heard = [];
+    relay.on('close', () => heard.push('close'));
+    await Promise.all([relay.close(), new Promise((resolve) => relay.close(resolve)), once(raw.resume(), 'close')]);
+    for (const { closed } of connections) assert.equal((await closed).code, 1001);
+    assert.deepEqual(heard, ['close']);
+    assert.equal(relay.address(), null);
+    assert.deepEqual(counts(), before);
+    assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), 'still here');
+    // By hand it is told.
+    const told = new Promise((resolve) => {
+      web.once('upgrade', (request, socket, head) => resolve(relay.handleUpgrade(request, socket, head)));
+    });
+    assert.match(await ask(web, upgradeTo('/relay')), /^HTTP\/1\.1 503 /);
+    await told;
+    await relay.close();
+  });
+
+  test(`${way}: connections go on when the server closes first, until the relay does`, async (t) => {
+    const web = make(http.createServer());
+    const relay = await attach(t, web);
+    const [one, two] = await talk(relay);
+    const closed = new Promise((resolve) => web.close(resolve));
+    web.closeAllConnections();
+    assert.equal(relay.address(), null);
+    one.relay(1, 'still there');
+    assert.equal((await two.relayed()).message, 'still there');
+    await relay.close();
+    await closed;
+    assert.deepEqual([(await one.closed).code, (await two.closed).code], [1001, 1001]);
+    web.listen(0);
+  });
+
+  test(`${way}: the limits are those of its own port`, async (t) => {
+    const relay = await attach(t, make(http.createServer()), { maxConnections: 2, authTimeout: 50, maxOffences: 2 });
+    const [silent, rude] = [await Connection.open(relay), await Connection.open(relay)];
+    const third = await Connection.open(relay);
+    assert.equal((await third.closed).code, 1013);
+    rude.send('null');
+    rude.send('null');
+    assert.ok([4504, 4000].includes((await rude.closed).code));
+    assert.equal((await silent.closed).code, 4000);
+    // Their places are free when they are over.
+    const gone = once(relay, 'connection');
+    const connection = new Connection(relay);
+    connection.socket.on('open', () => connection.authenticate(relay.registerClient()));
+    await Promise.race([gone, connection.closed]);
+    connection.socket.terminate();
+  });
+
+  test(`${way}: what comes with the request, and in pieces behind it, is not lost`, async (t) => {
+    const relay = await attach(t, make(http.createServer()));
+    const [ada, grace] = pair(relay);
+    const two = await Connection.open(relay, grace);
+    const frames = [
+      { authentication: { clientId: ada.id, token: ada.token } },
+      { relay: { targetId: grace.id, message: 'early' } },
+    ].map((frame) => masked(JSON.stringify(frame)));
+    const bytes = Buffer.concat([Buffer.from(`${upgradeTo('/relay')}\r\n`), ...frames]);
+    for (let size = bytes.length; size > 40; size = Math.ceil(size / 2)) {
+      const socket = net.connect(relay.address().port, '127.0.0.1');
+      for (let at = 0; at < bytes.length; at += size) {
+        socket.write(bytes.subarray(at, at + size));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      assert.equal((await two.relayed()).message, 'early');
+      socket.destroy();
+    }
+  });
+}
+
+/** A masked text frame; the mask is 0. */
+function masked(text) {
+  const payload = Buffer.from(text);
+  const length = payload.length < 126 ? [0x80 | payload.length] : [0x80 | 126, payload.length >> 8, payload.length & 0xff];
+  return Buffer.concat([Buffer.from([0x81, ...length, 0, 0, 0, 0]), payload]);
+}
+
+test('a socket that is answered already is not answered again', async (t) => {
+  const web = http.createServer();
+  const relay = await attach(t, web);
+  const again = new Promise((resolve) => {
+    web.on('upgrade', (request, socket, head) => {
+      try {
+        resolve(relay.handleUpgrade(request, socket, head));
+      } catch (error) {
+        resolve(error);
+      }
+    });
+  });
+  await talk(relay);
+  assert.equal((await again).code, 'ERR_SOCKET_TAKEN');
+});
+
+test('a server on a file has a relay too', { skip: process.platform === 'win32' && 'no such files' }, async (t) => {
+  const path = join(tmpdir(), `websocket-relay-${process.pid}.sock`);
+  rmSync(path, { force: true });
+  const web = http.createServer();
+  t.after(() => web.close());
+  const relay = new RelayServer({ server: web.listen(path) });
+  t.after(() => relay.close());
+  await once(relay, 'listening');
+  assert.equal(relay.address(), null);
+  for (const connection of await talk(Object.assign(relay, { url: `ws+unix://${path}:/` }))) connection.socket.terminate();
+});
+
+test('taking connections over leaks no descriptor and closes none twice', { skip: !existsSync('/proc/self/fd') && 'needs /proc' }, async (t) => {
+  const web = http.createServer();
+  const relay = await attach(t, web);
+  const open = () => readdirSync('/proc/self/fd').length;
+  const visit = async (end) => {
+    const connection = await Connection.open(relay);
+    end(connection.socket);
+    await connection.closed;
+  };
+  await visit((socket) => socket.close());
+  const before = open();
+  for (let round = 0; round < 10; round += 1) {
+    await Promise.all(Array.from({ length: 50 }, (_, n) => visit((socket) => (n % 2 ? socket.close() : socket.terminate()))));
+    // Refused, and broken off in the handshake.
+    await ask(web, upgradeTo('/relay').replace('13', '8'));
+    const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(`${upgradeTo('/relay')}\r\n`));
+    await once(socket.resume(), 'close');
+  }
+  // The relay's ends are closed by its own thread, soon after the clients'.
+  while (open() > before) await new Promise((resolve) => setImmediate(resolve));
+  // In the middle of closing, too.
+  const last = Array.from({ length: 50 }, () => new Connection(relay));
+  await once(web, 'upgrade');
+  await relay.close();
+  last.forEach(({ socket }) => socket.terminate());
+  await Promise.all(last.map(({ closed }) => closed));
+  web.closeAllConnections();
+  while (open() > before) await new Promise((resolve) => setImmediate(resolve));
+});
+
+test('a process lives while connections of the relay do, and ends when they do', async () => {
+  for (const rest of ['', 'relay.unref();']) {
+    const source = `
+      import http from 'node:http';
+      import RelayServer from 'websocket-relay';
+      const web = http.createServer();
+      const relay = new RelayServer({ server: web });
+      relay.on('connection', () => web.close(() => { console.log('server closed'); ${rest} }));
+      web.listen(0, '127.0.0.1', () => console.log(JSON.stringify({ port: web.address().port, client: relay.registerClient() })));`;
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', source], {
+      cwd: fileURLToPath(new URL('../..', import.meta.url)),
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const ended = once(child, 'exit');
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+    const { port, client } = JSON.parse((await lines.next()).value);
+    const { socket, closed } = await Connection.open({ url: `ws://127.0.0.1:${port}` }, client);
+    assert.equal((await lines.next()).value, 'server closed');
+    if (!rest) {
+      for (let n = 0; n < 100; n += 1) {
+        socket.ping();
+        await once(socket, 'pong');
+      }
+      socket.close();
+      assert.equal((await closed).code, 1005);
+    }
+    assert.deepEqual(await ended, [0, null]);
+    await closed;
+  }
+});
+
+test('worker threads with an attached relay each may be terminated in mid-traffic', async () => {
+  const source = (isBridged) => `
+    const RelayServer = require(${JSON.stringify(new URL('../..', import.meta.url).pathname)});
+    const http = require('node:http');
+    const { parentPort } = require('node:worker_threads');
+    const web = http.createServer();
+    if (${isBridged}) web.on('connection', (socket) => (socket.encrypted = true));
+    const server = new RelayServer({ server: web, path: '/relay' }, () => {
+      const clients = [server.registerClient(), server.registerClient()];
+      server.registerRelayChannel(0, 1);
+      parentPort.postMessage({ clients, url: 'ws://127.0.0.1:' + server.address().port + '/relay' });
+    });
+    web.listen(0, '127.0.0.1');
+    server.on('connection', () => {});`;
+  for (let round = 0; round < 5; round += 1) {
+    const workers = [true, false, true, false].map((isBridged) => new Worker(source(isBridged), { eval: true }));
+    await Promise.all(
+      workers.map(async (worker) => {
+        const [{ clients, url }] = await once(worker, 'message');
+        const connections = await Promise.all(clients.map((client) => Connection.open({ url }, client)));
+        const flood = () => {
+          if (connections[0].socket.readyState === 1) connections[0].relay(1, 'x'.repeat(1000));
+          if (connections[0].socket.readyState === 1) setImmediate(flood);
+        };
+        flood();
+        for (let n = 0; n < 20; n += 1) await connections[1].relayed();
+        await worker.terminate();
+        await Promise.all(connections.map(({ closed }) => closed));
+      }),
+    );
+  }
+});
