@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import http from 'node:http';
 import test from 'node:test';
+import express from 'express';
 import RelayServer, { RelayServer as Named } from 'websocket-relay';
 import { listen } from './support.mjs';
 
@@ -16,6 +18,7 @@ test('one class, however it is imported', () => {
 });
 
 const TYPE = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
+const VALUE = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
 const RANGE = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
 
 for (const [options, expected, text] of [
@@ -35,6 +38,21 @@ for (const [options, expected, text] of [
   [{ port: '65536' }, RANGE, /^options\.port .* received 65536/],
   [{ port: 0, host: 7 }, TYPE, /^options\.host .* received 7/],
   [{ port: 0, host: '' }, TYPE, /^options\.host .* received ''/],
+  [{ port: null, server: null }, TYPE, /^options\.port must be .*, or server or noServer .* received null/],
+  [{ noServer: false }, TYPE, /^options\.port .* received undefined/],
+  [{ noServer: 1 }, TYPE, /^options\.noServer must be a boolean; received 1/],
+  [{ port: 0, noServer: true }, VALUE, /^exactly one of port, server and noServer .* received port and noServer/],
+  [{ port: 0, server: {} }, VALUE, /received port and server/],
+  [{ server: {}, noServer: true }, VALUE, /received server and noServer/],
+  [{ port: 0, server: {}, noServer: true }, VALUE, /received port and server and noServer/],
+  [{ server: {} }, TYPE, /^options\.server must be an http\.Server .* received \{\}/],
+  [{ server: 'http' }, TYPE, /^options\.server .* received 'http'/],
+  [{ server: 80 }, TYPE, /^options\.server .* received 80/],
+  [{ port: 0, path: 'relay' }, TYPE, /^options\.path must be a path .* received 'relay'/],
+  [{ port: 0, path: '' }, TYPE, /^options\.path .* received ''/],
+  [{ port: 0, path: '/a?b' }, TYPE, /^options\.path .* received '\/a\?b'/],
+  [{ port: 0, path: 5 }, TYPE, /^options\.path .* received 5/],
+  [{ port: 0, serveClient: 'no' }, TYPE, /^options\.serveClient must be a boolean; received 'no'/],
   [{ port: 0, authorizeAllChannels: 'yes' }, TYPE, /^options\.authorizeAllChannels .* received 'yes'/],
   [{ port: 0, threads: '2' }, TYPE, /^options\.threads must be an integer from 1 to 64 \(threads\); received '2'/],
   [{ port: 0, threads: 0 }, RANGE, /^options\.threads .* received 0/],
@@ -52,6 +70,18 @@ for (const [options, expected, text] of [
     assert.throws(() => new RelayServer(options), { ...expected, message: text });
   });
 }
+
+test('an application is no server', () => {
+  assert.throws(() => new RelayServer({ server: express() }), { ...TYPE, message: /^options\.server .* \(what app\.listen\(\) returns\)/ });
+});
+
+test('what is not given may be undefined or null', async (t) => {
+  const options = [{ port: 0, server: undefined, noServer: false }, { port: null, server: http.createServer() }, { noServer: true, port: undefined, server: null }];
+  for (const one of options) {
+    const server = new RelayServer(one);
+    t.after(() => server.close());
+  }
+});
 
 test('a callback that is no function is named', () => {
   assert.throws(() => new RelayServer({ port: 0 }, 'x'), { ...TYPE, message: "callback must be a function; received 'x'" });
