@@ -1,9 +1,12 @@
 /// <reference types="node" />
 import { EventEmitter } from 'node:events';
+import type { IncomingMessage, Server as HttpServer } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
+import type { Duplex } from 'node:stream';
 
 /**
- * A WebSocket relay server. It listens as soon as it is made and runs on threads of its own: however busy the
- * JavaScript thread is, messages flow.
+ * A WebSocket relay server: on a port of its own, on an http server that there is, or by hand. It runs on threads of
+ * its own: however busy the JavaScript thread is, messages flow.
  *
  * @example
  * const RelayServer = require('websocket-relay');
@@ -17,12 +20,34 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
    * @param options where to listen, and the bounds
    * @param callback called once, on `'listening'`
    * @throws TypeError or RangeError naming the option that is wrong and what was given (`code`:
-   *   `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`)
+   *   `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`; `ERR_INVALID_ARG_VALUE` when more than one of `port`, `server` and
+   *   `noServer` is given)
    */
   constructor(options: RelayServer.Options, callback?: () => void);
 
-  /** Where the server listens; `null` before `'listening'` and after `'close'`. */
+  /**
+   * Where the server listens; `null` before `'listening'`, after `'close'`, with `noServer`, and for an http server on
+   * a pipe. With `server` it is that server's address.
+   */
   address(): RelayServer.AddressInfo | null;
+
+  /**
+   * Whether a request is for this relay: whether its path is `options.path`, or there is none. May be replaced by a
+   * function of one's own; on a port of its own the relay does not ask it.
+   */
+  shouldHandle(request: IncomingMessage): boolean;
+
+  /**
+   * Answers a request to upgrade that an http server has read, and takes its connection: for `noServer`. It does not
+   * ask `shouldHandle()`. A request that does not open a WebSocket is refused, and so is each one after `close()` (503).
+   *
+   * @param request the three arguments of the event `'upgrade'`
+   * @param socket is the relay's from here on: plain TCP connections leave Node, others stay open as long as the
+   *   relay's connection
+   * @param head the bytes behind the request
+   * @throws Error with `code` `ERR_SOCKET_TAKEN` when a relay has this socket already
+   */
+  handleUpgrade(request: IncomingMessage, socket: Duplex, head?: Uint8Array): void;
 
   /** Registers a client. Ids count up from 0; the token is 32 hex digits from the system's CSPRNG. */
   registerClient(): RelayServer.RegisteredClient;
@@ -37,7 +62,8 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
   registerRelayChannel(clientId1: number, clientId2: number): void;
 
   /**
-   * Closes every connection (code 1001) and frees the port. May be called at any time, and again.
+   * Closes every connection of the relay (code 1001) and frees its port; an http server that it is attached to stays
+   * open, without the relay's listeners. May be called at any time, and again.
    *
    * @param callback called when done, with the error that kept the server from listening, if one did
    */
@@ -45,9 +71,9 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
   /** As with a callback, as a promise. */
   close(): Promise<void>;
 
-  /** Keeps the process alive while the server listens. This is the default. */
+  /** Keeps the process alive while the server listens on its own port, and while its connections last. The default. */
   ref(): this;
-  /** Lets the process exit although the server listens. */
+  /** Lets the process exit although the server listens, or connections that were taken over last. */
   unref(): this;
 }
 
@@ -55,15 +81,43 @@ declare namespace RelayServer {
   export { RelayServer };
   export { RelayServer as default };
 
+  /** Exactly one of `port`, `server` and `noServer`, and anything of the rest. */
+  export type Options = PortOptions | ServerOptions | NoServerOptions;
+
+  /** A port of its own. It also answers `GET /health`: 200, and 503 while closing. */
+  export interface PortOptions extends SharedOptions {
+    /** The port, 0 to 65535; 0 is a free one, which `address()` tells. A string of digits will do. */
+    port: number | string;
+    server?: undefined;
+    noServer?: false | undefined;
+    /** The host name or IP address to listen on. Default: all addresses of this machine. */
+    host?: string | undefined;
+    /** Whether `GET /websocket_relay.min.js` gives the client for browsers. Default: `true`. */
+    serveClient?: boolean | undefined;
+  }
+
+  /** The port of an http server that there is. Its requests, also those for the client, stay its own. */
+  export interface ServerOptions extends SharedOptions {
+    /** The server whose upgrades are taken; those for other paths are left to others, or get a 404. */
+    server: HttpServer | HttpsServer;
+    port?: undefined;
+    noServer?: false | undefined;
+  }
+
+  /** No port: each connection comes by `handleUpgrade()`. */
+  export interface NoServerOptions extends SharedOptions {
+    noServer: true;
+    port?: undefined;
+    server?: undefined;
+  }
+
   /**
    * All limits are integers, at least 1 unless said otherwise; what they may be at most is in the error that a
    * value above it throws.
    */
-  export interface Options {
-    /** The port, 0 to 65535; 0 is a free one, which `address()` tells. A string of digits will do. */
-    port: number | string;
-    /** The host name or IP address to listen on. Default: all addresses of this machine. */
-    host?: string | undefined;
+  export interface SharedOptions {
+    /** The only path where WebSockets are opened, without a query. Default: every path. */
+    path?: string | undefined;
     /** Whether registered clients may talk without a registered channel. Default: `false`. */
     authorizeAllChannels?: boolean | undefined;
     /** How many threads of its own the server runs on, at most 64. One carries hundreds of thousands of messages a second;
@@ -135,18 +189,19 @@ declare namespace RelayServer {
   }
 
   export interface Events {
-    /** The port is open. */
+    /** The port is open: its own, or that of the http server. With `noServer`, soon after the relay was made. */
     listening: [];
     /** A client authenticated. */
     connection: [clientId: number];
     /** A client is gone: the WebSocket close code (1006 when the connection broke off) and reason. */
     disconnect: [clientId: number, code: number, reason: string];
     /**
-     * The port could not be opened: an error as Node's own servers emit it, which throws if nobody listens. Or
+     * The port could not be opened: an error as Node's own servers emit it, which throws if nobody listens; every
+     * error of an http server that it is attached to is passed on like that. Or
      * a client did something wrong: a {@link RelayError}, emitted only if somebody listens.
      */
     error: [error: NodeJS.ErrnoException | RelayError];
-    /** Every connection has ended and the port is free. */
+    /** Every connection has ended and its own port is free. */
     close: [];
   }
 }

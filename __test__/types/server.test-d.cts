@@ -1,6 +1,8 @@
 // What a CommonJS user writes. Compiled, never run.
 import RelayServer = require('websocket-relay');
 import { once } from 'node:events';
+import http = require('node:http');
+import https = require('node:https');
 
 const server = new RelayServer({ port: 4000, host: 'localhost', authorizeAllChannels: true, maxPayload: 1000 }, () => {});
 new RelayServer({ port: '4000' });
@@ -16,12 +18,36 @@ server.close((error) => error?.message);
 const closed: Promise<void> = server.close();
 const options: RelayServer.Options = { port: 0 };
 const Named: typeof RelayServer = RelayServer.RelayServer;
-export const used = [token, port, closed, options, Named, once(server, 'listening')];
+const web = http.createServer();
+new RelayServer({ port: 0, path: '/relay', serveClient: false });
+const attached = new RelayServer({ server: web, path: '/relay' }, () => {});
+new RelayServer({ server: https.createServer(), maxConnections: 10 });
+const byHand = new RelayServer({ noServer: true, authorizeAllChannels: true });
+web.on('upgrade', (request, socket, head) => {
+  if (byHand.shouldHandle(request)) byHand.handleUpgrade(request, socket, head);
+});
+byHand.shouldHandle = ({ headers }) => headers.origin === 'https://example.com';
+const more: RelayServer.Options[] = [{ server: web, port: undefined }, { noServer: true }, { port: 0, noServer: false }];
+export const used = [attached, more, token, port, closed, options, Named, once(server, 'listening')];
 
 // @ts-expect-error options are needed
 new RelayServer();
 // @ts-expect-error and so is the port
 new RelayServer({ host: 'localhost' });
+// @ts-expect-error only one of them
+new RelayServer({ port: 0, server: web });
+// @ts-expect-error only one of them
+new RelayServer({ port: 0, noServer: true });
+// @ts-expect-error only one of them
+new RelayServer({ server: web, noServer: true });
+// @ts-expect-error it is there, or it is not given
+new RelayServer({ noServer: false });
+// @ts-expect-error what app.listen() returns, not the application
+new RelayServer({ server: () => {} });
+// @ts-expect-error a path is a string
+new RelayServer({ port: 0, path: /relay/ });
+// @ts-expect-error the socket as well
+web.on('upgrade', (request) => byHand.handleUpgrade(request));
 // @ts-expect-error a port is no boolean
 new RelayServer({ port: true });
 // @ts-expect-error there is no such option
