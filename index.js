@@ -243,7 +243,7 @@ class RelayServer extends EventEmitter {
   }
 
   #runErrands() {
-    for (const number of this.#native.errands()) this.#bridges.get(number)?.run();
+    for (const number of this.#native.errands()) this.#emitSafely(() => this.#bridges.get(number)?.run());
   }
 
   #closeWhenEnded() {
@@ -255,7 +255,7 @@ class RelayServer extends EventEmitter {
     this.emit('close');
   }
 
-  /** Makes an exception of a listener an ordinary uncaught one, without losing what is to be told after it. */
+  /** Makes an exception of a listener an ordinary uncaught one, without losing what comes after it. */
   #emitSafely(tell) {
     try {
       tell();

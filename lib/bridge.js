@@ -8,6 +8,9 @@ class Bridge {
   #native;
   #closeTimeout;
   #isOver = false;
+  #push = (bytes) => {
+    if (!this.#native.push(bytes)) this.#socket.pause();
+  };
 
   /**
    * @param {import('node:stream').Duplex} socket
@@ -20,9 +23,7 @@ class Bridge {
     this.#closeTimeout = closeTimeout;
     socket.setTimeout?.(0);
     socket.setNoDelay?.(true);
-    socket.on('data', (bytes) => {
-      if (!native.push(bytes)) socket.pause();
-    });
+    socket.on('data', this.#push);
     socket.on('end', () => native.end());
     socket.on('drain', () => this.run());
     // 'close' follows.
@@ -53,7 +54,7 @@ class Bridge {
     this.#isOver = true;
     const socket = this.#socket;
     // Closing with bytes unread would reset the connection, and the client might miss the last ones written.
-    socket.removeAllListeners('data').resume();
+    socket.removeListener('data', this.#push).resume();
     const timer = setTimeout(() => socket.destroy(), this.#closeTimeout);
     timer.unref();
     socket.once('close', () => clearTimeout(timer));

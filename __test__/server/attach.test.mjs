@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { open as openFolder } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -39,6 +40,8 @@ async function ask(web, head, port = web.address().port) {
 }
 
 const upgradeTo = (path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${UPGRADE}`;
+
+const countConnections = (web) => new Promise((resolve) => web.getConnections((_error, count) => resolve(count)));
 
 async function talk(server) {
   const [ada, grace] = pair(server);
@@ -201,6 +204,8 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, bridged: 
     const web = make(http.createServer());
     const relay = await attach(t, web);
     const [one, two] = await talk(relay);
+    const kept = await countConnections(web);
+    assert.equal(kept, way === 'bridged' || process.platform === 'win32' ? 2 : 0);
     const closed = new Promise((resolve) => web.close(resolve));
     web.closeAllConnections();
     assert.equal(relay.address(), null);
@@ -283,6 +288,30 @@ test('a server on a file has a relay too', { skip: process.platform === 'win32' 
   await once(relay, 'listening');
   assert.equal(relay.address(), null);
   for (const connection of await talk(Object.assign(relay, { url: `ws+unix://${path}:/` }))) connection.socket.terminate();
+});
+
+test('a connection that cannot be taken over is bridged', { skip: process.platform === 'win32' && 'none is' }, async (t) => {
+  const web = http.createServer();
+  const relay = await attach(t, web);
+  const folder = await openFolder(tmpdir());
+  t.after(() => folder.close());
+  for (const fd of [folder.fd, web._handle.fd, 1_000_000, -1, undefined]) {
+    web.once('connection', (socket) => {
+      web.once('connection', (second) => Object.defineProperty(second._handle, 'fd', { value: fd }));
+      Object.defineProperty(socket._handle, 'fd', { value: fd });
+    });
+    const connections = await talk(relay);
+    const kept = await countConnections(web);
+    assert.equal(kept, 2, `descriptor ${fd}`);
+    for (const { socket, closed } of connections) {
+      socket.close();
+      await closed;
+    }
+    while ((await countConnections(web)) > 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  // They are what they were.
+  await folder.stat();
+  await talk(relay);
 });
 
 test('taking connections over leaks no descriptor and closes none twice', { skip: !existsSync('/proc/self/fd') && 'needs /proc' }, async (t) => {
