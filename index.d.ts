@@ -22,6 +22,7 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
    * @throws TypeError or RangeError naming the option that is wrong and what was given (`code`:
    *   `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`; `ERR_INVALID_ARG_VALUE` when more than one of `port`, `server` and
    *   `noServer` is given)
+   * @throws Error saying what is wrong with certificate or key; see {@link RelayServer.setSecureContext}
    */
   constructor(options: RelayServer.Options, callback?: () => void);
 
@@ -62,6 +63,16 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
   registerRelayChannel(clientId1: number, clientId2: number): void;
 
   /**
+   * Greets new connections with another certificate; those that there are go on. For renewal without a restart.
+   *
+   * @param options all of what TLS is to be spoken with from now on, also what stays as it was
+   * @throws Error that says what is wrong with certificate or key (`code`: `ERR_TLS_CERT`, `ERR_TLS_KEY`,
+   *   `ERR_TLS_PASSPHRASE`, `ERR_TLS_MISMATCH`, `ERR_TLS_CA`), and nothing has changed; or that the server was made
+   *   without (`ERR_TLS_NOT_SECURE`)
+   */
+  setSecureContext(options: RelayServer.SecureContext): void;
+
+  /**
    * Closes every connection of the relay (code 1001) and frees its port; an http server that it is attached to stays
    * open, without the relay's listeners. May be called at any time, and again.
    *
@@ -81,11 +92,30 @@ declare namespace RelayServer {
   export { RelayServer };
   export { RelayServer as default };
 
+  /** PEM, as text or as bytes. */
+  export type Pem = string | NodeJS.ArrayBufferView | ArrayBuffer;
+
+  /** What TLS is spoken with, as `https.createServer()` takes it. */
+  export interface SecureContext {
+    /** The server's certificate, and behind it those that lead to its root. An array has one such chain for each key. */
+    cert: Pem | readonly Pem[];
+    /** The private key: PKCS#8, PKCS#1 or SEC 1; PKCS#8 may be encrypted. */
+    key: Pem | readonly Pem[];
+    /** What the key is encrypted with. */
+    passphrase?: string | undefined;
+    /** Authorities: they complete a chain that misses some and, with `requestCert`, say whose clients are let in. */
+    ca?: Pem | readonly Pem[] | undefined;
+    /** Whether clients must have a certificate of one of `ca`. Default: `false`. */
+    requestCert?: boolean | undefined;
+  }
+
+  type Optional<T> = { [Name in keyof T]?: T[Name] | undefined };
+
   /** Exactly one of `port`, `server` and `noServer`, and anything of the rest. */
   export type Options = PortOptions | ServerOptions | NoServerOptions;
 
   /** A port of its own. It also answers `GET /health`: 200, and 503 while closing. */
-  export interface PortOptions extends SharedOptions {
+  export interface PortOptions extends SharedOptions, Optional<SecureContext> {
     /** The port, 0 to 65535; 0 is a free one, which `address()` tells. A string of digits will do. */
     port: number | string;
     server?: undefined;
@@ -130,7 +160,7 @@ declare namespace RelayServer {
     maxUnauthenticatedPayload?: number | undefined;
     /** How long a connection may take to authenticate, in milliseconds. Default: 10,000. */
     authTimeout?: number | undefined;
-    /** How long the HTTP head of a connection may take, in milliseconds. Default: 5,000. */
+    /** How long the HTTP head of a connection may take, a TLS handshake included, in milliseconds. Default: 5,000. */
     headersTimeout?: number | undefined;
     /** The offence that closes a connection. Default: 10, that is the tenth. */
     maxOffences?: number | undefined;

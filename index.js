@@ -10,6 +10,7 @@ const { listenError, RelayError } = require('./lib/errors.js');
 const { checkCallback, checkClientId, checkOptions } = require('./lib/options.js');
 const browserScript = require('./lib/script.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
+const { checkCredentials } = require('./lib/tls.js');
 
 const State = Object.freeze({ STARTING: 'starting', LISTENING: 'listening', CLOSING: 'closing', ENDING: 'ending', CLOSED: 'closed' });
 
@@ -36,7 +37,7 @@ class RelayServer extends EventEmitter {
 
   constructor(options, callback) {
     const bounds = limits();
-    const { port, host, server, path, serveClient, authorizeAllChannels, settings } = checkOptions(options, bounds);
+    const { port, host, server, path, serveClient, authorizeAllChannels, settings, credentials } = checkOptions(options, bounds);
     checkCallback(callback);
     super();
     this.#host = host;
@@ -48,7 +49,7 @@ class RelayServer extends EventEmitter {
     ]);
     const script = port !== undefined && serveClient ? browserScript() : undefined;
     this.#native = new NativeRelay(
-      { authorizeAllChannels, settings, path, script },
+      { authorizeAllChannels, settings, credentials, path, script },
       (_error, events) => {
         for (const event of events) this.#emitSafely(() => this.#tell(event));
       },
@@ -120,6 +121,10 @@ class RelayServer extends EventEmitter {
       const name = error.code === 'ERR_CHANNEL_EXISTS' ? 'ClientsAlreadyHaveChannel' : 'ClientNotFoundException';
       throw Object.assign(error, { name });
     }
+  }
+
+  setSecureContext(options) {
+    this.#native.setCredentials(checkCredentials(Object(options)) ?? { certs: [], keys: [], ca: [], requestCert: false });
   }
 
   close(callback) {

@@ -3,16 +3,18 @@
 // Checks what the developer gave, so that a mistake is named at the call that made it.
 
 const { inspect } = require('node:util');
+const tls = require('./tls.js');
 
 const PORT_MAX = 65535;
 const PATH = /^\/[^?#\s]*$/;
-const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels']);
+const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels', ...tls.OPTIONS]);
 
 /**
  * @param {unknown} options as given to `new RelayServer()`
  * @param {{ name: string, unit: string, min: number, max: number }[]} limits every option that is a number, but for the port
  * @returns {{ port: number | undefined, server: import('node:http').Server | undefined, host: string | undefined,
- *   path: string | undefined, serveClient: boolean, authorizeAllChannels: boolean, settings: { name: string, value: number }[] }}
+ *   path: string | undefined, serveClient: boolean, authorizeAllChannels: boolean, settings: { name: string, value: number }[],
+ *   credentials: ReturnType<typeof tls.checkCredentials> }}
  */
 function checkOptions(options, limits) {
   if (typeof options !== 'object' || options === null) throw typeError('options', 'an object', options);
@@ -35,7 +37,11 @@ function checkOptions(options, limits) {
     settings.push({ name, value: integer(`options.${name}`, value, min, max, unit) });
   }
   warnOfUnknown(given, limits);
-  return { ...place, host, path, serveClient, authorizeAllChannels, settings };
+  const credentials = tls.checkCredentials(given);
+  if (credentials && place.port === undefined) {
+    throw typeError('options.cert', 'given with a port: a server of its own brings TLS with it, and without', given.cert);
+  }
+  return { ...place, host, path, serveClient, authorizeAllChannels, settings, credentials };
 }
 
 /** Where it is to be reached: exactly one of three. @param {Record<string, unknown>} options */

@@ -26,6 +26,56 @@ pub enum Error {
     /// The relay listens already, or is closed.
     #[error("the relay was started already or is closed")]
     NotStartable,
+    /// Certificate or key are not right.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// What is wrong with a certificate or a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// There is no certificate, or it cannot be read.
+    #[error("cert is no usable certificate: {0}")]
+    Certificate(String),
+    /// There is no key, or it cannot be read.
+    #[error("key is no usable private key: {0}")]
+    Key(String),
+    /// A key is encrypted.
+    #[error("key is encrypted, and there is no passphrase")]
+    PassphraseMissing,
+    /// A key is encrypted with something else.
+    #[error("passphrase does not decrypt key")]
+    PassphraseWrong,
+    /// A key is encrypted in a way that OpenSSL has given up.
+    #[error("key is encrypted in an old format; `openssl pkcs8 -topk8 -in key.pem -out new.pem` converts it")]
+    OldEncryption,
+    /// A certificate and a key do not belong together.
+    #[error("cert and key do not belong together")]
+    Mismatch,
+    /// The authorities that clients' certificates are checked with cannot be read, or there is none.
+    #[error("ca is no usable certificate: {0}")]
+    Authority(String),
+    /// The relay was made without certificate and key.
+    #[error("the server was made without cert and key")]
+    NotSecure,
+    /// The TLS library refused something else.
+    #[error("TLS cannot be set up: {0}")]
+    Internal(String),
+}
+
+impl TlsError {
+    /// The stable code. The text may change, this may not.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "ERR_TLS_CERT",
+            Self::Key(_) | Self::OldEncryption => "ERR_TLS_KEY",
+            Self::PassphraseMissing | Self::PassphraseWrong => "ERR_TLS_PASSPHRASE",
+            Self::Mismatch => "ERR_TLS_MISMATCH",
+            Self::Authority(_) => "ERR_TLS_CA",
+            Self::NotSecure => "ERR_TLS_NOT_SECURE",
+            Self::Internal(_) => "ERR_TLS",
+        }
+    }
 }
 
 impl Error {
@@ -37,6 +87,7 @@ impl Error {
             Self::Limit(_) => "ERR_OUT_OF_RANGE",
             Self::System(_) => "ERR_SYSTEM",
             Self::NotStartable => "ERR_SERVER_ALREADY_LISTEN",
+            Self::Tls(error) => error.code(),
         }
     }
 }

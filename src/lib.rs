@@ -43,8 +43,8 @@ pub mod stream;
 pub mod wire;
 
 pub use backend::Registration;
-pub use error::{CloseReason, Error, Offence};
+pub use error::{CloseReason, Error, Offence, TlsError};
 pub use events::{Event, EventReceiver};
 pub use ids::{ClientId, Token};
 pub use limits::Limits;
-pub use relay::{Address, Invitation, Options, Relay, Script, Site};
+pub use relay::{Address, Credentials, Invitation, Options, Relay, Script, Site};

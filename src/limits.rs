@@ -108,7 +108,7 @@ limits! {
     max_unauthenticated_payload: usize = 16 * KIB, 128..=256 * MIB, "maxUnauthenticatedPayload" "bytes";
     /// How long a connection may take to authenticate, from the upgrade on (4000).
     auth_timeout: Duration = 10_000, 1..=LONGEST, "authTimeout" "milliseconds";
-    /// How long the HTTP head of a connection may take.
+    /// How long the HTTP head of a connection may take, a TLS handshake included.
     headers_timeout: Duration = 5_000, 1..=LONGEST, "headersTimeout" "milliseconds";
     /// The offence that closes a connection (4504), counted from 1.
     max_offences: usize = 10, 1..=1_000_000, "maxOffences" "offences";
@@ -167,6 +167,8 @@ impl Limits {
     pub const HOLD_RETRY: Duration = Duration::from_millis(250);
     /// What waits on a bridge in either direction, beside what the other side's socket holds.
     pub const BRIDGE_BYTES: usize = 64 * 1024;
+    /// Bytes that TLS encrypts ahead of what the socket has taken.
+    pub const TLS_WRITE_AHEAD: usize = 16 * 1024;
     /// How long accepting pauses when the system has no descriptor or memory left.
     pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 }

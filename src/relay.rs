@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::{Backend, Registration};
-use crate::error::Error;
+use crate::error::{Error, TlsError};
 use crate::events::{self, Event, EventReceiver, Topic};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
-use crate::listener::{self, Admission, Door, Handover};
-pub use crate::listener::{Script, Site};
+use crate::listener::{self, Admission, Door, Handover, Tls};
+pub use crate::listener::{Credentials, Script, Site};
 use crate::session::Shared;
 use crate::stream::{self, Connection};
 
@@ -38,6 +38,8 @@ pub struct Options {
     pub limits: Limits,
     /// What is found where on the port.
     pub site: Site,
+    /// What TLS is spoken with. Without it, none is.
+    pub credentials: Option<Credentials>,
 }
 
 impl Options {
@@ -52,6 +54,7 @@ impl Default for Options {
             threads: Self::THREADS.default as usize,
             limits: Limits::default(),
             site: Site::default(),
+            credentials: None,
         }
     }
 }
@@ -92,11 +95,12 @@ impl Relay {
     /// A relay that does not listen yet but takes registrations, and what it tells.
     ///
     /// # Errors
-    /// [`Error::Limit`], or [`Error::System`] when the system has no thread, descriptor or randomness to give.
+    /// [`Error::Limit`], [`Error::Tls`], or [`Error::System`] when the system has no thread, descriptor or randomness to give.
     pub fn new(options: Options) -> Result<(Self, EventReceiver), Error> {
-        let Options { authorize_all_channels, threads, limits, site } = options;
+        let Options { authorize_all_channels, threads, limits, site, credentials } = options;
         Options::THREADS.check(threads as u64)?;
         limits.validate()?;
+        let tls = credentials.as_ref().map(Tls::new).transpose()?;
         let (events, receiver) = events::channel(limits.max_queued_events);
         let backend = Backend::memory(limits.clone(), authorize_all_channels)?;
         let shared = Arc::new(Shared::new(limits, backend, events));
@@ -106,7 +110,7 @@ impl Relay {
         let handle = first.handle().clone();
         let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
-        let door = Arc::new(Door::new(Arc::clone(&shared), handles, site));
+        let door = Arc::new(Door::new(Arc::clone(&shared), handles, site, tls));
         let main = run(Arc::clone(&shared), Arc::clone(&door), started, couriers.clone());
         // From here on dropping it ends the threads that there are, should the system refuse the next.
         let mut relay =
@@ -179,6 +183,15 @@ impl Relay {
         // So that it is that thread which hears from the socket.
         let _entered = invitation.thread.enter();
         stream::take_over(descriptor)
+    }
+
+    /// Greets new connections with other credentials. Those that there are go on.
+    ///
+    /// # Errors
+    /// [`Error::Tls`], and nothing has changed.
+    pub fn set_credentials(&self, credentials: &Credentials) -> Result<(), Error> {
+        let tls = self.door.tls.as_ref().ok_or(TlsError::NotSecure)?;
+        Ok(tls.replace(credentials)?)
     }
 
     /// Registers a client.

@@ -57,9 +57,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// # Errors
     /// [`CloseReason::Lost`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Result<(), CloseReason>> {
-        if outbox.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while !outbox.is_drained() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, outbox.untaken())) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(CloseReason::Lost)),

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { makeCertificate } from '../tls/certificates.mjs';
 import { Random } from './random.mjs';
 
 const MIB = 2 ** 20;
@@ -34,6 +35,8 @@ const DEFAULTS = {
   late: 0.2,
   /** Milliseconds until a connection that is half-open is given up. A plain client that the machine keeps waiting loses then. */
   pingTimeout: 4500,
+  /** Whether TLS is spoken. */
+  tls: false,
 };
 
 /**
@@ -46,7 +49,7 @@ const DEFAULTS = {
  * @param options.together - how many connections share their faults
  */
 export async function run(options) {
-  const { seed, pairs, messages, generations, late, pingTimeout, ...plan } = { ...DEFAULTS, ...options };
+  const { seed, pairs, messages, generations, late, pingTimeout, tls, ...plan } = { ...DEFAULTS, ...options };
   const random = new Random(seed);
   const kinds = Array.from({ length: pairs }, () => {
     const reliable = random.weighted(generations).split(' ').map((generation) => generation === '2');
@@ -54,13 +57,14 @@ export async function run(options) {
     return { reliable, late: reliable.every(Boolean) && random.chance(late) };
   });
   const began = Date.now();
-  const server = await start('server.mjs', { options: { ...SERVER, pingTimeout }, channels: kinds.map((kind) => !kind.late) });
+  const { cert, key } = tls ? makeCertificate() : {};
+  const server = await start('server.mjs', { options: { ...SERVER, pingTimeout, cert, key }, channels: kinds.map((kind) => !kind.late) });
   const [{ target, clients }] = await once(server, 'message');
   const all = kinds.map((kind, index) => ({ ...kind, clients: clients[index] }));
   const loads = [];
   while (all.length > 0) {
     const part = { target, pairs: all.splice(0, PAIRS_PER_PROCESS), messages: Math.ceil(messages / pairs / 2) };
-    loads.push(load({ ...plan, ...part, seed: `${seed}/${loads.length}` }, server));
+    loads.push(load({ ...plan, ...part, ca: cert, seed: `${seed}/${loads.length}` }, server));
   }
   const results = await Promise.all(loads);
   server.send({ close: true });

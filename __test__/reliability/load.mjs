@@ -100,7 +100,7 @@ async function makePair({ clients, reliable, late }) {
     pair.sides.push(
       new Side(
         {
-          ...{ client, peer: clients[1 - index], reliable: reliable[index], address, messages, milliseconds, reloads, takeovers },
+          ...{ client, peer: clients[1 - index], reliable: reliable[index], address, ca: plan.ca, messages, milliseconds, reloads, takeovers },
           ...{ out: ledgers[index], in: ledgers[1 - index], progress, refused },
         },
         own.fork(`side ${index}`),

@@ -20,14 +20,15 @@ export class Page {
   refusals = 0;
 
   /**
+   * @param server - its `address`, and its certificate if it speaks TLS
    * @param client - who: `id` and `token`
    * @param listeners - `hear(text)`, `open()`, `end({ code, reason })` when it will not come back. None is called any more
    *   once the page is gone.
    */
-  constructor(address, client, peerId, reliable, listeners) {
-    this.#relay = new WebSocketRelay(address, {
+  constructor({ address, ca }, client, peerId, reliable, listeners) {
+    this.#relay = new WebSocketRelay(ca ? `wss://${address}` : address, {
       ...OPTIONS,
-      ...{ clientId: client.id, token: client.token, reliable, WebSocket: this.#webSocket(reliable) },
+      ...{ clientId: client.id, token: client.token, reliable, WebSocket: this.#webSocket(reliable, ca) },
     });
     this.#channel = this.#relay.createChannel(peerId);
     this.#channel.on('message', (text) => this.#gone || listeners.hear(text));
@@ -62,11 +63,11 @@ export class Page {
     this.#relay.close();
   }
 
-  #webSocket(reliable) {
+  #webSocket(reliable, ca) {
     const page = this;
     return class extends WebSocket {
       constructor(url) {
-        super(url);
+        super(url, { ca });
         page.socket = this;
         page.connections += 1;
         // Without a listener it would throw what nobody hears any more.

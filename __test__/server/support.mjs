@@ -117,9 +117,10 @@ export class Connection {
   #texts = [];
   #wanted = [];
 
-  constructor(server) {
+  /** @param tls how to connect to a server that speaks TLS */
+  constructor(server, tls) {
     const { url, ca } = placeOf(server);
-    this.socket = new WebSocket(url, { ca });
+    this.socket = new WebSocket(tls ? url.replace('ws:', 'wss:') : url, { ca, ...tls });
     this.closed = new Promise((resolve) => {
       this.socket.on('close', (code, reason) => resolve({ code, reason: String(reason) }));
     });
@@ -130,8 +131,8 @@ export class Connection {
     });
   }
 
-  static async open(server, client) {
-    const connection = new Connection(server);
+  static async open(server, client, tls) {
+    const connection = new Connection(server, tls);
     await once(connection.socket, 'open');
     if (client) connection.authenticate(client);
     return connection;

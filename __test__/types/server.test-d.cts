@@ -13,6 +13,8 @@ server.on('disconnect', (clientId, code, reason) => `${clientId.toFixed()} ${cod
 server.once('error', (error) => error.code?.trim());
 server.ref().unref().on('close', () => {});
 const port: number | undefined = server.address()?.port;
+const secure = new RelayServer({ port: 0, cert: 'PEM', key: Buffer.of(), passphrase: 'x', ca: ['PEM', new Uint8Array()], requestCert: true });
+secure.setSecureContext({ cert: ['PEM'], key: ['PEM'] });
 server.close();
 server.close((error) => error?.message);
 const closed: Promise<void> = server.close();
@@ -58,3 +60,7 @@ server.registerRelayChannel('0', 1);
 server.on('conection', () => {});
 // @ts-expect-error a client id is a number
 server.on('connection', (clientId: string) => clientId);
+// @ts-expect-error a certificate is PEM
+new RelayServer({ port: 0, cert: 1, key: 'PEM' });
+// @ts-expect-error a certificate needs a key
+server.setSecureContext({ cert: 'PEM' });

@@ -229,7 +229,9 @@ impl Slot {
         {
             outbox.take(bytes);
         }
-        if outbox.is_drained() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        // A stream of which only its own connection has a hand may have taken everything and not yet passed it on.
+        let is_done = outbox.is_empty() || (socket.is_some() && outbox.is_drained());
+        if is_done { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// The socket has taken the whole outbox: whose messages a client has that acknowledges nothing.

@@ -4,10 +4,12 @@ mod answer;
 mod request;
 mod site;
 mod tcp;
+mod tls;
 mod upgrade;
 
 pub use site::{Script, Site};
 pub use tcp::bind;
+pub use tls::{Credentials, Tls};
 
 pub use upgrade::Handover;
 
@@ -37,6 +39,8 @@ use upgrade::{Upgraded, accept, switch, upgrade};
 pub struct Door {
     /// What is found where.
     pub site: Site,
+    /// What TLS is spoken with on the port.
+    pub tls: Option<Arc<Tls>>,
     shared: Arc<Shared>,
     threads: Vec<Handle>,
     tasks: TaskTracker,
@@ -54,10 +58,11 @@ pub struct Admission {
 
 impl Door {
     /// A door that nobody has come through. Connections are spread over the `threads`.
-    pub fn new(shared: Arc<Shared>, threads: Vec<Handle>, site: Site) -> Self {
+    pub fn new(shared: Arc<Shared>, threads: Vec<Handle>, site: Site, tls: Option<Tls>) -> Self {
         let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
-        Self { site, shared, threads, tasks: TaskTracker::new(), open, excess }
+        let tls = tls.map(Arc::new);
+        Self { site, tls, shared, threads, tasks: TaskTracker::new(), open, excess }
     }
 
     /// A place for one more connection. Without one it is to be dropped without a word.
@@ -84,7 +89,12 @@ impl Door {
         loop {
             let (stream, thread) = accept_one(listener, &self.threads).await;
             if let Some(admission) = self.admit() {
-                self.tasks.spawn_on(guard(run(stream, admission, Arc::clone(self)), &self.shared), thread);
+                match &self.tls {
+                    None => self.tasks.spawn_on(run(ready_now(stream), admission, Arc::clone(self)), thread),
+                    Some(tls) => {
+                        self.tasks.spawn_on(run(tls.accept(stream), admission, Arc::clone(self)), thread)
+                    }
+                };
             }
         }
     }
@@ -96,7 +106,12 @@ impl Door {
             let (stream, thread) = accept_one(listener, &self.threads).await;
             while tasks.try_join_next().is_some() {}
             if tasks.len() < Limits::MAX_TURNED_AWAY {
-                tasks.spawn_on(upgrade::turn_away(stream, Arc::clone(self)), thread);
+                match &self.tls {
+                    None => tasks.spawn_on(upgrade::turn_away(ready_now(stream), Arc::clone(self)), thread),
+                    Some(tls) => {
+                        tasks.spawn_on(upgrade::turn_away(tls.accept(stream), Arc::clone(self)), thread)
+                    }
+                };
             }
         }
     }
@@ -125,6 +140,11 @@ impl Door {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// A connection that needs no handshake.
+fn ready_now(stream: TcpStream) -> std::future::Ready<Option<TcpStream>> {
+    std::future::ready(Some(stream))
 }
 
 /// The thread that has the fewest connections.
@@ -163,9 +183,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// A connection from its request to its end. No `async fn`, which would have room for the session beside what the
 /// handshake needs; this has room for the larger of the two.
-fn run(stream: TcpStream, admission: Admission, door: Arc<Door>) -> impl Future<Output = ()> {
-    let shared = Arc::clone(&door.shared);
-    upgrade(stream, door).then(move |upgraded| go_on(upgraded, admission, shared))
+fn run<C, F>(connecting: F, admission: Admission, door: Arc<Door>) -> impl Future<Output = ()> + use<C, F>
+where
+    C: Connection + AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Option<C>>,
+{
+    let (shared, guarded) = (Arc::clone(&door.shared), Arc::clone(&door.shared));
+    guard(upgrade(connecting, door).then(move |upgraded| go_on(upgraded, admission, shared)), &guarded)
 }
 
 /// A connection from its upgrade to its end.

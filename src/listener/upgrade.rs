@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use httparse::Request;
-use tokio::io::{AsyncWrite, AsyncWriteExt, copy, sink};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::StatusCode;
@@ -29,11 +28,14 @@ pub struct Handover<C> {
     pub early: Vec<u8>,
 }
 
-/// Answers the connection's one request, unless the relay is closed before.
-pub async fn upgrade(stream: TcpStream, door: Arc<Door>) -> Option<Upgraded<TcpStream>> {
+/// Answers the one request of a connection that is there soon, unless the relay is closed before.
+pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
+    connecting: impl Future<Output = Option<C>>,
+    door: Arc<Door>,
+) -> Option<Upgraded<C>> {
     tokio::select! {
         biased;
-        upgraded = greet(stream, &door, false) => upgraded,
+        upgraded = greet(connecting, &door, false) => upgraded,
         () = door.shared.stop.cancelled() => None,
     }
 }
@@ -59,20 +61,29 @@ pub fn accept(head: &[u8], is_closing: bool) -> Result<Vec<u8>, Vec<u8>> {
 }
 
 /// Tells a connection's one request that the relay is closing.
-pub async fn turn_away(stream: TcpStream, door: Arc<Door>) {
-    greet(stream, &door, true).await;
+pub async fn turn_away<C: AsyncRead + AsyncWrite + Unpin>(
+    connecting: impl Future<Output = Option<C>>,
+    door: Arc<Door>,
+) {
+    greet(connecting, &door, true).await;
 }
 
-async fn greet(mut stream: TcpStream, door: &Door, is_closing: bool) -> Option<Upgraded<TcpStream>> {
+async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
+    connecting: impl Future<Output = Option<C>>,
+    door: &Door,
+    is_closing: bool,
+) -> Option<Upgraded<C>> {
     let limits = &door.shared.limits;
     let answered = async {
+        let mut stream = connecting.await?;
         // Who ends the connection before it has asked gets no answer.
         let answered = request::read(&mut stream, |request| reply(&door.site, is_closing, request)).await;
         let (Reply { bytes, upgrades }, early) = answered.ok()?;
         stream.write_all(&bytes).await.ok()?;
-        Some((upgrades, early))
+        stream.flush().await.ok()?;
+        Some((stream, upgrades, early))
     };
-    let (upgrades, early) = timeout(limits.headers_timeout, answered).await.ok()??;
+    let (mut stream, upgrades, early) = timeout(limits.headers_timeout, answered).await.ok()??;
     if upgrades {
         return Some((stream, early));
     }

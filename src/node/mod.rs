@@ -2,6 +2,7 @@
 
 mod bridge;
 mod events;
+mod tls;
 
 use std::iter;
 use std::net::IpAddr;
@@ -62,6 +63,8 @@ pub struct NativeOptions {
     pub authorize_all_channels: bool,
     /// Options of [`limits`] other than the default ones.
     pub settings: Vec<NativeSetting>,
+    /// What TLS is spoken with on the port.
+    pub credentials: Option<tls::NativeCredentials>,
     /// The only path where WebSockets are opened.
     pub path: Option<String>,
     /// The client for browsers.
@@ -132,7 +135,7 @@ impl NativeRelay {
         on_events: Function<'_, Vec<events::NativeEvent>, ()>,
         on_errands: Function<'_, (), ()>,
     ) -> Result<Self, Code> {
-        let NativeOptions { authorize_all_channels, settings, path, script } = options;
+        let NativeOptions { authorize_all_channels, settings, credentials, path, script } = options;
         let script = script.map(|NativeScript { plain, gzip, hash }| {
             let (plain, gzip) = (plain.into(), gzip.into());
             Script { plain, gzip, hash }
@@ -145,6 +148,7 @@ impl NativeRelay {
                 name => options.limits.set(name, value as u64).map_err(|error| coded(error.into()))?,
             }
         }
+        options.credentials = credentials.map(Into::into);
         let (relay, receiver) = Relay::new(options).map_err(coded)?;
         let outlet = on_events.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let outlet = outlet.map_err(|error| system(&error))?;
@@ -202,6 +206,12 @@ impl NativeRelay {
     #[napi(catch_unwind)]
     pub fn errands(&self) -> Vec<u32> {
         self.errands.take()
+    }
+
+    /// Greets new connections with other credentials.
+    #[napi(catch_unwind)]
+    pub fn set_credentials(&self, credentials: tls::NativeCredentials) -> Result<(), Code> {
+        self.relay.set_credentials(&credentials.into()).map_err(coded)
     }
 
     /// Registers a client.

@@ -1,0 +1,281 @@
+//! TLS on the port: certificate and key, which may be replaced at any time, and the handshake.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use pkcs8::EncryptedPrivateKeyInfo;
+use pkcs8::der::SecretDocument;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{Acceptor, ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig};
+use tokio_rustls::server::TlsStream;
+
+use crate::error::TlsError;
+use crate::limits::Limits;
+use crate::stream::Connection;
+
+/// What a server proves with who it is, everything in PEM.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// Certificate chains, each with the server's own certificate first. One for each key.
+    pub certs: Vec<Vec<u8>>,
+    /// Private keys, in any order.
+    pub keys: Vec<Vec<u8>>,
+    /// What keys that are encrypted are encrypted with.
+    pub passphrase: Option<Vec<u8>>,
+    /// Authorities: they complete a chain that misses some, and say whose clients are let in.
+    pub ca: Vec<Vec<u8>>,
+    /// Whether clients have to have a certificate of one of these authorities.
+    pub request_cert: bool,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Keys and passphrases never print.
+        f.debug_struct("Credentials").field("request_cert", &self.request_cert).finish_non_exhaustive()
+    }
+}
+
+/// A connection that speaks TLS. Boxed, for it is large and moves.
+pub type Secured = Box<TlsStream<TcpStream>>;
+
+impl Connection for Secured {
+    type Stream = Self;
+
+    fn open(self) -> (Self, Option<OwnedWriteHalf>) {
+        (self, None)
+    }
+}
+
+/// What connections from now on are greeted with.
+#[derive(Debug)]
+pub struct Tls(RwLock<Arc<ServerConfig>>);
+
+thread_local! {
+    /// Who computes signatures: one of a thread's connections at a time, so that the others come to their turn between
+    /// two of those who all connect at once.
+    static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
+}
+
+impl Tls {
+    /// # Errors
+    /// What is wrong with the credentials.
+    pub fn new(credentials: &Credentials) -> Result<Self, TlsError> {
+        config(credentials).map(|config| Self(RwLock::new(Arc::new(config))))
+    }
+
+    /// Greets new connections with other credentials. Those that there are stay as they are.
+    ///
+    /// # Errors
+    /// What is wrong with them; nothing has changed then.
+    pub fn replace(&self, credentials: &Credentials) -> Result<(), TlsError> {
+        let config = Arc::new(config(credentials)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    /// The handshake. It fails without a word: nobody knows who it was. Boxed, so that a task has no room for it, which
+    /// is much, for ever.
+    pub fn accept(
+        self: &Arc<Self>,
+        stream: TcpStream,
+    ) -> Pin<Box<impl Future<Output = Option<Secured>> + use<>>> {
+        Box::pin(Arc::clone(self).shake_hands(stream))
+    }
+
+    async fn shake_hands(self: Arc<Self>, stream: TcpStream) -> Option<Secured> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
+        let turn = TURN.with(Arc::clone).acquire_owned().await.ok()?;
+        let config = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        // Here it is that the signature is computed.
+        let handshake = hello.into_stream_with(config, |connection| {
+            connection.set_buffer_limit(Some(Limits::TLS_WRITE_AHEAD));
+        });
+        yield_now().await;
+        drop(turn);
+        handshake.await.ok().map(Box::new)
+    }
+}
+
+fn config(credentials: &Credentials) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let ca = all_certificates(&credentials.ca, TlsError::Authority)?;
+    let pairs = pairs(credentials, &ca, &provider)?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions().map_err(internal)?;
+    let builder = match credentials.request_cert {
+        true => builder.with_client_cert_verifier(verifier(ca, provider)?),
+        false => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Pairs(pairs)));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Who comes back after an outage, with everybody else, needs no signature.
+    config.ticketer = ring::Ticketer::new().map_err(internal)?;
+    Ok(config)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn internal(error: RustlsError) -> TlsError {
+    TlsError::Internal(error.to_string())
+}
+
+fn verifier(
+    ca: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in ca {
+        roots.add(certificate).map_err(|error| TlsError::Authority(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(TlsError::Authority(
+            "clients are to have a certificate, and nobody may give it".to_owned(),
+        ));
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| TlsError::Authority(error.to_string()))
+}
+
+/// Certificates with their keys. Who connects gets the first that it can check.
+#[derive(Debug)]
+struct Pairs(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Pairs {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fits = |pair: &&Arc<CertifiedKey>| pair.key.choose_scheme(hello.signature_schemes()).is_some();
+        self.0.iter().find(fits).map(Arc::clone)
+    }
+}
+
+/// Finds the key of each certificate.
+fn pairs(
+    Credentials { certs, keys, passphrase, .. }: &Credentials,
+    ca: &[CertificateDer<'static>],
+    provider: &CryptoProvider,
+) -> Result<Vec<Arc<CertifiedKey>>, TlsError> {
+    if certs.is_empty() {
+        return Err(TlsError::Certificate("there is none".to_owned()));
+    }
+    let passphrase = passphrase.as_deref();
+    let mut keys = keys.iter().map(|pem| key(pem, passphrase)).collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() {
+        return Err(TlsError::Key("there is none".to_owned()));
+    }
+    let mut pairs = Vec::new();
+    for pem in certs {
+        let mut chain = certificates(pem, TlsError::Certificate)?;
+        complete(&mut chain, ca)?;
+        let mut found = None;
+        for (number, key) in keys.iter().enumerate() {
+            match CertifiedKey::from_der(chain.clone(), key.clone_key(), provider) {
+                Ok(pair) => {
+                    found = Some((number, pair));
+                    break;
+                }
+                Err(RustlsError::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {}
+                Err(RustlsError::InvalidCertificate(error)) => {
+                    return Err(TlsError::Certificate(error.to_string()));
+                }
+                Err(error) => return Err(TlsError::Key(error.to_string())),
+            }
+        }
+        let (number, pair) = found.ok_or(TlsError::Mismatch)?;
+        keys.remove(number);
+        pairs.push(Arc::new(pair));
+    }
+    if keys.is_empty() { Ok(pairs) } else { Err(TlsError::Mismatch) }
+}
+
+fn all_certificates(
+    pems: &[Vec<u8>],
+    wrong: fn(String) -> TlsError,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let lists: Result<Vec<_>, _> = pems.iter().map(|pem| certificates(pem, wrong)).collect();
+    Ok(lists?.concat())
+}
+
+fn certificates(pem: &[u8], wrong: fn(String) -> TlsError) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| wrong(error.to_string()))?;
+    if found.is_empty() {
+        return Err(wrong("no certificate in PEM format was found".to_owned()));
+    }
+    for certificate in &found {
+        webpki::EndEntityCert::try_from(certificate).map_err(|error| wrong(error.to_string()))?;
+    }
+    Ok(found)
+}
+
+/// Adds those that are between a chain and its root, as OpenSSL does. Who connects has the root.
+fn complete(
+    chain: &mut Vec<CertificateDer<'static>>,
+    ca: &[CertificateDer<'static>],
+) -> Result<(), TlsError> {
+    // Each authority once, however they have signed each other.
+    for _ in ca {
+        let Some(last) = chain.last() else { return Ok(()) };
+        let issuer = parsed(last)?.issuer().to_vec();
+        let mut next = None;
+        for authority in ca {
+            let authority_names = parsed(authority)?;
+            if authority_names.subject() == issuer && authority_names.issuer() != issuer {
+                next = Some(authority.clone());
+                break;
+            }
+        }
+        match next {
+            Some(next) if !chain.contains(&next) => chain.push(next),
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn parsed<'a>(certificate: &'a CertificateDer<'_>) -> Result<webpki::EndEntityCert<'a>, TlsError> {
+    webpki::EndEntityCert::try_from(certificate).map_err(|error| TlsError::Certificate(error.to_string()))
+}
+
+const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
+const ENCRYPTED_END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
+/// What OpenSSL wrote before there was PKCS#8.
+const ENCRYPTED_OF_OLD: &str = "Proc-Type: 4,ENCRYPTED";
+
+fn key(pem: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = String::from_utf8_lossy(pem);
+    if text.contains(ENCRYPTED_OF_OLD) {
+        return Err(TlsError::OldEncryption);
+    }
+    if let Some(start) = text.find(ENCRYPTED) {
+        let passphrase = passphrase.ok_or(TlsError::PassphraseMissing)?;
+        let end = text.find(ENCRYPTED_END).unwrap_or(text.len()) + ENCRYPTED_END.len();
+        let block = text.get(start..end).ok_or_else(|| TlsError::Key("its PEM has no end".to_owned()))?;
+        return decrypt(&block.replace('\r', ""), passphrase);
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        PemError::NoItemsFound => TlsError::Key("no private key in PEM format was found".to_owned()),
+        error => TlsError::Key(error.to_string()),
+    })
+}
+
+fn decrypt(block: &str, passphrase: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let wrong = |error: &dyn fmt::Display| TlsError::Key(error.to_string());
+    let (_, document) = SecretDocument::from_pem(block).map_err(|error| wrong(&error))?;
+    let info = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|error| wrong(&error))?;
+    if info.encryption_algorithm.pbes2().is_none() {
+        return Err(TlsError::OldEncryption);
+    }
+    let key = info.decrypt(passphrase).map_err(|_| TlsError::PassphraseWrong)?;
+    Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
+}

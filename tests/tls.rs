@@ -1,0 +1,132 @@
+//! TLS: messages go as they do without, certificates can be replaced, and what is wrong with one is said.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{TestRelay, authentication, read_rest, relay, soon};
+use futures_util::{SinkExt, StreamExt};
+use rcgen::{CertificateParams, KeyPair};
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+use websocket_relay::{Credentials, Error, Limits, Options, Registration, Relay, TlsError};
+
+/// A certificate of its own, and its key.
+fn credentials() -> Credentials {
+    let key = KeyPair::generate().unwrap();
+    let cert = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let (certs, keys) = (vec![cert.pem().into_bytes()], vec![key.serialize_pem().into_bytes()]);
+    Credentials { certs, keys, ..Credentials::default() }
+}
+
+async fn start(credentials: &Credentials, limits: Limits) -> TestRelay {
+    let credentials = Some(credentials.clone());
+    TestRelay::with(Options { limits, credentials, ..Options::default() }).await
+}
+
+type Socket = TlsStream<tokio::net::TcpStream>;
+
+/// A connection to a server that has these credentials.
+async fn connect(server: &TestRelay, trusted: &Credentials) -> std::io::Result<Socket> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&trusted.certs[0]).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    soon(TlsConnector::from(Arc::new(config)).connect(name, server.tcp().await)).await
+}
+
+async fn client(server: &TestRelay, trusted: &Credentials, who: &Registration) -> WebSocketStream<Socket> {
+    let stream = connect(server, trusted).await.unwrap();
+    let (mut socket, _) = soon(client_async("ws://localhost/", stream)).await.unwrap();
+    soon(socket.send(Message::text(authentication(who)))).await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn a_reader_that_was_slow_gets_everything_in_order() {
+    let credentials = credentials();
+    let server = start(&credentials, Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let mut from = client(&server, &credentials, &ada).await;
+    let mut to = client(&server, &credentials, &grace).await;
+    // Far more than the sockets take before anything is read.
+    let message = |n: usize| format!("{n} {}", "x".repeat(n * 997 % 100_000));
+    let sending = async {
+        for n in 0..500 {
+            from.send(Message::text(relay(&grace, &message(n)))).await.unwrap();
+        }
+        from
+    };
+    let reading = async {
+        tokio::task::yield_now().await;
+        for n in 0..500 {
+            let text = to.next().await.unwrap().unwrap().into_text().unwrap();
+            let expected = format!(r#"{{"relay":{{"senderId":{},"message":"{}"}}}}"#, ada.id, message(n));
+            assert!(*text == *expected, "message {n}");
+        }
+    };
+    soon(async { tokio::join!(sending, reading) }).await;
+}
+
+#[tokio::test]
+async fn new_connections_see_the_new_certificate_and_old_ones_go_on() {
+    let (before, after) = (credentials(), credentials());
+    let server = start(&before, Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let mut one = client(&server, &before, &ada).await;
+    server.relay.set_credentials(&after).unwrap();
+    let mut two = client(&server, &after, &grace).await;
+    connect(&server, &before).await.expect_err("that one is gone");
+    soon(one.send(Message::text(relay(&grace, "hello")))).await.unwrap();
+    assert!(soon(two.next()).await.unwrap().unwrap().into_text().unwrap().contains("hello"));
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_cut_off() {
+    let server = start(&credentials(), Limits::default()).await;
+    let mut plain = server.tcp().await;
+    soon(plain.write_all(common::UPGRADE)).await.unwrap();
+    assert!(!read_rest(&mut plain).await.starts_with(b"HTTP"));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_and_changes_nothing() {
+    let (good, other) = (credentials(), credentials());
+    let server = start(&good, Limits::default()).await;
+    let mixed = Credentials { keys: other.keys, ..good.clone() };
+    let wrong = [
+        (Credentials::default(), TlsError::Certificate("there is none".to_owned())),
+        (Credentials { keys: Vec::new(), ..good.clone() }, TlsError::Key("there is none".to_owned())),
+        (mixed, TlsError::Mismatch),
+    ];
+    for (credentials, expected) in wrong {
+        let Err(Error::Tls(error)) = server.relay.set_credentials(&credentials) else { panic!("{expected}") };
+        assert_eq!(error, expected);
+        let options = Options { credentials: Some(credentials), ..Options::default() };
+        let Err(Error::Tls(error)) = Relay::new(options) else { panic!("{expected}") };
+        assert_eq!(error, expected);
+        connect(&server, &good).await.expect("as before");
+    }
+    let plain = TestRelay::start(Limits::default()).await;
+    let Err(Error::Tls(TlsError::NotSecure)) = plain.relay.set_credentials(&good) else {
+        panic!("no TLS here")
+    };
+}
+
+#[test]
+fn keys_never_print() {
+    let printed = format!("{:?}", Credentials { passphrase: Some(b"sesame".to_vec()), ..credentials() });
+    assert_eq!(printed, "Credentials { request_cert: false, .. }");
+}
