@@ -79,8 +79,18 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
    * @param callback called when done, with the error that kept the server from listening, if one did
    */
   close(callback: (error?: Error) => void): void;
+  /**
+   * Drains: takes no more messages, lets what waits for the clients that are connected go out,
+   * and closes each connection then (code 1012). Clients of this package come back by themselves, spread over
+   * `retryAfter`, and send what was not accepted again. Without `timeout` it is `close()`, which also cuts short a `close()`
+   * with a timeout.
+   */
+  close(options: RelayServer.CloseOptions, callback: (error?: Error) => void): void;
   /** As with a callback, as a promise. */
-  close(): Promise<void>;
+  close(options?: RelayServer.CloseOptions): Promise<void>;
+
+  /** `close()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 
   /** Keeps the process alive while the server listens on its own port, and while its connections last. The default. */
   ref(): this;
@@ -91,6 +101,13 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
 declare namespace RelayServer {
   export { RelayServer };
   export { RelayServer as default };
+
+  export interface CloseOptions {
+    /** After so many milliseconds connections are cut that could not take what waits for them. */
+    timeout?: number | undefined;
+    /** Over how many milliseconds clients are asked to spread their coming back. Default: 5,000. */
+    retryAfter?: number | undefined;
+  }
 
   /** PEM, as text or as bytes. */
   export type Pem = string | NodeJS.ArrayBufferView | ArrayBuffer;
@@ -150,6 +167,8 @@ declare namespace RelayServer {
     path?: string | undefined;
     /** Whether registered clients may talk without a registered channel. Default: `false`. */
     authorizeAllChannels?: boolean | undefined;
+    /** When it is aborted the server closes, as by `close()`. */
+    signal?: AbortSignal | undefined;
     /** How many threads of its own the server runs on, at most 64. One carries hundreds of thousands of messages a second;
      * more help when the thread `websocket-relay` is busy all the time and there are cores to spare. Default: 1. */
     threads?: number | undefined;

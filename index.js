@@ -7,7 +7,7 @@ const { NativeRelay, limits } = require('./native.js');
 const { attach } = require('./lib/attachment.js');
 const { Bridge } = require('./lib/bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
-const { checkCallback, checkClientId, checkOptions } = require('./lib/options.js');
+const { checkCallback, checkClientId, checkCloseOptions, checkOptions } = require('./lib/options.js');
 const browserScript = require('./lib/script.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
 const { checkCredentials } = require('./lib/tls.js');
@@ -22,6 +22,7 @@ class RelayServer extends EventEmitter {
   #address = null;
   /** @type {((error?: Error) => void)[]} */
   #closeCallbacks = [];
+  #forgetSignal = () => {};
   #native;
   #host;
   #port;
@@ -37,7 +38,8 @@ class RelayServer extends EventEmitter {
 
   constructor(options, callback) {
     const bounds = limits();
-    const { port, host, server, path, serveClient, authorizeAllChannels, settings, credentials } = checkOptions(options, bounds);
+    const { port, host, server, path, serveClient, authorizeAllChannels, settings, credentials, signal } =
+      checkOptions(options, bounds);
     checkCallback(callback);
     super();
     this.#host = host;
@@ -56,6 +58,7 @@ class RelayServer extends EventEmitter {
       () => this.#runErrands(),
     );
     if (callback) this.once('listening', callback);
+    if (signal) this.#closeOn(signal);
     if (port !== undefined) {
       this.#native.refLoop();
       this.#resolve(host);
@@ -127,10 +130,14 @@ class RelayServer extends EventEmitter {
     this.#native.setCredentials(checkCredentials(Object(options)) ?? { certs: [], keys: [], ca: [], requestCert: false });
   }
 
-  close(callback) {
+  close(options, callback) {
+    if (typeof options === 'function' && callback === undefined) [options, callback] = [undefined, options];
+    const drain = checkCloseOptions(options);
     checkCallback(callback);
     if (callback === undefined) {
-      const closed = new Promise((resolve, reject) => this.close((error) => (error ? reject(error) : resolve())));
+      const closed = new Promise((resolve, reject) => {
+        this.close(options, (error) => (error ? reject(error) : resolve()));
+      });
       // Who does not wait for it has heard of the failure from 'error'.
       closed.catch(() => {});
       return closed;
@@ -140,7 +147,12 @@ class RelayServer extends EventEmitter {
       return;
     }
     this.#closeCallbacks.push(callback);
-    this.#stop();
+    this.#stop(drain);
+  }
+
+  // Before 20.5.1 Node has no symbol for it.
+  [Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')]() {
+    return this.close();
   }
 
   ref() {
@@ -187,13 +199,29 @@ class RelayServer extends EventEmitter {
     return this.#state === State.STARTING || this.#state === State.LISTENING;
   }
 
-  #stop() {
-    if (!this.#isOpen()) return;
-    this.#state = State.CLOSING;
-    this.#detach();
-    // Until it has told that it is closed.
-    if (this.#counts) this.#native.refLoop();
-    this.#native.close();
+  /** @param {{ timeout: number, retryAfter: number }} [drain] */
+  #stop(drain) {
+    if (this.#isOpen()) {
+      this.#state = State.CLOSING;
+      this.#detach();
+      // Until it has told that it is closed.
+      if (this.#counts) this.#native.refLoop();
+    }
+    // Also when it is closing: that may be cut short.
+    if (drain) this.#native.drain(drain.timeout, drain.retryAfter);
+    else this.#native.close();
+  }
+
+  /** @param {AbortSignal} signal */
+  #closeOn(signal) {
+    const close = () => this.close();
+    if (signal.aborted) {
+      process.nextTick(close);
+      return;
+    }
+    signal.addEventListener('abort', close, { once: true });
+    // A signal may outlive many servers.
+    this.#forgetSignal = () => signal.removeEventListener('abort', close);
   }
 
   #fail(error) {
@@ -254,6 +282,7 @@ class RelayServer extends EventEmitter {
   #closeWhenEnded() {
     if (this.#state !== State.ENDING || this.#bridges.size > 0) return;
     this.#state = State.CLOSED;
+    this.#forgetSignal();
     this.#address = null;
     this.#native.unrefLoop();
     for (const callback of this.#closeCallbacks.splice(0)) this.#emitSafely(() => callback(this.#failure));

@@ -287,7 +287,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
       this.#state !== State.Closed && this.#reliable && reconnection && isWelcome && this.#attempts < reconnectionAttempts;
     if (willReconnect) {
       this.#state = State.Waiting;
-      this.#reconnect.set(backoff(this.#settings, LATER.includes(code) ? Infinity : this.#attempts, Math.random()));
+      // A server that restarts begins its reason with the milliseconds that are this client's to wait.
+      this.#reconnect.set((parseInt(reason) || 0) + backoff(this.#settings, LATER.includes(code) ? Infinity : this.#attempts, Math.random()));
       this.#attempts++;
       // In a page that is online again there is no need to wait.
       (globalThis as Partial<typeof globalThis>).addEventListener?.('online', this.#reconnect.ring, { once: true });

@@ -7,14 +7,14 @@ const tls = require('./tls.js');
 
 const PORT_MAX = 65535;
 const PATH = /^\/[^?#\s]*$/;
-const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels', ...tls.OPTIONS]);
+const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels', 'signal', ...tls.OPTIONS]);
 
 /**
  * @param {unknown} options as given to `new RelayServer()`
  * @param {{ name: string, unit: string, min: number, max: number }[]} limits every option that is a number, but for the port
  * @returns {{ port: number | undefined, server: import('node:http').Server | undefined, host: string | undefined,
  *   path: string | undefined, serveClient: boolean, authorizeAllChannels: boolean, settings: { name: string, value: number }[],
- *   credentials: ReturnType<typeof tls.checkCredentials> }}
+ *   credentials: ReturnType<typeof tls.checkCredentials>, signal: AbortSignal | undefined }}
  */
 function checkOptions(options, limits) {
   if (typeof options !== 'object' || options === null) throw typeError('options', 'an object', options);
@@ -39,9 +39,10 @@ function checkOptions(options, limits) {
   warnOfUnknown(given, limits);
   const credentials = tls.checkCredentials(given);
   if (credentials && place.port === undefined) {
-    throw typeError('options.cert', 'given with a port: a server of its own brings TLS with it, and without', given.cert);
+    const error = new TypeError('cert and key are for a port of its own: with server and noServer, TLS is that of the server');
+    throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
   }
-  return { ...place, host, path, serveClient, authorizeAllChannels, settings, credentials };
+  return { ...place, host, path, serveClient, authorizeAllChannels, settings, credentials, signal: checkSignal(given.signal) };
 }
 
 /** Where it is to be reached: exactly one of three. @param {Record<string, unknown>} options */
@@ -97,6 +98,31 @@ function warnOfUnknown(options, limits) {
   }
 }
 
+/** How long clients are asked to stay away at most, in milliseconds, unless `close()` is told otherwise. */
+const RETRY_AFTER = 5000;
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/**
+ * @param {unknown} options as given to `close()`
+ * @returns {{ timeout: number, retryAfter: number } | undefined} how to drain, if it is to be done
+ */
+function checkCloseOptions(options) {
+  if (options === undefined) return undefined;
+  if (typeof options !== 'object' || options === null) throw typeError('options', 'an object', options);
+  const { timeout, retryAfter = RETRY_AFTER } = /** @type {Record<string, unknown>} */ (options);
+  if (timeout === undefined) return undefined;
+  return {
+    timeout: integer('options.timeout', timeout, 0, LONGEST_TIMER, 'milliseconds'),
+    retryAfter: integer('options.retryAfter', retryAfter, 0, LONGEST_TIMER, 'milliseconds'),
+  };
+}
+
+/** @param {unknown} signal */
+function checkSignal(signal) {
+  if (signal === undefined || signal instanceof AbortSignal) return signal;
+  throw typeError('options.signal', 'an AbortSignal', signal);
+}
+
 /** @param {unknown} callback */
 function checkCallback(callback) {
   if (callback !== undefined && typeof callback !== 'function') throw typeError('callback', 'a function', callback);
@@ -132,4 +158,4 @@ function shown(value) {
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
-module.exports = { checkOptions, checkCallback, checkClientId };
+module.exports = { checkOptions, checkCloseOptions, checkCallback, checkClientId };

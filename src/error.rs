@@ -189,6 +189,8 @@ pub enum Consequence {
 pub enum CloseReason {
     /// 1001: the server is closing.
     GoingAway,
+    /// 1012: the server is restarting; the text says when to come back.
+    Restarting(String),
     /// 1002: not RFC 6455.
     Protocol(&'static str),
     /// 1003: a binary frame.
@@ -224,6 +226,7 @@ impl CloseReason {
     pub fn code(&self) -> u16 {
         match self {
             Self::GoingAway => 1001,
+            Self::Restarting(_) => 1012,
             Self::Protocol(_) => 1002,
             Self::Binary => 1003,
             Self::Lost => 1006,
@@ -257,7 +260,7 @@ impl CloseReason {
             Self::IncorrectToken => "incorrect token",
             Self::Replaced => "replaced by a newer connection",
             Self::TooManyOffences => "too many offences",
-            Self::ByPeer(_, text) => text,
+            Self::Restarting(text) | Self::ByPeer(_, text) => text,
             Self::Lost => "",
         }
     }

@@ -6,6 +6,7 @@ use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -221,6 +222,18 @@ impl Relay {
         self.shared.stop();
     }
 
+    /// Closes every connection (1012) when its client has what waits for it, at the latest after `timeout`, and the port.
+    /// Clients are asked to come back after different times, up to `retry_after`. [`Event::Closed`] tells when that is done.
+    /// [`Relay::close`] cuts it short.
+    pub fn drain(&self, timeout: Duration, retry_after: Duration) {
+        let cut = self.shared.cut.clone();
+        self.handle.spawn(async move {
+            tokio::time::sleep(timeout).await;
+            cut.cancel();
+        });
+        self.shared.drain(retry_after);
+    }
+
     /// Runs a task that takes the events out. The relay's threads end only after it.
     pub fn spawn_courier(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.couriers.spawn_on(task, &self.handle);
@@ -267,16 +280,22 @@ async fn run(
             () = door.serve(listener) => {}
         }
     }
-    // Sessions end themselves within the close timeout; this is for one that cannot.
-    let emptied = timeout(shared.limits.close_timeout * 2, door.emptied());
+    let emptied = async {
+        tokio::select! {
+            () = shared.cut.cancelled() => {}
+            () = door.emptied() => {}
+        }
+        // Sessions end themselves within the close timeout; this is for one that cannot.
+        timeout(shared.limits.close_timeout * 2, door.emptied()).await.ok();
+    };
     match &listener {
         // Who asks meanwhile whether the server is well is answered.
         Some(listener) => tokio::select! {
             biased;
-            _ = emptied => {}
+            () = emptied => {}
             () = door.turn_away(listener) => {}
         },
-        None => drop(emptied.await),
+        None => emptied.await,
     }
     drop(listener);
     shared.events.emit_surely(Event::Closed).await;

@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -35,21 +36,50 @@ pub struct Shared {
     pub backend: Backend,
     /// Who is told what happens.
     pub events: EventSink,
-    /// Ends every session, by [`Shared::stop`].
+    /// Ends every session, by [`Shared::stop`] or [`Shared::drain`].
     pub stop: CancellationToken,
     stopping: AtomicBool,
+    /// Ends those at once that drain.
+    pub cut: CancellationToken,
+    /// How long clients are asked to stay away at most, when sessions drain.
+    retry_after: OnceLock<Duration>,
+    /// How many clients have been asked.
+    asked: AtomicU64,
 }
 
 impl Shared {
     /// What sessions share.
     pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
-        Self { limits, backend, events, stop: CancellationToken::new(), stopping: AtomicBool::new(false) }
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
+        Self { limits, backend, events, stop, stopping, cut, retry_after, asked }
     }
 
-    /// Ends every session.
+    /// Ends every session, also those that drain.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
+        self.cut.cancel();
+    }
+
+    /// Ends every session when its client has what waits for it. Clients are asked to come back after different times,
+    /// up to `retry_after`. Does nothing to sessions that are ending already.
+    pub fn drain(&self, retry_after: Duration) {
+        if !self.is_stopping() {
+            self.retry_after.set(retry_after).ok();
+            self.stopping.store(true, Ordering::Release);
+            self.stop.cancel();
+        }
+    }
+
+    /// Why a session ends because all do.
+    fn farewell(&self) -> CloseReason {
+        let Some(retry_after) = self.retry_after.get() else { return CloseReason::GoingAway };
+        let range = retry_after.as_millis() as u64;
+        // Multiples of the golden ratio fill the range evenly, however many they are.
+        let place = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let wait = (u128::from(place) * u128::from(range)) >> 64;
+        CloseReason::Restarting(format!("{wait} ms to wait: the server is restarting"))
     }
 
     fn is_stopping(&self) -> bool {
@@ -71,6 +101,8 @@ struct Session {
     held: Option<Box<Held>>,
     /// Whether there may be something to write.
     mail: bool,
+    /// Whether nothing more is taken from the client than acknowledgements.
+    is_draining: bool,
     /// What a client with reliable delivery is owed: answers to its frames. Boxed, for a plain one is owed none.
     answers: Option<Box<Answers>>,
     heartbeat: Heartbeat,
@@ -113,14 +145,19 @@ pub fn run<C: Connection, A>(
     let (stream, socket) = connection.open();
     let Limits { max_unauthenticated_payload, close_timeout, .. } = shared.limits;
     let mut wire = Wire::new(stream, early, max_unauthenticated_payload);
-    let mut session = Session::new(shared, socket);
+    let mut session = Session::new(Arc::clone(&shared), socket);
     async move {
         let reason = match session.serve(&mut wire).await {
             Ok(never) => match never {},
             Err(reason) => reason,
         };
-        let outbox = session.end(&reason);
-        wire.close(outbox, &reason, close_timeout).await;
+        if matches!(reason, CloseReason::Restarting(_)) {
+            // Boxed: there is no room for it as long as nothing drains.
+            Box::pin(session.drain(&mut wire, reason)).await;
+        } else {
+            let outbox = session.end(&reason);
+            wire.close(outbox, &reason, close_timeout).await;
+        }
         // Dropping it would close the connection before its time: it goes with the reading half.
         session.socket.take().into_iter().for_each(OwnedWriteHalf::forget);
         drop(admission);
@@ -145,6 +182,7 @@ impl Session {
             offences: 0,
             held: None,
             mail: false,
+            is_draining: false,
             answers: None,
             heartbeat,
         }
@@ -165,7 +203,7 @@ impl Session {
                 () = poll_fn(|cx| match std::mem::replace(&mut is_asked, true) && !shared.is_stopping() {
                     true => Poll::Pending,
                     false => stop.as_mut().poll(cx),
-                }) => return Err(CloseReason::GoingAway),
+                }) => return Err(shared.farewell()),
                 () = poll_fn(|cx| bell.poll_rung(cx)) => self.answer_bell()?,
                 () = &mut timer => self.beat(wire, timer.as_mut())?,
                 received = poll_fn(|cx| self.poll(wire, cx)) => {
@@ -174,6 +212,55 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Writes what waits for the client, and takes no more from it than acknowledgements, until nothing waits; then ends
+    /// the connection. When that takes too long for whoever waits for it, it is cut.
+    async fn drain<S: AsyncRead + AsyncWrite + Unpin>(&mut self, wire: &mut Wire<S>, farewell: CloseReason) {
+        let (shared, bell) = (Arc::clone(&self.shared), Arc::clone(&self.bell));
+        self.is_draining = true;
+        let mut cut = pin!(shared.cut.cancelled());
+        let drained = poll_fn(|cx| {
+            while !self.is_drained() {
+                ready!(self.poll_drain(&bell, wire, cx))?;
+            }
+            Poll::Ready(Ok::<_, CloseReason>(()))
+        });
+        let reason = tokio::select! {
+            biased;
+            () = &mut cut => farewell,
+            drained = drained => drained.err().unwrap_or(farewell),
+        };
+        let outbox = self.end(&reason);
+        tokio::select! {
+            // First: also a connection that is cut gets what its socket takes at once.
+            biased;
+            () = wire.close(outbox, &reason, shared.limits.close_timeout) => {}
+            () = shared.cut.cancelled() => {}
+        }
+    }
+
+    /// Ready when there may be something else to do.
+    fn poll_drain<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        bell: &Bell,
+        wire: &mut Wire<S>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), CloseReason>> {
+        while bell.poll_rung(cx).is_ready() {
+            self.answer_bell()?;
+        }
+        self.mail = true;
+        let received = self.poll(wire, cx);
+        if self.is_drained() { Poll::Ready(Ok(())) } else { received }
+    }
+
+    /// Whether nothing waits for the client any more, and nothing of it for others.
+    fn is_drained(&self) -> bool {
+        let waits = self.attachment.as_ref().is_some_and(|Attachment { claim, .. }| {
+            self.held.is_some() || self.shared.backend.has_waiting(claim)
+        });
+        !waits && self.outbox.as_ref().is_none_or(|outbox| outbox.is_empty())
     }
 
     /// Moves bytes, tries again for a message that is held back when that is due, and sees what answers are due. Ready
@@ -490,11 +577,15 @@ impl Receiver for Session {
     fn is_ready(&self) -> bool {
         // Who does not read the answers to its frames is not asked for more.
         let unread = self.answers.as_ref().map_or(0, |answers| answers.len());
-        self.held.is_none() && unread < self.shared.limits.max_write_ahead
+        // When nothing more is taken from it, there is nothing to read from who sends no acknowledgements.
+        let may_acknowledge = !self.is_draining || self.generation() == Generation::Reliable;
+        self.held.is_none() && may_acknowledge && unread < self.shared.limits.max_write_ahead
     }
 
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason> {
         match decode(text, self.generation()) {
+            // Not accepted: its client sends it again, to who comes after this server.
+            Ok(ClientFrame::Relay(_)) if self.is_draining => {}
             Ok(ClientFrame::Relay(frame)) => self.relay(frame)?,
             Ok(ClientFrame::Received(frame)) => self.received(frame)?,
             Ok(ClientFrame::Authentication(frame)) => self.authenticate(&frame)?,
@@ -530,7 +621,7 @@ impl Attachment {
     /// Lets the mailbox go, unless somebody has taken over, who has told so already.
     fn release(&self, reason: &CloseReason) -> Option<Outbox> {
         // What waits in this process will wait no longer.
-        let everything = matches!(reason, CloseReason::GoingAway);
+        let everything = matches!(reason, CloseReason::GoingAway | CloseReason::Restarting(_));
         self.shared.backend.release(&self.claim, everything, || {
             self.shared.events.emit(Event::Disconnected(self.claim.id(), reason.clone()));
         })

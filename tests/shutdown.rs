@@ -68,3 +68,47 @@ async fn closing_before_listening_and_dropping_at_any_time_is_fine() {
     let (ada, _) = server.pair();
     let _one = server.client(&ada).await;
 }
+
+/// A text frame of the longest kind.
+fn long(n: usize) -> String {
+    format!("{n} {}", "x".repeat(100_000))
+}
+
+#[tokio::test]
+async fn draining_writes_what_waits_before_it_says_goodbye() {
+    let limits = Limits { max_queued_bytes: 1 << 28, max_mailbox_bytes: 1 << 28, ..Limits::default() };
+    let mut server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let mut from = server.client(&ada).await;
+    let mut to = server.client(&grace).await;
+    for n in 0..100 {
+        from.send(common::relay(&grace, &long(n))).await;
+    }
+    // The last of them has been read when the answer to this comes.
+    from.send("{}").await;
+    server.offence().await;
+    server.relay.drain(common::PATIENCE, Duration::ZERO);
+    let reason = "0 ms to wait: the server is restarting".to_owned();
+    assert_eq!(from.closed().await, (1012, reason.clone()));
+    for n in 0..100 {
+        assert_eq!(to.message(&ada).await, long(n));
+    }
+    assert_eq!(to.closed().await, (1012, reason));
+    drop((from, to));
+    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+}
+
+#[tokio::test]
+async fn draining_ends_at_its_timeout() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let mut from = server.client(&ada).await;
+    let _deaf = server.client(&grace).await;
+    for n in 0..40 {
+        from.send(common::relay(&grace, &long(n))).await;
+    }
+    from.send("{}").await;
+    server.offence().await;
+    server.relay.drain(Duration::from_millis(50), Duration::ZERO);
+    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+}

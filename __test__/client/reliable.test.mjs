@@ -422,6 +422,20 @@ test('draws each wait from a range, later after "too many"', async () => {
   }
 });
 
+test('waits as long as a server that restarts asks for, and its own time on top', async () => {
+  const { world } = start({ reconnectionDelay: 100, randomizationFactor: 0 });
+  for (const [reason, wait] of [
+    ['3210 ms to wait: the server is restarting', 3310],
+    ['0 ms to wait: the server is restarting', 200],
+    ['the server is restarting', 400],
+    ['', 800],
+  ]) {
+    world.socket.end(1012, reason);
+    assert.equal(world.next - world.now, wait);
+    await world.pass(wait);
+  }
+});
+
 test('gives up after so many attempts in a row', async () => {
   for (const [options, sockets] of [[{ reconnectionAttempts: 3 }, 4], [{ reconnectionAttempts: 0 }, 1], [{ reconnection: false }, 1]]) {
     const { world, events } = start(options);

@@ -150,6 +150,11 @@ export class Connection {
     this.socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
   }
 
+  /** How many frames came that nobody has asked for. */
+  get pending() {
+    return this.#texts.length;
+  }
+
   /** The next frame, as text. */
   async text() {
     while (this.#texts.length === 0) await new Promise((resolve) => this.#wanted.push(resolve));

@@ -161,6 +161,7 @@ test('a bad certificate or key is an error of the call, and changes nothing', as
     assert.equal((await shown(secure)).cert, cert);
   }
   assert.throws(() => secure.setSecureContext(), { code: 'ERR_TLS_CERT' });
+  assert.throws(() => new RelayServer({ noServer: true, cert, key }), { code: 'ERR_INVALID_ARG_VALUE' });
   const plain = await listen(t);
   assert.throws(() => plain.setSecureContext({ cert, key }), { code: 'ERR_TLS_NOT_SECURE' });
 });

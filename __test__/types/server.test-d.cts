@@ -18,6 +18,10 @@ secure.setSecureContext({ cert: ['PEM'], key: ['PEM'] });
 server.close();
 server.close((error) => error?.message);
 const closed: Promise<void> = server.close();
+const drained: Promise<void> = server.close({ timeout: 10_000, retryAfter: 0 });
+server.close({ timeout: 1 }, (error) => error?.message);
+const disposed: Promise<void> = server[Symbol.asyncDispose]();
+new RelayServer({ port: 0, signal: new AbortController().signal });
 const options: RelayServer.Options = { port: 0 };
 const Named: typeof RelayServer = RelayServer.RelayServer;
 const web = http.createServer();
@@ -30,7 +34,7 @@ web.on('upgrade', (request, socket, head) => {
 });
 byHand.shouldHandle = ({ headers }) => headers.origin === 'https://example.com';
 const more: RelayServer.Options[] = [{ server: web, port: undefined }, { noServer: true }, { port: 0, noServer: false }];
-export const used = [attached, more, token, port, closed, options, Named, once(server, 'listening')];
+export const used = [attached, more, token, port, closed, drained, disposed, options, Named, once(server, 'listening')];
 
 // @ts-expect-error options are needed
 new RelayServer();
@@ -56,6 +60,8 @@ new RelayServer({ port: true });
 new RelayServer({ port: 0, maxPayloads: 1 });
 // @ts-expect-error an id is a number
 server.registerRelayChannel('0', 1);
+// @ts-expect-error a time is a number
+server.close({ timeout: '1s' });
 // @ts-expect-error there is no such event
 server.on('conection', () => {});
 // @ts-expect-error a client id is a number

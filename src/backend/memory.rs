@@ -630,6 +630,11 @@ impl Memory {
         }
     }
 
+    pub(super) fn has_waiting(&self, claim: &Claim) -> bool {
+        let mut slot = claim.client.slot();
+        claim.is_current() && (slot.is_writing() || slot.mailbox.has_waiting())
+    }
+
     pub(super) fn with_outbox<T>(&self, claim: &Claim, write: impl FnOnce(&mut Outbox) -> T) -> Option<T> {
         let mut slot = claim.client.slot();
         let outlet = slot.outlet.as_mut().filter(|_| claim.is_current());

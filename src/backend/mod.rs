@@ -215,6 +215,13 @@ impl Backend {
         }
     }
 
+    /// Whether something waits that was not yet moved to the outbox, or the outbox was not yet written.
+    pub fn has_waiting(&self, claim: &Claim) -> bool {
+        match self {
+            Self::Memory(memory) => memory.has_waiting(claim),
+        }
+    }
+
     /// Lets `write` have the outbox; `None` for a claim that was taken over.
     pub fn with_outbox<T>(&self, claim: &Claim, write: impl FnOnce(&mut Outbox) -> T) -> Option<T> {
         match self {

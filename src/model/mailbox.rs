@@ -125,6 +125,11 @@ impl Mailbox {
         !self.turns.is_empty()
     }
 
+    /// Whether something waits for the recipient, be it for an acknowledgement of what is on its way, or for room.
+    pub fn has_waiting(&mut self) -> bool {
+        self.lanes().any(|(_, lane)| lane.sender_waits || lane.is_readable(Window::UNLIMITED))
+    }
+
     /// The place of a message that passes by, because nothing waits before it and nobody will ask for it again.
     pub fn pass(&mut self) -> Offset {
         self.last = Offset(self.last.0 + 1);

@@ -7,6 +7,7 @@ mod tls;
 use std::iter;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use napi::Status;
 use napi::bindgen_prelude::{Buffer, Env, Function, Result};
@@ -246,6 +247,13 @@ impl NativeRelay {
     #[napi(catch_unwind)]
     pub fn close(&self) {
         self.relay.close();
+    }
+
+    /// Closes the port, and every connection when its client has what waits for it; both times are milliseconds.
+    #[napi(catch_unwind)]
+    pub fn drain(&self, timeout: u32, retry_after: u32) {
+        let [timeout, retry_after] = [timeout, retry_after].map(|ms| Duration::from_millis(ms.into()));
+        self.relay.drain(timeout, retry_after);
     }
 
     /// Keeps Node alive until [`NativeRelay::unref_loop`].
