@@ -50,8 +50,53 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
    */
   handleUpgrade(request: IncomingMessage, socket: Duplex, head?: Uint8Array): void;
 
-  /** Registers a client. Ids count up from 0; the token is 32 hex digits from the system's CSPRNG. */
-  registerClient(): RelayServer.RegisteredClient;
+  /**
+   * Registers a client. Ids count up from 0 and are never given again; the token is 32 hex digits from the system's
+   * CSPRNG.
+   *
+   * @throws TypeError or RangeError for options that are wrong
+   */
+  registerClient(options?: RelayServer.RegisterOptions): RelayServer.RegisteredClient;
+
+  /**
+   * Ends a client's registration: its connection is closed with 4502, its mailbox, its channels and what it has waiting
+   * for others are forgotten, and those who shared a channel are told that it left.
+   *
+   * @throws Error with `name` `ClientNotFoundException`
+   */
+  unregisterClient(clientId: number): void;
+
+  /**
+   * Gives a client another token, which is returned; the one before opens nothing any more. A connection goes on. If the
+   * registration ends by itself, it does so after `expiresIn`, or after as long as was said last, counted from now.
+   *
+   * @throws Error with `name` `ClientNotFoundException`
+   */
+  refreshToken(clientId: number, options?: { expiresIn?: number | undefined }): string;
+
+  /**
+   * Ends a client's connection. It stays registered, and what it has not received waits for its next connection. The
+   * client of this package comes back by itself, unless the code is 4500 or above.
+   *
+   * @param code 1000 (the default), or 3000 to 4999
+   * @param reason at most 123 bytes of UTF-8
+   * @returns whether it was connected
+   * @throws Error with `name` `ClientNotFoundException`
+   */
+  disconnectClient(clientId: number, code?: number, reason?: string): boolean;
+
+  /**
+   * Whether a client is connected and authenticated.
+   *
+   * @throws Error with `name` `ClientNotFoundException`
+   */
+  isConnected(clientId: number): boolean;
+
+  /** The registered clients, by id. Each is looked up when its turn comes; those that are gone by then are left out. */
+  clients(): IterableIterator<RelayServer.Client>;
+
+  /** What the server counts. Counting costs next to nothing and is always on. */
+  stats(): RelayServer.Stats;
 
   /**
    * Lets two clients talk to each other. A client may have a channel to itself.
@@ -71,6 +116,23 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
    *   without (`ERR_TLS_NOT_SECURE`)
    */
   setSecureContext(options: RelayServer.SecureContext): void;
+
+  /**
+   * Lets all clients of a room talk to each other. Channels that are there already stay, so that it can be called again
+   * with those who came later. None gets a channel to itself. If an id is wrong, nothing has changed.
+   *
+   * @returns how many channels are new
+   * @throws Error with `name` `ClientNotFoundException`
+   */
+  registerRelayChannels(clientIds: Iterable<number>): number;
+
+  /**
+   * Ends the channel between two clients, and drops what waits in it. If it is registered again, nothing is delivered
+   * twice.
+   *
+   * @throws Error with `name` `ClientNotFoundException` or `ClientsHaveNoChannel` (`ERR_CHANNEL_NOT_FOUND`)
+   */
+  unregisterRelayChannel(clientId1: number, clientId2: number): void;
 
   /**
    * Closes every connection of the relay (code 1001) and frees its port; an http server that it is attached to stays
@@ -212,6 +274,51 @@ declare namespace RelayServer {
     maxQueuedEvents?: number | undefined;
   }
 
+  export interface RegisterOptions {
+    /**
+     * After how many milliseconds the registration ends, unless `refreshToken()` is called before. Default: never.
+     */
+    expiresIn?: number | undefined;
+    /** Anything, kept with the registration: events and `clients()` have it. It goes to no client. */
+    data?: unknown;
+  }
+
+  /** What there is to know of a client. */
+  export interface Client {
+    id: number;
+    connected: boolean;
+    /** Messages for it that it has not received. */
+    queuedMessages: number;
+    /** Their bytes, 64 for each message included. */
+    queuedBytes: number;
+    /** What was given when it was registered. */
+    data: unknown;
+  }
+
+  /** What the server counts, some of it now and some of it since it was made. */
+  export interface Stats {
+    /** Now: open connections, those not yet authenticated included. */
+    connections: number;
+    /** Now: registered clients. */
+    registered: number;
+    /** Now: registered channels. */
+    channels: number;
+    /** Now: messages that wait for their recipients. */
+    queuedMessages: number;
+    /** Now: what counts against `maxTotalBytes`. */
+    queuedBytes: number;
+    /** Ever: messages that were taken. */
+    relayedMessages: number;
+    /** Ever: bytes of those, as JSON strings. */
+    relayedBytes: number;
+    /** Ever: messages that were refused for good, by code. */
+    rejected: Record<string, number>;
+    /** Ever: mistakes of clients, by code. */
+    offences: Record<string, number>;
+    /** Ever: events that a busy JavaScript thread could not take. */
+    eventsDropped: number;
+  }
+
   export interface RegisteredClient {
     id: number;
     /** 32 lower-case hex digits. Only this client should ever see it. */
@@ -240,10 +347,12 @@ declare namespace RelayServer {
   export interface Events {
     /** The port is open: its own, or that of the http server. With `noServer`, soon after the relay was made. */
     listening: [];
-    /** A client authenticated. */
-    connection: [clientId: number];
+    /** A client authenticated. `data` is what was given when it was registered. */
+    connection: [clientId: number, data?: unknown];
     /** A client is gone: the WebSocket close code (1006 when the connection broke off) and reason. */
-    disconnect: [clientId: number, code: number, reason: string];
+    disconnect: [clientId: number, code: number, reason: string, data?: unknown];
+    /** A registration has ended by itself; `undelivered` messages for the client are dropped. */
+    expired: [clientId: number, undelivered: number, data?: unknown];
     /**
      * The port could not be opened: an error as Node's own servers emit it, which throws if nobody listens; every
      * error of an http server that it is attached to is passed on like that. Or

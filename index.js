@@ -3,14 +3,33 @@
 const dns = require('node:dns');
 const { EventEmitter } = require('node:events');
 const net = require('node:net');
+const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
 const { attach } = require('./lib/attachment.js');
 const { Bridge } = require('./lib/bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
-const { checkCallback, checkClientId, checkCloseOptions, checkOptions } = require('./lib/options.js');
+const {
+  checkCallback,
+  checkClientId,
+  checkClientIds,
+  checkClose,
+  checkCloseOptions,
+  checkLife,
+  checkOptions,
+} = require('./lib/options.js');
 const browserScript = require('./lib/script.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
 const { checkCredentials } = require('./lib/tls.js');
+
+/** Tracing, with `NODE_DEBUG=websocket-relay`. Tokens never go in. */
+const debug = debuglog('websocket-relay');
+
+/** The `name`s that errors of these codes have. */
+const ERROR_NAMES = {
+  ERR_CLIENT_NOT_FOUND: 'ClientNotFoundException',
+  ERR_CHANNEL_EXISTS: 'ClientsAlreadyHaveChannel',
+  ERR_CHANNEL_NOT_FOUND: 'ClientsHaveNoChannel',
+};
 
 const State = Object.freeze({ STARTING: 'starting', LISTENING: 'listening', CLOSING: 'closing', ENDING: 'ending', CLOSED: 'closed' });
 
@@ -35,6 +54,8 @@ class RelayServer extends EventEmitter {
   #bridges = new Map();
   /** Whether what is its own keeps the process alive. */
   #counts = true;
+  /** @type {Map<number, unknown>} what was given as `data` */
+  #data = new Map();
 
   constructor(options, callback) {
     const bounds = limits();
@@ -57,6 +78,7 @@ class RelayServer extends EventEmitter {
       },
       () => this.#runErrands(),
     );
+    if (debug.enabled) ['connection', 'disconnect', 'expired', 'error'].forEach((name) => this.#native.want(name));
     if (callback) this.once('listening', callback);
     if (signal) this.#closeOn(signal);
     if (port !== undefined) {
@@ -111,19 +133,77 @@ class RelayServer extends EventEmitter {
     else socket.destroy();
   }
 
-  registerClient() {
-    return this.#native.registerClient();
+  registerClient(options) {
+    const { expiresIn, data } = checkLife(options);
+    const client = this.#native.registerClient(expiresIn);
+    if (data !== undefined) {
+      this.#data.set(client.id, data);
+      // To be forgotten with the client.
+      if (expiresIn !== undefined) this.#native.want('expired');
+    }
+    debug('client %d registered', client.id);
+    return client;
+  }
+
+  unregisterClient(clientId) {
+    checkClientId('clientId', clientId);
+    this.#call('unregisterClient', clientId);
+    this.#data.delete(clientId);
+    debug('client %d unregistered', clientId);
+  }
+
+  refreshToken(clientId, options) {
+    checkClientId('clientId', clientId);
+    const { expiresIn } = checkLife(options);
+    const token = this.#call('refreshToken', clientId, expiresIn);
+    if (expiresIn !== undefined && this.#data.has(clientId)) this.#native.want('expired');
+    debug('client %d has a new token', clientId);
+    return token;
+  }
+
+  disconnectClient(clientId, code = 1000, reason = '') {
+    checkClientId('clientId', clientId);
+    checkClose(code, reason);
+    return this.#call('disconnectClient', clientId, code, reason);
+  }
+
+  isConnected(clientId) {
+    checkClientId('clientId', clientId);
+    return this.#call('isConnected', clientId);
+  }
+
+  *clients() {
+    for (const id of this.#native.clientIds()) {
+      const status = this.#native.clientStatus(id);
+      // It may be gone since.
+      if (status) yield { id, ...status, data: this.#data.get(id) };
+    }
+  }
+
+  stats() {
+    const { rejected, offences, ...stats } = this.#native.stats();
+    return { ...stats, rejected: byCode(rejected), offences: byCode(offences) };
   }
 
   registerRelayChannel(clientId1, clientId2) {
     checkClientId('clientId1', clientId1);
     checkClientId('clientId2', clientId2);
-    try {
-      this.#native.registerRelayChannel(clientId1, clientId2);
-    } catch (error) {
-      const name = error.code === 'ERR_CHANNEL_EXISTS' ? 'ClientsAlreadyHaveChannel' : 'ClientNotFoundException';
-      throw Object.assign(error, { name });
-    }
+    this.#call('registerRelayChannel', clientId1, clientId2);
+    debug('clients %d and %d have a channel', clientId1, clientId2);
+  }
+
+  registerRelayChannels(clientIds) {
+    const ids = checkClientIds(clientIds);
+    const count = this.#call('registerRelayChannels', ids);
+    debug('clients %j have all channels, %d of them new', ids, count);
+    return count;
+  }
+
+  unregisterRelayChannel(clientId1, clientId2) {
+    checkClientId('clientId1', clientId1);
+    checkClientId('clientId2', clientId2);
+    this.#call('unregisterRelayChannel', clientId1, clientId2);
+    debug('clients %d and %d have no channel any more', clientId1, clientId2);
   }
 
   setSecureContext(options) {
@@ -171,6 +251,16 @@ class RelayServer extends EventEmitter {
     if (counts && isIts) this.#native.refLoop();
     else this.#native.unrefLoop();
     return this;
+  }
+
+  /** Has the engine do something, and gives its errors their names. */
+  #call(method, ...args) {
+    try {
+      return this.#native[method](...args);
+    } catch (error) {
+      const name = ERROR_NAMES[error.code];
+      throw name ? Object.assign(error, { name }) : error;
+    }
   }
 
   /** The engine tells only what somebody has ever listened for. */
@@ -241,12 +331,22 @@ class RelayServer extends EventEmitter {
         if (this.#state === State.STARTING) this.#fail(listenError(number, text, this.#host ?? '::', this.#port));
         return;
       case 'connection':
-        this.emit('connection', clientId);
+        debug('client %d connected', clientId);
+        this.emit('connection', clientId, ...this.#dataOf(clientId));
         return;
       case 'disconnect':
-        this.emit('disconnect', clientId, number, text);
+        debug('client %d disconnected: %d %s', clientId, number, text);
+        this.emit('disconnect', clientId, number, text, ...this.#dataOf(clientId));
         return;
+      case 'expired': {
+        const data = this.#dataOf(clientId);
+        this.#data.delete(clientId);
+        debug('client %d expired, %d messages were never delivered', clientId, number);
+        this.emit('expired', clientId, number, ...data);
+        return;
+      }
       case 'error':
+        debug('%s of client %s: %s', code, clientId ?? '(unknown)', text);
         // A stranger's mistake must not crash the process of who does not listen.
         if (this.listenerCount('error') > 0) this.emit('error', new RelayError(code, text, clientId));
         return;
@@ -257,6 +357,11 @@ class RelayServer extends EventEmitter {
         this.#bridges.forEach((bridge) => bridge.leave());
         this.#closeWhenEnded();
     }
+  }
+
+  /** What was given as `data`, as arguments of an event. */
+  #dataOf(clientId) {
+    return this.#data.has(clientId) ? [this.#data.get(clientId)] : [];
   }
 
   #listening() {
@@ -299,6 +404,10 @@ class RelayServer extends EventEmitter {
       });
     }
   }
+}
+
+function byCode(counts) {
+  return Object.fromEntries(counts.map(({ code, count }) => [code, count]));
 }
 
 module.exports = RelayServer;

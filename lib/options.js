@@ -6,6 +6,8 @@ const { inspect } = require('node:util');
 const tls = require('./tls.js');
 
 const PORT_MAX = 65535;
+/** What the reason of a WebSocket close has room for, in bytes of UTF-8. */
+const REASON_MAX = 123;
 const PATH = /^\/[^?#\s]*$/;
 const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels', 'signal', ...tls.OPTIONS]);
 
@@ -140,6 +142,41 @@ function checkClientId(name, id) {
   throw Object.assign(error, { name: 'ClientNotFoundException', code: 'ERR_CLIENT_NOT_FOUND' });
 }
 
+/**
+ * The ids of a room: of any iterable, each once.
+ * @param {unknown} ids
+ * @returns {number[]}
+ */
+function checkClientIds(ids) {
+  if (typeof ids !== 'object' || ids === null || !(Symbol.iterator in ids)) {
+    throw typeError('clientIds', 'an iterable of client ids', ids);
+  }
+  const list = [...new Set(/** @type {Iterable<number>} */ (ids))];
+  list.forEach((id, place) => checkClientId(`clientIds[${place}]`, id));
+  return list;
+}
+
+/**
+ * @param {unknown} options of a registration
+ * @returns {{ expiresIn: number | undefined, data: unknown }}
+ */
+function checkLife(options) {
+  if (options === undefined) return { expiresIn: undefined, data: undefined };
+  if (typeof options !== 'object' || options === null) throw typeError('options', 'an object', options);
+  const { expiresIn, data } = /** @type {{ expiresIn?: unknown, data?: unknown }} */ (options);
+  if (expiresIn === undefined) return { expiresIn, data };
+  return { expiresIn: integer('options.expiresIn', expiresIn, 1, Number.MAX_SAFE_INTEGER, 'milliseconds'), data };
+}
+
+/** @param {unknown} code @param {unknown} reason what a connection is to be closed with */
+function checkClose(code, reason) {
+  const expected = '1000 or an integer from 3000 to 4999';
+  if (typeof code !== 'number') throw typeError('code', expected, code);
+  if (code !== 1000 && !(Number.isInteger(code) && code >= 3000 && code <= 4999)) throw rangeError('code', expected, code);
+  if (typeof reason !== 'string') throw typeError('reason', 'a string', reason);
+  if (Buffer.byteLength(reason) > REASON_MAX) throw rangeError('reason', `at most ${REASON_MAX} bytes of UTF-8`, reason);
+}
+
 /** @param {string} name @param {string} expected @param {unknown} value */
 function typeError(name, expected, value) {
   const error = new TypeError(`${name} must be ${expected}; received ${shown(value)}`);
@@ -158,4 +195,12 @@ function shown(value) {
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
-module.exports = { checkOptions, checkCloseOptions, checkCallback, checkClientId };
+module.exports = {
+  checkOptions,
+  checkCloseOptions,
+  checkCallback,
+  checkClientId,
+  checkClientIds,
+  checkClose,
+  checkLife,
+};

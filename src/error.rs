@@ -8,7 +8,7 @@ use crate::limits::LimitError;
 /// What a call of the developer got wrong, or what the system refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `clientId1` or `clientId2` is nobody's id.
+    /// `clientId`, `clientId1`, `clientId2` or one of many is nobody's id.
     #[error("{argument} must be the id of an existing client")]
     ClientNotFound {
         /// Which argument it is, as the JavaScript documentation names it.
@@ -17,6 +17,9 @@ pub enum Error {
     /// The two clients may talk already.
     #[error("these clients already have a channel")]
     ChannelExists,
+    /// The two clients may not talk.
+    #[error("these clients have no channel")]
+    ChannelNotFound,
     /// A bound is unknown or out of range.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -84,6 +87,7 @@ impl Error {
         match self {
             Self::ClientNotFound { .. } => "ERR_CLIENT_NOT_FOUND",
             Self::ChannelExists => "ERR_CHANNEL_EXISTS",
+            Self::ChannelNotFound => "ERR_CHANNEL_NOT_FOUND",
             Self::Limit(_) => "ERR_OUT_OF_RANGE",
             Self::System(_) => "ERR_SYSTEM",
             Self::NotStartable => "ERR_SERVER_ALREADY_LISTEN",
@@ -213,8 +217,14 @@ pub enum CloseReason {
     IncorrectToken,
     /// 4501: a newer connection took over.
     Replaced,
+    /// 4502: the client was unregistered.
+    Unregistered,
+    /// 4503: the client's registration has expired.
+    Expired,
     /// 4504: too many offences.
     TooManyOffences,
+    /// The developer closed it: with this code and text.
+    ByServer(u16, String),
     /// The client closed: its own code, 1005 where it gave none.
     ByPeer(u16, String),
     /// 1006: the connection broke off.
@@ -239,8 +249,10 @@ impl CloseReason {
             Self::TooSlow => 4002,
             Self::IncorrectToken => 4500,
             Self::Replaced => 4501,
+            Self::Unregistered => 4502,
+            Self::Expired => 4503,
             Self::TooManyOffences => 4504,
-            Self::ByPeer(code, _) => *code,
+            Self::ByPeer(code, _) | Self::ByServer(code, _) => *code,
         }
     }
 
@@ -259,8 +271,10 @@ impl CloseReason {
             Self::TooSlow => "too slow",
             Self::IncorrectToken => "incorrect token",
             Self::Replaced => "replaced by a newer connection",
+            Self::Unregistered => "unregistered",
+            Self::Expired => "token expired",
             Self::TooManyOffences => "too many offences",
-            Self::Restarting(text) | Self::ByPeer(_, text) => text,
+            Self::Restarting(text) | Self::ByPeer(_, text) | Self::ByServer(_, text) => text,
             Self::Lost => "",
         }
     }

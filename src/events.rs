@@ -21,6 +21,13 @@ pub enum Event {
     Connected(ClientId),
     /// A client that had authenticated is gone, or was replaced.
     Disconnected(ClientId, CloseReason),
+    /// A client's registration has ended by itself.
+    Expired {
+        /// Whose.
+        client: ClientId,
+        /// Messages for it that it had not received.
+        undelivered: usize,
+    },
     /// A client did something wrong.
     Offence {
         /// Who, if it had authenticated.
@@ -45,6 +52,8 @@ pub enum Topic {
     Disconnected,
     /// [`Event::Offence`].
     Offences,
+    /// [`Event::Expired`].
+    Expired,
 }
 
 impl Topic {
@@ -53,6 +62,7 @@ impl Topic {
             Event::Connected(_) => Some(Self::Connected),
             Event::Disconnected(..) => Some(Self::Disconnected),
             Event::Offence { .. } => Some(Self::Offences),
+            Event::Expired { .. } => Some(Self::Expired),
             _ => None,
         }
     }
@@ -66,7 +76,8 @@ impl Topic {
 pub fn channel(capacity: usize) -> (EventSink, EventReceiver) {
     let (sender, receiver) = mpsc::channel(capacity);
     let (dropped, unwanted) = (Arc::new(AtomicU64::new(0)), Arc::default());
-    (EventSink { sender, dropped: Arc::clone(&dropped), unwanted }, EventReceiver { receiver, dropped })
+    let sink = EventSink { sender, dropped: Arc::clone(&dropped), dropped_ever: Arc::default(), unwanted };
+    (sink, EventReceiver { receiver, dropped })
 }
 
 /// Where events go in.
@@ -74,6 +85,8 @@ pub fn channel(capacity: usize) -> (EventSink, EventReceiver) {
 pub struct EventSink {
     sender: mpsc::Sender<Event>,
     dropped: Arc<AtomicU64>,
+    /// Those included that were told of as dropped.
+    dropped_ever: Arc<AtomicU64>,
     /// A bit for each topic.
     unwanted: Arc<AtomicU8>,
 }
@@ -89,7 +102,7 @@ impl EventSink {
 
     /// Queues an event that is wanted, or counts it as dropped when the queue is full.
     pub fn emit(&self, event: Event) {
-        if Topic::of(&event).is_some_and(|topic| self.unwanted.load(Ordering::Relaxed) & topic.bit() != 0) {
+        if !self.is_wanted(&event) {
             return;
         }
         // A flood of offences must not crowd out who came and went.
@@ -97,11 +110,24 @@ impl EventSink {
         let spared = crowded && matches!(event, Event::Offence { .. });
         if spared || self.sender.try_send(event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.dropped_ever.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Queues an event that may not be dropped, when there is room.
+    fn is_wanted(&self, event: &Event) -> bool {
+        Topic::of(event).is_none_or(|topic| self.unwanted.load(Ordering::Relaxed) & topic.bit() == 0)
+    }
+
+    /// How many events were ever dropped.
+    pub fn dropped(&self) -> u64 {
+        self.dropped_ever.load(Ordering::Relaxed)
+    }
+
+    /// Queues an event that is wanted and may not be dropped, when there is room.
     pub async fn emit_surely(&self, event: Event) {
+        if !self.is_wanted(&event) {
+            return;
+        }
         // An error means that nobody listens any more.
         self.sender.send(event).await.ok();
     }

@@ -23,7 +23,7 @@
 //! | 3 | [`session`]: one connection; [`wire`]: its bytes; [`stream`]: what they come over |
 //! | 2 | [`backend`]: where everything is kept, behind atomic verbs |
 //! | 1 | [`model`]: pure state; [`protocol`]: pure codec |
-//! | 0 | [`ids`], [`limits`], [`error`], [`events`], `copy` |
+//! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], `copy` |
 
 pub mod backend;
 mod copy;
@@ -32,6 +32,7 @@ pub mod events;
 pub mod ids;
 pub mod limits;
 pub mod listener;
+pub mod metrics;
 pub mod model;
 // A test binary has no Node to link to.
 #[cfg(all(feature = "node", not(test)))]
@@ -40,6 +41,7 @@ pub mod protocol;
 pub mod relay;
 pub mod session;
 pub mod stream;
+mod trim;
 pub mod wire;
 
 pub use backend::Registration;
@@ -47,4 +49,4 @@ pub use error::{CloseReason, Error, Offence, TlsError};
 pub use events::{Event, EventReceiver};
 pub use ids::{ClientId, Token};
 pub use limits::Limits;
-pub use relay::{Address, Credentials, Invitation, Options, Relay, Script, Site};
+pub use relay::{Address, Credentials, Invitation, Options, Relay, Script, Site, Stats};

@@ -1,9 +1,12 @@
 //! The relay as a whole: the Rust API, and the only place that assembles it.
 
+mod life;
+
 use std::future::pending;
 use std::io;
 use std::iter;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,6 +28,8 @@ use crate::listener::{self, Admission, Door, Handover, Tls};
 pub use crate::listener::{Credentials, Script, Site};
 use crate::session::Shared;
 use crate::stream::{self, Connection};
+
+pub use life::Stats;
 
 /// How a relay behaves.
 #[derive(Clone, Debug)]
@@ -200,7 +205,7 @@ impl Relay {
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
     pub fn register_client(&self) -> Result<Registration, Error> {
-        self.shared.backend.register()
+        self.shared.backend.register(None)
     }
 
     /// Lets two clients, or one client and itself, talk.
@@ -267,10 +272,12 @@ async fn run(
     started: oneshot::Receiver<Address>,
     couriers: TaskTracker,
 ) {
+    let mut expiring = pin!(life::expire(&shared));
     let listener = tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,
         listener = listen(&shared, started) => listener,
+        () = &mut expiring => None,
     };
     if let Some(listener) = &listener {
         tokio::select! {
@@ -278,6 +285,7 @@ async fn run(
             biased;
             () = shared.stop.cancelled() => {}
             () = door.serve(listener) => {}
+            () = &mut expiring => {}
         }
     }
     let emptied = async {

@@ -17,6 +17,7 @@ use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::{Event, EventSink};
 use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::protocol::encode::Notice;
 use crate::protocol::frame;
 use crate::protocol::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, decode, encode};
@@ -36,6 +37,8 @@ pub struct Shared {
     pub backend: Backend,
     /// Who is told what happens.
     pub events: EventSink,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Ends every session, by [`Shared::stop`] or [`Shared::drain`].
     pub stop: CancellationToken,
     stopping: AtomicBool,
@@ -52,7 +55,8 @@ impl Shared {
     pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
-        Self { limits, backend, events, stop, stopping, cut, retry_after, asked }
+        let metrics = Metrics::default();
+        Self { limits, backend, events, metrics, stop, stopping, cut, retry_after, asked }
     }
 
     /// Ends every session, also those that drain.
@@ -172,6 +176,7 @@ pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, limits: &Li
 
 impl Session {
     fn new(shared: Arc<Shared>, socket: Option<OwnedWriteHalf>) -> Self {
+        shared.metrics.connected();
         let (bell, heartbeat) = (Arc::default(), Heartbeat::Authenticating);
         Self {
             shared,
@@ -325,11 +330,16 @@ impl Session {
 
     /// There is mail, or room for a message that is held back, or somebody has taken over.
     fn answer_bell(&mut self) -> Result<(), CloseReason> {
-        if self.bell.replaced().is_some() {
-            return Err(CloseReason::Replaced);
+        if self.bell.ending().is_some() {
+            return Err(self.ousted());
         }
         self.mail = true;
         self.retry()
+    }
+
+    /// Why the mailbox was taken from this connection.
+    fn ousted(&self) -> CloseReason {
+        self.bell.ending().map_or(CloseReason::Replaced, |ending| ending.reason.clone())
     }
 
     fn generation(&self) -> Generation {
@@ -481,7 +491,7 @@ impl Session {
     fn refuse_numbered(&mut self, target: ClientId, seq: Seq, refusal: Refusal) -> Result<(), CloseReason> {
         let offence = Offence::ChannelNotRegistered;
         let notice = match refusal {
-            Refusal::Replaced => return Err(CloseReason::Replaced),
+            Refusal::Replaced => return Err(self.ousted()),
             Refusal::Held | Refusal::Full => Notice::Hold { target, seq, retry_after: Limits::HOLD_RETRY },
             Refusal::ChannelNotRegistered => {
                 Notice::Rejected { target, seq, code: offence.code(), message: &offence.to_string() }
@@ -494,6 +504,7 @@ impl Session {
             return Err(CloseReason::TooManyOffences);
         }
         if refusal == Refusal::ChannelNotRegistered {
+            self.shared.metrics.rejected(offence.code());
             // The refusal is the answer: it is told to who listens, but is not one of the offences that close.
             self.tell(offence);
         }
@@ -526,15 +537,20 @@ impl Session {
     }
 
     fn refuse(&mut self, target: ClientId, refusal: Refusal) -> Result<(), CloseReason> {
-        match refusal {
-            Refusal::ChannelNotRegistered => self.offend(Offence::ChannelNotRegistered),
-            Refusal::Held | Refusal::Full => self.offend(Offence::QueueFull { target }),
-            Refusal::Replaced => Err(CloseReason::Replaced),
-        }
+        let offence = match refusal {
+            Refusal::ChannelNotRegistered => Offence::ChannelNotRegistered,
+            Refusal::Held | Refusal::Full => Offence::QueueFull { target },
+            Refusal::Replaced => return Err(self.ousted()),
+        };
+        self.shared.metrics.rejected(offence.code());
+        self.offend(offence)
     }
 
     fn offend(&mut self, offence: Offence) -> Result<(), CloseReason> {
         let consequence = offence.consequence();
+        if consequence != Consequence::None {
+            self.shared.metrics.offence(offence.code());
+        }
         if self.generation() == Generation::Reliable {
             self.answers().add(&Notice::Error { code: offence.code(), message: &offence.to_string() });
         }
@@ -561,8 +577,8 @@ impl Session {
         if let Some(attachment) = self.attachment.take() {
             outbox = attachment.release(reason).unwrap_or_default();
         }
-        if let Some(rest) = self.bell.replaced() {
-            outbox.write(|frames| frames.extend_from_slice(rest));
+        if let Some(ending) = self.bell.ending() {
+            outbox.write(|frames| frames.extend_from_slice(&ending.rest));
         }
         // The last answers: what was wrong, for one.
         if let Some(answers) = &mut self.answers {
@@ -570,6 +586,12 @@ impl Session {
         }
         outbox.tell_accepted();
         outbox
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.metrics.disconnected();
     }
 }
 

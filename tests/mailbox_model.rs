@@ -1,8 +1,8 @@
 //! The rules of reliable delivery, at random: connections break at every point between append, send, receive and
-//! acknowledge, lanes are full, pages reload. What the applications hear is held against what they sent.
+//! acknowledge, lanes are full, pages reload, channels are revoked and registered again. What the applications hear is held against what they sent.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use websocket_relay::ids::{Offset, Seq, SessionId};
@@ -34,6 +34,10 @@ enum Step {
     CutReader,
     /// The recipient's page reloads.
     ReloadReader,
+    /// The sender's channel is unregistered.
+    Revoke(usize),
+    /// And registered again.
+    Register(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -43,12 +47,14 @@ fn step() -> impl Strategy<Value = Step> {
         12 => sender.clone().prop_map(Step::Append),
         8 => sender.clone().prop_map(Step::Answer),
         2 => sender.clone().prop_map(Step::CutSender),
-        1 => sender.prop_map(Step::ReloadSender),
+        1 => sender.clone().prop_map(Step::ReloadSender),
         6 => (1..4_usize).prop_map(Step::Read),
         10 => Just(Step::Receive),
         8 => Just(Step::Acknowledge),
         2 => Just(Step::CutReader),
         1 => Just(Step::ReloadReader),
+        1 => sender.clone().prop_map(Step::Revoke),
+        3 => sender.prop_map(Step::Register),
     ]
 }
 
@@ -58,6 +64,7 @@ type Message = (usize, u64, u64);
 enum Answer {
     Accepted(u64),
     Hold(u64),
+    Rejected(u64),
 }
 
 struct Sender {
@@ -65,7 +72,8 @@ struct Sender {
     sent: u64,
     /// What is not known to be accepted: seq.
     outstanding: VecDeque<u64>,
-    known_accepted: u64,
+    /// Whether the next that is sent is the first after everything outstanding was rejected.
+    is_first: bool,
     /// On their way: seq and whether it is the first after a refusal.
     frames: VecDeque<(u64, bool)>,
     answers: VecDeque<Answer>,
@@ -79,7 +87,7 @@ impl Sender {
             page,
             sent: 0,
             outstanding: VecDeque::new(),
-            known_accepted: 0,
+            is_first: false,
             frames: VecDeque::new(),
             answers: VecDeque::new(),
             refusing: false,
@@ -102,8 +110,13 @@ struct World {
     last: BTreeMap<usize, Offset>,
     /// What each page of the recipient heard.
     heard: Vec<Vec<Message>>,
-    /// For each sender and page of it: how many were sent, and how many of them it knew to be accepted.
-    pages: Vec<BTreeMap<u64, (u64, u64)>>,
+    /// What was ever taken: of which sender and page, which number.
+    taken: BTreeSet<Message>,
+    /// Those of them that may have been dropped with their channel.
+    excused: BTreeSet<Message>,
+    /// Those that wait, by sender and offset.
+    stored: BTreeMap<(usize, Offset), Message>,
+    offset: Offset,
 }
 
 fn id(sender: usize) -> ClientId {
@@ -112,15 +125,20 @@ fn id(sender: usize) -> ClientId {
 
 impl World {
     fn new() -> Self {
+        let mut mailbox = Mailbox::default();
+        (0..SENDERS).for_each(|who| assert!(mailbox.authorize(id(who))));
         Self {
             limits: Limits { max_queued_messages: 4, ..Limits::default() },
-            mailbox: Mailbox::default(),
+            mailbox,
             senders: (0..SENDERS).map(|_| Sender::new(0)).collect(),
             messages: VecDeque::new(),
             acknowledgements: VecDeque::new(),
             last: BTreeMap::new(),
             heard: vec![Vec::new()],
-            pages: vec![BTreeMap::new(); SENDERS],
+            taken: BTreeSet::new(),
+            excused: BTreeSet::new(),
+            stored: BTreeMap::new(),
+            offset: Offset::default(),
         }
     }
 
@@ -131,7 +149,7 @@ impl World {
                 sender.sent += 1;
                 sender.outstanding.push_back(sender.sent);
                 // While it waits after a hold it would not send; here it never waits long.
-                sender.frames.push_back((sender.sent, false));
+                sender.frames.push_back((sender.sent, std::mem::take(&mut sender.is_first)));
             }
             Step::Append(who) => self.append(who),
             Step::Answer(who) => self.answer(who),
@@ -145,7 +163,6 @@ impl World {
             Step::ReloadSender(who) => {
                 let sender = &mut self.senders[who];
                 let next = Sender::new(sender.page + 1);
-                self.pages[who].insert(sender.page, (sender.sent, sender.known_accepted));
                 *sender = next;
             }
             Step::Read(count) => {
@@ -170,7 +187,11 @@ impl World {
             }
             Step::Acknowledge => {
                 let Some((who, offset)) = self.acknowledgements.pop_front() else { return };
-                self.mailbox.received(id(who), offset, WINDOW).expect("an honest acknowledgement");
+                let freed =
+                    self.mailbox.received(id(who), offset, WINDOW).expect("an honest acknowledgement");
+                let stored = self.stored.len();
+                self.stored.retain(|(of, place), _| *of != who || *place > offset);
+                assert_eq!(freed.messages, stored - self.stored.len());
             }
             Step::CutReader => self.cut_reader(),
             Step::ReloadReader => {
@@ -179,6 +200,20 @@ impl World {
                 self.last.clear();
                 self.heard.push(Vec::new());
             }
+            Step::Revoke(who) => {
+                let freed = self.mailbox.revoke(id(who));
+                let (dropped, kept) =
+                    std::mem::take(&mut self.stored).into_iter().partition(|((of, _), _)| *of == who);
+                self.stored = kept;
+                assert_eq!(freed.messages, dropped.len());
+                self.excused.extend(dropped.into_values());
+                let waiting = self.mailbox.contents();
+                assert_eq!(
+                    (waiting.messages, waiting.bytes == 0),
+                    (self.stored.len(), self.stored.is_empty())
+                );
+            }
+            Step::Register(who) => drop(self.mailbox.authorize(id(who))),
         }
     }
 
@@ -198,8 +233,21 @@ impl World {
         }
         let number = Some((SessionId::parse(&format!("{:016x}", sender.page)).unwrap(), Seq(seq)));
         let text = format!("{} {seq}", sender.page);
+        if !self.mailbox.is_authorized(id(who)) {
+            let duplicate = number.and_then(|(session, seq)| self.mailbox.duplicate(id(who), session, seq));
+            sender.refusing = duplicate.is_none();
+            sender
+                .answers
+                .push_back(duplicate.map_or(Answer::Rejected(seq), |Seq(last)| Answer::Accepted(last)));
+            return;
+        }
         sender.answers.push_back(match self.mailbox.append(id(who), number, text.as_bytes(), &self.limits) {
-            Appended::New => Answer::Accepted(seq),
+            Appended::New => {
+                self.offset = Offset(self.offset.0 + 1);
+                assert!(self.taken.insert((who, sender.page, seq)), "nothing is taken twice");
+                self.stored.insert((who, self.offset), (who, sender.page, seq));
+                Answer::Accepted(seq)
+            }
             Appended::Duplicate(Seq(last)) => Answer::Accepted(last),
             Appended::Full => {
                 sender.refusing = true;
@@ -211,9 +259,19 @@ impl World {
     fn answer(&mut self, who: usize) {
         let sender = &mut self.senders[who];
         match sender.answers.pop_front() {
-            Some(Answer::Accepted(upto)) => {
-                sender.outstanding.retain(|seq| *seq > upto);
-                sender.known_accepted = sender.known_accepted.max(upto);
+            Some(Answer::Accepted(upto)) => sender.outstanding.retain(|seq| {
+                let is_taken = self.taken.contains(&(who, sender.page, *seq));
+                assert!(*seq > upto || is_taken, "{seq} is told as accepted, and was not");
+                *seq > upto
+            }),
+            Some(Answer::Rejected(seq)) => {
+                assert_eq!(
+                    sender.outstanding.front(),
+                    Some(&seq),
+                    "a rejection names the oldest that is outstanding"
+                );
+                sender.outstanding.clear();
+                sender.is_first = true;
             }
             Some(Answer::Hold(seq)) => {
                 assert_eq!(
@@ -257,30 +315,33 @@ impl World {
     }
 
     fn check(&mut self) {
-        for (who, sender) in self.senders.iter().enumerate() {
-            self.pages[who].insert(sender.page, (sender.sent, sender.sent));
-        }
-        for who in 0..SENDERS {
-            for (page, (sent, known_accepted)) in &self.pages[who] {
-                let mut upto = 0;
-                for heard in &self.heard {
-                    let mut of_page = heard
-                        .iter()
-                        .filter(|message| (message.0, message.1) == (who, *page))
-                        .map(|message| message.2);
-                    let Some(start) = of_page.next() else { continue };
-                    assert!(start <= upto + 1, "a gap before {start} of page {page} of sender {who}");
-                    let end = of_page.fold(start, |before, next| {
-                        assert_eq!(next, before + 1, "page {page} of sender {who}");
-                        next
-                    });
-                    upto = upto.max(end);
+        assert!(self.heard.iter().flatten().all(|message| self.taken.contains(message)));
+        let pages: BTreeSet<_> = self.taken.iter().map(|message| (message.0, message.1)).collect();
+        for (who, page) in pages {
+            // Those that had to arrive, and those that did.
+            let due = |range: std::ops::Range<u64>| {
+                let taken = self.taken.range((who, page, range.start)..(who, page, range.end));
+                taken.filter(|message| !self.excused.contains(message)).count()
+            };
+            let mut upto = 0;
+            for heard in &self.heard {
+                let of_page = heard.iter().filter(|message| (message.0, message.1) == (who, page));
+                let seqs: Vec<_> = of_page.map(|message| message.2).collect();
+                let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { continue };
+                assert!(seqs.is_sorted_by(|one, two| one < two), "{seqs:?} of page {page} of sender {who}");
+                if *first > upto {
+                    assert_eq!(
+                        due(upto + 1..*first),
+                        0,
+                        "a gap before {first} of page {page} of sender {who}"
+                    );
                 }
-                assert!(
-                    (*known_accepted..=*sent).contains(&upto),
-                    "{upto} of {known_accepted} to {sent} of page {page}"
-                );
+                let is_due = |seq: &&u64| !self.excused.contains(&(who, page, **seq));
+                let heard = seqs.iter().filter(is_due).count();
+                assert_eq!(heard, due(*first..*last + 1), "a gap in {seqs:?} of page {page} of sender {who}");
+                upto = upto.max(*last);
             }
+            assert_eq!(due(upto + 1..u64::MAX), 0, "the last of page {page} of sender {who}");
         }
         for heard in &self.heard {
             // A page that is replaced never comes back behind its successor.

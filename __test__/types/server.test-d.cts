@@ -8,6 +8,17 @@ const server = new RelayServer({ port: 4000, host: 'localhost', authorizeAllChan
 new RelayServer({ port: '4000' });
 const { id, token }: { id: number; token: string } = server.registerClient();
 server.registerRelayChannel(id, id);
+server.unregisterRelayChannel(id, id);
+const channels: number = server.registerRelayChannels(new Set([id, 1]));
+const expiring: RelayServer.RegisteredClient = server.registerClient({ expiresIn: 60_000, data: { user: 'ada' } });
+const refreshed: string = server.refreshToken(expiring.id);
+server.refreshToken(id, { expiresIn: 60_000 }).trim();
+const wasConnected: boolean = server.disconnectClient(id) || server.disconnectClient(id, 4999, 'banned');
+const isConnected: boolean = server.isConnected(id);
+for (const client of server.clients()) client satisfies RelayServer.Client;
+const { offences, relayedBytes }: RelayServer.Stats = server.stats();
+server.on('expired', (clientId, undelivered, data: unknown) => [clientId.toFixed(), undelivered.toFixed(), data]);
+server.unregisterClient(id);
 server.on('connection', (clientId) => clientId.toFixed());
 server.on('disconnect', (clientId, code, reason) => `${clientId.toFixed()} ${code.toFixed()} ${reason.trim()}`);
 server.once('error', (error) => error.code?.trim());
@@ -35,6 +46,7 @@ web.on('upgrade', (request, socket, head) => {
 byHand.shouldHandle = ({ headers }) => headers.origin === 'https://example.com';
 const more: RelayServer.Options[] = [{ server: web, port: undefined }, { noServer: true }, { port: 0, noServer: false }];
 export const used = [attached, more, token, port, closed, drained, disposed, options, Named, once(server, 'listening')];
+export const told = [channels, refreshed, wasConnected, isConnected, offences['ERR_INVALID_JSON']?.toFixed(), relayedBytes.toFixed()];
 
 // @ts-expect-error options are needed
 new RelayServer();
@@ -62,6 +74,16 @@ new RelayServer({ port: 0, maxPayloads: 1 });
 server.registerRelayChannel('0', 1);
 // @ts-expect-error a time is a number
 server.close({ timeout: '1s' });
+// @ts-expect-error so is what expires
+server.registerClient({ expiresIn: '1h' });
+// @ts-expect-error there is no such option
+server.registerClient({ expires: 1 });
+// @ts-expect-error a room is of ids
+server.registerRelayChannels(['0', '1']);
+// @ts-expect-error a reason is text
+server.disconnectClient(id, 4000, 1);
+// @ts-expect-error what is unknown has to be looked at
+export const user = [...server.clients()][0]?.data.user;
 // @ts-expect-error there is no such event
 server.on('conection', () => {});
 // @ts-expect-error a client id is a number

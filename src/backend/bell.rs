@@ -6,13 +6,24 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
+use crate::error::CloseReason;
+
 /// One connection's bell. A ring while nobody listens is heard by the next who does; several rings are one.
 #[derive(Debug, Default)]
 pub struct Bell {
     rung: AtomicBool,
-    /// Set when a newer connection has taken over: the rest of the frame that the socket has taken a part of.
-    replaced: OnceLock<Box<[u8]>>,
+    /// Set when the mailbox was taken from the connection.
+    ending: OnceLock<Box<Ending>>,
     waker: AtomicWaker,
+}
+
+/// Why a connection has to end, and what it still has to write so that its last frame is whole.
+#[derive(Debug)]
+pub struct Ending {
+    /// Why.
+    pub reason: CloseReason,
+    /// The rest of the frame that the socket has taken a part of.
+    pub rest: Box<[u8]>,
 }
 
 impl Bell {
@@ -24,16 +35,15 @@ impl Bell {
         }
     }
 
-    /// Tells the connection, when it is woken, that a newer one has taken over. `rest` is what it still has to write so
-    /// that its last frame is whole.
-    pub fn replace(&self, rest: Box<[u8]>) {
-        // Set before: it is replaced once.
-        self.replaced.set(rest).ok();
+    /// Has the connection end when it hears the next ring.
+    pub fn end(&self, reason: CloseReason, rest: Box<[u8]>) {
+        // Set before: the mailbox is taken from it once.
+        self.ending.set(Box::new(Ending { reason, rest })).ok();
     }
 
-    /// What is left to write, if a newer connection has taken over.
-    pub fn replaced(&self) -> Option<&[u8]> {
-        self.replaced.get().map(|rest| &**rest)
+    /// How the connection has to end, if it has to.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ending.get().map(|ending| &**ending)
     }
 
     /// Ready when it was rung since it was last ready.

@@ -1,4 +1,7 @@
-//! The model behind locks. Each lock is held for one method, never two at once, never across an `.await`.
+//! The model behind locks. Each lock is held for one method, never across an `.await`, and never two at once, but for
+//! that of the channels, which comes first.
+
+mod life;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -6,8 +9,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
 
 use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, Resume, Taken};
 use crate::error::{CloseReason, Error};
@@ -26,8 +31,17 @@ pub struct Memory {
     authorize_all_channels: bool,
     epoch: Epoch,
     registry: RwLock<Registry<Arc<Client>>>,
+    /// How many channels are registered. Held while channels or clients come or go, so that both ends of a channel
+    /// always agree.
+    channels: Mutex<usize>,
+    /// The next registration to end is another.
+    deadline: Notify,
     /// Bytes in all mailboxes, overhead included, and in outboxes that are stuck.
     queued_bytes: AtomicUsize,
+    /// Messages in all mailboxes; a moment's count may be below 0, see [`TALLY`].
+    queued_messages: AtomicUsize,
+    relayed_messages: AtomicU64,
+    relayed_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +58,8 @@ struct Slot {
     outlet: Option<Outlet>,
     /// What there is to know of a client with reliable delivery. Boxed, for a plain one needs none of it.
     reliable: Option<Box<Reliable>>,
+    /// Whether the client was unregistered. Somebody may still have it at hand.
+    is_gone: bool,
 }
 
 /// A connection, as far as those who write to it see it.
@@ -108,11 +124,26 @@ impl DerefMut for Locked<'_> {
     }
 }
 
+/// What this thread has appended and not yet counted: counting is dear where all threads do it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    messages: u64,
+    bytes: u64,
+    /// How many of the messages were queued.
+    queued: usize,
+}
+
+thread_local! {
+    static TALLY: Cell<Tally> = const { Cell::new(Tally { messages: 0, bytes: 0, queued: 0 }) };
+}
+
 /// What is left of a connection that reads no more.
 struct Retired {
     bell: Arc<Bell>,
     outbox: Outbox,
-    /// Bytes that went back to the mailbox, overhead included.
+    /// Messages that went back to the mailbox.
+    messages: usize,
+    /// Bytes of them, overhead included.
     bytes: usize,
     /// Bytes of the outbox that counted against the total bound.
     stuck: usize,
@@ -148,15 +179,17 @@ impl Slot {
         // Dropping it would close the connection.
         socket.into_iter().for_each(OwnedWriteHalf::forget);
         self.mailbox.rewind();
-        let mut bytes = 0;
+        let (mut messages, mut bytes) = (0, 0);
         if !everything {
             outbox.give_back(|sender, message| {
-                bytes += Mailbox::cost(message.json);
-                self.mailbox.put_back(sender, message);
+                if self.mailbox.put_back(sender, message) {
+                    messages += 1;
+                    bytes += Mailbox::cost(message.json);
+                }
             });
             outbox.drop_untaken_frames();
         }
-        Some(Retired { bell, outbox, bytes, stuck })
+        Some(Retired { bell, outbox, messages, bytes, stuck })
     }
 
     /// Lets a message of a plain sender pass straight to the outbox of a recipient that acknowledges nothing, when it
@@ -353,7 +386,18 @@ impl Memory {
     pub(super) fn new(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
         let registry = RwLock::new(Registry::new(Token::random().map_err(refused)?));
         let epoch = Epoch::random().map_err(refused)?;
-        Ok(Self { limits, authorize_all_channels, epoch, registry, queued_bytes: AtomicUsize::new(0) })
+        Ok(Self {
+            limits,
+            authorize_all_channels,
+            epoch,
+            registry,
+            channels: Mutex::default(),
+            deadline: Notify::new(),
+            queued_bytes: AtomicUsize::new(0),
+            queued_messages: AtomicUsize::new(0),
+            relayed_messages: AtomicU64::new(0),
+            relayed_bytes: AtomicU64::new(0),
+        })
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -364,27 +408,9 @@ impl Memory {
         self.registry.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    pub(super) fn register(&self) -> Result<Registration, Error> {
-        let token = Token::random().map_err(refused)?;
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        let id = registry.register(token.clone(), Arc::default());
-        Ok(Registration { id, token })
-    }
-
     pub(super) fn authenticate(&self, id: ClientId, token: &str) -> bool {
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
         registry.authenticate(id, token).is_some()
-    }
-
-    pub(super) fn authorize_pair(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
-        let find = |id, argument| self.client(id).ok_or(Error::ClientNotFound { argument });
-        let (one, two) = (find(first, "clientId1")?, find(second, "clientId2")?);
-        if !one.slot().mailbox.authorize(second) {
-            return Err(Error::ChannelExists);
-        }
-        two.slot().mailbox.authorize(first);
-        introduce(&one, first, &two, second);
-        Ok(())
     }
 
     pub(super) fn claim(
@@ -395,6 +421,9 @@ impl Memory {
     ) -> Claiming {
         let Some(client) = self.client(id) else { return Claiming::Unknown };
         let mut slot = client.slot();
+        if slot.is_gone {
+            return Claiming::Unknown;
+        }
         if slot.is_outdated(resume) {
             return Claiming::Outdated;
         }
@@ -403,7 +432,7 @@ impl Memory {
         let retired = slot.retire(false);
         if let Some(Retired { bell, outbox, .. }) = &retired {
             // Before unlocking: the replaced connection may find that it is before its bell rings, on another thread.
-            bell.replace(outbox.untaken().into());
+            bell.end(CloseReason::Replaced, outbox.untaken().into());
         }
         let is_same = slot.begin(resume);
         let mut outbox = std::mem::take(outbox);
@@ -422,7 +451,8 @@ impl Memory {
         let channels: Vec<_> = if retired.is_none() { slot.mailbox.channels().collect() } else { Vec::new() };
         drop(slot);
         self.announce(id, &channels);
-        if let Some(Retired { bell, bytes, stuck, .. }) = retired {
+        if let Some(Retired { bell, messages, bytes, stuck, .. }) = retired {
+            self.requeued(messages);
             self.recount(stuck, bytes);
             bell.ring();
         }
@@ -435,7 +465,8 @@ impl Memory {
         if !claim.is_current() {
             return None;
         }
-        let Retired { outbox, bytes, stuck, .. } = slot.retire(everything)?;
+        let Retired { outbox, messages, bytes, stuck, .. } = slot.retire(everything)?;
+        self.requeued(messages);
         self.recount(stuck, bytes);
         let waiting = slot.mailbox.release_waiting();
         let channels: Vec<_> = slot.mailbox.channels().collect();
@@ -482,6 +513,9 @@ impl Memory {
         if !client.is_held_by(*number) {
             return Err(Refusal::Replaced);
         }
+        if slot.is_gone {
+            return Err(Refusal::ChannelNotRegistered);
+        }
         let is_authorized = slot.mailbox.is_authorized(sender);
         if !is_authorized && !self.authorize_all_channels {
             // What was taken before the channel was revoked was taken.
@@ -490,13 +524,19 @@ impl Memory {
         }
         let (was_idle, had_unread) = (!slot.is_writing(), slot.mailbox.has_unread());
         let may_pass = is_authorized && numbered.is_none() && self.has_room();
-        let appended = match may_pass && slot.pass(sender, json, &self.limits) {
+        let passed = may_pass && slot.pass(sender, json, &self.limits);
+        let appended = match passed {
             true => Appended::New,
             false => self.queue(&mut slot, sender, numbered, json),
         };
         let refusal = match appended {
             Appended::Duplicate(last) => return Ok(Taken::Duplicate(last)),
-            Appended::New => None,
+            Appended::New => {
+                let Tally { messages, bytes, queued } = TALLY.get();
+                let (messages, bytes) = (messages + 1, bytes + json.len() as u64);
+                TALLY.set(Tally { messages, bytes, queued: queued + usize::from(!passed) });
+                None
+            }
             Appended::Full if numbered.is_none() && slot.outlet.is_some() => {
                 slot.mailbox.hold(sender);
                 Some(Refusal::Held)
@@ -517,8 +557,7 @@ impl Memory {
         }
         self.free(target, freed);
         if is_first {
-            client.slot().mailbox.authorize(target);
-            introduce(client, sender, recipient, target);
+            self.answer_opening(client, sender, recipient, target);
         }
         refusal.map_or(Ok(Taken::New), Err)
     }
@@ -560,6 +599,7 @@ impl Memory {
     }
 
     pub(super) fn flush(&self) {
+        self.count();
         while let Some((id, client)) = WRITTEN_TO.with_borrow_mut(Vec::pop) {
             if self.write(id, &client, None, true, Slot::write_now).is_pending() {
                 let bell = client.slot().outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
@@ -598,7 +638,7 @@ impl Memory {
             let presence = if number.is_some() { slot.presence_due(&self.limits) } else { Vec::new() };
             if !presence.is_empty() {
                 drop(slot);
-                self.write_presence(client, holder, &presence);
+                self.write_presence(id, client, holder, &presence);
                 continue;
             }
             let mut freed = slot.fill(&self.limits, splice);
@@ -619,10 +659,14 @@ impl Memory {
         }
     }
 
-    fn write_presence(&self, client: &Client, holder: ClaimNumber, others: &[ClientId]) {
-        for id in others {
-            let online = self.client(*id).is_some_and(|other| other.slot().outlet.is_some());
-            let notice = Notice::Presence { client: *id, online };
+    fn write_presence(&self, id: ClientId, client: &Client, holder: ClaimNumber, others: &[ClientId]) {
+        for other in others {
+            let online = self.client(*other).is_some_and(|other| {
+                let slot = other.slot();
+                // Whoever shares no channel any more is told no more.
+                slot.outlet.is_some() && slot.mailbox.is_authorized(id)
+            });
+            let notice = Notice::Presence { client: *other, online };
             let mut slot = client.slot();
             if let Some(outlet) = slot.outlet.as_mut().filter(|_| client.is_held_by(holder)) {
                 outlet.outbox.write(|frames| encode::notice(&notice, frames));
@@ -647,15 +691,23 @@ impl Memory {
             return Ok(());
         }
         let Limits { max_in_flight_messages: messages, max_in_flight_bytes: bytes, .. } = self.limits;
-        let freed = slot.mailbox.received(sender, upto, Window { messages, bytes })?;
+        let received = slot.mailbox.received(sender, upto, Window { messages, bytes });
         drop(slot);
-        self.free(claim.id, freed);
+        match received {
+            Ok(freed) => self.free(claim.id, freed),
+            // It had the message before the sender was unregistered.
+            Err(Forged) if self.is_former(sender) => {}
+            Err(Forged) => return Err(Forged),
+        }
         Ok(())
     }
 
     /// What became free in `recipient`'s mailbox can be taken, and its senders hear of it.
     fn free(&self, recipient: ClientId, freed: Freed) {
         self.recount(freed.bytes, 0);
+        if freed.messages > 0 {
+            self.queued_messages.fetch_sub(freed.messages, Ordering::Relaxed);
+        }
         self.ring(&freed.waiting);
         for (sender, session, seq) in freed.delivered {
             let Some(sender) = self.client(sender) else { continue };
@@ -716,7 +768,7 @@ mod tests {
     fn the_total_bound_holds_over_all_mailboxes_and_is_given_back() {
         let limits = Limits { max_total_bytes: 3 * Limits::MESSAGE_OVERHEAD, ..Limits::default() };
         let memory = Memory::new(limits, true).expect("randomness");
-        let ids: Vec<_> = (0..3).map(|_| memory.register().expect("randomness").id).collect();
+        let ids: Vec<_> = (0..3).map(|_| memory.register(None).expect("randomness").id).collect();
         let mut sender = claim(&memory, ids[0]);
         for _ in 0..3 {
             memory.append(&mut sender, ids[1], None, "").expect("room");
@@ -732,7 +784,7 @@ mod tests {
     #[test]
     fn who_writes_for_another_leaves_it_to_that_one_who_is_there() {
         let memory = Memory::new(Limits::default(), false).expect("randomness");
-        let ids = [(); 2].map(|()| memory.register().expect("randomness").id);
+        let ids = [(); 2].map(|()| memory.register(None).expect("randomness").id);
         memory.authorize_pair(ids[0], ids[1]).expect("two clients");
         let session = SessionId::parse("00000000000000aa").expect("16 digits");
         let resume =
@@ -753,7 +805,7 @@ mod tests {
     #[test]
     fn a_replaced_connection_can_do_nothing_more() {
         let memory = Memory::new(Limits::default(), true).expect("randomness");
-        let id = memory.register().expect("randomness").id;
+        let id = memory.register(None).expect("randomness").id;
         let old_bell = Arc::new(Bell::default());
         let mut old = claim_with(&memory, id, &old_bell).0;
         for message in ["\"gone\"", "\"begun\"", "\"kept\""] {
@@ -762,7 +814,7 @@ mod tests {
         let frame = written(&memory, &old, 45).len() / 3;
         let (new, has_replaced) = claim_with(&memory, id, &Arc::default());
         assert!(has_replaced);
-        let rest = String::from_utf8_lossy(old_bell.replaced().expect("replaced")).into_owned();
+        let rest = String::from_utf8_lossy(&old_bell.ending().expect("replaced").rest).into_owned();
         assert!(rest.len() < frame && rest.ends_with("un\"}}"), "{rest}");
         assert_eq!(memory.append(&mut old, id, None, "late"), Err(Refusal::Replaced));
         assert_eq!(memory.received(&old, id, Offset(1)), Ok(()));

@@ -4,19 +4,20 @@ mod bell;
 mod memory;
 mod outbox;
 
-pub use bell::Bell;
+pub use bell::{Bell, Ending};
 pub use memory::{Claim, Memory};
 pub use outbox::Outbox;
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
-use crate::model::Forged;
+use crate::model::{Contents, Forged};
 
 /// What became of a message that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,41 @@ pub struct Registration {
     pub id: ClientId,
     /// Its secret.
     pub token: Token,
+}
+
+/// A client that was registered and is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parted {
+    /// Whether it was connected.
+    pub was_connected: bool,
+    /// Messages for it that it had not received.
+    pub undelivered: usize,
+}
+
+/// What there is to know of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Whether a connection has its mailbox.
+    pub is_connected: bool,
+    /// What waits for it.
+    pub waiting: Contents,
+}
+
+/// What there is of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Clients.
+    pub registered: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Messages that wait.
+    pub queued_messages: usize,
+    /// Their bytes, overhead included, and those written ahead that a socket did not take.
+    pub queued_bytes: usize,
+    /// Messages that were ever taken.
+    pub relayed_messages: u64,
+    /// Their bytes.
+    pub relayed_bytes: u64,
 }
 
 /// What a connection that wants reliable delivery says of itself.
@@ -122,13 +158,85 @@ impl Backend {
         }
     }
 
-    /// Registers a client.
+    /// Registers a client, for so long or for ever.
     ///
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
-    pub fn register(&self) -> Result<Registration, Error> {
+    pub fn register(&self, life: Option<Duration>) -> Result<Registration, Error> {
         match self {
-            Self::Memory(memory) => memory.register(),
+            Self::Memory(memory) => memory.register(life),
+        }
+    }
+
+    /// Gives a client another token, and its registration its whole life anew: so long, or as long as before.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`], [`Error::System`].
+    pub fn refresh(&self, client: ClientId, life: Option<Duration>) -> Result<Token, Error> {
+        match self {
+            Self::Memory(memory) => memory.refresh(client, life),
+        }
+    }
+
+    /// Forgets a client, its mailbox, its channels and what it has waiting for others, and ends its connection with
+    /// `reason`.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`].
+    pub fn unregister(&self, client: ClientId, reason: CloseReason) -> Result<Parted, Error> {
+        match self {
+            Self::Memory(memory) => memory.unregister(client, reason),
+        }
+    }
+
+    /// Unregisters a client whose registration has ended by `now`, if there is one.
+    pub fn expire(&self, now: Instant) -> Option<(ClientId, Parted)> {
+        match self {
+            Self::Memory(memory) => memory.expire(now),
+        }
+    }
+
+    /// Waits until a registration ends.
+    pub async fn deadline(&self) {
+        match self {
+            Self::Memory(memory) => memory.deadline().await,
+        }
+    }
+
+    /// Ends a client's connection; false when it has none. What it does not have waits for its next connection. `tell` is
+    /// called, if it has one, before anything is told of the next; it must not come back to the backend.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`].
+    pub fn disconnect(
+        &self,
+        client: ClientId,
+        reason: CloseReason,
+        tell: impl FnOnce(),
+    ) -> Result<bool, Error> {
+        match self {
+            Self::Memory(memory) => memory.disconnect(client, reason, tell),
+        }
+    }
+
+    /// The registered clients, by id.
+    pub fn ids(&self) -> Vec<ClientId> {
+        match self {
+            Self::Memory(memory) => memory.ids(),
+        }
+    }
+
+    /// What there is to know of a client; `None` when it is not registered.
+    pub fn status(&self, client: ClientId) -> Option<Status> {
+        match self {
+            Self::Memory(memory) => memory.status(client),
+        }
+    }
+
+    /// What there is of everything.
+    pub fn totals(&self) -> Totals {
+        match self {
+            Self::Memory(memory) => memory.totals(),
         }
     }
 
@@ -139,6 +247,26 @@ impl Backend {
     pub fn authorize_pair(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
         match self {
             Self::Memory(memory) => memory.authorize_pair(first, second),
+        }
+    }
+
+    /// Lets all of these clients talk to each other; returns how many channels that made.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`], and nothing has changed.
+    pub fn authorize_all(&self, clients: &[ClientId]) -> Result<usize, Error> {
+        match self {
+            Self::Memory(memory) => memory.authorize_all(clients),
+        }
+    }
+
+    /// Takes the channel of two clients from them and drops what waits in it.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`], [`Error::ChannelNotFound`].
+    pub fn revoke_pair(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
+        match self {
+            Self::Memory(memory) => memory.revoke_pair(first, second),
         }
     }
 

@@ -155,6 +155,23 @@ impl Lane {
         self.messages.pop_front();
     }
 
+    /// Forgets all messages, read or not, and returns what they counted. What tells repetitions from new messages stays.
+    pub fn clear(&mut self) -> Received {
+        let dropped = Received { messages: self.messages.len(), bytes: self.messages.bytes(), last: None };
+        self.messages.clear();
+        dropped
+    }
+
+    /// How many messages there are.
+    pub fn count(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether it is as a new one is: nothing was ever appended that could be sent again or acknowledged.
+    pub fn is_blank(&self) -> bool {
+        self.messages.is_empty() && self.last.is_none() && self.given == Offset::default()
+    }
+
     /// The session that gave this message its number, if it has one and that session sent last.
     pub fn receipt(&self, offset: Offset, seq: Seq) -> Option<(SessionId, Seq)> {
         let is_numbered = seq > Seq::default() && offset >= self.last_from;

@@ -44,9 +44,20 @@ pub enum Appended {
     Full,
 }
 
-/// What became free when messages were received.
+/// What waits in a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// How many messages.
+    pub messages: usize,
+    /// Their bytes, overhead included.
+    pub bytes: usize,
+}
+
+/// What became free when messages were received or dropped.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Freed {
+    /// How many messages.
+    pub messages: usize,
     /// Bytes, overhead included.
     pub bytes: usize,
     /// Plain senders that were held back and may try again.
@@ -58,6 +69,20 @@ pub struct Freed {
 /// The recipient acknowledged what it was not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forged;
+
+impl Freed {
+    /// Empties a lane.
+    fn dropped(sender: ClientId, lane: &mut Lane) -> Self {
+        let is_waiting = std::mem::take(&mut lane.sender_waits);
+        let dropped = lane.clear();
+        Self {
+            messages: dropped.messages,
+            bytes: dropped.cost(),
+            waiting: is_waiting.then_some(sender).into_iter().collect(),
+            delivered: Vec::new(),
+        }
+    }
+}
 
 impl Mailbox {
     /// What a message counts against the mailbox's and the total bound.
@@ -73,6 +98,53 @@ impl Mailbox {
     /// Whether a channel from `sender` was registered.
     pub fn is_authorized(&self, sender: ClientId) -> bool {
         self.senders.get(&sender).is_some_and(|sender| sender.is_authorized)
+    }
+
+    /// Takes the channel from `sender` and drops what it has waiting here. What its lane knows of the past stays, so that
+    /// nothing is taken or told twice when the channel is registered again.
+    pub fn revoke(&mut self, sender: ClientId) -> Freed {
+        let Some(found) = self.senders.get_mut(&sender) else { return Freed::default() };
+        found.is_authorized = false;
+        let freed =
+            found.lane.as_deref_mut().map_or_else(Freed::default, |lane| Freed::dropped(sender, lane));
+        if found.lane.as_ref().is_none_or(|lane| lane.is_blank()) {
+            self.senders.remove(&sender);
+        }
+        self.left(sender, freed)
+    }
+
+    /// Forgets `sender`, who will not come back, and drops what it has waiting here.
+    pub fn forget(&mut self, sender: ClientId) -> Freed {
+        let lane = self.senders.remove(&sender).and_then(|sender| sender.lane);
+        let freed = lane.map_or_else(Freed::default, |mut lane| Freed::dropped(sender, &mut lane));
+        if self.senders.len() < self.senders.capacity() / 8 {
+            self.senders.shrink_to(self.senders.len() * 2);
+        }
+        self.left(sender, freed)
+    }
+
+    /// `sender` has nothing here any more; `freed` is what it had.
+    fn left(&mut self, sender: ClientId, freed: Freed) -> Freed {
+        if freed.messages > 0 {
+            // What has no unread message has no turn.
+            self.turns.retain(|turn| *turn != sender);
+            if let Some(lane) = self.lane(sender) {
+                lane.in_turn = false;
+            }
+        }
+        self.bytes -= freed.bytes;
+        freed
+    }
+
+    /// All who have a channel or a lane here.
+    pub fn senders(&self) -> impl Iterator<Item = ClientId> {
+        self.senders.keys().copied()
+    }
+
+    /// What waits here.
+    pub fn contents(&self) -> Contents {
+        let lanes = self.senders.values().filter_map(|sender| sender.lane.as_deref());
+        Contents { messages: lanes.map(Lane::count).sum(), bytes: self.bytes }
     }
 
     /// Those who may send.
@@ -136,15 +208,20 @@ impl Mailbox {
         self.last
     }
 
-    /// Puts a message back before the others of its sender; nothing of them has been read.
-    pub fn put_back(&mut self, sender: ClientId, message: Message<'_>) {
-        let lane = self.senders.entry(sender).or_default().lane.get_or_insert_default();
+    /// Puts a message back before the others of its sender; nothing of them has been read. False when the sender's
+    /// channel is registered no more: then it is dropped, as those that waited were.
+    pub fn put_back(&mut self, sender: ClientId, message: Message<'_>) -> bool {
+        let Some(found) = self.senders.get_mut(&sender).filter(|sender| sender.is_authorized) else {
+            return false;
+        };
+        let lane = found.lane.get_or_insert_default();
         lane.put_back(message);
         self.bytes += Self::cost(message.json);
         if !lane.in_turn {
             lane.in_turn = true;
             self.turns.push_back(sender);
         }
+        true
     }
 
     /// The session that gave `sender`'s message its number, if it has one and that session sent last.
@@ -181,6 +258,7 @@ impl Mailbox {
                 wanted = take(sender, message);
                 lane.drop_first(&mut received);
             }
+            freed.messages += received.messages;
             freed.bytes += received.cost();
             if std::mem::take(&mut lane.sender_waits) {
                 freed.waiting.push(sender);
@@ -228,6 +306,7 @@ impl Mailbox {
         lane.in_turn |= is_next;
         self.turns.extend(is_next.then_some(sender));
         let freed = Freed {
+            messages: received.messages,
             bytes: received.cost(),
             waiting: is_freed.then_some(sender).into_iter().collect(),
             delivered: received.last.map(|(session, seq)| (sender, session, seq)).into_iter().collect(),

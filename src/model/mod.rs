@@ -7,7 +7,7 @@ pub mod queue;
 pub mod registry;
 
 pub use lane::Window;
-pub use mailbox::{Appended, Forged, Freed, Mailbox};
+pub use mailbox::{Appended, Contents, Forged, Freed, Mailbox};
 pub use notices::Notices;
 pub use queue::{Message, Place};
-pub use registry::Registry;
+pub use registry::{Registry, Unregistered};

@@ -31,6 +31,16 @@ impl Notices {
         self.presence_due.insert(client);
     }
 
+    /// A client is gone for good: nothing more will be delivered to it.
+    pub fn forget(&mut self, client: ClientId) {
+        self.delivered.remove(&client);
+        self.delivered_due.remove(&client);
+        self.presence_due.remove(&client);
+        if self.delivered.is_empty() {
+            self.delivered = FxHashMap::default();
+        }
+    }
+
     /// The same session is back: what it was told last may have been lost on the way.
     pub fn resume(&mut self) {
         self.delivered_due.extend(self.delivered.keys());

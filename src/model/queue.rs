@@ -257,6 +257,11 @@ impl Queue {
         &self.chunks[chunk].bytes()[start..start + length]
     }
 
+    /// Forgets all messages.
+    pub fn clear(&mut self) {
+        std::mem::take(self).chunks.into_iter().for_each(Chunk::recycle);
+    }
+
     /// Makes all messages unread.
     pub fn rewind(&mut self) {
         (self.read, self.read_bytes) = (0, 0);

@@ -1,4 +1,7 @@
-//! Who exists, with which token.
+//! Who exists, with which token, until when.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
@@ -11,33 +14,128 @@ pub struct Registry<T> {
     /// What an unknown id is compared with, so that it takes as long as a wrong token.
     decoy: Token,
     /// The ids are ours, so nobody can choose them to collide.
-    clients: FxHashMap<ClientId, (Token, T)>,
+    clients: FxHashMap<ClientId, Entry<T>>,
+    /// When registrations end that do.
+    deadlines: BTreeSet<(Instant, ClientId)>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    token: Token,
+    client: T,
+    /// Boxed, for most registrations do not end by themselves.
+    life: Option<Box<Life>>,
+}
+
+/// How long a registration lasts.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    span: Duration,
+    end: Instant,
+}
+
+/// A client that was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unregistered<T> {
+    /// The client.
+    pub client: T,
+    /// Whether most that there were are gone.
+    pub many_left: bool,
 }
 
 impl<T> Registry<T> {
+    /// A table that is emptier than this keeps its room.
+    const KEPT: usize = 1024;
+
     /// An empty registry; `decoy` is a token that nobody is given.
     pub fn new(decoy: Token) -> Self {
-        Self { next: ClientId::default(), decoy, clients: FxHashMap::default() }
+        let (clients, deadlines) = (FxHashMap::default(), BTreeSet::new());
+        Self { next: ClientId::default(), decoy, clients, deadlines }
     }
 
-    /// Adds a client and returns its id: 0 for the first, then 1, and so on.
-    pub fn register(&mut self, token: Token, client: T) -> ClientId {
+    /// Adds a client and returns its id: 0 for the first, then 1, and so on. `life` is for how long from now on; `None`
+    /// is for ever.
+    pub fn register(&mut self, token: Token, client: T, life: Option<Duration>, now: Instant) -> ClientId {
         let id = self.next;
         self.next = id.next();
-        self.clients.insert(id, (token, client));
+        let life = life.map(|span| Box::new(Life { span, end: now + span }));
+        self.deadlines.extend(life.iter().map(|life| (life.end, id)));
+        self.clients.insert(id, Entry { token, client, life });
         id
+    }
+
+    /// Forgets a client. Its id is not given again.
+    pub fn unregister(&mut self, id: ClientId) -> Option<Unregistered<T>> {
+        let Entry { client, life, .. } = self.clients.remove(&id)?;
+        if let Some(life) = life {
+            self.deadlines.remove(&(life.end, id));
+        }
+        // Rarely enough that the cost of moving all is spread over many.
+        let many_left =
+            self.clients.capacity() > Self::KEPT && self.clients.len() < self.clients.capacity() / 4;
+        if many_left {
+            self.clients.shrink_to(self.clients.len() * 2);
+        }
+        Some(Unregistered { client, many_left })
+    }
+
+    /// Gives a client another token, and its whole life anew: `life` if it is given, else as it was. False when there is
+    /// no such client.
+    pub fn refresh(&mut self, id: ClientId, token: Token, life: Option<Duration>, now: Instant) -> bool {
+        let Some(entry) = self.clients.get_mut(&id) else { return false };
+        entry.token = token;
+        let before = entry.life.take();
+        if let Some(life) = &before {
+            self.deadlines.remove(&(life.end, id));
+        }
+        if let Some(span) = life.or(before.map(|life| life.span)) {
+            let end = now + span;
+            entry.life = Some(Box::new(Life { span, end }));
+            self.deadlines.insert((end, id));
+        }
+        true
+    }
+
+    /// When the next registration ends.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(end, _)| *end)
+    }
+
+    /// A client whose registration has ended by `now`.
+    pub fn overdue(&self, now: Instant) -> Option<ClientId> {
+        self.deadlines.first().filter(|(end, _)| *end <= now).map(|(_, id)| *id)
+    }
+
+    /// How many clients are registered.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether nobody is registered.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// The registered clients' ids, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = ClientId> {
+        self.clients.keys().copied()
+    }
+
+    /// Whether a client had this id and is registered no more.
+    pub fn is_former(&self, id: ClientId) -> bool {
+        id < self.next && !self.clients.contains_key(&id)
     }
 
     /// The client with this id.
     pub fn get(&self, id: ClientId) -> Option<&T> {
-        self.clients.get(&id).map(|(_, client)| client)
+        self.clients.get(&id).map(|entry| &entry.client)
     }
 
     /// The client with this id, if `token` is its token. An unknown id and a wrong token take equally long.
     pub fn authenticate(&self, id: ClientId, token: &str) -> Option<&T> {
         let known = self.clients.get(&id);
-        let matches = known.map_or(&self.decoy, |(token, _)| token).matches(token);
-        known.filter(|_| matches).map(|(_, client)| client)
+        let matches = known.map_or(&self.decoy, |entry| &entry.token).matches(token);
+        known.filter(|_| matches).map(|entry| &entry.client)
     }
 }
 
@@ -50,11 +148,50 @@ mod tests {
         let token = || Token::random().expect("randomness");
         let (decoy, first, second) = (token(), token(), token());
         let mut registry = Registry::new(decoy.clone());
-        let ids = [first.clone(), second.clone()].map(|token| registry.register(token, ()));
+        let ids =
+            [first.clone(), second.clone()].map(|token| registry.register(token, (), None, Instant::now()));
         assert_eq!(ids.map(ClientId::get), [0, 1]);
         assert!(registry.authenticate(ids[0], first.reveal()).is_some());
         assert!(registry.authenticate(ids[0], second.reveal()).is_none());
         assert!(registry.authenticate(ids[1].next(), decoy.reveal()).is_none());
         assert!(registry.authenticate(ids[0], "").is_none());
+    }
+
+    #[test]
+    fn a_registration_ends_when_it_was_not_refreshed_and_its_id_is_not_given_again() {
+        let token = || Token::random().expect("randomness");
+        let (second, start) = (Duration::from_secs(1), Instant::now());
+        let mut registry = Registry::new(token());
+        let for_ever = registry.register(token(), 'a', None, start);
+        let mortal = registry.register(token(), 'b', Some(second), start);
+        assert_eq!(registry.next_deadline(), Some(start + second));
+        assert_eq!(registry.overdue(start), None);
+        let new = token();
+        assert!(registry.refresh(mortal, new.clone(), None, start + second / 2));
+        assert!(registry.authenticate(mortal, new.reveal()).is_some());
+        assert_eq!(registry.overdue(start + second), None, "its life began anew");
+        assert_eq!(registry.overdue(start + second * 2), Some(mortal));
+        assert!(registry.refresh(mortal, token(), Some(second * 9), start + second));
+        assert_eq!(registry.next_deadline(), Some(start + second * 10));
+        let gone = Unregistered { client: 'b', many_left: false };
+        assert_eq!(registry.unregister(mortal), Some(gone));
+        assert_eq!((registry.next_deadline(), registry.unregister(mortal)), (None, None));
+        assert!(
+            registry.is_former(mortal) && !registry.is_former(for_ever) && !registry.is_former(mortal.next())
+        );
+        assert!(!registry.refresh(mortal, token(), None, start));
+        assert_eq!(registry.register(token(), 'c', None, start), mortal.next());
+        assert_eq!(registry.len(), 2);
+    }
+
+    #[test]
+    fn a_table_that_was_large_gives_its_room_back() {
+        let token = Token::random().expect("randomness");
+        let (mut registry, now) = (Registry::new(token.clone()), Instant::now());
+        let ids: Vec<_> = (0..50_000).map(|_| registry.register(token.clone(), (), None, now)).collect();
+        let large = registry.clients.capacity();
+        let gone: Vec<_> = ids.into_iter().filter_map(|id| registry.unregister(id)).collect();
+        assert!((1..20).contains(&gone.iter().filter(|gone| gone.many_left).count()));
+        assert!(registry.is_empty() && registry.clients.capacity() < large / 10);
     }
 }

@@ -15,13 +15,13 @@ const BATCH: usize = 256;
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
-    /// `listening`, `listenFailed`, `connection`, `disconnect`, `error`, `close`.
+    /// `listening`, `listenFailed`, `connection`, `disconnect`, `expired`, `error`, `close`.
     pub name: String,
     /// Whose event it is.
     pub client_id: Option<f64>,
     /// An error's code.
     pub code: Option<String>,
-    /// A close code, the system's number of an error, a port, or how many events were dropped.
+    /// A close code, the system's number of an error, a port, or how many messages or events were dropped.
     pub number: Option<f64>,
     /// An error's or a close code's text, or an address.
     pub text: Option<String>,
@@ -61,6 +61,11 @@ fn native(event: Event) -> NativeEvent {
             number: Some(f64::from(reason.code())),
             text: Some(reason.text().to_owned()),
             ..named("disconnect")
+        },
+        Event::Expired { client, undelivered } => NativeEvent {
+            client_id: Some(client.get() as f64),
+            number: Some(undelivered as f64),
+            ..named("expired")
         },
         Event::Offence { client, offence } => NativeEvent {
             client_id: client.map(|client| client.get() as f64),

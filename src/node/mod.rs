@@ -2,6 +2,7 @@
 
 mod bridge;
 mod events;
+mod life;
 mod tls;
 
 use std::iter;
@@ -155,7 +156,7 @@ impl NativeRelay {
         let outlet = outlet.map_err(|error| system(&error))?;
         let caller = on_errands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let errands = Arc::new(bridge::Errands::new(caller.map_err(|error| system(&error))?));
-        for topic in [Topic::Connected, Topic::Disconnected, Topic::Offences] {
+        for topic in [Topic::Connected, Topic::Disconnected, Topic::Offences, Topic::Expired] {
             relay.want_events(topic, false);
         }
         relay.spawn_courier(events::carry(receiver, outlet));
@@ -215,10 +216,14 @@ impl NativeRelay {
         self.relay.set_credentials(&credentials.into()).map_err(coded)
     }
 
-    /// Registers a client.
+    /// Registers a client, for so many milliseconds or for ever.
     #[napi(catch_unwind)]
-    pub fn register_client(&self) -> Result<NativeClient, Code> {
-        let client = self.relay.register_client().map_err(coded)?;
+    pub fn register_client(&self, life: Option<f64>) -> Result<NativeClient, Code> {
+        let client = match life::duration(life) {
+            Some(life) => self.relay.register_client_for(life),
+            None => self.relay.register_client(),
+        };
+        let client = client.map_err(coded)?;
         Ok(NativeClient { id: client.id.get() as f64, token: client.token.reveal().to_owned() })
     }
 
@@ -231,13 +236,14 @@ impl NativeRelay {
         self.relay.register_relay_channel(first, second).map_err(coded)
     }
 
-    /// Asks for the events `connection`, `disconnect` or `error`; does nothing for others.
+    /// Asks for the events `connection`, `disconnect`, `expired` or `error`; does nothing for others.
     #[napi(catch_unwind)]
     pub fn want(&self, name: String) {
         let topic = match &*name {
             "connection" => Topic::Connected,
             "disconnect" => Topic::Disconnected,
             "error" => Topic::Offences,
+            "expired" => Topic::Expired,
             _ => return,
         };
         self.relay.want_events(topic, true);

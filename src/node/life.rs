@@ -1,0 +1,151 @@
+//! Of `NativeRelay` what is about clients and channels that come and go, and what there is to know of them.
+
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Float64Array, Result};
+use napi_derive::napi;
+
+use super::{Code, NativeRelay, coded};
+use crate::error::Error;
+use crate::ids::ClientId;
+use crate::metrics::Counts;
+
+/// What there is to know of a client.
+#[napi(object)]
+pub struct NativeStatus {
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Messages that wait for it.
+    pub queued_messages: f64,
+    /// Their bytes, overhead included.
+    pub queued_bytes: f64,
+}
+
+/// How often a code was given.
+#[napi(object)]
+pub struct NativeCount {
+    /// The code.
+    pub code: String,
+    /// How often.
+    pub count: f64,
+}
+
+/// What a relay counts.
+#[napi(object)]
+pub struct NativeStats {
+    /// Open connections.
+    pub connections: f64,
+    /// Registered clients.
+    pub registered: f64,
+    /// Registered channels.
+    pub channels: f64,
+    /// Messages that wait.
+    pub queued_messages: f64,
+    /// Their bytes, overhead included.
+    pub queued_bytes: f64,
+    /// Messages that were taken.
+    pub relayed_messages: f64,
+    /// Their bytes.
+    pub relayed_bytes: f64,
+    /// Messages that were refused for good.
+    pub rejected: Vec<NativeCount>,
+    /// What clients did wrong.
+    pub offences: Vec<NativeCount>,
+    /// Events that did not fit into their queue.
+    pub events_dropped: f64,
+}
+
+#[napi]
+impl NativeRelay {
+    /// Forgets a client.
+    #[napi(catch_unwind)]
+    pub fn unregister_client(&self, client: f64) -> Result<(), Code> {
+        self.relay.unregister_client(id(client, "clientId")?).map_err(coded)
+    }
+
+    /// Gives a client another token, and its registration so many milliseconds, or as many as it had.
+    #[napi(catch_unwind)]
+    pub fn refresh_token(&self, client: f64, life: Option<f64>) -> Result<String, Code> {
+        let token = self.relay.refresh_token(id(client, "clientId")?, duration(life)).map_err(coded)?;
+        Ok(token.reveal().to_owned())
+    }
+
+    /// Ends a client's connection; false when it has none.
+    #[napi(catch_unwind)]
+    pub fn disconnect_client(&self, client: f64, code: u16, text: String) -> Result<bool, Code> {
+        self.relay.disconnect_client(id(client, "clientId")?, code, text).map_err(coded)
+    }
+
+    /// Lets all of these clients talk to each other; returns how many channels that made.
+    #[napi(catch_unwind)]
+    pub fn register_relay_channels(&self, clients: Vec<f64>) -> Result<f64, Code> {
+        let ids: Result<Vec<_>, Code> = clients.into_iter().map(|client| id(client, "clientIds")).collect();
+        Ok(self.relay.register_relay_channels(&ids?).map_err(coded)? as f64)
+    }
+
+    /// Takes the channel of two clients from them.
+    #[napi(catch_unwind)]
+    pub fn unregister_relay_channel(&self, client1: f64, client2: f64) -> Result<(), Code> {
+        let (first, second) = (id(client1, "clientId1")?, id(client2, "clientId2")?);
+        self.relay.unregister_relay_channel(first, second).map_err(coded)
+    }
+
+    /// The ids of all clients.
+    #[napi(catch_unwind)]
+    pub fn client_ids(&self) -> Float64Array {
+        self.relay.clients().into_iter().map(|client| client.get() as f64).collect::<Vec<_>>().into()
+    }
+
+    /// Whether a client is connected.
+    #[napi(catch_unwind)]
+    pub fn is_connected(&self, client: f64) -> Result<bool, Code> {
+        let status = self.relay.client(id(client, "clientId")?);
+        let status = status.ok_or_else(|| coded(Error::ClientNotFound { argument: "clientId" }))?;
+        Ok(status.is_connected)
+    }
+
+    /// What there is to know of a client, if it is registered.
+    #[napi(catch_unwind)]
+    pub fn client_status(&self, client: f64) -> Option<NativeStatus> {
+        let status = self.relay.client(ClientId::from_f64(client)?)?;
+        Some(NativeStatus {
+            connected: status.is_connected,
+            queued_messages: status.waiting.messages as f64,
+            queued_bytes: status.waiting.bytes as f64,
+        })
+    }
+
+    /// What the relay counts.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> NativeStats {
+        let stats = self.relay.stats();
+        NativeStats {
+            connections: stats.connections as f64,
+            registered: stats.totals.registered as f64,
+            channels: stats.totals.channels as f64,
+            queued_messages: stats.totals.queued_messages as f64,
+            queued_bytes: stats.totals.queued_bytes as f64,
+            relayed_messages: stats.totals.relayed_messages as f64,
+            relayed_bytes: stats.totals.relayed_bytes as f64,
+            rejected: counts(&stats.rejected),
+            offences: counts(&stats.offences),
+            events_dropped: stats.events_dropped as f64,
+        }
+    }
+}
+
+/// `index.js` has checked that it is an integer from 1 on.
+pub(super) fn duration(milliseconds: Option<f64>) -> Option<Duration> {
+    milliseconds.map(|milliseconds| Duration::from_millis(milliseconds as u64))
+}
+
+fn id(number: f64, argument: &'static str) -> Result<ClientId, Code> {
+    ClientId::from_f64(number).ok_or_else(|| coded(Error::ClientNotFound { argument }))
+}
+
+fn counts(counts: &Counts) -> Vec<NativeCount> {
+    counts
+        .iter()
+        .map(|(code, count)| NativeCount { code: (*code).to_owned(), count: *count as f64 })
+        .collect()
+}

@@ -1,0 +1,128 @@
+//! How clients and channels of a relay come and go, and what there is to know of it.
+
+use std::time::{Duration, Instant};
+
+use super::Relay;
+use crate::backend::{Registration, Status, Totals};
+use crate::error::{CloseReason, Error};
+use crate::events::Event;
+use crate::ids::{ClientId, Token};
+use crate::metrics::Counts;
+use crate::session::Shared;
+
+/// Registrations that end at one time before others have their turn.
+const BATCH: usize = 64;
+
+/// What a relay counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections that are open, those that have not authenticated included.
+    pub connections: usize,
+    /// What there is of clients, channels and messages.
+    pub totals: Totals,
+    /// Messages that were refused for good, by code.
+    pub rejected: Counts,
+    /// What clients did wrong, by code.
+    pub offences: Counts,
+    /// Events that did not fit into their queue.
+    pub events_dropped: u64,
+}
+
+impl Relay {
+    /// Registers a client whose registration ends after `life`, unless it is refreshed before.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the system has no randomness to give.
+    pub fn register_client_for(&self, life: Duration) -> Result<Registration, Error> {
+        self.shared.backend.register(Some(life))
+    }
+
+    /// Gives a client another token; the one before opens nothing any more. If the registration ends by itself, it does
+    /// so after `life`, or after as long as was said before, counted from now. A connection goes on.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`], [`Error::System`].
+    pub fn refresh_token(&self, client: ClientId, life: Option<Duration>) -> Result<Token, Error> {
+        self.shared.backend.refresh(client, life)
+    }
+
+    /// Forgets a client, its mailbox, its channels and what it has waiting for others. Its connection ends (4502).
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`].
+    pub fn unregister_client(&self, client: ClientId) -> Result<(), Error> {
+        let reason = CloseReason::Unregistered;
+        if self.shared.backend.unregister(client, reason.clone())?.was_connected {
+            self.shared.events.emit(Event::Disconnected(client, reason));
+        }
+        Ok(())
+    }
+
+    /// Ends a client's connection; false when it has none.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`].
+    pub fn disconnect_client(&self, client: ClientId, code: u16, text: String) -> Result<bool, Error> {
+        let reason = CloseReason::ByServer(code, text);
+        self.shared.backend.disconnect(client, reason.clone(), || {
+            self.shared.events.emit(Event::Disconnected(client, reason));
+        })
+    }
+
+    /// Lets all of these clients talk to each other; returns how many channels that made.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`], and nothing has changed.
+    pub fn register_relay_channels(&self, clients: &[ClientId]) -> Result<usize, Error> {
+        self.shared.backend.authorize_all(clients)
+    }
+
+    /// Takes the channel of two clients from them and drops what waits in it.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`], [`Error::ChannelNotFound`].
+    pub fn unregister_relay_channel(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
+        self.shared.backend.revoke_pair(first, second)
+    }
+
+    /// The registered clients, by id.
+    pub fn clients(&self) -> Vec<ClientId> {
+        self.shared.backend.ids()
+    }
+
+    /// What there is to know of a client.
+    pub fn client(&self, client: ClientId) -> Option<Status> {
+        self.shared.backend.status(client)
+    }
+
+    /// What the relay counts.
+    pub fn stats(&self) -> Stats {
+        let Shared { backend, events, metrics, .. } = &*self.shared;
+        let (offences, rejected) = metrics.by_code();
+        Stats {
+            connections: metrics.connections(),
+            totals: backend.totals(),
+            rejected,
+            offences,
+            events_dropped: events.dropped(),
+        }
+    }
+}
+
+/// Ends registrations when their time has come, for ever.
+pub(super) async fn expire(shared: &Shared) {
+    loop {
+        shared.backend.deadline().await;
+        let now = Instant::now();
+        for _ in 0..BATCH {
+            let Some((client, parted)) = shared.backend.expire(now) else { break };
+            if parted.was_connected {
+                shared.events.emit(Event::Disconnected(client, CloseReason::Expired));
+            }
+            let undelivered = parted.undelivered;
+            // It is told once, and whoever keeps something for the client has to know.
+            shared.events.emit_surely(Event::Expired { client, undelivered }).await;
+        }
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,283 @@
+//! Clients and channels come and go: what they leave behind, and what others notice of it.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Client, TestRelay, authentication, relay};
+use serde_json::{Value, json};
+use websocket_relay::{CloseReason, Error, Event, Limits, Options, Registration};
+
+const PAGE: &str = "00000000000000aa";
+
+/// A connection with reliable delivery that has been greeted.
+async fn page(server: &TestRelay, who: &Registration) -> Client {
+    let mut client = server.stranger().await;
+    let frame = json!({ "authentication": { "clientId": who.id.get(), "token": who.token.reveal(), "version": 2,
+        "session": PAGE, "receipts": true, "presence": true } });
+    client.send(frame.to_string()).await;
+    let greeting = next(&mut client).await;
+    assert!(greeting["authenticated"].is_object(), "{greeting}");
+    client
+}
+
+async fn next(client: &mut Client) -> Value {
+    serde_json::from_str(&client.text().await).unwrap()
+}
+
+/// The next frame of this kind, others passed over.
+async fn find(client: &mut Client, kind: &str) -> Value {
+    loop {
+        let mut frame = next(client).await;
+        if !frame[kind].is_null() {
+            return frame[kind].take();
+        }
+    }
+}
+
+async fn presence(client: &mut Client) -> (u64, bool) {
+    let told = find(client, "presence").await;
+    (told["clientId"].as_u64().unwrap(), told["online"].as_bool().unwrap())
+}
+
+fn numbered(target: &Registration, seq: u64, message: &str, first: bool) -> String {
+    let (id, first) = (target.id.get(), if first { json!(true) } else { Value::Null });
+    json!({ "relay": { "targetId": id, "message": message, "seq": seq, "first": first } }).to_string()
+}
+
+async fn disconnected(server: &mut TestRelay) -> (u64, CloseReason) {
+    server
+        .find(|event| match event {
+            Event::Disconnected(client, reason) => Some((client.get(), reason)),
+            _ => None,
+        })
+        .await
+}
+
+#[tokio::test]
+async fn an_unregistered_client_is_closed_forgotten_and_gone_for_its_peers() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (page(&server, &ada).await, server.client(&grace).await);
+    while presence(&mut one).await != (grace.id.get(), true) {}
+    two.send(relay(&ada, "before")).await;
+    let offset = find(&mut one, "relay").await["offset"].as_u64().unwrap();
+    one.send(numbered(&grace, 1, "taken", true)).await;
+    assert_eq!(two.message(&ada).await, "taken");
+    server.relay.unregister_client(grace.id).unwrap();
+    assert_eq!(two.closed().await, (4502, "unregistered".to_owned()));
+    assert_eq!(disconnected(&mut server).await, (grace.id.get(), CloseReason::Unregistered));
+    assert_eq!(presence(&mut one).await, (grace.id.get(), false));
+    // Its sender had it at hand, and is refused all the same.
+    one.send(numbered(&grace, 2, "late", false)).await;
+    let rejected = find(&mut one, "rejected").await;
+    assert_eq!((&rejected["seq"], &rejected["code"]), (&json!(2), &json!("ERR_CHANNEL_NOT_REGISTERED")));
+    // To acknowledge what it had sent before is no offence, however often.
+    for _ in 0..20 {
+        one.send(json!({ "received": { "senderId": grace.id.get(), "offset": offset } }).to_string()).await;
+    }
+    one.send(json!({ "ping": {} }).to_string()).await;
+    assert!(next(&mut one).await["pong"].is_object());
+    let mut again = server.client(&grace).await;
+    assert_eq!(again.closed().await.0, 4500);
+    let not_found = server.relay.unregister_client(grace.id).unwrap_err();
+    assert_eq!(not_found.to_string(), "clientId must be the id of an existing client");
+    assert_eq!(server.relay.register_client().unwrap().id.get(), 2, "ids are not given again");
+    let totals = server.relay.stats().totals;
+    assert_eq!(
+        (totals.registered, totals.channels, totals.queued_messages, totals.queued_bytes),
+        (2, 0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_ended_while_it_writes_ends_with_the_right_code() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let mut one = server.client(&ada).await;
+    server.find(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+    for n in 0..500 {
+        one.send(relay(&grace, &n.to_string())).await;
+        if n == 250 {
+            server.relay.unregister_client(ada.id).unwrap();
+            break;
+        }
+    }
+    assert_eq!(one.closed().await.0, 4502);
+    assert_eq!(server.relay.stats().totals.queued_messages, 0, "what it had sent is gone with it");
+}
+
+#[tokio::test]
+async fn what_waits_in_a_revoked_channel_is_dropped_and_counting_goes_on_when_it_is_back() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let mut one = page(&server, &ada).await;
+    for seq in 1..=3 {
+        one.send(numbered(&grace, seq, "dropped", false)).await;
+    }
+    while find(&mut one, "accepted").await["seq"] != 3 {}
+    assert_eq!(server.relay.client(grace.id).unwrap().waiting.messages, 3);
+    server.relay.unregister_relay_channel(grace.id, ada.id).unwrap();
+    let stats = server.relay.stats();
+    assert_eq!((stats.totals.channels, stats.totals.queued_messages, stats.totals.queued_bytes), (0, 0, 0));
+    one.send(numbered(&grace, 3, "known", false)).await;
+    assert_eq!(find(&mut one, "accepted").await["seq"], 3, "it was taken, whatever became of it");
+    one.send(numbered(&grace, 4, "refused", false)).await;
+    assert_eq!(find(&mut one, "rejected").await["seq"], 4);
+    server.relay.register_relay_channel(ada.id, grace.id).unwrap();
+    one.send(numbered(&grace, 3, "again", true)).await;
+    one.send(numbered(&grace, 5, "new", false)).await;
+    while find(&mut one, "accepted").await["seq"] != 5 {}
+    let mut two = page(&server, &grace).await;
+    let arrived = find(&mut two, "relay").await;
+    assert_eq!((&arrived["message"], &arrived["offset"]), (&json!("new"), &json!(4)), "nothing twice");
+    assert!(matches!(server.relay.unregister_relay_channel(ada.id, ada.id), Err(Error::ChannelNotFound)));
+    assert_eq!(
+        server.relay.stats().rejected.into_iter().collect::<Vec<_>>(),
+        [("ERR_CHANNEL_NOT_REGISTERED", 1)]
+    );
+}
+
+#[tokio::test]
+async fn a_plain_sender_without_a_channel_any_more_commits_an_offence() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    one.send(relay(&grace, "taken")).await;
+    assert_eq!(two.message(&ada).await, "taken");
+    server.relay.unregister_relay_channel(ada.id, grace.id).unwrap();
+    one.send(relay(&grace, "refused")).await;
+    assert_eq!(server.offence().await.1, "ERR_CHANNEL_NOT_REGISTERED");
+    let stats = server.relay.stats();
+    for counts in [stats.offences, stats.rejected] {
+        assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("ERR_CHANNEL_NOT_REGISTERED", 1)]);
+    }
+    assert_eq!((stats.connections, stats.totals.relayed_messages, stats.totals.relayed_bytes), (2, 1, 7));
+}
+
+#[tokio::test]
+async fn with_all_channels_authorized_the_next_message_opens_it_again() {
+    let options = Options { authorize_all_channels: true, ..Options::default() };
+    let server = TestRelay::with(options).await;
+    let register = || server.relay.register_client().unwrap();
+    let (ada, grace) = (register(), register());
+    let mut one = server.client(&ada).await;
+    let waiting = async |count| {
+        while server.relay.client(grace.id).unwrap().waiting.messages != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    one.send(relay(&grace, "dropped")).await;
+    waiting(1).await;
+    while server.relay.stats().totals.channels != 1 {
+        tokio::task::yield_now().await;
+    }
+    server.relay.unregister_relay_channel(ada.id, grace.id).unwrap();
+    waiting(0).await;
+    one.send(relay(&grace, "arrives")).await;
+    let mut two = server.client(&grace).await;
+    assert_eq!(two.message(&ada).await, "arrives");
+    assert_eq!(server.relay.stats().totals.channels, 1);
+}
+
+#[tokio::test]
+async fn a_new_token_is_the_only_one_and_the_connection_goes_on() {
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    one.send(relay(&grace, "before")).await;
+    assert_eq!(two.message(&ada).await, "before");
+    let token = server.relay.refresh_token(ada.id, None).unwrap();
+    assert_ne!(token.reveal(), ada.token.reveal());
+    one.send(relay(&grace, "after")).await;
+    assert_eq!(two.message(&ada).await, "after");
+    assert_eq!(server.client(&ada).await.closed().await.0, 4500);
+    let ada = Registration { token, ..ada };
+    let mut new = server.client(&ada).await;
+    assert_eq!(one.closed().await.0, 4501);
+    new.send(relay(&grace, "with the new one")).await;
+    assert_eq!(two.message(&ada).await, "with the new one");
+}
+
+#[tokio::test]
+async fn a_disconnected_client_may_come_back_to_what_waits() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut one, mut two) = (page(&server, &ada).await, server.client(&grace).await);
+    two.send(relay(&ada, "not acknowledged")).await;
+    find(&mut one, "relay").await;
+    assert!(server.relay.disconnect_client(ada.id, 4321, "out".to_owned()).unwrap());
+    assert!(!server.relay.client(ada.id).unwrap().is_connected);
+    assert_eq!(one.closed().await, (4321, "out".to_owned()));
+    let reason = CloseReason::ByServer(4321, "out".to_owned());
+    assert_eq!(disconnected(&mut server).await, (ada.id.get(), reason));
+    assert!(!server.relay.disconnect_client(ada.id, 4321, "out".to_owned()).unwrap());
+    let mut one = page(&server, &ada).await;
+    assert_eq!(find(&mut one, "relay").await["message"], "not acknowledged");
+}
+
+#[tokio::test]
+async fn a_registration_ends_unless_it_is_refreshed() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (long, short) = (Duration::from_secs(3600), Duration::from_millis(1));
+    let ada = server.relay.register_client_for(long).unwrap();
+    let grace = server.relay.register_client().unwrap();
+    server.relay.register_relay_channel(ada.id, grace.id).unwrap();
+    let (mut one, mut two) = (page(&server, &ada).await, server.client(&grace).await);
+    two.send(relay(&ada, "never acknowledged")).await;
+    find(&mut one, "relay").await;
+    server.relay.refresh_token(ada.id, Some(short)).unwrap();
+    assert_eq!(one.closed().await, (4503, "token expired".to_owned()));
+    assert_eq!(disconnected(&mut server).await, (ada.id.get(), CloseReason::Expired));
+    let expired = server.find(|event| match event {
+        Event::Expired { client, undelivered } => Some((client, undelivered)),
+        _ => None,
+    });
+    assert_eq!(expired.await, (ada.id, 1));
+    assert_eq!(server.relay.clients(), [grace.id]);
+    assert_eq!(server.relay.stats().totals.queued_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_room_has_all_channels_and_takes_others_in() {
+    let server = TestRelay::start(Limits::default()).await;
+    let clients: Vec<_> = (0..5).map(|_| server.relay.register_client().unwrap()).collect();
+    let ids: Vec<_> = clients.iter().map(|client| client.id).collect();
+    assert_eq!(server.relay.register_relay_channels(&ids[..4]).unwrap(), 6);
+    assert_eq!(server.relay.register_relay_channels(&ids).unwrap(), 4);
+    assert_eq!(server.relay.register_relay_channels(&[ids[0], ids[0]]).unwrap(), 0, "none to itself");
+    let (mut one, mut two) = (server.client(&clients[0]).await, server.client(&clients[4]).await);
+    one.send(relay(&clients[4], "hello")).await;
+    assert_eq!(two.message(&clients[0]).await, "hello");
+    server.relay.unregister_client(ids[2]).unwrap();
+    assert_eq!(server.relay.stats().totals.channels, 6);
+    let unknown = server.relay.register_relay_channels(&ids).unwrap_err();
+    assert_eq!(unknown.to_string(), "each of clientIds must be the id of an existing client");
+}
+
+#[tokio::test]
+async fn clients_come_and_go_while_messages_flow_and_the_counts_are_exact() {
+    let server = TestRelay::with(Options { authorize_all_channels: true, ..Options::default() }).await;
+    let hub = server.relay.register_client().unwrap();
+    let mut reader = server.client(&hub).await;
+    for _ in 0..200 {
+        let guest = server.relay.register_client().unwrap();
+        let mut socket = server.tcp().await;
+        use tokio::io::AsyncWriteExt;
+        let mut bytes = common::UPGRADE.to_vec();
+        bytes.extend(common::masked(0x81, authentication(&guest).as_bytes()));
+        for _ in 0..20 {
+            bytes.extend(common::masked(0x81, relay(&hub, "x").as_bytes()));
+        }
+        socket.write_all(&bytes).await.unwrap();
+        // Any moment of these.
+        assert!(reader.text().await.contains("\"x\""));
+        server.relay.unregister_client(guest.id).unwrap();
+    }
+    reader.send(relay(&hub, "last")).await;
+    while !reader.text().await.contains("last") {}
+    let totals = server.relay.stats().totals;
+    assert_eq!((totals.registered, totals.channels), (1, 1), "the channel of the one to itself");
+    assert_eq!((totals.queued_messages, totals.queued_bytes), (0, 0));
+}
