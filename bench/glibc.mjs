@@ -1,4 +1,4 @@
-// npm run bench:glibc: fetches Debian's current C library into bench/node_modules/.glibc, for peers that need a newer one
+// npm run bench:glibc: fetches Debian's current C library into bench/.glibc, for peers that need a newer one
 // than this machine has. apt checks its signatures; nothing of the system is touched.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';

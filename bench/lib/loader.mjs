@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** Where `npm run bench:glibc` puts it. */
-export const GLIBC = new URL('../node_modules/.glibc/', import.meta.url);
+export const GLIBC = new URL('../.glibc/', import.meta.url);
 
 /** `BENCH_LOADER`, or what was fetched; null when there is neither. */
 export function loader() {
