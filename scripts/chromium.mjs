@@ -78,7 +78,7 @@ function restore(variables) {
   }
 }
 
-function isExecutable(path) {
+export function isExecutable(path) {
   try {
     accessSync(path, constants.X_OK);
     return true;

@@ -1,13 +1,37 @@
 // A real browser for the tests of this folder, and a web server for their pages.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { chromiumOptions } from '../../scripts/chromium.mjs';
 
-export async function launchBrowser() {
-  return chromium.launch(await chromiumOptions());
+/** What pages are looked at in; test-results/ keeps the pictures. */
+export const LOOKS = {
+  light: { viewport: { width: 1100, height: 720 }, colorScheme: 'light' },
+  dark: { viewport: { width: 1100, height: 720 }, colorScheme: 'dark' },
+  phone: { viewport: { width: 390, height: 780 }, colorScheme: 'light' },
+};
+
+export async function launchBrowser(moreArgs = []) {
+  const { args, ...options } = await chromiumOptions();
+  return chromium.launch({ ...options, args: [...args, ...moreArgs] });
+}
+
+/** Starts the server of an example, which Ctrl-C is to end cleanly; resolves to its address. */
+export async function startExample(t, name) {
+  const file = fileURLToPath(new URL(`../../examples/${name}/server.mjs`, import.meta.url));
+  const child = spawn(process.execPath, [file], { env: { ...process.env, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(async () => {
+    child.kill('SIGINT');
+    assert.deepEqual(await once(child, 'exit'), [0, null], 'Ctrl-C ends it cleanly');
+  });
+  const { value: line } = await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next();
+  assert.ok(line, 'the server says where it is');
+  return /http:\S+/.exec(line)[0];
 }
 
 /**
@@ -42,4 +66,15 @@ export async function servePages(t, pages) {
   await once(server, 'listening');
   t.after(() => server.close());
   return `http://127.0.0.1:${server.address().port}`;
+}
+
+/** Resolves when a condition is met in the page, of any browser and visible or not; what it needs is in the argument. */
+export function until(page, condition, argument) {
+  return page.evaluate(
+    async ([condition, argument]) => {
+      const isMet = new Function('argument', `return (${condition})(argument)`);
+      while (!isMet(argument)) await new Promise((resolve) => setTimeout(resolve, 20));
+    },
+    [String(condition), argument],
+  );
 }

@@ -1,0 +1,164 @@
+// The call of examples/, between Chromium and Firefox where there is one, and else between two Chromiums.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { installedFirefox } from '../../scripts/firefox.mjs';
+import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
+import { launchFirefox } from './firefox.mjs';
+
+const CALL_ARGS = [
+  '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream',
+  '--allow-loopback-in-peer-connection',
+  // Names under .local instead of addresses: another browser would have to ask the network for them.
+  '--disable-features=WebRtcHideLocalIpsWithMdns',
+];
+const MESSAGES = 100;
+const ROUNDS = 10;
+
+const firefoxPath = installedFirefox();
+let chromium, firefox;
+before(async () => {
+  chromium = await launchBrowser(CALL_ARGS);
+  if (firefoxPath) firefox = await launchFirefox(firefoxPath);
+});
+after(() => Promise.all([chromium?.close(), firefox?.close()]));
+
+const pairs = {
+  'Chromium and Chromium': { open: [inChromium, inChromium] },
+  'Chromium and Firefox': { open: [inChromium, inFirefox], skip: !firefoxPath && 'no Firefox is installed' },
+  'Firefox and Chromium': { open: [inFirefox, inChromium], skip: !firefoxPath && 'no Firefox is installed' },
+};
+
+for (const [names, { open, skip }] of Object.entries(pairs)) {
+  test(`${names} exchange ${MESSAGES} messages both ways`, { skip }, async (t) => {
+    const pages = await call(t, open);
+    await Promise.all(pages.map((page, side) => say(page, numbered(side, 0, MESSAGES))));
+    await heardAll(pages, MESSAGES);
+  });
+
+  test(`${names} negotiate at once, ${ROUNDS} times, and lose nothing`, { skip }, async (t) => {
+    const pages = await call(t, open);
+    const before = await Promise.all(pages.map(crossed));
+    for (let round = 0; round < ROUNDS; round++) {
+      // What a page signals waits until both have offered: so the offers cross for certain.
+      await Promise.all(pages.map((page) => page.evaluate(() => globalThis.probe.offerAndHold())));
+      await Promise.all(pages.map((page) => page.evaluate(() => globalThis.probe.release())));
+      const each = MESSAGES / ROUNDS;
+      await Promise.all(pages.map((page, side) => say(page, numbered(side, round * each, each))));
+      await Promise.all(pages.map((page) => page.evaluate(() => globalThis.probe.settled())));
+    }
+    await heardAll(pages, MESSAGES);
+    const counts = (await Promise.all(pages.map(crossed))).map((count, side) => count - before[side]);
+    // The polite side took its own offer back each time, the other one never.
+    assert.deepEqual(counts.sort((a, b) => a - b), [0, ROUNDS]);
+  });
+
+  test(`${names} turn on their cameras at once, and see each other; one leaves`, { skip }, async (t) => {
+    const pages = await call(t, open);
+    await Promise.all(pages.map((page) => page.evaluate(() => document.querySelector('#camera').click())));
+    await Promise.all(pages.map((page) => until(page, () => document.querySelector('#theirs').videoWidth > 0)));
+    await pages[1].close();
+    await until(pages[0], () => document.body.dataset.state === 'left');
+  });
+}
+
+for (const [look, options] of Object.entries(LOOKS)) {
+  test(`a call looks well (${look})`, async (t) => {
+    const pages = await call(t, [inChromium, inChromium], options);
+    await say(pages[0], ['Do you see me?']);
+    await say(pages[1], ['Not yet. Turn on your camera.', 'https://example.org/a-very-long-address-that-has-to-be-broken-somewhere']);
+    await until(pages[0], () => document.querySelectorAll('li').length === 3);
+    await pages[0].screenshot({ path: `test-results/webrtc-${look}-text.png` });
+    await Promise.all(pages.map((page) => page.locator('#camera').click()));
+    await Promise.all(pages.map((page) => until(page, () => document.querySelector('#theirs').videoWidth > 0)));
+    await pages[0].screenshot({ path: `test-results/webrtc-${look}-video.png` });
+    assert.ok(await pages[0].evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
+  });
+}
+
+/** Opens the example in two pages and waits until they are connected. */
+async function call(t, open, look) {
+  const pages = await Promise.all(open.map((openPage) => openPage(t, look)));
+  const address = await startExample(t, 'webrtc');
+  await pages[0].goto(address);
+  await until(pages[0], () => document.body.dataset.state === 'waiting');
+  await pages[1].goto(address);
+  await Promise.all(pages.map((page) => until(page, () => document.body.dataset.state === 'connected')));
+  return pages;
+}
+
+async function inChromium(t, look) {
+  const page = await (await newContext(t, chromium, look)).newPage();
+  await page.addInitScript(probe);
+  return page;
+}
+
+async function inFirefox(t) {
+  const page = await firefox.newPage(probe);
+  t.after(() => page.close().catch(() => {}));
+  return page;
+}
+
+const crossed = (page) => page.evaluate(() => globalThis.probe.takenBack);
+
+const numbered = (side, from, count) => Array.from({ length: count }, (_, n) => `${from + n} from side ${side}`);
+
+/** Types texts into the page's form. */
+function say(page, texts) {
+  return page.evaluate((texts) => {
+    for (const text of texts) {
+      document.querySelector('input').value = text;
+      document.querySelector('form').requestSubmit();
+    }
+  }, texts);
+}
+
+/** Each page has heard all of the other, once and in order. */
+async function heardAll(pages, count) {
+  for (const [side, page] of pages.entries()) {
+    const last = numbered(1 - side, 0, count).at(-1);
+    await until(page, (last) => document.querySelector('ol').textContent.includes(last), last);
+    const heard = await page.evaluate(() => Array.from(document.querySelectorAll('.theirs'), ({ textContent }) => textContent));
+    assert.deepEqual(heard, numbered(1 - side, 0, count));
+  }
+}
+
+/** Runs in a page before its own scripts: finds its peer connection, and can hold back what it signals. */
+function probe() {
+  let peer, held;
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (data) {
+    if (held) held.push(() => send.call(this, data));
+    else send.call(this, data);
+  };
+  const signaling = (state) =>
+    new Promise((resolve) => {
+      const look = () => peer.signalingState === state && resolve();
+      peer.addEventListener('signalingstatechange', look);
+      look();
+    });
+  globalThis.probe = {
+    takenBack: 0,
+    async offerAndHold() {
+      held = [];
+      peer.restartIce();
+      await signaling('have-local-offer');
+    },
+    release() {
+      const messages = held;
+      held = undefined;
+      for (const send of messages) send();
+    },
+    settled: () => signaling('stable'),
+  };
+  globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...options) {
+      super(...options);
+      peer = this;
+    }
+    setRemoteDescription(description) {
+      if (description.type === 'offer' && this.signalingState === 'have-local-offer') globalThis.probe.takenBack++;
+      return super.setRemoteDescription(description);
+    }
+  };
+}
