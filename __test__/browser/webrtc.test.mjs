@@ -36,7 +36,9 @@ for (const [names, { open, skip }] of Object.entries(pairs)) {
     await heardAll(pages, MESSAGES);
   });
 
-  test(`${names} negotiate at once, ${ROUNDS} times, and lose nothing`, { skip }, async (t) => {
+  // With Firefox 153 a call has stood still after such restarts, why is open. Offers cross there when a call begins.
+  const skipRestarts = skip || (open.includes(inFirefox) && 'not with Firefox, whose ICE restarts that cross can stall');
+  test(`${names} negotiate at once, ${ROUNDS} times, and lose nothing`, { skip: skipRestarts }, async (t) => {
     const pages = await call(t, open);
     const before = await Promise.all(pages.map(crossed));
     for (let round = 0; round < ROUNDS; round++) {
