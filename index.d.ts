@@ -1,6 +1,6 @@
 /// <reference types="node" />
 import { EventEmitter } from 'node:events';
-import type { IncomingMessage, Server as HttpServer } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 
@@ -201,6 +201,8 @@ declare namespace RelayServer {
     noServer?: false | undefined;
     /** The host name or IP address to listen on. Default: all addresses of this machine. */
     host?: string | undefined;
+    /** Whether `GET /metrics` gives what is counted, for Prometheus. Default: `false`. */
+    metrics?: boolean | undefined;
     /** Whether `GET /websocket_relay.min.js` gives the client for browsers. Default: `true`. */
     serveClient?: boolean | undefined;
   }
@@ -227,6 +229,21 @@ declare namespace RelayServer {
   export interface SharedOptions {
     /** The only path where WebSockets are opened, without a query. Default: every path. */
     path?: string | undefined;
+    /**
+     * The pages that may open WebSockets, as browsers name them in `Origin`; others get 403. Strings are compared
+     * without JavaScript. Where it is set, a request without `Origin` is refused unless a function allows it. Default: any.
+     */
+    allowedOrigins?: AllowedOrigin | AllowedOrigin[] | OriginFunction | undefined;
+    /**
+     * Whether a client may connect, as in `ws`: returned, or a promise of it, or given to the callback. It is asked of the
+     * JavaScript thread before each WebSocket is opened; without an answer within `headersTimeout` it is refused (503).
+     */
+    verifyClient?: VerifyClient | undefined;
+    /**
+     * Which proxies are believed when `X-Forwarded-For` says for whom they come: all, so many in a row, or those with
+     * these addresses (`'10.0.0.1'`, `'10.0.0.0/8'`, `'loopback'`, `'linklocal'`, `'uniquelocal'`). Default: `false`.
+     */
+    trustProxy?: boolean | number | string | string[] | undefined;
     /** Whether registered clients may talk without a registered channel. Default: `false`. */
     authorizeAllChannels?: boolean | undefined;
     /** When it is aborted the server closes, as by `close()`. */
@@ -265,6 +282,20 @@ declare namespace RelayServer {
     pingTimeout?: number | undefined;
     /** Connections at one time, those not yet authenticated included. Default: 100,000. */
     maxConnections?: number | undefined;
+    /** Connections from one address at one time, at least 0; an IPv6 one counts with its /64. 0 is any number. Default: 0. */
+    maxConnectionsPerAddress?: number | undefined;
+    /** New connections from one address in a second, at least 0. 0 is any number. Default: 0. */
+    connectionRate?: number | undefined;
+    /** New connections from one address at once, at least 0. 0 is as many as in a second. Default: 0. */
+    connectionBurst?: number | undefined;
+    /** Messages from one client in a second, at least 0. 0 is any number. Default: 0. */
+    rateLimit?: number | undefined;
+    /** Messages from one client at once, at least 0. 0 is as many as in a second. Default: 0. */
+    rateLimitBurst?: number | undefined;
+    /** Authentications from one address that may fail in a minute, at least 0. 0 is any number. Default: 0. */
+    maxAuthFailuresPerAddress?: number | undefined;
+    /** Authentications as one client that may fail in a minute, at least 0. 0 is any number. Default: 0. */
+    maxAuthFailuresPerClient?: number | undefined;
     /** How long a connection that is being closed may take to answer, in milliseconds. Default: 5,000. */
     closeTimeout?: number | undefined;
     /** Bytes written to one connection at a time; one message may exceed it. What its socket does not take at once
@@ -317,6 +348,43 @@ declare namespace RelayServer {
     offences: Record<string, number>;
     /** Ever: events that a busy JavaScript thread could not take. */
     eventsDropped: number;
+  }
+
+  /** An origin, such as `'https://example.com'`, or a RegExp that is searched for in it. */
+  export type AllowedOrigin = string | RegExp;
+
+  /** Whether the page may connect; `origin` is `undefined` for who is no page. */
+  export type OriginFunction = (origin: string | undefined, info: ClientInfo) => boolean | Promise<boolean>;
+
+  /**
+   * Returns whether a client may connect, or, if it has two parameters, calls the second one with it. `code` is an HTTP
+   * status from 300 to 599. Default: 401.
+   */
+  export type VerifyClient = (
+    info: ClientInfo,
+    callback: (result: boolean, code?: number, message?: string, headers?: OutgoingHttpHeaders) => void,
+  ) => boolean | Promise<boolean> | void;
+
+  /** Who wants to connect. */
+  export interface ClientInfo {
+    /** The page's origin, if it is one. */
+    origin: string | undefined;
+    /** Whether the connection is TLS. */
+    secure: boolean;
+    /** The address that counts as the client's: see `trustProxy`. */
+    remoteAddress: string | undefined;
+    /** The request: Node's own with `server` and `noServer`, and on a port of the relay's own what there is of it. */
+    req: ClientRequest | IncomingMessage;
+  }
+
+  /** What there is of a request on a port of the relay's own. */
+  export interface ClientRequest {
+    method: 'GET';
+    httpVersion: '1.1';
+    url: string;
+    /** By lower-case name. */
+    headers: IncomingHttpHeaders;
+    socket: { remoteAddress: string | undefined; encrypted: boolean };
   }
 
   export interface RegisteredClient {

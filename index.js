@@ -5,6 +5,7 @@ const { EventEmitter } = require('node:events');
 const net = require('node:net');
 const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
+const { Gate, answerOf, infoOf } = require('./lib/access.js');
 const { attach } = require('./lib/attachment.js');
 const { Bridge } = require('./lib/bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
@@ -50,6 +51,8 @@ class RelayServer extends EventEmitter {
   /** Leaves that server, where there is one. */
   #detach = () => {};
   #limits;
+  /** @type {Gate} the developer's own rules of who may come */
+  #gate;
   /** @type {Map<number, Bridge>} */
   #bridges = new Map();
   /** Whether what is its own keeps the process alive. */
@@ -59,7 +62,7 @@ class RelayServer extends EventEmitter {
 
   constructor(options, callback) {
     const bounds = limits();
-    const { port, host, server, path, serveClient, authorizeAllChannels, settings, credentials, signal } =
+    const { port, host, server, path, serveClient, authorizeAllChannels, settings, credentials, signal, metrics, access } =
       checkOptions(options, bounds);
     checkCallback(callback);
     super();
@@ -71,12 +74,17 @@ class RelayServer extends EventEmitter {
       ...settings.map(({ name, value }) => [name, value]),
     ]);
     const script = port !== undefined && serveClient ? browserScript() : undefined;
+    const { origins, isOriginAllowed, verifyClient, ...trust } = access;
+    const fail = (error) => this.#emitSafely(() => { throw error; });
+    this.#gate = new Gate({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
+    const rules = { ...trust, origins, asks: this.#gate.asks };
     this.#native = new NativeRelay(
-      { authorizeAllChannels, settings, credentials, path, script },
+      { authorizeAllChannels, settings, credentials, path, script, metrics, rules },
       (_error, events) => {
         for (const event of events) this.#emitSafely(() => this.#tell(event));
       },
       () => this.#runErrands(),
+      (_error, inquiry) => this.#gate.ask(infoOf(inquiry), (refusal) => inquiry.answer(refusal)),
     );
     if (debug.enabled) ['connection', 'disconnect', 'expired', 'error'].forEach((name) => this.#native.want(name));
     if (callback) this.once('listening', callback);
@@ -124,9 +132,24 @@ class RelayServer extends EventEmitter {
       return;
     }
     socket.on('error', ignore);
+    const peer = socket.remoteAddress;
+    if (!this.#gate.asks) {
+      this.#take(request, socket, head, peer);
+      return;
+    }
+    const { origin, 'x-forwarded-for': forwarded } = request.headers;
+    const remoteAddress = peer && this.#native.clientAddress(peer, forwarded);
+    this.#gate.ask({ origin, secure: Boolean(socket.encrypted), remoteAddress, req: request }, (refusal) => {
+      if (refusal) refuse(socket, answerOf(refusal), this.#limits.closeTimeout);
+      else if (socket.destroyed || !socket.writable) socket.destroy();
+      else this.#take(request, socket, head, peer);
+    });
+  }
+
+  #take(request, socket, head, peer) {
     const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
     const descriptor = descriptorOf(socket);
-    const { refusal, bridge } = this.#native.upgrade(headOf(request), Buffer.concat(early), descriptor);
+    const { refusal, bridge } = this.#native.upgrade(headOf(request), Buffer.concat(early), peer, descriptor);
     if (bridge) this.#bridge(socket, bridge);
     else if (refusal?.length > 0) refuse(socket, refusal, this.#limits.closeTimeout);
     // The engine has a descriptor of its own, or nothing to say.

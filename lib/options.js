@@ -3,25 +3,28 @@
 // Checks what the developer gave, so that a mistake is named at the call that made it.
 
 const { inspect } = require('node:util');
+const { checkOrigins, checkTrust } = require('./access.js');
 const tls = require('./tls.js');
 
 const PORT_MAX = 65535;
 /** What the reason of a WebSocket close has room for, in bytes of UTF-8. */
 const REASON_MAX = 123;
 const PATH = /^\/[^?#\s]*$/;
-const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels', 'signal', ...tls.OPTIONS]);
+const ACCESS = ['allowedOrigins', 'verifyClient', 'trustProxy', 'metrics'];
+const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels', 'signal', ...tls.OPTIONS, ...ACCESS]);
 
 /**
  * @param {unknown} options as given to `new RelayServer()`
  * @param {{ name: string, unit: string, min: number, max: number }[]} limits every option that is a number, but for the port
  * @returns {{ port: number | undefined, server: import('node:http').Server | undefined, host: string | undefined,
  *   path: string | undefined, serveClient: boolean, authorizeAllChannels: boolean, settings: { name: string, value: number }[],
- *   credentials: ReturnType<typeof tls.checkCredentials>, signal: AbortSignal | undefined }}
+ *   credentials: ReturnType<typeof tls.checkCredentials>, signal: AbortSignal | undefined, metrics: boolean,
+ *   access: ReturnType<typeof checkAccess> }}
  */
 function checkOptions(options, limits) {
   if (typeof options !== 'object' || options === null) throw typeError('options', 'an object', options);
   const given = /** @type {Record<string, unknown>} */ (options);
-  const { host, path, serveClient = true, authorizeAllChannels = false } = given;
+  const { host, path, serveClient = true, authorizeAllChannels = false, metrics = false } = given;
   const place = checkPlace(given);
   if (host !== undefined && (typeof host !== 'string' || host === '')) {
     throw typeError('options.host', 'a host name or an IP address', host);
@@ -29,7 +32,7 @@ function checkOptions(options, limits) {
   if (path !== undefined && (typeof path !== 'string' || !PATH.test(path))) {
     throw typeError('options.path', "a path that begins with '/', without a query", path);
   }
-  for (const [name, value] of Object.entries({ authorizeAllChannels, serveClient })) {
+  for (const [name, value] of Object.entries({ authorizeAllChannels, serveClient, metrics })) {
     if (typeof value !== 'boolean') throw typeError(`options.${name}`, 'a boolean', value);
   }
   const settings = [];
@@ -44,7 +47,27 @@ function checkOptions(options, limits) {
     const error = new TypeError('cert and key are for a port of its own: with server and noServer, TLS is that of the server');
     throw Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
   }
-  return { ...place, host, path, serveClient, authorizeAllChannels, settings, credentials, signal: checkSignal(given.signal) };
+  return {
+    ...place,
+    host,
+    path,
+    serveClient,
+    authorizeAllChannels,
+    metrics,
+    settings,
+    credentials,
+    signal: checkSignal(given.signal),
+    access: checkAccess(given),
+  };
+}
+
+/** Who may come. @param {Record<string, unknown>} options */
+function checkAccess({ allowedOrigins, verifyClient, trustProxy }) {
+  if (verifyClient !== undefined && typeof verifyClient !== 'function') {
+    throw typeError('options.verifyClient', 'a function', verifyClient);
+  }
+  const { origins, isOriginAllowed } = checkOrigins(allowedOrigins, typeError);
+  return { origins, isOriginAllowed, verifyClient, ...checkTrust(trustProxy, typeError, rangeError) };
 }
 
 /** Where it is to be reached: exactly one of three. @param {Record<string, unknown>} options */

@@ -5,7 +5,15 @@
 const net = require('node:net');
 
 /** What a WebSocket is asked for with. */
-const HEADERS = ['upgrade', 'connection', 'sec-websocket-version', 'sec-websocket-key', 'sec-websocket-protocol'];
+const HEADERS = [
+  'upgrade',
+  'connection',
+  'sec-websocket-version',
+  'sec-websocket-key',
+  'sec-websocket-protocol',
+  'origin',
+  'x-forwarded-for',
+];
 
 /** Sockets that somebody is answering: a second answer would be read as part of the first. */
 const answered = new WeakSet();

@@ -213,6 +213,8 @@ pub enum CloseReason {
     PingTimeout,
     /// 4002: did not read for too long.
     TooSlow,
+    /// 4003: over its rate for too long.
+    OverRate,
     /// 4500: incorrect token.
     IncorrectToken,
     /// 4501: a newer connection took over.
@@ -247,6 +249,7 @@ impl CloseReason {
             Self::AuthTimeout => 4000,
             Self::PingTimeout => 4001,
             Self::TooSlow => 4002,
+            Self::OverRate => 4003,
             Self::IncorrectToken => 4500,
             Self::Replaced => 4501,
             Self::Unregistered => 4502,
@@ -269,6 +272,7 @@ impl CloseReason {
             Self::AuthTimeout => "not authenticated in time",
             Self::PingTimeout => "no answer to the heartbeat",
             Self::TooSlow => "too slow",
+            Self::OverRate => "over the rate limit",
             Self::IncorrectToken => "incorrect token",
             Self::Replaced => "replaced by a newer connection",
             Self::Unregistered => "unregistered",

@@ -22,9 +22,10 @@
 //! | 4 | [`relay`]: the façade; [`listener`]: the port and HTTP |
 //! | 3 | [`session`]: one connection; [`wire`]: its bytes; [`stream`]: what they come over |
 //! | 2 | [`backend`]: where everything is kept, behind atomic verbs |
-//! | 1 | [`model`]: pure state; [`protocol`]: pure codec |
+//! | 1 | [`model`]: pure state; [`protocol`]: pure codec; [`access`]: who may come, and how often |
 //! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], `copy` |
 
+pub mod access;
 pub mod backend;
 mod copy;
 pub mod error;
@@ -44,9 +45,12 @@ pub mod stream;
 mod trim;
 pub mod wire;
 
+pub use access::{Network, Trust};
 pub use backend::Registration;
 pub use error::{CloseReason, Error, Offence, TlsError};
 pub use events::{Event, EventReceiver};
 pub use ids::{ClientId, Token};
 pub use limits::Limits;
-pub use relay::{Address, Credentials, Invitation, Options, Relay, Script, Site, Stats};
+pub use relay::{
+    Address, Ask, Credentials, Inquiry, Invitation, Options, Relay, Rules, Script, Site, Stats, Verdict,
+};

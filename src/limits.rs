@@ -133,6 +133,21 @@ limits! {
     ping_timeout: Duration = 20_000, 1..=LONGEST, "pingTimeout" "milliseconds";
     /// Connections at one time, those that have not authenticated included (1013 above it).
     max_connections: usize = 100_000, 1..=10_000_000, "maxConnections" "connections";
+    /// Connections from one address at one time, an IPv6 one with its /64; 0 for any number (429 above it).
+    max_connections_per_address: usize = 0, 0..=10_000_000, "maxConnectionsPerAddress" "connections";
+    /// New connections from one address in a second; 0 for any number (429 above it).
+    connection_rate: usize = 0, 0..=1_000_000, "connectionRate" "connections";
+    /// New connections from one address that may come at once; 0 for as many as in a second.
+    connection_burst: usize = 0, 0..=1_000_000, "connectionBurst" "connections";
+    /// Messages from one client in a second; 0 for any number.
+    rate_limit: usize = 0, 0..=1_000_000, "rateLimit" "messages";
+    /// Messages from one client that may come at once; 0 for as many as in a second.
+    rate_limit_burst: usize = 0, 0..=1_000_000, "rateLimitBurst" "messages";
+    /// Authentications from one address that may fail in a minute, before it is not listened to; 0 for any number.
+    max_auth_failures_per_address: usize = 0, 0..=1_000_000, "maxAuthFailuresPerAddress" "failures";
+    /// Authentications of one id that may fail in a minute, before addresses that failed are not listened to about it; 0 for
+    /// any number.
+    max_auth_failures_per_client: usize = 0, 0..=1_000_000, "maxAuthFailuresPerClient" "failures";
     /// How long a connection that is being closed may take to answer, and so how long `close()` may take.
     close_timeout: Duration = 5_000, 1..=LONGEST, "closeTimeout" "milliseconds";
     /// What is written to one connection at a time; one message may exceed it. What its socket does not take at once
@@ -153,6 +168,10 @@ impl Limits {
     pub const MAX_HEAD_BYTES: usize = 16 * 1024;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
     pub const MAX_TURNED_AWAY: usize = 64;
+    /// Addresses, or clients, of which it is remembered how often they came, failed or sent; the others begin anew.
+    pub const MAX_COUNTED: usize = 65_536;
+    /// Requests that wait at one time for JavaScript to say whether they may come in; others get a 503.
+    pub const MAX_INQUIRIES: usize = 1024;
     /// Sessions of a client that were replaced and that are remembered: to be kept away while a newer is connected,
     /// and to take nothing twice from one that comes back.
     pub const REPLACED_SESSIONS: usize = 8;

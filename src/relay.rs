@@ -24,8 +24,8 @@ use crate::error::{Error, TlsError};
 use crate::events::{self, Event, EventReceiver, Topic};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
-use crate::listener::{self, Admission, Door, Handover, Tls};
-pub use crate::listener::{Credentials, Script, Site};
+use crate::listener::{self, Admission, Door, Guest, Handover, Tls};
+pub use crate::listener::{Ask, Credentials, Inquiry, Rules, Script, Site, Verdict};
 use crate::session::Shared;
 use crate::stream::{self, Connection};
 
@@ -46,6 +46,8 @@ pub struct Options {
     pub site: Site,
     /// What TLS is spoken with. Without it, none is.
     pub credentials: Option<Credentials>,
+    /// Who may come.
+    pub rules: Rules,
 }
 
 impl Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             limits: Limits::default(),
             site: Site::default(),
             credentials: None,
+            rules: Rules::default(),
         }
     }
 }
@@ -78,6 +81,7 @@ pub struct Address {
 #[derive(Debug)]
 pub struct Invitation {
     answer: Vec<u8>,
+    guest: Guest,
     admission: Admission,
     thread: Handle,
 }
@@ -103,7 +107,7 @@ impl Relay {
     /// # Errors
     /// [`Error::Limit`], [`Error::Tls`], or [`Error::System`] when the system has no thread, descriptor or randomness to give.
     pub fn new(options: Options) -> Result<(Self, EventReceiver), Error> {
-        let Options { authorize_all_channels, threads, limits, site, credentials } = options;
+        let Options { authorize_all_channels, threads, limits, site, credentials, rules } = options;
         Options::THREADS.check(threads as u64)?;
         limits.validate()?;
         let tls = credentials.as_ref().map(Tls::new).transpose()?;
@@ -116,7 +120,7 @@ impl Relay {
         let handle = first.handle().clone();
         let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
-        let door = Arc::new(Door::new(Arc::clone(&shared), handles, site, tls));
+        let door = Arc::new(Door::new(Arc::clone(&shared), handles, site, tls, rules));
         let main = run(Arc::clone(&shared), Arc::clone(&door), started, couriers.clone());
         // From here on dropping it ends the threads that there are, should the system refuse the next.
         let mut relay =
@@ -159,14 +163,19 @@ impl Relay {
         self.door.site.is_at(target)
     }
 
-    /// Whether the relay serves the WebSocket request with this HTTP head, which another server has read.
+    /// The address that counts as the client's of a connection from `peer`, with this `X-Forwarded-For`.
+    pub fn client_address(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
+        self.door.client(peer, forwarded)
+    }
+
+    /// Whether the relay serves the WebSocket request with this HTTP head, which another server has read from `peer`.
     ///
     /// # Errors
     /// What is to be answered instead, before the connection is closed; it may be nothing.
-    pub fn invite(&self, head: &[u8]) -> Result<Invitation, Vec<u8>> {
-        let (answer, admission) = self.door.accept(head)?;
+    pub fn invite(&self, head: &[u8], peer: Option<IpAddr>) -> Result<Invitation, Vec<u8>> {
+        let (answer, guest, admission) = self.door.accept(head, peer)?;
         let thread = self.door.thread().unwrap_or(&self.handle).clone();
-        Ok(Invitation { answer, admission, thread })
+        Ok(Invitation { answer, guest, admission, thread })
     }
 
     /// Answers the request and serves the connection like one that came by the port. `early` came behind the request,
@@ -176,8 +185,8 @@ impl Relay {
         C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         K: Send + 'static,
     {
-        let Invitation { answer, admission, thread } = invitation;
-        self.door.adopt(&thread, Handover { connection, answer, early }, admission, kept);
+        let Invitation { answer, guest, admission, thread } = invitation;
+        self.door.adopt(&thread, Handover { connection, answer, early, guest }, admission, kept);
     }
 
     /// The connection that is invited, of which another server of this process has the descriptor; see

@@ -12,6 +12,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Failures, Pace, Source};
 use crate::backend::{Backend, Bell, Claim, Claimant, Claiming, Greeting, Outbox, Refusal, Resume, Taken};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::{Event, EventSink};
@@ -25,8 +26,10 @@ use crate::stream::Connection;
 use crate::wire::{Receiver, Wire};
 
 mod answers;
+mod throttle;
 
 use answers::Answers;
+use throttle::Throttle;
 
 /// What all sessions of a relay share.
 #[derive(Debug)]
@@ -37,6 +40,10 @@ pub struct Shared {
     pub backend: Backend,
     /// Who is told what happens.
     pub events: EventSink,
+    /// Authentications that failed.
+    pub failures: Failures,
+    /// How fast clients send.
+    pub pace: Pace,
     /// What is counted.
     pub metrics: Metrics,
     /// Ends every session, by [`Shared::stop`] or [`Shared::drain`].
@@ -55,8 +62,9 @@ impl Shared {
     pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
+        let (failures, pace) = (Failures::new(&limits), Pace::new(&limits));
         let metrics = Metrics::default();
-        Self { limits, backend, events, metrics, stop, stopping, cut, retry_after, asked }
+        Self { limits, backend, events, failures, pace, metrics, stop, stopping, cut, retry_after, asked }
     }
 
     /// Ends every session, also those that drain.
@@ -100,6 +108,10 @@ struct Session {
     outbox: Option<Box<Outbox>>,
     /// For others to write to, handed to the backend with the outbox.
     socket: Option<OwnedWriteHalf>,
+    /// Where the connection comes from.
+    source: Option<Source>,
+    /// Boxed, as few clients are ever over their rate.
+    throttle: Option<Box<Throttle>>,
     offences: usize,
     /// Boxed, as few connections ever need it.
     held: Option<Box<Held>>,
@@ -144,12 +156,13 @@ pub fn run<C: Connection, A>(
     connection: C,
     early: &[u8],
     shared: Arc<Shared>,
+    source: Option<Source>,
     admission: A,
 ) -> impl Future<Output = ()> + use<C, A> {
     let (stream, socket) = connection.open();
     let Limits { max_unauthenticated_payload, close_timeout, .. } = shared.limits;
     let mut wire = Wire::new(stream, early, max_unauthenticated_payload);
-    let mut session = Session::new(Arc::clone(&shared), socket);
+    let mut session = Session::new(Arc::clone(&shared), socket, source);
     async move {
         let reason = match session.serve(&mut wire).await {
             Ok(never) => match never {},
@@ -175,7 +188,7 @@ pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, limits: &Li
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>, socket: Option<OwnedWriteHalf>) -> Self {
+    fn new(shared: Arc<Shared>, socket: Option<OwnedWriteHalf>, source: Option<Source>) -> Self {
         shared.metrics.connected();
         let (bell, heartbeat) = (Arc::default(), Heartbeat::Authenticating);
         Self {
@@ -184,6 +197,8 @@ impl Session {
             attachment: None,
             outbox: None,
             socket,
+            source,
+            throttle: None,
             offences: 0,
             held: None,
             mail: false,
@@ -275,6 +290,9 @@ impl Session {
         wire: &mut Wire<S>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CloseReason>> {
+        if let Some(throttle) = &mut self.throttle {
+            throttle.poll(cx);
+        }
         while let Some(held) = &mut self.held
             && held.retry.as_mut().poll(cx).is_ready()
         {
@@ -386,8 +404,10 @@ impl Session {
             {
                 return Err(CloseReason::TooSlow);
             }
-            // While a message is held back nothing is read, so nothing can be heard.
-            Heartbeat::Listening { heard, .. } if wire.heard == heard && self.held.is_none() => {
+            // While a message is held back or the client has to pause nothing is read, so nothing can be heard.
+            Heartbeat::Listening { heard, .. }
+                if wire.heard == heard && self.held.is_none() && self.throttle.is_none() =>
+            {
                 return Err(CloseReason::PingTimeout);
             }
             Heartbeat::Listening { .. } => (Heartbeat::Resting, ping_interval),
@@ -403,9 +423,8 @@ impl Session {
             Some(attachment) if attachment.claim.id() != client => {
                 return self.offend(Offence::AlreadyAuthenticated);
             }
-            _ if !self.shared.backend.authenticate(client, &frame.token) => {
-                return self.offend(Offence::IncorrectToken);
-            }
+            // The token is compared in any case: nobody is to tell by the time whether it was looked at.
+            _ if !self.is_right(client, &frame.token) => return self.offend(Offence::IncorrectToken),
             Some(_) => return Ok(()),
             None => {}
         }
@@ -454,6 +473,28 @@ impl Session {
         Ok(())
     }
 
+    fn is_right(&self, client: ClientId, token: &str) -> bool {
+        let Shared { backend, failures, .. } = &*self.shared;
+        let is_right = backend.authenticate(client, token);
+        failures.judge(self.source, client, is_right, std::time::Instant::now())
+    }
+
+    /// Counts a message of a plain client, which has been read already: above the rate nothing more is read for a while.
+    fn charge(&mut self, client: ClientId) -> Result<(), CloseReason> {
+        let (wait, is_calm) = self.shared.pace.charge(client, std::time::Instant::now());
+        if is_calm {
+            self.throttle = None;
+        }
+        if !wait.is_zero() {
+            let throttle = self.throttle.get_or_insert_with(|| Box::new(Throttle::new()));
+            if throttle.lasts() > self.shared.limits.hold_timeout {
+                return Err(CloseReason::OverRate);
+            }
+            throttle.pause(wait);
+        }
+        Ok(())
+    }
+
     fn relay(&mut self, frame: RelayFrame<'_>) -> Result<(), CloseReason> {
         let Some(attachment) = &mut self.attachment else { return self.offend(Offence::NotAuthenticated) };
         // The quotes are not the message's.
@@ -469,6 +510,17 @@ impl Session {
                 return Ok(());
             }
         }
+        let client = attachment.claim.id();
+        match frame.seq {
+            Some(seq) => {
+                if let Err(wait) = self.shared.pace.take(client, std::time::Instant::now()) {
+                    let retry_after = wait.max(Limits::HOLD_RETRY);
+                    return self.pass_over(target, &Notice::Hold { target, seq, retry_after });
+                }
+            }
+            None => self.charge(client)?,
+        }
+        let Some(attachment) = &mut self.attachment else { return Ok(()) };
         let appended = self.shared.backend.append(&mut attachment.claim, target, frame.seq, frame.message);
         match (appended, frame.seq) {
             (Ok(Taken::New), None) => Ok(()),
@@ -497,18 +549,22 @@ impl Session {
                 Notice::Rejected { target, seq, code: offence.code(), message: &offence.to_string() }
             }
         };
-        let answers = self.answers();
-        answers.add(&notice);
-        answers.refusing.insert(target);
-        if answers.refusing.len() > Limits::MAX_REFUSING {
-            return Err(CloseReason::TooManyOffences);
-        }
+        self.pass_over(target, &notice)?;
         if refusal == Refusal::ChannelNotRegistered {
             self.shared.metrics.rejected(offence.code());
             // The refusal is the answer: it is told to who listens, but is not one of the offences that close.
             self.tell(offence);
         }
         Ok(())
+    }
+
+    /// Tells a client with reliable delivery why a message to `target` was not taken, and takes none that it sent behind it.
+    fn pass_over(&mut self, target: ClientId, notice: &Notice<'_>) -> Result<(), CloseReason> {
+        let answers = self.answers();
+        answers.add(notice);
+        answers.refusing.insert(target);
+        let enough = answers.refusing.len() > Limits::MAX_REFUSING;
+        if enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
     }
 
     /// The client has handed messages to its application.
@@ -601,7 +657,8 @@ impl Receiver for Session {
         let unread = self.answers.as_ref().map_or(0, |answers| answers.len());
         // When nothing more is taken from it, there is nothing to read from who sends no acknowledgements.
         let may_acknowledge = !self.is_draining || self.generation() == Generation::Reliable;
-        self.held.is_none() && may_acknowledge && unread < self.shared.limits.max_write_ahead
+        let is_pausing = self.throttle.as_ref().is_some_and(|throttle| throttle.is_pausing());
+        self.held.is_none() && !is_pausing && may_acknowledge && unread < self.shared.limits.max_write_ahead
     }
 
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason> {

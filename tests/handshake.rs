@@ -121,7 +121,7 @@ async fn answers(server: &TestRelay, requests: &[(&str, &str)]) -> Vec<String> {
 
 #[tokio::test]
 async fn a_path_limits_where_upgrades_are_taken_and_elsewhere_nothing_is() {
-    let site = Site { path: Some("/relay".to_owned()), script: None };
+    let site = Site { path: Some("/relay".to_owned()), ..Site::default() };
     let server = TestRelay::with(Options { site, ..Options::default() }).await;
     for (target, status) in
         [("/", "404"), ("/relay", "101"), ("/relay?room=1", "101"), ("/relay/", "404"), ("/health", "404")]
@@ -141,7 +141,7 @@ async fn a_path_limits_where_upgrades_are_taken_and_elsewhere_nothing_is() {
 #[tokio::test]
 async fn the_script_is_given_plain_or_packed_or_not_at_all_to_who_has_it() {
     let script = Script { plain: b"plain".to_vec(), gzip: b"packed".to_vec(), hash: "hash".to_owned() };
-    let site = Site { path: None, script: Some(script) };
+    let site = Site { script: Some(script), ..Site::default() };
     let server = TestRelay::with(Options { site, ..Options::default() }).await;
     let with = async |headers: &str| {
         let request = format!("GET /websocket_relay.min.js?v=1 HTTP/1.1\r\n{headers}\r\n");

@@ -1,12 +1,15 @@
 //! The door: accepts connections within the bounds and hands each to a session.
 
 mod answer;
+mod entry;
+mod metrics;
 mod request;
 mod site;
 mod tcp;
 mod tls;
 mod upgrade;
 
+pub use entry::{Ask, Guest, Inquiry, Rules, Verdict};
 pub use site::{Script, Site};
 pub use tcp::bind;
 pub use tls::{Credentials, Tls};
@@ -15,9 +18,11 @@ pub use upgrade::Handover;
 
 use std::future::poll_fn;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,12 +32,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Guests, Source};
 use crate::events::Event;
 use crate::limits::Limits;
 use crate::session::{self, Shared};
 use crate::stream::Connection;
 
-use upgrade::{Upgraded, accept, switch, upgrade};
+use upgrade::{Standing, Upgraded, accept, switch, upgrade};
 
 /// Where connections come in, by the port or from another server: all within the same bounds, each a task.
 #[derive(Debug)]
@@ -41,6 +47,11 @@ pub struct Door {
     pub site: Site,
     /// What TLS is spoken with on the port.
     pub tls: Option<Arc<Tls>>,
+    /// Who may come.
+    rules: Rules,
+    guests: Arc<Guests>,
+    /// Room for requests that somebody is asked about.
+    inquiries: Semaphore,
     shared: Arc<Shared>,
     threads: Vec<Handle>,
     tasks: TaskTracker,
@@ -58,11 +69,20 @@ pub struct Admission {
 
 impl Door {
     /// A door that nobody has come through. Connections are spread over the `threads`.
-    pub fn new(shared: Arc<Shared>, threads: Vec<Handle>, site: Site, tls: Option<Tls>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        threads: Vec<Handle>,
+        site: Site,
+        tls: Option<Tls>,
+        rules: Rules,
+    ) -> Self {
+        let guests = Arc::new(Guests::new(&shared.limits));
+        let inquiries = Semaphore::new(Limits::MAX_INQUIRIES);
         let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
-        Self { site, tls, shared, threads, tasks: TaskTracker::new(), open, excess }
+        let tasks = TaskTracker::new();
+        Self { site, tls, rules, guests, inquiries, shared, threads, tasks, open, excess }
     }
 
     /// A place for one more connection. Without one it is to be dropped without a word.
@@ -74,28 +94,67 @@ impl Door {
         place(&self.open, true).or_else(|| place(&self.excess, false))
     }
 
-    /// The answer to a request that another server has read, and the connection's place.
+    /// The answer to a request that another server has read from `peer`, whose it is, and the connection's place.
     ///
     /// # Errors
     /// What is to be answered instead before the connection is closed. Nothing, when there are so many that not even
     /// telling them has an end.
-    pub fn accept(&self, head: &[u8]) -> Result<(Vec<u8>, Admission), Vec<u8>> {
-        let answer = accept(head, self.shared.stop.is_cancelled())?;
-        self.admit().map(|admission| (answer, admission)).ok_or_else(Vec::new)
+    pub fn accept(&self, head: &[u8], peer: Option<IpAddr>) -> Result<(Vec<u8>, Guest, Admission), Vec<u8>> {
+        let (answer, guest) = accept(head, peer, self)?;
+        self.admit().map(|admission| (answer, guest, admission)).ok_or_else(Vec::new)
+    }
+
+    /// One more from this address; `None` when there are too many.
+    fn register(&self, address: IpAddr) -> Option<Guest> {
+        let source = Source::of(address);
+        let visit = match self.guests.are_counted() {
+            true => Some(self.guests.admit(source, Instant::now())?),
+            false => None,
+        };
+        Some(Guest { address: Some(address), source: Some(source), visit })
+    }
+
+    /// The address that counts as the client's.
+    pub fn client(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
+        self.rules.trust.client(peer, forwarded.into_iter())
+    }
+
+    /// How somebody stands who comes by the port.
+    fn standing(&self, peer: IpAddr) -> Standing {
+        match self.rules.trust.is_nobody() {
+            true => self.register(peer.to_canonical()).map_or(Standing::Crowded, Standing::Known),
+            false => Standing::Unknown(peer),
+        }
     }
 
     /// Accepts connections for ever; each runs as a task.
     pub async fn serve(self: &Arc<Self>, listener: &TcpListener) {
         loop {
-            let (stream, thread) = accept_one(listener, &self.threads).await;
+            let (stream, peer, thread) = accept_one(listener, &self.threads).await;
+            let standing = self.standing(peer.ip());
+            if matches!(standing, Standing::Crowded) {
+                self.crowd_out(stream, thread);
+                continue;
+            }
             if let Some(admission) = self.admit() {
+                let door = Arc::clone(self);
                 match &self.tls {
-                    None => self.tasks.spawn_on(run(ready_now(stream), admission, Arc::clone(self)), thread),
+                    None => self.tasks.spawn_on(run(ready_now(stream), standing, admission, door), thread),
                     Some(tls) => {
-                        self.tasks.spawn_on(run(tls.accept(stream), admission, Arc::clone(self)), thread)
+                        self.tasks.spawn_on(run(tls.accept(stream), standing, admission, door), thread)
                     }
                 };
             }
+        }
+    }
+
+    /// Tells a connection that there are too many of its address, unless that has to be told to too many, or would take
+    /// a handshake of TLS.
+    fn crowd_out(self: &Arc<Self>, stream: TcpStream, thread: &Handle) {
+        let Ok(permit) = Arc::clone(&self.excess).try_acquire_owned() else { return };
+        if self.tls.is_none() {
+            let told = upgrade::turn_away(ready_now(stream), Standing::Crowded, Arc::clone(self));
+            self.tasks.spawn_on(guard(told.map(|()| drop(permit)), &self.shared), thread);
         }
     }
 
@@ -103,13 +162,14 @@ impl Door {
     pub async fn turn_away(self: &Arc<Self>, listener: &TcpListener) {
         let mut tasks = JoinSet::new();
         loop {
-            let (stream, thread) = accept_one(listener, &self.threads).await;
+            let (stream, _, thread) = accept_one(listener, &self.threads).await;
             while tasks.try_join_next().is_some() {}
             if tasks.len() < Limits::MAX_TURNED_AWAY {
+                let (closing, door) = (Standing::Closing, Arc::clone(self));
                 match &self.tls {
-                    None => tasks.spawn_on(upgrade::turn_away(ready_now(stream), Arc::clone(self)), thread),
+                    None => tasks.spawn_on(upgrade::turn_away(ready_now(stream), closing, door), thread),
                     Some(tls) => {
-                        tasks.spawn_on(upgrade::turn_away(tls.accept(stream), Arc::clone(self)), thread)
+                        tasks.spawn_on(upgrade::turn_away(tls.accept(stream), closing, door), thread)
                     }
                 };
             }
@@ -152,8 +212,11 @@ fn least_busy(threads: &[Handle]) -> Option<&Handle> {
     threads.iter().min_by_key(|thread| thread.metrics().num_alive_tasks())
 }
 
-/// A connection, and the thread that it is for.
-async fn accept_one<'a>(listener: &TcpListener, threads: &'a [Handle]) -> (TcpStream, &'a Handle) {
+/// A connection, its address, and the thread that it is for.
+async fn accept_one<'a>(
+    listener: &TcpListener,
+    threads: &'a [Handle],
+) -> (TcpStream, SocketAddr, &'a Handle) {
     loop {
         match poll_fn(|cx| poll_accept(listener, threads, cx)).await {
             Ok(accepted) => return accepted,
@@ -168,12 +231,12 @@ fn poll_accept<'a>(
     listener: &TcpListener,
     threads: &'a [Handle],
     cx: &mut Context<'_>,
-) -> Poll<io::Result<(TcpStream, &'a Handle)>> {
+) -> Poll<io::Result<(TcpStream, SocketAddr, &'a Handle)>> {
     let thread = least_busy(threads).ok_or(io::ErrorKind::NotFound)?;
     // So that it is that thread which hears from the socket, from the beginning.
     let _entered = thread.enter();
-    let (stream, _) = ready!(listener.poll_accept(cx))?;
-    Poll::Ready(Ok((stream, thread)))
+    let (stream, peer) = ready!(listener.poll_accept(cx))?;
+    Poll::Ready(Ok((stream, peer, thread)))
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {
@@ -183,13 +246,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// A connection from its request to its end. No `async fn`, which would have room for the session beside what the
 /// handshake needs; this has room for the larger of the two.
-fn run<C, F>(connecting: F, admission: Admission, door: Arc<Door>) -> impl Future<Output = ()> + use<C, F>
+fn run<C, F>(
+    connecting: F,
+    standing: Standing,
+    admission: Admission,
+    door: Arc<Door>,
+) -> impl Future<Output = ()> + use<C, F>
 where
     C: Connection + AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Option<C>>,
 {
     let (shared, guarded) = (Arc::clone(&door.shared), Arc::clone(&door.shared));
-    guard(upgrade(connecting, door).then(move |upgraded| go_on(upgraded, admission, shared)), &guarded)
+    guard(
+        upgrade(connecting, standing, door).then(move |upgraded| go_on(upgraded, admission, shared)),
+        &guarded,
+    )
 }
 
 /// A connection from its upgrade to its end.
@@ -202,8 +273,8 @@ where
     C: Connection + AsyncRead + AsyncWrite + Unpin,
 {
     match upgraded {
-        Some((stream, early)) if admission.within_bounds => {
-            session::run(stream, &early, shared, admission).left_future()
+        Some((stream, early, Guest { source, visit, .. })) if admission.within_bounds => {
+            session::run(stream, &early, shared, source, (admission, visit)).left_future()
         }
         upgraded => turn_away(upgraded, shared, admission).right_future(),
     }
@@ -213,7 +284,7 @@ async fn turn_away<C>(upgraded: Option<Upgraded<C>>, shared: Arc<Shared>, _admis
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    if let Some((stream, _)) = upgraded {
+    if let Some((stream, ..)) = upgraded {
         session::turn_away(stream, &shared.limits).await;
     }
 }
@@ -250,7 +321,7 @@ mod tests {
             let accepted = poll_fn(|cx| poll_accept(&listener, &threads, cx));
             let (connected, accepted) = tokio::join!(TcpStream::connect(address), accepted);
             connected.expect("a connection");
-            let (_, thread) = accepted.expect("a connection");
+            let (_, _, thread) = accepted.expect("a connection");
             let place = threads.iter().position(|other| other.id() == thread.id()).expect("one of them");
             tasks[place].push(thread.spawn(pending::<()>()));
         };

@@ -10,6 +10,10 @@ use super::answer::{Answer, answer, text, value, with};
 const SCRIPT: &str = "/websocket_relay.min.js";
 /// Where whoever watches over servers asks how this one is.
 const HEALTH: &str = "/health";
+/// Where Prometheus asks what was counted.
+const METRICS: &str = "/metrics";
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What HTTP requests find.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +22,8 @@ pub struct Site {
     pub path: Option<String>,
     /// The client for browsers; not found where there is none.
     pub script: Option<Script>,
+    /// Whether what the relay counts is found.
+    pub has_metrics: bool,
 }
 
 /// A script that browsers load.
@@ -38,10 +44,14 @@ impl Site {
     }
 
     /// The answer to a request for something that is no WebSocket; `None` when there is no such thing.
-    pub fn find(&self, request: &Request<'_, '_>) -> Option<Answer<'_>> {
+    /// `metrics` tells what was counted.
+    pub fn find(&self, request: &Request<'_, '_>, metrics: impl FnOnce() -> String) -> Option<Answer<'_>> {
         let is_read = matches!(request.method, Some("GET" | "HEAD"));
         match path_of(request.path.filter(|_| is_read)?) {
             HEALTH => Some(with(text(StatusCode::OK, "ok"), &NOT_KEPT)),
+            METRICS if self.has_metrics => {
+                Some(with(answer(StatusCode::OK, OPEN_METRICS, metrics().into_bytes()), &NOT_KEPT))
+            }
             SCRIPT => self.script.as_ref().map(|script| script.answer(request)),
             _ => None,
         }

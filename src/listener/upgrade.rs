@@ -1,5 +1,6 @@
 //! The HTTP side of the port: upgrades WebSocket requests and answers all others.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::http::header::{self, HeaderName};
 
 use super::answer::{Answer, serialize, text, value, with};
+use super::entry::{self, Guest, Inquiry, Verdict, Verdicts};
 use super::request::{self, Fault};
-use super::{Door, Site};
+use super::{Door, metrics};
 
-/// A connection that was upgraded, and the bytes that came behind the request.
-pub type Upgraded<C> = (C, Vec<u8>);
+/// A connection that was upgraded, the bytes that came behind the request, and whose it is.
+pub type Upgraded<C> = (C, Vec<u8>, Guest);
 
 /// A connection whose request another server has read.
 #[derive(Debug)]
@@ -26,66 +28,97 @@ pub struct Handover<C> {
     pub answer: Vec<u8>,
     /// What came behind the request.
     pub early: Vec<u8>,
+    /// Whose it is.
+    pub guest: Guest,
+}
+
+/// How a connection stands that comes by the port.
+#[derive(Debug)]
+pub enum Standing {
+    /// It is known whose it is.
+    Known(Guest),
+    /// The request will tell, in the name of a proxy with this address.
+    Unknown(IpAddr),
+    /// There are too many from its address.
+    Crowded,
+    /// The relay is closing.
+    Closing,
 }
 
 /// Answers the one request of a connection that is there soon, unless the relay is closed before.
 pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
+    standing: Standing,
     door: Arc<Door>,
 ) -> Option<Upgraded<C>> {
     tokio::select! {
         biased;
-        upgraded = greet(connecting, &door, false) => upgraded,
+        upgraded = greet(connecting, &door, standing) => upgraded,
         () = door.shared.stop.cancelled() => None,
     }
 }
 
 /// Gives the answer to a request that another server has read.
 pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, patience: Duration) -> Option<Upgraded<C>> {
-    let Handover { mut connection, answer, early } = handover;
+    let Handover { mut connection, answer, early, guest } = handover;
     timeout(patience, connection.write_all(&answer)).await.ok()?.ok()?;
-    Some((connection, early))
+    Some((connection, early, guest))
 }
 
-/// The answer that upgrades the request with this head.
+/// The answer that upgrades the request with this head, and whose it is. It has come from `peer`.
 ///
 /// # Errors
-/// The answer that refuses it, when it does not ask for a WebSocket as it should, or the relay `is_closing`.
-pub fn accept(head: &[u8], is_closing: bool) -> Result<Vec<u8>, Vec<u8>> {
-    let answered = request::parse(head, |request| match is_closing {
-        true => Err(Refusal::Closing),
-        false => request.map_err(Refusal::Fault).and_then(switch_protocols),
+/// The answer that refuses it, when it does not ask for a WebSocket as it should, may not, or the relay is closing.
+pub fn accept(head: &[u8], peer: Option<IpAddr>, door: &Door) -> Result<(Vec<u8>, Guest), Vec<u8>> {
+    let answered = request::parse(head, |request| {
+        if door.shared.stop.is_cancelled() {
+            return Err(Refusal::Closing);
+        }
+        let request = request.map_err(Refusal::Fault)?;
+        let guest = peer.map_or_else(|| Ok(Guest::default()), |peer| identify(peer, request, door))?;
+        Ok((open(request, door)?, guest))
     });
     let answer_of = answered.map_or(Err(Refusal::Fault(Fault::Malformed)), |(answer, _)| answer);
     answer_of.map_err(|refusal| serialize(&refuse(refusal), true))
 }
 
-/// Tells a connection's one request that the relay is closing.
+/// Answers a connection's one request with why it is not served.
 pub async fn turn_away<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
+    standing: Standing,
     door: Arc<Door>,
 ) {
-    greet(connecting, &door, true).await;
+    greet(connecting, &door, standing).await;
 }
 
 async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
     door: &Door,
-    is_closing: bool,
+    standing: Standing,
 ) -> Option<Upgraded<C>> {
     let limits = &door.shared.limits;
     let answered = async {
         let mut stream = connecting.await?;
         // Who ends the connection before it has asked gets no answer.
-        let answered = request::read(&mut stream, |request| reply(&door.site, is_closing, request)).await;
-        let (Reply { bytes, upgrades }, early) = answered.ok()?;
-        stream.write_all(&bytes).await.ok()?;
+        let answered = request::read(&mut stream, |request| reply(door, &standing, request)).await;
+        let (mut reply, early) = answered.ok()?;
+        if let Some(question) = reply.question.take() {
+            // Boxed: there is no room for it where nobody is asked.
+            reply = Box::pin(decide(reply, question, door)).await;
+        }
+        stream.write_all(&reply.bytes).await.ok()?;
         stream.flush().await.ok()?;
-        Some((stream, upgrades, early))
+        Some((stream, reply.upgrades, reply.guest, early))
     };
-    let (mut stream, upgrades, early) = timeout(limits.headers_timeout, answered).await.ok()??;
+    // Who is asked has as long again.
+    let patience = limits.headers_timeout * if door.rules.ask.is_some() { 2 } else { 1 };
+    let (mut stream, upgrades, guest, early) = timeout(patience, answered).await.ok()??;
     if upgrades {
-        return Some((stream, early));
+        let guest = match standing {
+            Standing::Known(guest) => guest,
+            _ => guest,
+        };
+        return Some((stream, early, guest));
     }
     let farewell = async {
         stream.shutdown().await?;
@@ -98,31 +131,88 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// What goes out.
+#[derive(Default)]
 struct Reply {
     bytes: Vec<u8>,
     /// Whether the connection is a WebSocket from here on.
     upgrades: bool,
+    /// Whose it is, if the request has told.
+    guest: Guest,
+    /// What is to be asked before.
+    question: Option<Box<(Inquiry, Verdicts)>>,
 }
 
-fn reply(site: &Site, is_closing: bool, request: Result<&Request<'_, '_>, Fault>) -> Reply {
+fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fault>) -> Reply {
     let wants_body = !request.is_ok_and(|request| request.method == Some("HEAD"));
-    let refused = |refusal| Reply { bytes: serialize(&refuse(refusal), wants_body), upgrades: false };
-    let request = match request {
-        Ok(_) if is_closing => return refused(Refusal::Closing),
-        Ok(request) => request,
-        Err(fault) => return refused(Refusal::Fault(fault)),
+    let refused = |refusal| Reply { bytes: serialize(&refuse(refusal), wants_body), ..Reply::default() };
+    let request = match (request, standing) {
+        (Ok(_), Standing::Closing) => return refused(Refusal::Closing),
+        (_, Standing::Crowded) => return refused(Refusal::Crowded),
+        (Ok(request), _) => request,
+        (Err(fault), _) => return refused(Refusal::Fault(fault)),
+    };
+    let guest = match standing {
+        Standing::Unknown(peer) => identify(*peer, request, door),
+        _ => Ok(Guest::default()),
+    };
+    let guest = match guest {
+        Ok(guest) => guest,
+        Err(refusal) => return refused(refusal),
     };
     let wants_websocket =
         value(request, "upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
-    if !wants_websocket && let Some(answer) = site.find(request) {
-        return Reply { bytes: serialize(&answer, wants_body), upgrades: false };
+    if !wants_websocket && let Some(answer) = door.site.find(request, || metrics::text(&door.shared)) {
+        return Reply { bytes: serialize(&answer, wants_body), ..Reply::default() };
     }
-    if !request.path.is_some_and(|target| site.is_at(target)) {
+    if !request.path.is_some_and(|target| door.site.is_at(target)) {
         return refused(Refusal::NotFound);
     }
-    match switch_protocols(request) {
-        Ok(bytes) => Reply { bytes, upgrades: true },
+    match open(request, door) {
+        Ok(bytes) => {
+            let known = match standing {
+                Standing::Known(guest) => guest,
+                _ => &guest,
+            };
+            let question = door
+                .rules
+                .ask
+                .as_ref()
+                .map(|_| Box::new(Inquiry::new(request, known.address, door.tls.is_some())));
+            Reply { bytes, upgrades: true, guest, question }
+        }
         Err(refusal) => refused(refusal),
+    }
+}
+
+/// Whose request it is that came from `peer`, if there is room for one more of them.
+fn identify(peer: IpAddr, request: &Request<'_, '_>, door: &Door) -> Result<Guest, Refusal> {
+    let address = door.rules.trust.client(peer, entry::forwarded(request).into_iter());
+    door.register(address).ok_or(Refusal::Crowded)
+}
+
+/// The answer that opens a WebSocket, if the request may have one.
+fn open(request: &Request<'_, '_>, door: &Door) -> Result<Vec<u8>, Refusal> {
+    let answer = switch_protocols(request)?;
+    if entry::is_from(door.rules.origins.as_deref(), request) { Ok(answer) } else { Err(Refusal::Origin) }
+}
+
+/// Asks whether what is to be replied is replied. No answer in time is a refusal, and so is none at all.
+async fn decide(reply: Reply, question: Box<(Inquiry, Verdicts)>, door: &Door) -> Reply {
+    let (inquiry, verdicts) = *question;
+    let refused = |answer: &Answer<'_>| Reply { bytes: serialize(answer, true), ..Reply::default() };
+    let verdict = match (&door.rules.ask, door.inquiries.try_acquire()) {
+        (Some(ask), Ok(_place)) => {
+            (ask.0)(inquiry);
+            timeout(door.shared.limits.headers_timeout, verdicts).await.ok().and_then(Result::ok)
+        }
+        _ => None,
+    };
+    match verdict {
+        Some(Verdict::Admitted) => reply,
+        Some(Verdict::Refused { status, text, headers }) => {
+            refused(&entry::refused(status, text.as_deref(), &headers))
+        }
+        None => refused(&refuse(Refusal::NotDecided)),
     }
 }
 
@@ -135,6 +225,12 @@ enum Refusal {
     NotFound,
     #[error("the server is closing")]
     Closing,
+    #[error("too many connections come from this address")]
+    Crowded,
+    #[error("pages of this origin may not connect")]
+    Origin,
+    #[error("nobody has decided about this request")]
+    NotDecided,
     #[error("this is a WebSocket server")]
     NoUpgrade,
     #[error("only version 13 of WebSocket is spoken here")]
@@ -185,7 +281,9 @@ fn refuse(refusal: Refusal) -> Answer<'static> {
     let status = match refusal {
         Refusal::NoUpgrade | Refusal::Version => StatusCode::UPGRADE_REQUIRED,
         Refusal::NotFound => StatusCode::NOT_FOUND,
-        Refusal::Closing => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Closing | Refusal::NotDecided => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Crowded => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Origin => StatusCode::FORBIDDEN,
         Refusal::Fault(Fault::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::Fault(Fault::Malformed) | Refusal::Method | Refusal::Header(_) => StatusCode::BAD_REQUEST,
     };

@@ -1,5 +1,6 @@
 //! The Node-API binding: translates, and decides nothing.
 
+mod access;
 mod bridge;
 mod events;
 mod life;
@@ -71,6 +72,10 @@ pub struct NativeOptions {
     pub path: Option<String>,
     /// The client for browsers.
     pub script: Option<NativeScript>,
+    /// Whether `/metrics` is found on the port.
+    pub metrics: bool,
+    /// Who may come.
+    pub rules: access::NativeRules,
 }
 
 /// A script that browsers load.
@@ -136,14 +141,18 @@ impl NativeRelay {
         options: NativeOptions,
         on_events: Function<'_, Vec<events::NativeEvent>, ()>,
         on_errands: Function<'_, (), ()>,
+        on_inquiry: Function<'_, access::NativeInquiry, ()>,
     ) -> Result<Self, Code> {
-        let NativeOptions { authorize_all_channels, settings, credentials, path, script } = options;
+        let NativeOptions { authorize_all_channels, settings, credentials, path, script, metrics, rules } =
+            options;
         let script = script.map(|NativeScript { plain, gzip, hash }| {
             let (plain, gzip) = (plain.into(), gzip.into());
             Script { plain, gzip, hash }
         });
-        let site = Site { path, script };
-        let mut options = Options { authorize_all_channels, site, ..Options::default() };
+        let site = Site { path, script, has_metrics: metrics };
+        let asked = on_inquiry.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
+        let rules = access::rules(rules, asked.map_err(|error| system(&error))?);
+        let mut options = Options { authorize_all_channels, site, rules, ..Options::default() };
         for NativeSetting { name, value } in settings {
             match &*name {
                 "threads" => options.threads = value as usize,
@@ -172,7 +181,8 @@ impl NativeRelay {
         self.relay.listen(Address { ip, port }).map_err(coded)
     }
 
-    /// Serves a WebSocket request that another server has read. `head` is its HTTP head, `early` what came behind it.
+    /// Serves a WebSocket request that another server has read. `head` is its HTTP head, `early` what came behind it,
+    /// `peer` the address that it came from.
     /// The connection is taken over by its `descriptor`, if there is one and it can be done; its owner closes it then.
     #[napi(catch_unwind)]
     pub fn upgrade(
@@ -180,9 +190,11 @@ impl NativeRelay {
         env: &Env,
         head: &[u8],
         early: &[u8],
+        peer: Option<String>,
         descriptor: Option<i32>,
     ) -> Result<NativeUpgrade> {
-        let invitation = match self.relay.invite(head) {
+        let peer = peer.and_then(|peer| peer.parse().ok());
+        let invitation = match self.relay.invite(head, peer) {
             Ok(invitation) => invitation,
             Err(refusal) => return Ok(NativeUpgrade { refusal: Some(refusal.into()), bridge: None }),
         };
@@ -196,6 +208,13 @@ impl NativeRelay {
         let (stream, bridge) = bridge::open(self.next_bridge, &self.errands);
         self.relay.adopt(invitation, stream, early, ());
         Ok(NativeUpgrade { refusal: None, bridge: Some(bridge) })
+    }
+
+    /// The address that counts as the client's of a connection from `peer`, with this `X-Forwarded-For`.
+    #[napi(catch_unwind)]
+    pub fn client_address(&self, peer: String, forwarded: Option<String>) -> String {
+        let address = peer.parse().map(|peer| self.relay.client_address(peer, forwarded.as_deref()));
+        address.map_or(peer, |address| address.to_string())
     }
 
     /// Whether WebSockets are opened at this target of a request.

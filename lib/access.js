@@ -1,0 +1,205 @@
+'use strict';
+
+// Who may come: what the developer gave as `allowedOrigins`, `verifyClient` and `trustProxy`, and how it is asked.
+
+const { STATUS_CODES, validateHeaderName, validateHeaderValue } = require('node:http');
+const net = require('node:net');
+
+/** Requests that wait at one time for an answer, as in the engine. */
+const MAX_WAITING = 1024;
+
+/** What Express calls these networks. */
+const NETWORKS = {
+  loopback: ['127.0.0.1/8', '::1/128'],
+  linklocal: ['169.254.0.0/16', 'fe80::/10'],
+  uniquelocal: ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7'],
+};
+
+/**
+ * @typedef {{ status: number, text?: string, headers: string[] }} Refusal
+ * @typedef {{ origin: string | undefined, secure: boolean, remoteAddress: string | undefined, req: any }} Info
+ */
+
+/** Whether a text is an origin as browsers write it. @param {string} text */
+function isOrigin(text) {
+  if (text === 'null') return true;
+  // Such as chrome-extension://…, whose origin URL does not tell.
+  return /^[a-z][a-z0-9+.-]*:\/\/[^/?#\s@]+$/i.test(text) && URL.canParse(text);
+}
+
+/** Whether a text is an address, or one and the length of its prefix. @param {string} text */
+function isNetwork(text) {
+  const [address, prefix = '0', ...more] = text.split('/');
+  const version = net.isIP(address);
+  return version > 0 && !address.includes('%') && more.length === 0 && /^\d{1,3}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128);
+}
+
+/**
+ * @param {unknown} value as given
+ * @param {(name: string, expected: string, value: unknown) => Error} typeError
+ * @returns {{ origins: string[] | undefined, isOriginAllowed: ((origin: string | undefined, info: Info) => unknown) | undefined }}
+ *   the origins where they are all that is to be looked at, or else a function
+ */
+function checkOrigins(value, typeError) {
+  if (value === undefined) return { origins: undefined, isOriginAllowed: undefined };
+  if (typeof value === 'function') return { origins: undefined, isOriginAllowed: (origin, info) => value(origin, info) };
+  const list = Array.isArray(value) ? value : [value];
+  list.forEach((one, place) => {
+    if (one instanceof RegExp || (typeof one === 'string' && isOrigin(one))) return;
+    const name = Array.isArray(value) ? `options.allowedOrigins[${place}]` : 'options.allowedOrigins';
+    throw typeError(name, "an origin such as 'https://example.com', without a path, a RegExp, a function, or an array of the first two", one);
+  });
+  if (list.every((one) => typeof one === 'string')) return { origins: list, isOriginAllowed: undefined };
+  const texts = new Set(list.filter((one) => typeof one === 'string').map((one) => one.toLowerCase()));
+  const patterns = list.filter((one) => one instanceof RegExp);
+  const isOriginAllowed = (/** @type {string | undefined} */ origin) =>
+    // `search` and not `test`: that of a global one goes on where it was last.
+    origin !== undefined && (texts.has(origin.toLowerCase()) || patterns.some((pattern) => origin.search(pattern) >= 0));
+  return { origins: undefined, isOriginAllowed };
+}
+
+/**
+ * @param {unknown} value as given
+ * @param {(name: string, expected: string, value: unknown) => Error} typeError
+ * @param {(name: string, expected: string, value: unknown) => Error} rangeError
+ * @returns {{ trustsAll: boolean, trustedHops: number, trustedNetworks: string[] }}
+ */
+function checkTrust(value, typeError, rangeError) {
+  const nobody = { trustsAll: false, trustedHops: 0, trustedNetworks: [] };
+  if (value === undefined || value === false) return nobody;
+  if (value === true) return { ...nobody, trustsAll: true };
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value) || value < 0 || value > 255) throw rangeError('options.trustProxy', 'an integer from 0 to 255 (proxies)', value);
+    return { ...nobody, trustedHops: value };
+  }
+  const list = typeof value === 'string' ? value.split(',').map((one) => one.trim()) : value;
+  const expected = 'a boolean, a number of proxies, or addresses of proxies (loopback, linklocal, uniquelocal, 10.0.0.1, 10.0.0.0/8)';
+  if (!Array.isArray(list)) throw typeError('options.trustProxy', expected, value);
+  const trustedNetworks = list.flatMap((one) => {
+    if (typeof one === 'string' && Object.hasOwn(NETWORKS, one)) return NETWORKS[one];
+    if (typeof one !== 'string' || !isNetwork(one)) throw typeError('options.trustProxy', expected, one);
+    return [one];
+  });
+  return { ...nobody, trustedNetworks };
+}
+
+/** Asks the developer's functions about requests. */
+class Gate {
+  #isOriginAllowed;
+  #verifyClient;
+  #patience;
+  #fail;
+  #waiting = 0;
+
+  /**
+   * @param {{ isOriginAllowed?: Function, verifyClient?: Function, patience: number, fail: (error: unknown) => void }} options
+   *   `fail` is given what the functions throw
+   */
+  constructor({ isOriginAllowed, verifyClient, patience, fail }) {
+    this.#isOriginAllowed = isOriginAllowed;
+    this.#verifyClient = verifyClient;
+    this.#patience = patience;
+    this.#fail = fail;
+  }
+
+  /** Whether there is anything to ask. */
+  get asks() {
+    return this.#isOriginAllowed !== undefined || this.#verifyClient !== undefined;
+  }
+
+  /**
+   * Asks whether a request may come in.
+   * @param {Info} info
+   * @param {(refusal?: Refusal) => void} done called once, in time
+   */
+  ask(info, done) {
+    if (this.#waiting >= MAX_WAITING) {
+      done(refusal(503));
+      return;
+    }
+    this.#waiting += 1;
+    let isDone = false;
+    const once = (/** @type {Refusal | undefined} */ refused) => {
+      if (isDone) return;
+      isDone = true;
+      clearTimeout(timer);
+      this.#waiting -= 1;
+      done(refused);
+    };
+    const timer = setTimeout(once, this.#patience, refusal(503));
+    timer.unref();
+    this.#call(once, (settle) => settle(this.#isOriginAllowed ? this.#isOriginAllowed(info.origin, info) : true), (isAllowed) => {
+      if (!isAllowed) once(refusal(403));
+      else this.#verify(info, once);
+    });
+  }
+
+  #verify(info, once) {
+    const verify = this.#verifyClient;
+    const answer = (/** @type {unknown} */ isAllowed, code = 401, text = undefined, headers = {}) =>
+      once(isAllowed ? undefined : refusal(code, text, headers));
+    if (!verify) answer(true);
+    else if (verify.length >= 2) this.#call(once, () => verify(info, (...args) => this.#call(once, () => answer(...args))));
+    else this.#call(once, (settle) => settle(verify(info)), (isAllowed) => answer(isAllowed));
+  }
+
+  /** Calls what may throw, or give a promise: one that is not waited for would always be true. */
+  #call(once, call, then = () => {}) {
+    const fail = (/** @type {unknown} */ error) => {
+      once(refusal(500));
+      this.#fail(error);
+    };
+    const settle = (/** @type {any} */ value) => {
+      if (typeof value?.then !== 'function') then(value);
+      else value.then(then).then(undefined, fail);
+    };
+    try {
+      call(settle);
+    } catch (error) {
+      fail(error);
+    }
+  }
+}
+
+/** @returns {Refusal} */
+function refusal(status, text = undefined, headers = {}) {
+  const pairs = Object.entries(headers ?? {}).flatMap(([name, value]) => [value].flat().flatMap((one) => [name, String(one)]));
+  const isStatus = Number.isInteger(status) && status >= 300 && status <= 599;
+  return { status: isStatus ? status : 401, ...(text === undefined ? {} : { text: String(text) }), headers: pairs };
+}
+
+/** What an engine's question is to the developer. @returns {Info} */
+function infoOf({ url, headers: pairs, secure, address = undefined }) {
+  /** @type {Record<string, string>} */
+  const headers = {};
+  for (let n = 0; n < pairs.length; n += 2) {
+    const name = pairs[n].toLowerCase();
+    // As Node joins them.
+    if (!Object.hasOwn(headers, name)) headers[name] = pairs[n + 1];
+    else if (!['host', 'origin', 'authorization', 'user-agent', 'referer'].includes(name)) {
+      headers[name] += (name === 'cookie' ? '; ' : ', ') + pairs[n + 1];
+    }
+  }
+  const req = { method: 'GET', httpVersion: '1.1', url, headers, socket: { remoteAddress: address, encrypted: secure } };
+  return { origin: headers.origin, secure, remoteAddress: address, req };
+}
+
+/** The answer to a request that a server of Node has read. @param {Refusal} refused */
+function answerOf({ status, text = STATUS_CODES[status] ?? '', headers }) {
+  const body = Buffer.from(`${text}\n`);
+  const own = new Set(['connection', 'content-length', 'transfer-encoding', 'content-type']);
+  const lines = [];
+  for (let n = 0; n < headers.length; n += 2) {
+    try {
+      validateHeaderName(headers[n]);
+      validateHeaderValue(headers[n], headers[n + 1]);
+    } catch {
+      continue;
+    }
+    if (!own.has(headers[n].toLowerCase())) lines.push(`${headers[n]}: ${headers[n + 1]}\r\n`);
+  }
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n`;
+  return Buffer.concat([Buffer.from(`${head}content-length: ${body.length}\r\n${lines.join('')}\r\n`, 'latin1'), body]);
+}
+
+module.exports = { Gate, answerOf, checkOrigins, checkTrust, infoOf };

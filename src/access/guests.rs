@@ -1,0 +1,103 @@
+//! How many connections come from one place, and how often.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Buckets, Rate, Source};
+use crate::limits::Limits;
+
+/// Who is here. Nothing is kept when there is no bound.
+#[derive(Debug)]
+pub struct Guests {
+    max: usize,
+    rate: Option<Rate>,
+    counted: Mutex<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    /// Only those that have one: no more than there are connections.
+    open: HashMap<Source, usize>,
+    arrivals: Buckets<Source>,
+}
+
+/// A connection, as long as it is here.
+#[derive(Debug)]
+pub struct Visit {
+    guests: Arc<Guests>,
+    source: Source,
+}
+
+impl Guests {
+    /// `maxConnectionsPerAddress`, `connectionRate` and `connectionBurst`.
+    pub fn new(limits: &Limits) -> Self {
+        let rate = Rate::new(limits.connection_rate, Duration::from_secs(1), limits.connection_burst);
+        let counted = Counted { open: HashMap::new(), arrivals: Buckets::new(Limits::MAX_COUNTED) };
+        Self { max: limits.max_connections_per_address, rate, counted: Mutex::new(counted) }
+    }
+
+    /// Lets one more connection of a place in; `None` when there are too many, or they come too fast. One that is not
+    /// let in does not count.
+    pub fn admit(self: &Arc<Self>, source: Source, now: Instant) -> Option<Visit> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.max > 0 && counted.open.get(&source).is_some_and(|open| *open >= self.max) {
+            return None;
+        }
+        if let Some(rate) = &self.rate {
+            counted.arrivals.update(source, |bucket| bucket.take(rate, now)).ok()?;
+        }
+        *counted.open.entry(source).or_default() += 1;
+        Some(Visit { guests: Arc::clone(self), source })
+    }
+
+    /// Whether anything is bounded here.
+    pub fn are_counted(&self) -> bool {
+        self.max > 0 || self.rate.is_some()
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let mut counted = self.guests.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = counted.open.get_mut(&self.source) {
+            *open -= 1;
+            if *open == 0 {
+                counted.open.remove(&self.source);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source::of(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_place_has_its_number_of_connections_and_others_have_theirs() {
+        let limits = Limits { max_connections_per_address: 2, ..Limits::default() };
+        let (guests, now) = (Arc::new(Guests::new(&limits)), Instant::now());
+        let (one, two) = (source("2001:db8::1"), source("2001:db8::2"));
+        let visits = [guests.admit(one, now), guests.admit(two, now)];
+        assert!(visits.iter().all(Option::is_some) && guests.admit(one, now).is_none());
+        assert!(guests.admit(source("2001:db8:1::"), now).is_some());
+        drop(visits);
+        assert!(guests.admit(two, now).is_some());
+        assert!(guests.counted.lock().expect("not poisoned").open.is_empty());
+    }
+
+    #[test]
+    fn a_place_has_its_rate_and_those_that_are_refused_do_not_count() {
+        let limits = Limits { connection_rate: 1, connection_burst: 3, ..Limits::default() };
+        let (guests, now) = (Arc::new(Guests::new(&limits)), Instant::now());
+        let one = source("1.2.3.4");
+        assert_eq!((0..10).filter(|_| guests.admit(one, now).is_some()).count(), 3);
+        assert!(guests.admit(source("1.2.3.5"), now).is_some());
+        let later = now + Duration::from_secs(2);
+        assert_eq!((0..10).filter(|_| guests.admit(one, later).is_some()).count(), 2);
+    }
+}

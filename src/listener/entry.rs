@@ -1,0 +1,126 @@
+//! Who is let in at the upgrade: by address, by origin, and by asking whoever made the relay.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use httparse::Request;
+use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite::http::header::{self, HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, StatusCode};
+
+use super::answer::{Answer, text, value};
+use crate::access::{Source, Trust, Visit};
+
+/// Who may come.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The pages that may open WebSockets, as browsers name them in `Origin`; any where there is none.
+    pub origins: Option<Vec<String>>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trust: Trust,
+    /// Who is asked about each WebSocket, behind all other rules.
+    pub ask: Option<Ask>,
+}
+
+/// Somebody who answers inquiries, soon and not at once.
+#[derive(Clone)]
+pub struct Ask(pub Arc<dyn Fn(Inquiry) + Send + Sync>);
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Ask")
+    }
+}
+
+/// A request for a WebSocket that somebody has to decide upon. Dropping it refuses.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// The request's target.
+    pub target: String,
+    /// Its headers, as they came; bytes beyond ASCII as Latin-1.
+    pub headers: Vec<(String, String)>,
+    /// Whether it came over TLS.
+    pub secure: bool,
+    /// The address that counts as the client's.
+    pub address: Option<IpAddr>,
+    verdict: oneshot::Sender<Verdict>,
+}
+
+/// What is to become of a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is served.
+    Admitted,
+    /// It is not.
+    Refused {
+        /// The HTTP status; 401 in place of one that there is not.
+        status: u16,
+        /// What is said to it; the name of the status where there is none.
+        text: Option<String>,
+        /// Headers of the answer. What is none is left out.
+        headers: Vec<(String, String)>,
+    },
+}
+
+/// Where the verdict on an inquiry comes.
+pub type Verdicts = oneshot::Receiver<Verdict>;
+
+impl Inquiry {
+    /// That of a request.
+    pub fn new(request: &Request<'_, '_>, address: Option<IpAddr>, secure: bool) -> (Self, Verdicts) {
+        let (verdict, verdicts) = oneshot::channel();
+        let latin = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect();
+        let headers = request.headers.iter().map(|header| (header.name.to_owned(), latin(header.value)));
+        let (target, headers) = (request.path.unwrap_or_default().to_owned(), headers.collect());
+        (Self { target, headers, secure, address, verdict }, verdicts)
+    }
+
+    /// Decides.
+    pub fn answer(self, verdict: Verdict) {
+        // Nobody waits any more: the client has been refused, or the relay is closed.
+        self.verdict.send(verdict).ok();
+    }
+}
+
+/// What is known of whoever has come.
+#[derive(Debug, Default)]
+pub struct Guest {
+    /// The address that counts as the client's.
+    pub address: Option<IpAddr>,
+    /// Where that is.
+    pub source: Option<Source>,
+    /// Kept as long as the connection.
+    pub visit: Option<Visit>,
+}
+
+/// Whether the page that a request comes from may open WebSockets.
+pub fn is_from(origins: Option<&[String]>, request: &Request<'_, '_>) -> bool {
+    let Some(origins) = origins else { return true };
+    let origin = value(request, "origin");
+    origin.is_some_and(|origin| origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)))
+}
+
+/// The values of `X-Forwarded-For`.
+pub fn forwarded<'b>(request: &Request<'_, 'b>) -> Vec<&'b str> {
+    let named = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
+    named.filter_map(|header| std::str::from_utf8(header.value).ok()).collect()
+}
+
+/// The answer to who was refused by somebody who was asked.
+pub fn refused(status: u16, message: Option<&str>, headers: &[(String, String)]) -> Answer<'static> {
+    let status = StatusCode::from_u16(status).ok().filter(|status| status.as_u16() >= 300);
+    let status = status.unwrap_or(StatusCode::UNAUTHORIZED);
+    let mut answer = text(status, message.or(status.canonical_reason()).unwrap_or_default());
+    let own: [HeaderName; 3] = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    let mut given = HeaderMap::new();
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+            && !own.contains(&name)
+        {
+            given.append(name, value);
+        }
+    }
+    answer.headers_mut().extend(given);
+    answer
+}

@@ -1,0 +1,53 @@
+//! What the relay counts, as Prometheus reads it.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::backend::Totals;
+use crate::metrics::Counts;
+use crate::session::Shared;
+
+/// All of it, in the text format of OpenMetrics. Made anew each time: whoever asks does so every few seconds at most.
+pub fn text(shared: &Shared) -> String {
+    let mut registry = Registry::with_prefix("websocket_relay");
+    let totals = shared.backend.totals();
+    let Totals { registered, channels, queued_messages, queued_bytes, .. } = totals;
+    for (name, help, value) in [
+        (
+            "connections",
+            "Connections that are open, also those that have not authenticated",
+            shared.metrics.connections(),
+        ),
+        ("registered_clients", "Clients that are registered", registered),
+        ("channels", "Channels that are registered", channels),
+        ("queued_messages", "Messages that wait for their recipients", queued_messages),
+        ("queued_bytes", "Bytes that wait for their recipients, overhead included", queued_bytes),
+    ] {
+        registry.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
+    }
+    for (name, help, value) in [
+        ("relayed_messages", "Messages that were taken from their senders", totals.relayed_messages),
+        ("relayed_bytes", "Bytes of messages that were taken from their senders", totals.relayed_bytes),
+        ("dropped_events", "Events that did not fit the queue to JavaScript", shared.events.dropped()),
+    ] {
+        registry.register(name, help, ConstCounter::new(value));
+    }
+    let (offences, rejected) = shared.metrics.by_code();
+    registry.register("offences", "What clients did wrong, by code", by_code(offences));
+    registry.register("rejected_messages", "Messages that were refused for good, by code", by_code(rejected));
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    encode(&mut text, &registry).ok();
+    text
+}
+
+fn by_code(counts: Counts) -> Family<Vec<(&'static str, &'static str)>, Counter> {
+    let family = Family::<_, Counter>::default();
+    for (code, count) in counts {
+        family.get_or_create(&vec![("code", code)]).inc_by(count);
+    }
+    family
+}

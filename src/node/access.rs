@@ -1,0 +1,104 @@
+//! Who may come, as JavaScript says it, and what it is asked about.
+
+use std::sync::Arc;
+
+use napi::Status;
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi_derive::napi;
+
+use crate::access::{Network, Trust};
+use crate::relay::{Ask, Inquiry, Rules, Verdict};
+
+/// Who may come.
+#[napi(object)]
+pub struct NativeRules {
+    /// Origins; any where there are none.
+    pub origins: Option<Vec<String>>,
+    /// Whether all proxies are believed.
+    pub trusts_all: bool,
+    /// How many proxies are.
+    pub trusted_hops: u32,
+    /// Addresses of proxies that are.
+    pub trusted_networks: Vec<String>,
+    /// Whether JavaScript is asked about each WebSocket of the relay's own port.
+    pub asks: bool,
+}
+
+/// The JavaScript function that is asked. Weak: it does not keep Node alive.
+pub type Asked = ThreadsafeFunction<NativeInquiry, (), NativeInquiry, Status, true, true>;
+
+/// What they say.
+pub fn rules(native: NativeRules, asked: Asked) -> Rules {
+    let NativeRules { origins, trusts_all, trusted_hops, trusted_networks, asks } = native;
+    let networks: Vec<_> = trusted_networks.iter().filter_map(|network| Network::parse(network)).collect();
+    let trust = match (trusts_all, trusted_hops, networks.is_empty()) {
+        (true, ..) => Trust::Everybody,
+        (false, 1.., _) => Trust::Hops(trusted_hops as usize),
+        (false, 0, false) => Trust::Networks(networks),
+        (false, 0, true) => Trust::Nobody,
+    };
+    let ask = asks.then(|| {
+        Ask(Arc::new(move |inquiry| {
+            // An error means that JavaScript is gone.
+            asked.call(Ok(NativeInquiry(Some(inquiry))), ThreadsafeFunctionCallMode::NonBlocking);
+        }))
+    });
+    Rules { origins, trust, ask }
+}
+
+/// A request that JavaScript is asked about. If it is collected without an answer the request is refused.
+#[napi]
+pub struct NativeInquiry(Option<Inquiry>);
+
+/// An answer that refuses.
+#[napi(object)]
+pub struct NativeRefusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// What is said.
+    pub text: Option<String>,
+    /// Names and values of headers, in turn.
+    pub headers: Vec<String>,
+}
+
+#[napi]
+impl NativeInquiry {
+    /// The request's target.
+    #[napi(getter, catch_unwind)]
+    pub fn url(&self) -> String {
+        self.0.as_ref().map(|inquiry| inquiry.target.clone()).unwrap_or_default()
+    }
+
+    /// Names and values of the request's headers, in turn.
+    #[napi(getter, catch_unwind)]
+    pub fn headers(&self) -> Vec<String> {
+        let headers = self.0.iter().flat_map(|inquiry| &inquiry.headers);
+        headers.flat_map(|(name, value)| [name.clone(), value.clone()]).collect()
+    }
+
+    /// Whether it came over TLS.
+    #[napi(getter, catch_unwind)]
+    pub fn secure(&self) -> bool {
+        self.0.as_ref().is_some_and(|inquiry| inquiry.secure)
+    }
+
+    /// The address that counts as the client's.
+    #[napi(getter, catch_unwind)]
+    pub fn address(&self) -> Option<String> {
+        self.0.as_ref().and_then(|inquiry| inquiry.address).map(|address| address.to_string())
+    }
+
+    /// Lets the client in, or answers with this refusal. Only the first answer counts.
+    #[napi(catch_unwind)]
+    pub fn answer(&mut self, refusal: Option<NativeRefusal>) {
+        let Some(inquiry) = self.0.take() else { return };
+        inquiry.answer(match refusal {
+            None => Verdict::Admitted,
+            Some(NativeRefusal { status, text, headers }) => {
+                let (pairs, _) = headers.as_chunks();
+                let headers = pairs.iter().map(|[name, value]| (name.clone(), value.clone())).collect();
+                Verdict::Refused { status, text, headers }
+            }
+        });
+    }
+}
