@@ -48,6 +48,21 @@ const more: RelayServer.Options[] = [{ server: web, port: undefined }, { noServe
 export const used = [attached, more, token, port, closed, drained, disposed, options, Named, once(server, 'listening')];
 export const told = [channels, refreshed, wasConnected, isConnected, offences['ERR_INVALID_JSON']?.toFixed(), relayedBytes.toFixed()];
 
+export const guarded: RelayServer.Options[] = [
+  { port: 0, allowedOrigins: 'https://example.com', metrics: true, trustProxy: 1, rateLimit: 100 },
+  { port: 0, allowedOrigins: ['https://example.com', /^https:/], trustProxy: ['loopback', '10.0.0.0/8'] },
+  { noServer: true, allowedOrigins: (origin) => origin?.endsWith('.example') === true },
+  { server: web, verifyClient: ({ secure, req, remoteAddress }) => secure && req.headers.cookie !== remoteAddress },
+  { port: 0, verifyClient: async (info) => info.req.url === '/' },
+  { port: 0, verifyClient: ({ secure }, callback) => callback(secure, 403, 'no', { 'retry-after': '1' }) },
+];
+
+// @ts-expect-error an origin is text
+new RelayServer({ port: 0, allowedOrigins: [5] });
+// @ts-expect-error a callback is called with whether it may come in
+new RelayServer({ port: 0, verifyClient: ({ origin }, callback) => callback(origin) });
+// @ts-expect-error an http server has its own paths
+new RelayServer({ server: web, metrics: true });
 // @ts-expect-error options are needed
 new RelayServer();
 // @ts-expect-error and so is the port

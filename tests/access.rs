@@ -1,0 +1,105 @@
+//! Who may come is looked at before anything else, and who has been told to wait is let in when its time has come.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{TestRelay, UPGRADE, options, read_head, read_rest, relay, soon};
+use tokio::io::AsyncWriteExt;
+use websocket_relay::{Ask, Limits, Options, Rules, Trust, Verdict};
+
+/// The status of the answer to a request with these header lines.
+async fn status(server: &TestRelay, lines: &str) -> String {
+    let mut stream = server.tcp().await;
+    let head = std::str::from_utf8(UPGRADE).unwrap().replace("Host:", &format!("{lines}Host:"));
+    soon(stream.write_all(head.as_bytes())).await.unwrap();
+    read_head(&mut stream).await[9..12].to_owned()
+}
+
+async fn with_rules(rules: Rules, limits: Limits) -> TestRelay {
+    TestRelay::with(Options { rules, limits, ..options() }).await
+}
+
+#[tokio::test]
+async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let ask = Ask(Arc::new(move |inquiry| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        inquiry.answer(Verdict::Admitted);
+    }));
+    let origins = Some(vec!["https://example.com".to_owned()]);
+    let server = with_rules(Rules { origins, ask: Some(ask), ..Rules::default() }, Limits::default()).await;
+    for (lines, expected) in [
+        ("Origin: https://example.com\r\n", "101"),
+        ("Origin: HTTPS://EXAMPLE.COM\r\n", "101"),
+        ("Origin: https://example.com.evil\r\n", "403"),
+        ("Origin: http://example.com\r\n", "403"),
+        ("Origin: \r\n", "403"),
+        ("", "403"),
+    ] {
+        assert_eq!(status(&server, lines).await, expected, "{lines}");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn who_is_not_decided_about_is_refused() {
+    let dropped = Ask(Arc::new(drop));
+    let server = with_rules(Rules { ask: Some(dropped), ..Rules::default() }, Limits::default()).await;
+    assert_eq!(status(&server, "").await, "503");
+    let kept = Ask(Arc::new(std::mem::forget));
+    let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
+    let server = with_rules(Rules { ask: Some(kept), ..Rules::default() }, limits).await;
+    assert_eq!(status(&server, "").await, "503");
+}
+
+#[tokio::test]
+async fn an_answer_that_refuses_cannot_be_made_into_another() {
+    let ask = Ask(Arc::new(|inquiry| {
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = vec![
+            header("x-good", "1"),
+            header("x-bad", "1\r\nx-worse: 2"),
+            header("x bad", "1"),
+            header("Content-Length", "1"),
+        ];
+        inquiry.answer(Verdict::Refused { status: 101, text: Some("no".to_owned()), headers });
+    }));
+    let server = with_rules(Rules { ask: Some(ask), ..Rules::default() }, Limits::default()).await;
+    let mut stream = server.tcp().await;
+    soon(stream.write_all(UPGRADE)).await.unwrap();
+    let answer = String::from_utf8(read_rest(&mut stream).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.ends_with("\r\n\r\nno\n"), "{answer}");
+    assert!(
+        answer.contains("x-good: 1\r\n") && !answer.contains("worse") && !answer.contains("bad"),
+        "{answer}"
+    );
+    assert!(answer.contains("content-length: 3\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_a_stranger_says_of_its_address_does_not_count() {
+    let limits = Limits { max_connections_per_address: 1, ..Limits::default() };
+    let server = with_rules(Rules::default(), limits.clone()).await;
+    let _one = server.upgraded().await;
+    assert_eq!(status(&server, "X-Forwarded-For: 1.2.3.4\r\n").await, "429");
+    let server = with_rules(Rules { trust: Trust::Hops(1), ..Rules::default() }, limits).await;
+    let _one = server.upgraded().await;
+    assert_eq!(status(&server, "X-Forwarded-For: 9.9.9.9, 1.2.3.4\r\n").await, "101");
+}
+
+#[tokio::test]
+async fn who_is_over_its_rate_for_too_long_is_closed() {
+    let limits = Limits { rate_limit: 1, hold_timeout: Duration::from_millis(1), ..Limits::default() };
+    let server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let mut one = server.client(&ada).await;
+    for _ in 0..4 {
+        one.send(relay(&grace, "x")).await;
+    }
+    assert_eq!(one.closed().await, (4003, "over the rate limit".to_owned()));
+}
