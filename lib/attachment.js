@@ -34,12 +34,19 @@ function attach(server, relay, limits, listening) {
   };
   const fail = (error) => relay.emit('error', error);
   relays.set(upgrade, relay);
-  server.on('listening', listening);
+  // A server that has just been told to listen says so itself, a turn later.
+  let isOwed = server.listening;
+  const tell = () => {
+    isOwed = false;
+    listening();
+  };
+  server.on('listening', tell);
   server.on('error', fail);
   server.on('upgrade', upgrade);
-  if (server.listening) process.nextTick(listening);
+  if (isOwed) process.nextTick(() => isOwed && tell());
   return () => {
-    server.removeListener('listening', listening);
+    isOwed = false;
+    server.removeListener('listening', tell);
     server.removeListener('error', fail);
     server.removeListener('upgrade', upgrade);
   };

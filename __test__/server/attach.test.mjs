@@ -262,6 +262,21 @@ function masked(text) {
   return Buffer.concat([Buffer.from([0x81, ...length, 0, 0, 0, 0]), payload]);
 }
 
+test("a server that is about to listen is told of once", async (t) => {
+  const web = http.createServer().listen(0, '127.0.0.1');
+  const relay = new RelayServer({ server: web });
+  t.after(async () => {
+    await relay.close();
+    web.close();
+  });
+  let times = 0;
+  relay.on('listening', () => (times += 1));
+  await once(web, 'listening');
+  // Whatever is owed by then has been told when a turn has passed.
+  await new Promise(setImmediate);
+  assert.equal(times, 1);
+});
+
 test('a socket that is answered already is not answered again', async (t) => {
   const web = http.createServer();
   const relay = await attach(t, web);

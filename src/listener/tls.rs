@@ -1,11 +1,13 @@
 //! TLS on the port: certificate and key, which may be replaced at any time, and the handshake.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use pkcs8::EncryptedPrivateKeyInfo;
 use pkcs8::der::SecretDocument;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Semaphore;
@@ -51,10 +53,42 @@ impl fmt::Debug for Credentials {
 pub type Secured = Box<TlsStream<TcpStream>>;
 
 impl Connection for Secured {
-    type Stream = Self;
+    type Stream = Records;
 
-    fn open(self) -> (Self, Option<OwnedWriteHalf>) {
-        (self, None)
+    fn open(self) -> (Records, Option<OwnedWriteHalf>) {
+        (Records(self), None)
+    }
+}
+
+/// What TLS puts into one record at most.
+const RECORD: usize = 16 * 1024;
+
+/// A TLS stream that is written to a record at a time: of several, of which the first went out and the last failed, rustls
+/// tells only the failure, and what had gone out would be sent again on the next connection.
+#[derive(Debug)]
+pub struct Records(Secured);
+
+impl AsyncRead for Records {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Records {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, &bytes[..bytes.len().min(RECORD)])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
