@@ -363,6 +363,7 @@ declare namespace RelayServer {
   export type VerifyClient = (
     info: ClientInfo,
     callback: (result: boolean, code?: number, message?: string, headers?: OutgoingHttpHeaders) => void,
+    // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- who calls back returns nothing
   ) => boolean | Promise<boolean> | void;
 
   /** Who wants to connect. */
