@@ -281,12 +281,12 @@ async fn run(
     started: oneshot::Receiver<Address>,
     couriers: TaskTracker,
 ) {
-    let mut expiring = pin!(life::expire(&shared));
+    let mut keeping = pin!(life::keep(&shared));
     let listener = tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,
         listener = listen(&shared, started) => listener,
-        () = &mut expiring => None,
+        () = &mut keeping => None,
     };
     if let Some(listener) = &listener {
         tokio::select! {
@@ -294,7 +294,7 @@ async fn run(
             biased;
             () = shared.stop.cancelled() => {}
             () = door.serve(listener) => {}
-            () = &mut expiring => {}
+            () = &mut keeping => {}
         }
     }
     let emptied = async {

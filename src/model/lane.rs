@@ -1,5 +1,7 @@
 //! What one sender has waiting for one recipient, in order.
 
+use std::cell::RefCell;
+
 use super::queue::{Message, Place, Queue};
 use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
@@ -24,6 +26,15 @@ pub struct Lane {
     pub in_turn: bool,
     /// Whether a plain sender is held back until there is room.
     pub sender_waits: bool,
+}
+
+/// Lanes that a thread makes at once. They live long: each with the messages of its moment beside it would leave holes
+/// between them, and none of whole pages that the system could have back.
+const BATCH: usize = 64;
+
+thread_local! {
+    #[expect(clippy::vec_box, reason = "each goes its own way as it is")]
+    static NEW: RefCell<Vec<Box<Lane>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// How much of a lane may be on its way.
@@ -59,6 +70,16 @@ impl Received {
 }
 
 impl Lane {
+    /// An empty one.
+    pub fn boxed() -> Box<Self> {
+        NEW.with_borrow_mut(|lanes| {
+            if lanes.is_empty() {
+                lanes.resize_with(BATCH, Box::default);
+            }
+            lanes.pop().unwrap_or_default()
+        })
+    }
+
     /// The last number that was accepted of this session, if `seq` is not above it.
     pub fn duplicate(&self, session: SessionId, seq: Seq) -> Option<Seq> {
         let mut known = self.last.iter().chain(&self.former);

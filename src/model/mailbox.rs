@@ -173,7 +173,7 @@ impl Mailbox {
         json: &[u8],
         limits: &Limits,
     ) -> Appended {
-        let lane = self.senders.entry(sender).or_default().lane.get_or_insert_default();
+        let lane = self.senders.entry(sender).or_default().lane.get_or_insert_with(Lane::boxed);
         if let Some(last) = number.and_then(|(session, seq)| lane.duplicate(session, seq)) {
             return Appended::Duplicate(last);
         }
@@ -187,6 +187,10 @@ impl Mailbox {
         self.bytes += cost;
         if !lane.in_turn {
             lane.in_turn = true;
+            if self.turns.capacity() == 0 {
+                // Most have one sender at a time.
+                self.turns.reserve_exact(1);
+            }
             self.turns.push_back(sender);
         }
         Appended::New
@@ -214,7 +218,7 @@ impl Mailbox {
         let Some(found) = self.senders.get_mut(&sender).filter(|sender| sender.is_authorized) else {
             return false;
         };
-        let lane = found.lane.get_or_insert_default();
+        let lane = found.lane.get_or_insert_with(Lane::boxed);
         lane.put_back(message);
         self.bytes += Self::cost(message.json);
         if !lane.in_turn {
@@ -231,7 +235,7 @@ impl Mailbox {
 
     /// Remembers that the plain `sender` waits for room, to be named when there is some.
     pub fn hold(&mut self, sender: ClientId) {
-        self.senders.entry(sender).or_default().lane.get_or_insert_default().sender_waits = true;
+        self.senders.entry(sender).or_default().lane.get_or_insert_with(Lane::boxed).sender_waits = true;
     }
 
     /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false. They are kept

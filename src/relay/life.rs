@@ -9,6 +9,12 @@ use crate::events::Event;
 use crate::ids::{ClientId, Token};
 use crate::metrics::Counts;
 use crate::session::Shared;
+use crate::trim::trim;
+
+/// The time between two looks at whether the relay has come to rest.
+const LOOK: Duration = Duration::from_secs(5);
+/// Fewer messages leave nothing behind that is worth it.
+const MANY_MESSAGES: u64 = 1000;
 
 /// Registrations that end at one time before others have their turn.
 const BATCH: usize = 64;
@@ -109,8 +115,13 @@ impl Relay {
     }
 }
 
+/// What has its time, for ever.
+pub(super) async fn keep(shared: &Shared) {
+    tokio::join!(expire(shared), tidy(shared));
+}
+
 /// Ends registrations when their time has come, for ever.
-pub(super) async fn expire(shared: &Shared) {
+async fn expire(shared: &Shared) {
     loop {
         shared.backend.deadline().await;
         let now = Instant::now();
@@ -124,5 +135,22 @@ pub(super) async fn expire(shared: &Shared) {
             shared.events.emit_surely(Event::Expired { client, undelivered }).await;
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// Gives the system back what many messages have left behind, when they have become few; for ever.
+async fn tidy(shared: &Shared) {
+    let relayed = || shared.backend.totals().relayed_messages;
+    let (mut trimmed_at, mut before) = (relayed(), relayed());
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = relayed();
+        let (lately, all) = (now - before, now - trimmed_at);
+        before = now;
+        // As many as ever need the memory again.
+        if all >= MANY_MESSAGES && lately < all / 10 {
+            trim();
+            trimmed_at = now;
+        }
     }
 }

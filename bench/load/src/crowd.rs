@@ -23,6 +23,8 @@ const CONNECTING: usize = 64;
 const REST_PAUSE: Duration = Duration::from_millis(20);
 const REST_LOOKS: u32 = 8;
 const REST_CPU: Duration = Duration::from_micros(500);
+/// How long memory may take to be given back.
+const SETTLING: Duration = Duration::from_secs(12);
 
 pub struct Crowd {
     poll: Poll,
@@ -165,13 +167,24 @@ impl Crowd {
         self.come_to_rest()
     }
 
+    /// Waits as long as a server may take to give memory back, then until it does nothing more.
+    pub fn settle(&mut self) -> Result<()> {
+        self.turn_for(SETTLING)?;
+        self.rest(true)
+    }
+
+    fn turn_for(&mut self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.turn_until(until)?;
+        }
+        Ok(())
+    }
+
     fn come_to_rest(&mut self) -> Result<()> {
         let (mut used, mut looks) = (clock::of_process(self.pid)?, 0);
         while looks < REST_LOOKS {
-            let until = Instant::now() + REST_PAUSE;
-            while Instant::now() < until {
-                self.turn_until(until)?;
-            }
+            self.turn_for(REST_PAUSE)?;
             let now = clock::of_process(self.pid)?;
             looks = if now - used < REST_CPU { looks + 1 } else { 0 };
             used = now;

@@ -179,7 +179,7 @@ fn idle(mut crowd: Crowd, warm_up: usize, used: u64) -> Result<Figures> {
     for _ in 1..used {
         crowd.greet()?;
     }
-    crowd.rest(true)?;
+    crowd.settle()?;
     let after = clock::resident(pid)?;
     let each = |bytes: u64| (bytes as f64 - before as f64) / (clients - warm_up) as f64;
     Ok(figures([("idle", each(idle)), ("used", each(after)), ("before", before as f64)]))
