@@ -17,3 +17,95 @@ pub fn fill(bytes: &[u8], to: &mut [u8]) {
         to.copy_from_slice(piece);
     }
 }
+
+/// Appends `bytes`, which will not be looked at soon, and fills no cache with them.
+pub fn append_aside(bytes: &[u8], to: &mut Vec<u8>) {
+    to.reserve(bytes.len());
+    #[expect(unsafe_code, reason = "no safe way writes past the caches")]
+    // SAFETY: there is so much room behind what is there, and all of it is written before it counts.
+    unsafe {
+        aside::write(bytes, to.as_mut_ptr().add(to.len()));
+        to.set_len(to.len() + bytes.len());
+    }
+}
+
+/// Fills `to`, which is as long as `bytes` and will not be looked at soon, and fills no cache with it.
+pub fn fill_aside(bytes: &[u8], to: &mut [u8]) {
+    assert_eq!(bytes.len(), to.len());
+    #[expect(unsafe_code, reason = "no safe way writes past the caches")]
+    // SAFETY: it is as long.
+    unsafe {
+        aside::write(bytes, to.as_mut_ptr());
+    }
+}
+
+#[expect(unsafe_code, reason = "the processor's own instructions")]
+mod aside {
+    /// Copies `bytes` to `to`.
+    ///
+    /// # Safety
+    /// There is room for them at `to`, which is nobody else's.
+    #[cfg(target_arch = "x86_64")]
+    pub unsafe fn write(bytes: &[u8], to: *mut u8) {
+        use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+
+        const UNIT: usize = size_of::<__m128i>();
+        let (first, rest) = bytes.split_at(to.align_offset(UNIT).min(bytes.len()));
+        let (units, last) = rest.as_chunks::<UNIT>();
+        let middle = first.len();
+        let behind = middle + units.len() * UNIT;
+        // SAFETY: all places are within the room, and those of the units are aligned as units are.
+        unsafe {
+            to.copy_from_nonoverlapping(first.as_ptr(), first.len());
+            to.add(behind).copy_from_nonoverlapping(last.as_ptr(), last.len());
+            for (place, unit) in units.iter().enumerate() {
+                let to = to.add(middle + place * UNIT).cast();
+                _mm_stream_si128(to, _mm_loadu_si128(unit.as_ptr().cast()));
+            }
+            // Behind it other threads see what was written.
+            _mm_sfence();
+        }
+    }
+
+    /// Copies `bytes` to `to`; there is no other way here than the usual.
+    ///
+    /// # Safety
+    /// There is room for them at `to`, which is nobody else's.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub unsafe fn write(bytes: &[u8], to: *mut u8) {
+        // SAFETY: there is room, and it is nobody else's.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_ways_copy_the_same() {
+        let bytes: Vec<u8> = (0..10_000_u32).map(|number| (number % 251) as u8).collect();
+        for (start, length) in
+            (0..40).flat_map(|start| [0, 1, 15, 16, 17, 64, 4095, 9000].map(|l| (start, l)))
+        {
+            let from = &bytes[start..start + length];
+            for is_aside in [false, true] {
+                let mut to = vec![7; start % 17];
+                if is_aside {
+                    append_aside(from, &mut to)
+                } else {
+                    append(from, &mut to)
+                }
+                assert_eq!(to, [&[7].repeat(start % 17), from].concat());
+                let mut to = vec![7; start + length + 1];
+                let room = &mut to[start..start + length];
+                if is_aside {
+                    fill_aside(from, room)
+                } else {
+                    fill(from, room)
+                }
+                assert_eq!(to, [&[7].repeat(start), from, &[7]].concat());
+            }
+        }
+    }
+}

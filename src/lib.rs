@@ -35,6 +35,7 @@ pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod model;
+mod read_buffer;
 // A test binary has no Node to link to.
 #[cfg(all(feature = "node", not(test)))]
 mod node;

@@ -1,6 +1,5 @@
 //! One connection's bytes: text frames in by batch, frames out by batch, over any byte stream.
 
-use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,14 +10,10 @@ use crate::backend::Outbox;
 use crate::copy;
 use crate::error::{CloseReason, Offence};
 use crate::protocol::frame::{self, Decoder, Incoming};
+use crate::read_buffer;
 
-/// What one read may bring. One buffer per thread serves all its connections: each keeps only the part of a
-/// frame that has not arrived in full.
-const READ_BUFFER: usize = 256 * 1024;
-
-thread_local! {
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into());
-}
+/// The longest beginning of a frame that is put before what is read, to be decoded there when the frame is complete.
+const BEGINNING: usize = 32 * 1024;
 
 /// Who gets what a connection brings.
 pub trait Receiver {
@@ -35,7 +30,7 @@ pub trait Receiver {
     fn offend(&mut self, offence: Offence) -> CloseReason;
 }
 
-/// A WebSocket connection over a byte stream.
+/// A WebSocket connection over a byte stream. It keeps only what has not arrived in full.
 #[derive(Debug)]
 pub struct Wire<S> {
     stream: S,
@@ -89,17 +84,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         cx: &mut Context<'_>,
         receiver: &mut impl Receiver,
     ) -> Poll<Result<(), CloseReason>> {
-        READ.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-            ready!(read).map_err(|_| CloseReason::Lost)?;
-            let bytes = buffer.filled_mut();
-            if bytes.is_empty() {
+        read_buffer::fill(|buffer| {
+            let mut read = ReadBuf::new(&mut buffer[BEGINNING..]);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).map_err(|_| CloseReason::Lost)?;
+            let length = read.filled().len();
+            if length == 0 {
                 return Poll::Ready(Err(CloseReason::Lost));
             }
-            self.heard += bytes.len() as u64;
-            let taken = self.complete_frame(bytes, receiver)?;
-            let rest = &mut bytes[taken..];
+            self.heard += length as u64;
+            let (before, bytes) = buffer[..BEGINNING + length].split_at_mut(BEGINNING);
+            let begun = self.input.len();
+            let start = if (1..=BEGINNING).contains(&begun) && frame::missing(&self.input) <= length {
+                copy::fill(&std::mem::take(&mut self.input), &mut before[BEGINNING - begun..]);
+                BEGINNING - begun
+            } else {
+                BEGINNING + self.complete_frame(bytes, receiver)?
+            };
+            let rest = &mut buffer[start..BEGINNING + length];
             let used = self.decode(rest, receiver)?;
             copy::append(&rest[used..], &mut self.input);
             Poll::Ready(Ok(()))
@@ -177,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        READ.with_borrow_mut(|buffer| {
+        read_buffer::fill(|buffer| {
             loop {
                 let mut buffer = ReadBuf::new(buffer);
                 let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);

@@ -4,7 +4,7 @@
 mod life;
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -18,8 +18,9 @@ use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, R
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
-use crate::model::{Appended, Forged, Freed, Mailbox, Message, Notices, Registry, Window};
+use crate::model::{Appended, Forged, Freed, LONG, Mailbox, Message, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
+use crate::read_buffer;
 
 /// Clients of which one read tells whether they are there. Each is looked up after the reader's lock is let go.
 const PRESENCE_BATCH: usize = 64;
@@ -86,6 +87,20 @@ impl Outlet {
 thread_local! {
     /// Those of whose outboxes this thread has written the first frame, and who have to be told.
     static WRITTEN_TO: RefCell<Vec<(ClientId, Arc<Client>)>> = const { RefCell::new(Vec::new()) };
+}
+
+thread_local! {
+    /// The long messages that this thread has appended from what it read last: for whom, with which offset, and where they
+    /// stand. They are better written from there than from memory that no cache has.
+    static JUST_READ: RefCell<Vec<(ClientId, Offset, read_buffer::Place)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where a message of this recipient stands in what was read last, if it does.
+fn just_read(recipient: ClientId, offset: Offset) -> Option<read_buffer::Place> {
+    JUST_READ.with_borrow(|all| {
+        let found = all.iter().find(|(of, at, _)| (*of, *at) == (recipient, offset));
+        found.map(|(_, _, place)| *place)
+    })
 }
 
 /// A slot that is locked. Threads that held one and wanted another might wait for each other for ever: in debug builds,
@@ -206,9 +221,9 @@ impl Slot {
         true
     }
 
-    /// Moves what waits to the outbox while it has room. With `splice` long messages stay where they are kept, and are
-    /// written from there before anything else happens.
-    fn fill(&mut self, limits: &Limits, splice: bool) -> Freed {
+    /// Moves what waits to the outbox while it has room. With `splice`, whose mailbox it is, long messages stay where they
+    /// are, and are written from there before anything else happens.
+    fn fill(&mut self, limits: &Limits, splice: Option<ClientId>) -> Freed {
         let Some(Outlet { outbox, is_reliable, .. }) =
             self.outlet.as_mut().filter(|outlet| outlet.has_room(limits))
         else {
@@ -230,8 +245,8 @@ impl Slot {
                 Window { messages: limits.max_in_flight_messages, bytes: limits.max_in_flight_bytes };
             self.mailbox.read(window, |sender, place, message| {
                 match splice {
-                    true => outbox.splice(sender, place, message),
-                    false => outbox.relay(sender, message),
+                    Some(id) => outbox.splice(sender, place, message, just_read(id, message.offset)),
+                    None => outbox.relay(sender, message),
                 }
                 outbox.len() < max
             });
@@ -249,12 +264,11 @@ impl Slot {
         let Some(Outlet { outbox, socket, .. }) = &mut self.outlet else { return Poll::Ready(Ok(())) };
         outbox.tell_accepted();
         if outbox.is_spliced() {
-            outbox.write_spliced(
-                |sender, place| self.mailbox.json(sender, place),
-                |pieces| {
-                    socket.as_ref().and_then(|socket| socket.try_write_vectored(pieces).ok()).unwrap_or(0)
-                },
-            );
+            let json = |sender, place| self.mailbox.json(sender, place);
+            let write = |pieces: &[IoSlice<'_>]| {
+                socket.as_ref().and_then(|socket| socket.try_write_vectored(pieces).ok()).unwrap_or(0)
+            };
+            read_buffer::look(|read| outbox.write_spliced(json, read, write));
         }
         while let Some(socket) = &socket
             && !outbox.is_drained()
@@ -535,6 +549,12 @@ impl Memory {
                 let Tally { messages, bytes, queued } = TALLY.get();
                 let (messages, bytes) = (messages + 1, bytes + json.len() as u64);
                 TALLY.set(Tally { messages, bytes, queued: queued + usize::from(!passed) });
+                if json.len() >= LONG
+                    && !passed
+                    && let Some(place) = read_buffer::Place::of(json)
+                {
+                    JUST_READ.with_borrow_mut(|all| all.push((target, slot.mailbox.last(), place)));
+                }
                 None
             }
             Appended::Full if numbered.is_none() && slot.outlet.is_some() => {
@@ -544,9 +564,9 @@ impl Memory {
             Appended::Full => Some(Refusal::Full),
         };
         // What is long, and what is behind it, is better written from where it is kept.
-        let freed = match had_unread || json.len() >= Outbox::SPLICED {
+        let freed = match had_unread || json.len() >= LONG {
             true => Freed::default(),
-            false => slot.fill(&self.limits, false),
+            false => slot.fill(&self.limits, None),
         };
         let has_begun = was_idle && slot.is_writing();
         let is_first = !is_authorized && slot.mailbox.authorize(sender);
@@ -606,6 +626,7 @@ impl Memory {
                 ring(bell);
             }
         }
+        JUST_READ.with_borrow_mut(Vec::clear);
     }
 
     pub(super) fn deliver(
@@ -641,7 +662,7 @@ impl Memory {
                 self.write_presence(id, client, holder, &presence);
                 continue;
             }
-            let mut freed = slot.fill(&self.limits, splice);
+            let mut freed = slot.fill(&self.limits, splice.then_some(id));
             let written = write(&mut slot);
             let Some(outlet) = &mut slot.outlet else { return Poll::Ready(Ok(())) };
             let is_drained = matches!(written, Poll::Ready(Ok(())));

@@ -6,9 +6,10 @@ use std::io::IoSlice;
 use crate::copy;
 use crate::ids::{ClientId, Offset, Seq};
 use crate::limits::Limits;
-use crate::model::{Message, Place};
+use crate::model::{LONG, Message, Place};
 use crate::protocol::encode::{self, Notice};
 use crate::protocol::frame;
+use crate::read_buffer;
 
 /// Buffers that a thread keeps for the next connection that writes, and the largest that it keeps.
 const SPARE_BUFFERS: usize = 16;
@@ -43,6 +44,8 @@ struct Splice {
     at: usize,
     sender: ClientId,
     place: Place,
+    /// Where it was read, if it still stands there.
+    read: Option<read_buffer::Place>,
 }
 
 /// The most of them between two writes: the system takes 1,024 pieces.
@@ -61,9 +64,6 @@ struct OnlyHere {
 }
 
 impl Outbox {
-    /// The smallest message that is not copied.
-    pub const SPLICED: usize = 4096;
-
     /// Whether the socket has taken everything.
     pub fn is_drained(&self) -> bool {
         self.taken == self.frames.len()
@@ -120,9 +120,15 @@ impl Outbox {
     }
 
     /// Appends a message that is kept at `place` until the recipient has acknowledged it, and that [`Outbox::write_spliced`]
-    /// takes from there.
-    pub fn splice(&mut self, sender: ClientId, place: Place, message: Message<'_>) {
-        if place.length < Self::SPLICED || self.splices.len() == MAX_SPLICES {
+    /// takes from there, or from where it was `read`.
+    pub fn splice(
+        &mut self,
+        sender: ClientId,
+        place: Place,
+        message: Message<'_>,
+        read: Option<read_buffer::Place>,
+    ) {
+        if place.length < LONG || self.splices.len() == MAX_SPLICES {
             return self.relay(sender, message);
         }
         let mut at = 0;
@@ -131,7 +137,7 @@ impl Outbox {
             at = frames.len();
             encode::relay_tail(frames);
         });
-        self.splices.push(Splice { at, sender, place });
+        self.splices.push(Splice { at, sender, place, read });
     }
 
     /// Whether something in between is to be written from where it is kept.
@@ -139,10 +145,12 @@ impl Outbox {
         !self.splices.is_empty()
     }
 
-    /// Lets `write` have all pieces at once. What it does not take is copied.
+    /// Lets `write` have all pieces at once, those from `json` that are not in what was `read` last. What it does not
+    /// take is copied.
     pub fn write_spliced<'a>(
         &mut self,
         json: impl Fn(ClientId, Place) -> &'a [u8],
+        read: &[u8],
         write: impl FnOnce(&[IoSlice<'_>]) -> usize,
     ) {
         let splices = std::mem::take(&mut self.splices);
@@ -153,8 +161,11 @@ impl Outbox {
         for (number, end) in ends.enumerate() {
             pieces.push(IoSlice::new(&self.frames[start..end]));
             start = end;
-            if let Some(Splice { sender, place, .. }) = splices.get(number) {
-                pieces.push(IoSlice::new(json(*sender, *place)));
+            if let Some(splice) = splices.get(number) {
+                let kept = json(splice.sender, splice.place);
+                let hot = splice.read.and_then(read_buffer::Place::range).and_then(|range| read.get(range));
+                debug_assert!(hot.is_none_or(|hot| hot == kept), "it stands where it was read");
+                pieces.push(IoSlice::new(hot.unwrap_or(kept)));
             }
         }
         let bytes = write(&pieces);

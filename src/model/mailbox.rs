@@ -196,6 +196,11 @@ impl Mailbox {
         Appended::New
     }
 
+    /// The place of the message that came last.
+    pub fn last(&self) -> Offset {
+        self.last
+    }
+
     /// Whether something may be read.
     pub fn has_unread(&self) -> bool {
         !self.turns.is_empty()

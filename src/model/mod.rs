@@ -9,5 +9,5 @@ pub mod registry;
 pub use lane::Window;
 pub use mailbox::{Appended, Contents, Forged, Freed, Mailbox};
 pub use notices::Notices;
-pub use queue::{Message, Place};
+pub use queue::{LONG, Message, Place};
 pub use registry::{Registry, Unregistered};

@@ -19,6 +19,10 @@ const MAPPED: usize = 64 * 1024;
 /// Such chunks that a thread keeps for the next queue that needs one.
 const SPARE_CHUNKS: usize = 32;
 
+/// Messages from this length on are kept out of the caches: they are read again only when they could not be written at
+/// once, or must be written once more.
+pub const LONG: usize = 4096;
+
 /// Messages in order.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -95,17 +99,27 @@ impl Chunk {
 
     fn push(&mut self, Message { offset, seq, json }: Message<'_>) {
         let length = u32::try_from(json.len()).expect("no message is longer than 256 MiB");
-        let mut append = |bytes: &[u8]| match &mut self.memory {
+        self.append(&offset.0.to_ne_bytes(), false);
+        self.append(&seq.0.to_ne_bytes(), false);
+        self.append(&length.to_ne_bytes(), false);
+        self.append(json, json.len() >= LONG);
+    }
+
+    #[inline]
+    fn append(&mut self, bytes: &[u8], aside: bool) {
+        match &mut self.memory {
+            Memory::Heap(all) if aside => copy::append_aside(bytes, all),
             Memory::Heap(all) => copy::append(bytes, all),
             Memory::Mapped { pages, length } => {
-                copy::fill(bytes, &mut pages[*length..*length + bytes.len()]);
+                let room = &mut pages[*length..*length + bytes.len()];
+                if aside {
+                    copy::fill_aside(bytes, room)
+                } else {
+                    copy::fill(bytes, room)
+                }
                 *length += bytes.len();
             }
-        };
-        append(&offset.0.to_ne_bytes());
-        append(&seq.0.to_ne_bytes());
-        append(&length.to_ne_bytes());
-        append(json);
+        }
     }
 
     fn first(&self) -> Option<Message<'_>> {
