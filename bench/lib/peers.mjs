@@ -44,6 +44,11 @@ export const peers = [
     { id: `ours-threads-${threads}`, title: `websocket-relay, ${threads} threads`, command: script('ours', `threads=${threads}`), isExtra: true },
     { id: `ours-2-threads-${threads}`, title: `websocket-relay, generation 2, ${threads} threads`, generation: 2, command: script('ours', `threads=${threads}`), isExtra: true },
   ]),
+  { id: 'ours-tls', title: 'websocket-relay, TLS', command: script('ours', 'tls'), isExtra: true },
+  { id: 'ours-2-tls', title: 'websocket-relay, generation 2, TLS', generation: 2, command: script('ours', 'tls'), isExtra: true },
+  { ...uws('uws-tls', [CURRENT, OLDER], 'tls'), isExtra: true },
+  { ...uws('uws-corked-tls', [CURRENT, OLDER], 'corked', 'tls'), isExtra: true },
+  { id: 'ws-tls', title: 'ws, TLS', pace: 0.5, command: script('ws', 'tls'), isExtra: true },
   { ...uws('uws-older', [OLDER]), isExtra: true },
   { ...uws('uws-older-corked', [OLDER], 'corked'), isExtra: true },
 ];

@@ -1,5 +1,6 @@
 // What all peers have in common: how they introduce themselves, and the relay that a Node developer would write.
 import { randomBytes } from 'node:crypto';
+import { makeCertificate } from '../../__test__/tls/certificates.mjs';
 
 /** How many clients there are to be, and how many channels each. */
 export const [count, channels] = process.argv.slice(2, 4).map(Number);
@@ -11,11 +12,14 @@ export function* pairs() {
   }
 }
 
+/** What TLS is spoken with, `{ cert, key }`; nothing without the mode `tls`. */
+export const credentials = process.argv.slice(4).includes('tls') ? makeCertificate() : null;
+
 /** Tells the load generator where the server is and who its clients are. */
 export function introduce(port, tokens, dialect = 'relay') {
   // What a server holds is what is left after collecting garbage.
   process.on('SIGUSR2', () => globalThis.gc());
-  console.log(JSON.stringify({ pid: process.pid, port, tokens, dialect, collectsGarbage: true }));
+  console.log(JSON.stringify({ pid: process.pid, port, tokens, dialect, collectsGarbage: true, isSecure: credentials !== null }));
 }
 
 export const randomTokens = () => Array.from({ length: count }, () => randomBytes(16).toString('hex'));

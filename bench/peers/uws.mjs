@@ -1,10 +1,13 @@
 // uWebSockets.js: each message sent as it comes, or, with `corked`, all of a turn's messages for one target at once.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { load } from './uws-library.mjs';
-import { introduce, randomTokens, Relay } from './support.mjs';
+import { credentials, introduce, randomTokens, Relay } from './support.mjs';
 
-const [build, mode] = process.argv.slice(4);
+const [build, ...modes] = process.argv.slice(4);
 const uWS = load(build);
-const isCorked = mode === 'corked';
+const isCorked = modes.includes('corked');
 const tokens = randomTokens();
 const decoder = new TextDecoder();
 const corks = new Map();
@@ -24,8 +27,19 @@ function send(socket, message) {
 }
 
 const relay = new Relay(tokens, send);
-uWS
-  .App()
+/** It takes files. */
+function secureApp({ cert, key }) {
+  const folder = mkdtempSync(join(tmpdir(), 'websocket-relay-bench-'));
+  const files = { cert_file_name: join(folder, 'cert.pem'), key_file_name: join(folder, 'key.pem') };
+  writeFileSync(files.cert_file_name, cert);
+  writeFileSync(files.key_file_name, key);
+  const app = uWS.SSLApp(files);
+  rmSync(folder, { recursive: true });
+  return app;
+}
+
+const app = credentials ? secureApp(credentials) : uWS.App();
+app
   .ws('/*', {
     maxPayloadLength: 2 ** 21,
     // A queue without an end, as the others have it.

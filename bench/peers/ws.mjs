@@ -1,12 +1,14 @@
 // ws with bufferutil, which it finds by itself.
 import { once } from 'node:events';
+import http from 'node:http';
+import https from 'node:https';
 import { WebSocketServer } from 'ws';
-import { introduce, randomTokens, Relay } from './support.mjs';
+import { credentials, introduce, randomTokens, Relay } from './support.mjs';
 
 const tokens = randomTokens();
 const relay = new Relay(tokens, (socket, message) => socket.send(JSON.stringify({ relay: message })));
-const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
-server.on('connection', (socket) => {
+const server = credentials ? https.createServer(credentials) : http.createServer();
+new WebSocketServer({ server }).on('connection', (socket) => {
   let id;
   socket.on('message', (data) => {
     const frame = JSON.parse(data);
@@ -16,5 +18,5 @@ server.on('connection', (socket) => {
   socket.on('close', () => relay.leave(id, socket));
   socket.on('error', () => {});
 });
-await once(server, 'listening');
+await once(server.listen(0, '127.0.0.1'), 'listening');
 introduce(server.address().port, tokens);

@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::Registry;
 
+use crate::link::Link;
 use crate::plan::{Dialect, Plan};
 use crate::text::{self, Frame, Incoming, Outgoing};
 
@@ -33,7 +33,8 @@ pub struct Client {
     dialect: Dialect,
     is_reliable: bool,
     state: State,
-    stream: Option<TcpStream>,
+    is_secure: bool,
+    stream: Option<Link>,
     /// A frame that has not arrived in full.
     input: Vec<u8>,
     output: Vec<u8>,
@@ -72,6 +73,7 @@ impl Client {
             dialect,
             is_reliable,
             state: State::Away,
+            is_secure: plan.server.is_secure,
             stream: None,
             input: Vec::new(),
             output: Vec::new(),
@@ -111,9 +113,6 @@ impl Client {
     }
 
     pub fn connect(&mut self, registry: &Registry, address: SocketAddr) -> Result<()> {
-        let mut stream = TcpStream::connect(address)?;
-        registry.register(&mut stream, Token(self.id), Interest::READABLE | Interest::WRITABLE)?;
-        stream.set_nodelay(true)?;
         let path = match self.dialect {
             Dialect::Relay | Dialect::Verbatim => "/",
             Dialect::SocketIo => "/socket.io/?EIO=4&transport=websocket",
@@ -123,7 +122,7 @@ impl Client {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
         )
         .into_bytes();
-        self.stream = Some(stream);
+        self.stream = Some(Link::connect(registry, address, self.id, self.is_secure)?);
         self.state = State::Upgrading;
         Ok(())
     }
@@ -156,8 +155,14 @@ impl Client {
     /// Writes what is waiting, as far as the socket takes it.
     pub fn flush(&mut self) -> Result<()> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
-        while self.written < self.output.len() {
-            match stream.write(&self.output[self.written..]) {
+        loop {
+            let written = match &self.output[self.written..] {
+                // With TLS there may be something left that was written before.
+                [] => stream.flush().map(|()| 0),
+                bytes => stream.write(bytes),
+            };
+            match written {
+                Ok(0) => break,
                 Ok(taken) => self.written += taken,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                     return Ok(());
@@ -184,9 +189,10 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).with_context(|| format!("client {} cannot read", self.id)),
             };
+            // Edge-triggered: what has not emptied the socket must go on.
+            let is_emptied = stream.is_emptied(size, buffer.len());
             self.take(&buffer[..size])?;
-            // Edge-triggered: a read that did not fill the buffer has emptied the socket.
-            if size < buffer.len() {
+            if is_emptied {
                 break;
             }
         }

@@ -4,6 +4,7 @@
 mod client;
 mod clock;
 mod crowd;
+mod link;
 mod measure;
 mod plan;
 mod text;

@@ -25,6 +25,9 @@ pub struct Server {
     pub dialect: Dialect,
     /// Whether SIGUSR2 makes it collect its garbage.
     pub collects_garbage: bool,
+    /// Whether it speaks TLS.
+    #[serde(default)]
+    pub is_secure: bool,
 }
 
 /// How a server wants its frames.
