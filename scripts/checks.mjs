@@ -25,6 +25,7 @@ export const lints = [
   { name: 'rustfmt', command: ['cargo', 'fmt', '--check'] },
   clippy('Clippy'),
   clippy('Clippy, engine alone', '--no-default-features'),
+  clippy('Clippy, conformance', '--no-default-features', '--features', 'conformance'),
 ];
 
 const testFiles = findFiles('__test__', /\.test\.[cm]?js$/);

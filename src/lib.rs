@@ -25,6 +25,9 @@
 //! | 1 | [`model`]: pure state; [`protocol`]: pure codec; [`access`]: who may come, and how often |
 //! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], `copy` |
 
+#[cfg(all(feature = "node", feature = "conformance"))]
+compile_error!("the conformance build relays nothing: there is no addon of it");
+
 pub mod access;
 pub mod backend;
 mod copy;

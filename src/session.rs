@@ -680,6 +680,12 @@ impl Receiver for Session {
         })
     }
 
+    #[cfg(feature = "conformance")]
+    fn echo(&mut self, message: &frame::Incoming<'_>) -> usize {
+        self.with_outbox(|outbox| outbox.write(|frames| frame::echo(message, frames)));
+        self.shared.limits.max_unauthenticated_payload
+    }
+
     fn ping(&mut self, payload: &[u8]) {
         let max = self.shared.limits.max_write_ahead;
         // Who pings without reading the answers gets none.

@@ -24,6 +24,9 @@ pub trait Receiver {
     /// # Errors
     /// The reason to close the connection.
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason>;
+    /// In the conformance build, in place of [`Receiver::receive`]: a message came, to be sent back.
+    #[cfg(feature = "conformance")]
+    fn echo(&mut self, message: &Incoming<'_>) -> usize;
     /// A ping came, to be answered with its payload.
     fn ping(&mut self, payload: &[u8]);
     /// The client broke the WebSocket protocol; the answer is the reason to close.
@@ -153,7 +156,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                     receiver.ping(payload);
                     continue;
                 }
+                #[cfg(not(feature = "conformance"))]
                 Some(Incoming::Text(text)) => receiver.receive(text)?,
+                #[cfg(feature = "conformance")]
+                Some(message @ (Incoming::Text(_) | Incoming::Binary(_))) => receiver.echo(&message),
             };
             self.decoder.max_message = max_frame;
         }

@@ -19,6 +19,9 @@ const PONG: u8 = 0xA;
 pub enum Incoming<'a> {
     /// A whole text message.
     Text(&'a str),
+    /// A whole binary message, which only the conformance build takes.
+    #[cfg(feature = "conformance")]
+    Binary(&'a [u8]),
     /// A ping, to be answered with its payload.
     Ping(&'a [u8]),
     /// A pong.
@@ -41,8 +44,8 @@ pub struct Decoder {
 enum State {
     /// No message has begun.
     Between,
-    /// A text message has begun and not ended.
-    InMessage,
+    /// A message whose first frame had this opcode has begun and not ended.
+    InMessage(u8),
     /// `message` was handed out and is to be freed.
     HandedOut,
 }
@@ -92,10 +95,10 @@ impl Decoder {
 
     fn check(&self, header: &Header) -> Result<(), Offence> {
         match (header.opcode, self.state) {
-            (CONTINUATION, State::InMessage) | (TEXT, State::Between) => {}
+            (BINARY, _) if !cfg!(feature = "conformance") => return Err(Offence::Binary),
+            (CONTINUATION, State::InMessage(_)) | (TEXT | BINARY, State::Between) => {}
             (CONTINUATION, _) => return Err(Offence::Protocol("a continuation of nothing")),
-            (TEXT, _) => return Err(Offence::Protocol("a message inside a message")),
-            (BINARY, _) => return Err(Offence::Binary),
+            (TEXT | BINARY, _) => return Err(Offence::Protocol("a message inside a message")),
             (CLOSE | PING | PONG, _) if header.fin && header.payload <= 125 => return Ok(()),
             (CLOSE | PING | PONG, _) => {
                 return Err(Offence::Protocol("a control frame that is long or in parts"));
@@ -107,18 +110,26 @@ impl Decoder {
     }
 
     fn data<'a>(&'a mut self, header: &Header, payload: &'a [u8]) -> Result<Option<Incoming<'a>>, Offence> {
+        let opcode = match self.state {
+            State::InMessage(opcode) => opcode,
+            _ => header.opcode,
+        };
         let whole = if header.fin && self.state == State::Between {
             payload
         } else {
             self.message.extend_from_slice(payload);
             if !header.fin {
-                self.state = State::InMessage;
+                self.state = State::InMessage(opcode);
                 return Ok(None);
             }
             self.state = State::HandedOut;
             &self.message
         };
-        Ok(Some(Incoming::Text(utf8(whole)?)))
+        Ok(Some(match opcode {
+            #[cfg(feature = "conformance")]
+            BINARY => Incoming::Binary(whole),
+            _ => Incoming::Text(utf8(whole)?),
+        }))
     }
 }
 
@@ -211,6 +222,20 @@ pub fn text_header(length: usize, out: &mut Vec<u8>) {
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
+}
+
+/// Appends a message as it came.
+#[cfg(feature = "conformance")]
+pub fn echo(message: &Incoming<'_>, out: &mut Vec<u8>) {
+    let (opcode, payload) = match *message {
+        Incoming::Text(text) => (TEXT, text.as_bytes()),
+        Incoming::Binary(bytes) => (BINARY, bytes),
+        _ => return,
+    };
+    let start = out.len();
+    text_header(payload.len(), out);
+    out[start] ^= TEXT ^ opcode;
+    out.extend_from_slice(payload);
 }
 
 /// Appends an empty ping.
