@@ -14,7 +14,7 @@ async fn what_breaks_the_websocket_protocol_is_closed_with_the_right_code() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
-    let cases: [(&str, Vec<u8>, u16, &str); 12] = [
+    let cases: [(&str, Vec<u8>, u16, &str); 13] = [
         ("binary", masked(0x82, b"x"), 1003, "ERR_BINARY_MESSAGE"),
         ("no UTF-8", masked(0x81, b"\xFF"), 1007, "ERR_INVALID_UTF8"),
         ("a surrogate in UTF-8", masked(0x81, b"\"\xED\xA0\x80\""), 1007, "ERR_INVALID_UTF8"),
@@ -24,6 +24,7 @@ async fn what_breaks_the_websocket_protocol_is_closed_with_the_right_code() {
             1007,
             "ERR_INVALID_UTF8",
         ),
+        ("no UTF-8 in a message that goes on", masked(0x01, b"\"\xFF"), 1007, "ERR_INVALID_UTF8"),
         ("not masked", b"\x81\x02{}".to_vec(), 1002, "ERR_WEBSOCKET_PROTOCOL"),
         ("a reserved bit", masked(0xC1, b"{}"), 1002, "ERR_WEBSOCKET_PROTOCOL"),
         ("an unknown opcode", masked(0x83, b""), 1002, "ERR_WEBSOCKET_PROTOCOL"),

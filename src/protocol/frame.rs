@@ -117,8 +117,12 @@ impl Decoder {
         let whole = if header.fin && self.state == State::Between {
             payload
         } else {
+            let before = self.message.len();
             self.message.extend_from_slice(payload);
             if !header.fin {
+                if opcode == TEXT {
+                    check_beginning(&self.message, before)?;
+                }
                 self.state = State::InMessage(opcode);
                 return Ok(None);
             }
@@ -192,6 +196,17 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 
 fn utf8(bytes: &[u8]) -> Result<&str, Offence> {
     simdutf8::basic::from_utf8(bytes).map_err(|_| Offence::InvalidUtf8)
+}
+
+/// Checks the beginning of a text, of which what is `before` was checked. A character may be cut at either end.
+fn check_beginning(text: &[u8], before: usize) -> Result<(), Offence> {
+    // A character has at most four bytes, and all but its first one begin with these bits.
+    let is_first = |at: &usize| text[*at] & 0xC0 != 0x80;
+    let start = (before.saturating_sub(3)..before).find(is_first).unwrap_or(before);
+    match simdutf8::compat::from_utf8(&text[start..]) {
+        Err(error) if error.error_len().is_some() => Err(Offence::InvalidUtf8),
+        _ => Ok(()),
+    }
 }
 
 fn parse_close(payload: &[u8]) -> Result<Incoming<'_>, Offence> {
@@ -351,6 +366,30 @@ mod tests {
         assert_eq!(Decoder::new(100_000).decode(&mut huge.clone()), Err(Offence::MessageTooBig));
         let parts = [masked(0x01, &[b'x'; 60_000]), masked(0x80, &[b'x'; 40_001])].concat();
         assert_eq!(decode_all(&parts, usize::MAX).expect_err("too big in all"), Offence::MessageTooBig);
+    }
+
+    #[test]
+    fn refuses_text_that_is_not_utf8_with_the_fragment_that_shows_it() {
+        let valid = "aü€😀b".repeat(2);
+        let cut = b"\xE2\x82b\x82";
+        let too_high = b"\xF4\x90\x80\x80";
+        for text in [valid.as_bytes(), b"a\xC3\xBC\xFFb", cut, b"\xF4\x8F\xBF\xC0", too_high] {
+            for piece in 1..=text.len() {
+                let mut decoder = Decoder::new(100);
+                let (mut end, mut first) = (0, TEXT);
+                for part in text.chunks(piece) {
+                    end += part.len();
+                    let refused = decoder.decode(&mut masked(first, part)).is_err();
+                    let found = std::str::from_utf8(&text[..end]);
+                    let is_wrong = found.is_err_and(|error| error.error_len().is_some());
+                    assert_eq!(refused, is_wrong, "{text:x?} in pieces of {piece}, up to {end}");
+                    if refused {
+                        break;
+                    }
+                    first = CONTINUATION;
+                }
+            }
+        }
     }
 
     #[test]
