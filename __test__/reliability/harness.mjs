@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { makeCertificate } from '../tls/certificates.mjs';
 import { Random } from './random.mjs';
 
 const MIB = 2 ** 20;
@@ -11,7 +10,7 @@ const MIB = 2 ** 20;
 const PAIRS_PER_PROCESS = 125;
 
 /**
- * Lanes that get full, and connections whose death is noticed soon. No more than half a lane can be on its way, so that the
+ * Lanes that get full, and connections whose death is noticed soon, but not before they have begun. No more than half a lane can be on its way, so that the
  * few messages that plain clients have on theirs always find room: they are not told of a refusal.
  */
 const SERVER = {
@@ -20,6 +19,7 @@ const SERVER = {
   maxTotalBytes: 128 * MIB,
   maxWriteAhead: 65_536,
   pingInterval: 500,
+  headersTimeout: 60_000,
   maxOffences: 1_000_000,
 };
 
@@ -35,8 +35,8 @@ const DEFAULTS = {
   late: 0.2,
   /** Milliseconds until a connection that is half-open is given up. A plain client that the machine keeps waiting loses then. */
   pingTimeout: 4500,
-  /** Whether TLS is spoken. */
-  tls: false,
+  /** How the clients come in: see doors.mjs. */
+  door: 'port',
 };
 
 /**
@@ -49,7 +49,7 @@ const DEFAULTS = {
  * @param options.together - how many connections share their faults
  */
 export async function run(options) {
-  const { seed, pairs, messages, generations, late, pingTimeout, tls, ...plan } = { ...DEFAULTS, ...options };
+  const { seed, pairs, messages, generations, late, pingTimeout, door, ...plan } = { ...DEFAULTS, ...options };
   const random = new Random(seed);
   const kinds = Array.from({ length: pairs }, () => {
     const reliable = random.weighted(generations).split(' ').map((generation) => generation === '2');
@@ -57,21 +57,20 @@ export async function run(options) {
     return { reliable, late: reliable.every(Boolean) && random.chance(late) };
   });
   const began = Date.now();
-  const { cert, key } = tls ? makeCertificate() : {};
-  const server = await start('server.mjs', { options: { ...SERVER, pingTimeout, cert, key }, channels: kinds.map((kind) => !kind.late) });
-  const [{ target, clients }] = await once(server, 'message');
+  const server = await start('server.mjs', { door, options: { ...SERVER, pingTimeout }, channels: kinds.map((kind) => !kind.late) });
+  const [{ url, ca, clients }] = await once(server, 'message');
   const all = kinds.map((kind, index) => ({ ...kind, clients: clients[index] }));
   const loads = [];
   while (all.length > 0) {
-    const part = { target, pairs: all.splice(0, PAIRS_PER_PROCESS), messages: Math.ceil(messages / pairs / 2) };
-    loads.push(load({ ...plan, ...part, ca: cert, seed: `${seed}/${loads.length}` }, server));
+    const part = { url, ca, pairs: all.splice(0, PAIRS_PER_PROCESS), messages: Math.ceil(messages / pairs / 2) };
+    loads.push(load({ ...plan, ...part, seed: `${seed}/${loads.length}` }, server));
   }
   const results = await Promise.all(loads);
   server.send({ close: true });
-  const [{ errors, rss }] = await once(server, 'message');
+  const [{ errors, rss, neighbour }] = await once(server, 'message');
   return {
-    ...{ seed, clients: 2 * pairs, ...results.reduce(add), milliseconds: Date.now() - began },
-    ...{ errors, rss, rssBound: rss[0] + SERVER.maxTotalBytes + 2 * pairs * SERVER.maxWriteAhead },
+    ...{ seed, door, clients: 2 * pairs, ...results.reduce(add), milliseconds: Date.now() - began },
+    ...{ errors, neighbour, rss, rssBound: rss[0] + SERVER.maxTotalBytes + 2 * pairs * SERVER.maxWriteAhead },
   };
 }
 

@@ -88,19 +88,18 @@ async function makePair({ clients, reliable, late }) {
     setTimeout(() => process.send({ channel: ids }), own.between(0, 300));
   };
   for (const [index, client] of clients.entries()) {
-    let address = `${plan.target.host}:${plan.target.port}`;
-    let proxy;
+    const url = new URL(plan.url);
     // A plain client was promised nothing when its connection fails, so its connection does not.
     if (reliable[index]) {
-      proxy = new Proxy(plan.target, own.fork(`proxy ${index}`));
-      address = await proxy.listen();
+      const proxy = new Proxy({ host: url.hostname, port: url.port }, own.fork(`proxy ${index}`));
+      url.host = await proxy.listen();
       pair.proxies.push(proxy);
     }
     const { messages, milliseconds, reloads, takeovers } = plan;
     pair.sides.push(
       new Side(
         {
-          ...{ client, peer: clients[1 - index], reliable: reliable[index], address, ca: plan.ca, messages, milliseconds, reloads, takeovers },
+          ...{ client, peer: clients[1 - index], reliable: reliable[index], url: url.href, ca: plan.ca, messages, milliseconds, reloads, takeovers },
           ...{ out: ledgers[index], in: ledgers[1 - index], progress, refused },
         },
         own.fork(`side ${index}`),

@@ -5,13 +5,18 @@ import WebSocketRelay from 'websocket-relay/client';
 /** Not what suits people and their networks: the harness has many connections to lose. */
 const OPTIONS = { reconnectionDelay: 20, reconnectionDelayMax: 500 };
 
-/** Milliseconds until a connection is authenticated. The client itself would wait for longer than the harness wants to. */
+/**
+ * Milliseconds until a connection is authenticated. The client itself would wait for longer than the harness wants to. Each
+ * try has as long again, or on a machine that is too busy none would ever do.
+ */
 const CONNECT_TIMEOUT = 4000;
 
 export class Page {
   #relay;
   #channel;
   #gone = false;
+  /** How often it has tried since it was last connected. */
+  #tries = 0;
   /** Messages whose callbacks are still to come. */
   outstanding = 0;
   /** How many connections it has made. */
@@ -20,13 +25,13 @@ export class Page {
   refusals = 0;
 
   /**
-   * @param server - its `address`, and its certificate if it speaks TLS
+   * @param server - its `url`, and its certificate (`ca`) if it speaks TLS
    * @param client - who: `id` and `token`
    * @param listeners - `hear(text)`, `open()`, `end({ code, reason })` when it will not come back. None is called any more
    *   once the page is gone.
    */
-  constructor({ address, ca }, client, peerId, reliable, listeners) {
-    this.#relay = new WebSocketRelay(ca ? `wss://${address}` : address, {
+  constructor({ url, ca }, client, peerId, reliable, listeners) {
+    this.#relay = new WebSocketRelay(url, {
       ...OPTIONS,
       ...{ clientId: client.id, token: client.token, reliable, WebSocket: this.#webSocket(reliable, ca) },
     });
@@ -73,8 +78,12 @@ export class Page {
         // Without a listener it would throw what nobody hears any more.
         this.on('error', () => {});
         if (reliable) {
-          const timer = setTimeout(() => this.terminate(), CONNECT_TIMEOUT);
-          this.once('message', () => clearTimeout(timer));
+          page.#tries += 1;
+          const timer = setTimeout(() => this.terminate(), page.#tries * CONNECT_TIMEOUT);
+          this.once('message', () => {
+            clearTimeout(timer);
+            page.#tries = 0;
+          });
           this.once('close', () => clearTimeout(timer));
         }
         this.on('message', (data) => {

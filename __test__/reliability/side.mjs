@@ -25,7 +25,7 @@ export class Side {
   counts = { connections: 0, refusals: 0, reloads: 0, takeovers: 0 };
 
   /**
-   * @param plan - `client`, `peer`, `reliable`, `address` to connect to, with TLS if there is a `ca`, `messages` to send over so many `milliseconds`,
+   * @param plan - `client`, `peer`, `reliable`, the `url` to connect to, and the certificate (`ca`) if it speaks TLS, `messages` to send over so many `milliseconds`,
    *   so many `reloads` and `takeovers` on the way, `out` and `in`, the ledgers of both directions, and what is called
    *   when something arrived (`progress`) and when there is no channel (`refused`)
    */
@@ -91,7 +91,7 @@ export class Side {
   }
 
   #open() {
-    const { address, ca, client, peer, reliable, out, in: heard, progress } = this.#plan;
+    const { url, ca, client, peer, reliable, out, in: heard, progress } = this.#plan;
     const number = out.openSender();
     const listener = heard.openListener();
     const { promise, resolve } = withResolvers();
@@ -113,7 +113,7 @@ export class Side {
       resolve();
       progress();
     };
-    const page = new Page({ address, ca }, client, peer.id, reliable, { hear, end, open: resolve });
+    const page = new Page({ url, ca }, client, peer.id, reliable, { hear, end, open: resolve });
     const entry = { page, number, opened: promise };
     this.#pages.push(entry);
   }

@@ -1,12 +1,14 @@
-// `npm run torture:delivery`: the test of reliability.test.mjs at full size, a run for each seed, with a scorecard.
-// Options: --seed (may be repeated), --pairs, --messages, --seconds (over which they are sent), --together (connections that
-// share the faults of one storm).
+// `npm run torture:delivery`: the test of reliability.test.mjs at full size, a run for each door and seed, with a scorecard.
+// Options: --door (one of doors.mjs) and --seed (both may be repeated), --pairs, --messages, --seconds (over which they are
+// sent), --together (connections that share the faults of one storm).
 import { parseArgs } from 'node:util';
+import { DOORS } from './doors.mjs';
 import { run } from './harness.mjs';
 import { failures, row } from './score.mjs';
 
 const { values } = parseArgs({
   options: {
+    door: { type: 'string', multiple: true, default: ['port'] },
     seed: { type: 'string', multiple: true, default: ['1', '2', '3', '4', '5'] },
     pairs: { type: 'string', default: '1000' },
     messages: { type: 'string', default: '1000000' },
@@ -14,10 +16,16 @@ const { values } = parseArgs({
     together: { type: 'string', default: '20' },
   },
 });
+const unknown = values.door.find((door) => !DOORS.includes(door));
+if (unknown !== undefined) {
+  console.error(`There is no door "${unknown}". There are: ${DOORS.join(', ')}`);
+  process.exit(1);
+}
 const rows = [];
-for (const seed of values.seed) {
-  console.log(`seed ${seed} …`);
+for (const [door, seed] of values.door.flatMap((door) => values.seed.map((seed) => [door, seed]))) {
+  console.log(`door ${door}, seed ${seed} …`);
   const result = await run({
+    door,
     seed,
     pairs: Number(values.pairs),
     messages: Number(values.messages),

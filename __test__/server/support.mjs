@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import express from 'express';
 import RelayServer from 'websocket-relay';
 import WebSocket, { WebSocketServer } from 'ws';
-import { selfSigned } from './certificate.mjs';
+import { makeCertificate } from '../tls/certificates.mjs';
 
 /** Where a server is reached: `{ url, ca }`. */
 const places = new WeakMap();
@@ -60,8 +60,8 @@ export const WAYS = {
   },
   'an https server': {
     listen(test, options) {
-      const certificate = selfSigned();
-      return attach(test, https.createServer(certificate), options, certificate.cert);
+      const { cert, key } = makeCertificate();
+      return attach(test, https.createServer({ cert, key }), options, cert);
     },
     isSecure: true,
   },
@@ -164,6 +164,29 @@ export class Connection {
   async relayed() {
     return JSON.parse(await this.text()).relay;
   }
+}
+
+/** What a request for a WebSocket comes to: 101, or the answer that refuses it. */
+export function knock(server, { origin, headers } = {}) {
+  const { url, ca } = placeOf(server);
+  const socket = new WebSocket(url, { ca, origin, headers });
+  socket.on('error', () => {});
+  return new Promise((resolve) => {
+    socket.on('open', () => {
+      resolve({ status: 101, socket });
+    });
+    socket.on('unexpected-response', async (request, response) => {
+      const text = (await response.setEncoding('utf8').toArray()).join('');
+      resolve({ status: response.statusCode, text, headers: response.headers });
+    });
+    socket.on('close', () => resolve({ status: 0 }));
+  });
+}
+
+export async function statusOf(server, options) {
+  const { status, socket } = await knock(server, options);
+  socket?.terminate();
+  return status;
 }
 
 /** Runs a program as a user would and returns how it ended and what it printed. */
