@@ -461,14 +461,19 @@ impl Memory {
         {
             mailbox.channels().for_each(|peer| reliable.notices.presence(peer));
         }
-        // Who knew that the client is there need not be told again.
-        let channels: Vec<_> = if retired.is_none() { slot.mailbox.channels().collect() } else { Vec::new() };
+        let (channels, waiting): (Vec<_>, _) = match retired {
+            None => (slot.mailbox.channels().collect(), Vec::new()),
+            // Who knew that the client is there need not be told again. Who waits for room may have it now: what was
+            // stuck counts no more.
+            Some(_) => (Vec::new(), slot.mailbox.release_waiting()),
+        };
         drop(slot);
         self.announce(id, &channels);
         if let Some(Retired { bell, messages, bytes, stuck, .. }) = retired {
             self.requeued(messages);
             self.recount(stuck, bytes);
             bell.ring();
+            self.ring(&waiting);
         }
         let session = resume.map(|resume| resume.session);
         Claiming::Claimed(Claim { id, client, number, session, peer: None })
@@ -755,6 +760,8 @@ fn introduce(one: &Client, first: ClientId, two: &Client, second: ClientId) {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     /// A claim, and whether another was replaced by it.
@@ -770,6 +777,18 @@ mod tests {
 
     fn claim(memory: &Memory, id: ClientId) -> Claim {
         claim_with(memory, id, &Arc::default()).0
+    }
+
+    /// A claim of a client that acknowledges.
+    fn claim_reliably(memory: &Memory, id: ClientId) -> Claim {
+        let session = SessionId::parse("00000000000000aa").expect("16 digits");
+        let resume =
+            Some(Resume { session, connection: 0, knows_epoch: false, receipts: false, presence: true });
+        let (bell, outbox, socket) = (&Arc::default(), &mut Outbox::default(), &mut None);
+        match memory.claim(id, Claimant { bell, outbox, socket, resume }, |_, _| {}) {
+            Claiming::Claimed(claim) => claim,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// What is written to the claim's connection, of which its socket takes `take` bytes.
@@ -807,12 +826,7 @@ mod tests {
         let memory = Memory::new(Limits::default(), false).expect("randomness");
         let ids = [(); 2].map(|()| memory.register(None).expect("randomness").id);
         memory.authorize_pair(ids[0], ids[1]).expect("two clients");
-        let session = SessionId::parse("00000000000000aa").expect("16 digits");
-        let resume =
-            Some(Resume { session, connection: 0, knows_epoch: false, receipts: false, presence: true });
-        let (bell, outbox, socket) = (&Arc::default(), &mut Outbox::default(), &mut None);
-        let claimant = Claimant { bell, outbox, socket, resume };
-        let Claiming::Claimed(reader) = memory.claim(ids[0], claimant, |_, _| {}) else { panic!("claimed") };
+        let reader = claim_reliably(&memory, ids[0]);
         let mut sender = claim(&memory, ids[1]);
         memory.append(&mut sender, ids[0], None, "\"hello\"").expect("room");
         memory.flush();
@@ -821,6 +835,27 @@ mod tests {
         let begun = begun.expect("the reader's outbox");
         assert!(begun.contains("hello") && !begun.contains("presence"), "{begun}");
         assert!(written(&memory, &reader, usize::MAX).contains("presence"));
+    }
+
+    #[test]
+    fn who_waits_for_room_that_a_stuck_connection_takes_hears_of_its_replacement() {
+        let long = format!("\"{}\"", "x".repeat(1000));
+        // For two such messages, but not while one of them is stuck as well.
+        let limits = Limits { max_total_bytes: 2500, ..Limits::default() };
+        let memory = Memory::new(limits, false).expect("randomness");
+        let ids = [(); 2].map(|()| memory.register(None).expect("randomness").id);
+        memory.authorize_pair(ids[0], ids[1]).expect("two clients");
+        let reader = claim_reliably(&memory, ids[1]);
+        let bell = Arc::default();
+        let mut sender = claim_with(&memory, ids[0], &bell).0;
+        memory.append(&mut sender, ids[1], None, &long).expect("room");
+        assert!(!written(&memory, &reader, 1).is_empty());
+        assert_eq!(memory.append(&mut sender, ids[1], None, &long), Err(Refusal::Held));
+        let has_rung = || bell.poll_rung(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(!has_rung());
+        claim_reliably(&memory, ids[1]);
+        assert!(has_rung());
+        memory.append(&mut sender, ids[1], None, &long).expect("room");
     }
 
     #[test]
