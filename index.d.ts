@@ -240,8 +240,8 @@ declare namespace RelayServer {
      */
     verifyClient?: VerifyClient | undefined;
     /**
-     * Which proxies are believed when `X-Forwarded-For` says for whom they come: all, so many in a row, or those with
-     * these addresses (`'10.0.0.1'`, `'10.0.0.0/8'`, `'loopback'`, `'linklocal'`, `'uniquelocal'`). Default: `false`.
+     * Which proxies are believed when `X-Forwarded-For` says for whom they come, and `X-Forwarded-Proto` by what: all, so
+     * many in a row, or those with these addresses (`'10.0.0.1'`, `'10.0.0.0/8'`, `'loopback'`, `'linklocal'`, `'uniquelocal'`). Default: `false`.
      */
     trustProxy?: boolean | number | string | string[] | undefined;
     /** Whether registered clients may talk without a registered channel. Default: `false`. */
@@ -346,6 +346,11 @@ declare namespace RelayServer {
     rejected: Record<string, number>;
     /** Ever: mistakes of clients, by code. */
     offences: Record<string, number>;
+    /**
+     * Ever: clients that were not let in, by reason: `maxConnections`, `maxConnectionsPerAddress`, `connectionRate`,
+     * `allowedOrigins`, `verifyClient`, `undecided`, `closing`, `maxAuthFailuresPerAddress`, `maxAuthFailuresPerClient`.
+     */
+    turnedAway: Record<string, number>;
     /** Ever: events that a busy JavaScript thread could not take. */
     eventsDropped: number;
   }
@@ -370,7 +375,7 @@ declare namespace RelayServer {
   export interface ClientInfo {
     /** The page's origin, if it is one. */
     origin: string | undefined;
-    /** Whether the connection is TLS. */
+    /** Whether the client's connection is TLS: see `trustProxy`. */
     secure: boolean;
     /** The address that counts as the client's: see `trustProxy`. */
     remoteAddress: string | undefined;

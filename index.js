@@ -137,11 +137,13 @@ class RelayServer extends EventEmitter {
       this.#take(request, socket, head, peer);
       return;
     }
-    const { origin, 'x-forwarded-for': forwarded } = request.headers;
-    const remoteAddress = peer && this.#native.clientAddress(peer, forwarded);
-    this.#gate.ask({ origin, secure: Boolean(socket.encrypted), remoteAddress, req: request }, (refusal) => {
-      if (refusal) refuse(socket, answerOf(refusal), this.#limits.closeTimeout);
-      else if (socket.destroyed || !socket.writable) socket.destroy();
+    const { origin, 'x-forwarded-for': forwarded, 'x-forwarded-proto': scheme } = request.headers;
+    const { address, secure } = this.#native.caller(peer, Boolean(socket.encrypted), forwarded, scheme);
+    this.#gate.ask({ origin, secure, remoteAddress: address, req: request }, (refusal) => {
+      if (refusal) {
+        this.#native.turnedAway(refusal.why);
+        refuse(socket, answerOf(refusal), this.#limits.closeTimeout);
+      } else if (socket.destroyed || !socket.writable) socket.destroy();
       else this.#take(request, socket, head, peer);
     });
   }
@@ -204,8 +206,8 @@ class RelayServer extends EventEmitter {
   }
 
   stats() {
-    const { rejected, offences, ...stats } = this.#native.stats();
-    return { ...stats, rejected: byCode(rejected), offences: byCode(offences) };
+    const { rejected, offences, turnedAway, ...stats } = this.#native.stats();
+    return { ...stats, rejected: byCode(rejected), offences: byCode(offences), turnedAway: byCode(turnedAway) };
   }
 
   registerRelayChannel(clientId1, clientId2) {

@@ -16,7 +16,8 @@ const NETWORKS = {
 };
 
 /**
- * @typedef {{ status: number, text?: string, headers: string[] }} Refusal
+ * @typedef {'allowedOrigins' | 'verifyClient' | 'undecided'} Reason
+ * @typedef {{ why: Reason, status: number, text?: string, headers: string[] }} Refusal
  * @typedef {{ origin: string | undefined, secure: boolean, remoteAddress: string | undefined, req: any }} Info
  */
 
@@ -114,7 +115,7 @@ class Gate {
    */
   ask(info, done) {
     if (this.#waiting >= MAX_WAITING) {
-      done(refusal(503));
+      done(refusal('undecided', 503));
       return;
     }
     this.#waiting += 1;
@@ -126,10 +127,10 @@ class Gate {
       this.#waiting -= 1;
       done(refused);
     };
-    const timer = setTimeout(once, this.#patience, refusal(503));
+    const timer = setTimeout(once, this.#patience, refusal('undecided', 503));
     timer.unref();
-    this.#call(once, (settle) => settle(this.#isOriginAllowed ? this.#isOriginAllowed(info.origin, info) : true), (isAllowed) => {
-      if (!isAllowed) once(refusal(403));
+    this.#call('allowedOrigins', once, (settle) => settle(this.#isOriginAllowed ? this.#isOriginAllowed(info.origin, info) : true), (isAllowed) => {
+      if (!isAllowed) once(refusal('allowedOrigins', 403));
       else this.#verify(info, once);
     });
   }
@@ -137,16 +138,17 @@ class Gate {
   #verify(info, once) {
     const verify = this.#verifyClient;
     const answer = (/** @type {unknown} */ isAllowed, code = 401, text = undefined, headers = {}) =>
-      once(isAllowed ? undefined : refusal(code, text, headers));
+      once(isAllowed ? undefined : refusal('verifyClient', code, text, headers));
+    const call = (/** @type {Function} */ action, then = undefined) => this.#call('verifyClient', once, action, then);
     if (!verify) answer(true);
-    else if (verify.length >= 2) this.#call(once, () => verify(info, (...args) => this.#call(once, () => answer(...args))));
-    else this.#call(once, (settle) => settle(verify(info)), (isAllowed) => answer(isAllowed));
+    else if (verify.length >= 2) call(() => verify(info, (...args) => call(() => answer(...args))));
+    else call((settle) => settle(verify(info)), (isAllowed) => answer(isAllowed));
   }
 
   /** Calls what may throw, or give a promise: one that is not waited for would always be true. */
-  #call(once, call, then = () => {}) {
+  #call(why, once, call, then = () => {}) {
     const fail = (/** @type {unknown} */ error) => {
-      once(refusal(500));
+      once(refusal(why, 500));
       this.#fail(error);
     };
     const settle = (/** @type {any} */ value) => {
@@ -162,10 +164,10 @@ class Gate {
 }
 
 /** @returns {Refusal} */
-function refusal(status, text = undefined, headers = {}) {
+function refusal(why, status, text = undefined, headers = {}) {
   const pairs = Object.entries(headers ?? {}).flatMap(([name, value]) => [value].flat().flatMap((one) => [name, String(one)]));
   const isStatus = Number.isInteger(status) && status >= 300 && status <= 599;
-  return { status: isStatus ? status : 401, ...(text === undefined ? {} : { text: String(text) }), headers: pairs };
+  return { why, status: isStatus ? status : 401, ...(text === undefined ? {} : { text: String(text) }), headers: pairs };
 }
 
 /** What an engine's question is to the developer. @returns {Info} */

@@ -55,6 +55,7 @@ pub use error::{CloseReason, Error, Offence, TlsError};
 pub use events::{Event, EventReceiver};
 pub use ids::{ClientId, Token};
 pub use limits::Limits;
+pub use metrics::TurnedAway;
 pub use relay::{
     Address, Ask, Credentials, Inquiry, Invitation, Options, Relay, Rules, Script, Site, Stats, Verdict,
 };

@@ -1,5 +1,5 @@
-//! What is counted of clients' mistakes and refused messages, and how many connections there are. Rare things only: what
-//! is relayed is counted where it is kept.
+//! What is counted of clients' mistakes, of messages and of clients that were refused, and how many connections there are.
+//! Rare things only: what is relayed is counted where it is kept.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,6 +7,46 @@ use std::sync::{Mutex, PoisonError};
 
 /// How often, by code.
 pub type Counts = BTreeMap<&'static str, u64>;
+
+/// Why a client was not let in, by the option that says so where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// There are too many connections.
+    MaxConnections,
+    /// There are too many of its address.
+    MaxConnectionsPerAddress,
+    /// Those of its address come too fast.
+    ConnectionRate,
+    /// It comes from a page that may not.
+    AllowedOrigins,
+    /// Somebody was asked, and said no.
+    VerifyClient,
+    /// Somebody was asked, and did not answer.
+    Undecided,
+    /// The relay is closing.
+    Closing,
+    /// Too many authentications have failed from its address: whether the token was right did not count.
+    MaxAuthFailuresPerAddress,
+    /// Too many have failed for its id.
+    MaxAuthFailuresPerClient,
+}
+
+impl TurnedAway {
+    /// What it is counted by.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::MaxConnections => "maxConnections",
+            Self::MaxConnectionsPerAddress => "maxConnectionsPerAddress",
+            Self::ConnectionRate => "connectionRate",
+            Self::AllowedOrigins => "allowedOrigins",
+            Self::VerifyClient => "verifyClient",
+            Self::Undecided => "undecided",
+            Self::Closing => "closing",
+            Self::MaxAuthFailuresPerAddress => "maxAuthFailuresPerAddress",
+            Self::MaxAuthFailuresPerClient => "maxAuthFailuresPerClient",
+        }
+    }
+}
 
 /// The counters.
 #[derive(Debug, Default)]
@@ -16,10 +56,15 @@ pub struct Metrics {
     tables: Mutex<Tables>,
 }
 
-#[derive(Debug, Default)]
-struct Tables {
-    offences: Counts,
-    rejected: Counts,
+/// What is counted by code.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// What clients did wrong.
+    pub offences: Counts,
+    /// Messages that were refused for good.
+    pub rejected: Counts,
+    /// Clients that were not let in.
+    pub turned_away: Counts,
 }
 
 impl Metrics {
@@ -43,6 +88,11 @@ impl Metrics {
         self.count(|tables| &mut tables.rejected, code);
     }
 
+    /// A client was not let in.
+    pub fn turned_away(&self, why: TurnedAway) {
+        self.count(|tables| &mut tables.turned_away, why.code());
+    }
+
     fn count(&self, table: impl FnOnce(&mut Tables) -> &mut Counts, code: &'static str) {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         *table(&mut tables).entry(code).or_default() += 1;
@@ -53,9 +103,8 @@ impl Metrics {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Offences and refused messages, by code.
-    pub fn by_code(&self) -> (Counts, Counts) {
-        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        (tables.offences.clone(), tables.rejected.clone())
+    /// What was counted by code.
+    pub fn by_code(&self) -> Tables {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Trust;
 use crate::backend::{Backend, Registration};
 use crate::error::{Error, TlsError};
 use crate::events::{self, Event, EventReceiver, Topic};
@@ -26,6 +27,7 @@ use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
 use crate::listener::{self, Admission, Door, Guest, Handover, Tls};
 pub use crate::listener::{Ask, Credentials, Inquiry, Rules, Script, Site, Verdict};
+use crate::metrics::TurnedAway;
 use crate::session::Shared;
 use crate::stream::{self, Connection};
 
@@ -163,9 +165,14 @@ impl Relay {
         self.door.site.is_at(target)
     }
 
-    /// The address that counts as the client's of a connection from `peer`, with this `X-Forwarded-For`.
-    pub fn client_address(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
-        self.door.client(peer, forwarded)
+    /// Which proxies are believed.
+    pub fn trust(&self) -> &Trust {
+        self.door.trust()
+    }
+
+    /// Counts a client that was not let in by who made the relay.
+    pub fn count_turned_away(&self, why: TurnedAway) {
+        self.shared.metrics.turned_away(why);
     }
 
     /// Whether the relay serves the WebSocket request with this HTTP head, which another server has read from `peer`.

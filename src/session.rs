@@ -474,9 +474,13 @@ impl Session {
     }
 
     fn is_right(&self, client: ClientId, token: &str) -> bool {
-        let Shared { backend, failures, .. } = &*self.shared;
+        let Shared { backend, failures, metrics, .. } = &*self.shared;
         let is_right = backend.authenticate(client, token);
-        failures.judge(self.source, client, is_right, std::time::Instant::now())
+        let judged = failures.judge(self.source, client, is_right, std::time::Instant::now());
+        judged.unwrap_or_else(|why| {
+            metrics.turned_away(why);
+            false
+        })
     }
 
     /// Counts a message of a plain client, which has been read already: above the rate nothing more is read for a while.

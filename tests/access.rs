@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{TestRelay, UPGRADE, options, read_head, read_rest, relay, soon};
 use tokio::io::AsyncWriteExt;
-use websocket_relay::{Ask, Limits, Options, Rules, Trust, Verdict};
+use websocket_relay::{Ask, Limits, Options, Rules, Trust, TurnedAway, Verdict};
 
 /// The status of the answer to a request with these header lines.
 async fn status(server: &TestRelay, lines: &str) -> String {
@@ -67,7 +67,12 @@ async fn an_answer_that_refuses_cannot_be_made_into_another() {
             header("x bad", "1"),
             header("Content-Length", "1"),
         ];
-        inquiry.answer(Verdict::Refused { status: 101, text: Some("no".to_owned()), headers });
+        inquiry.answer(Verdict::Refused {
+            why: TurnedAway::VerifyClient,
+            status: 101,
+            text: Some("no".to_owned()),
+            headers,
+        });
     }));
     let server = with_rules(Rules { ask: Some(ask), ..Rules::default() }, Limits::default()).await;
     let mut stream = server.tcp().await;

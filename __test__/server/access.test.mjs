@@ -4,31 +4,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
-import WebSocket from 'ws';
-import { Connection, WAYS, attach, listen, pair, placeOf } from './support.mjs';
-
-/** What a request for a WebSocket comes to: 101, or the answer that refuses it. */
-function knock(server, { origin, headers } = {}) {
-  const { url, ca } = placeOf(server);
-  const socket = new WebSocket(url, { ca, origin, headers });
-  socket.on('error', () => {});
-  return new Promise((resolve) => {
-    socket.on('open', () => {
-      resolve({ status: 101, socket });
-    });
-    socket.on('unexpected-response', async (request, response) => {
-      const text = (await response.setEncoding('utf8').toArray()).join('');
-      resolve({ status: response.statusCode, text, headers: response.headers });
-    });
-    socket.on('close', () => resolve({ status: 0 }));
-  });
-}
-
-async function statusOf(server, options) {
-  const { status, socket } = await knock(server, options);
-  socket?.terminate();
-  return status;
-}
+import { Connection, WAYS, attach, knock, listen, pair, placeOf, statusOf } from './support.mjs';
 
 const HERE = 'https://example.com';
 const OTHER = 'https://evil.example';
@@ -147,6 +123,18 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     for (const address of ['1.2.3.4', '2001:db8::ffff']) assert.equal((await from(address)).status, 429);
     assert.deepEqual(addresses.slice(0, 2), ['1.2.3.4', '2001:db8::1']);
     for (const { socket } of [one, two]) socket.terminate();
+  });
+
+  test(`${way}: proxies that are trusted say what the client's connection is, and others do not`, async (t) => {
+    const isTls = way === 'an https server' || way === 'an http server whose sockets stay with it';
+    for (const [trustProxy, believes] of [['loopback', true], [1, true], [true, true], ['10.0.0.0/8', false], [0, false], [undefined, false]]) {
+      const seen = [];
+      const server = await open(t, { trustProxy, verifyClient: ({ secure }) => seen.push(secure) });
+      for (const scheme of ['https', 'WSS, http', 'http', 'ws, https', 'gopher', '']) await statusOf(server, { headers: { 'x-forwarded-proto': scheme } });
+      await statusOf(server);
+      const said = [true, true, false, false, isTls, isTls];
+      assert.deepEqual(seen, [...(believes ? said : said.map(() => isTls)), isTls], `trustProxy: ${trustProxy}`);
+    }
   });
 
   test(`${way}: others are not believed`, async (t) => {

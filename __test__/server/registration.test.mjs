@@ -224,6 +224,7 @@ test('stats() counts', async (t) => {
     relayedBytes: 0,
     rejected: {},
     offences: {},
+    turnedAway: {},
     eventsDropped: 0,
   };
   assert.deepEqual(server.stats(), nothing);

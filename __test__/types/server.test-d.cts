@@ -16,7 +16,7 @@ server.refreshToken(id, { expiresIn: 60_000 }).trim();
 const wasConnected: boolean = server.disconnectClient(id) || server.disconnectClient(id, 4999, 'banned');
 const isConnected: boolean = server.isConnected(id);
 for (const client of server.clients()) client satisfies RelayServer.Client;
-const { offences, relayedBytes }: RelayServer.Stats = server.stats();
+const { offences, relayedBytes, turnedAway }: RelayServer.Stats = server.stats();
 server.on('expired', (clientId, undelivered, data: unknown) => [clientId.toFixed(), undelivered.toFixed(), data]);
 server.unregisterClient(id);
 server.on('connection', (clientId) => clientId.toFixed());
@@ -46,7 +46,7 @@ web.on('upgrade', (request, socket, head) => {
 byHand.shouldHandle = ({ headers }) => headers.origin === 'https://example.com';
 const more: RelayServer.Options[] = [{ server: web, port: undefined }, { noServer: true }, { port: 0, noServer: false }];
 export const used = [attached, more, token, port, closed, drained, disposed, options, Named, once(server, 'listening')];
-export const told = [channels, refreshed, wasConnected, isConnected, offences['ERR_INVALID_JSON']?.toFixed(), relayedBytes.toFixed()];
+export const told = [channels, refreshed, wasConnected, isConnected, turnedAway['closing']?.toFixed(), offences['ERR_INVALID_JSON']?.toFixed(), relayedBytes.toFixed()];
 
 export const guarded: RelayServer.Options[] = [
   { port: 0, allowedOrigins: 'https://example.com', metrics: true, trustProxy: 1, rateLimit: 100 },

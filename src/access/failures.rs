@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::{Buckets, Rate, Source};
 use crate::ids::ClientId;
 use crate::limits::Limits;
+use crate::metrics::TurnedAway;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -38,17 +39,23 @@ impl Failures {
         Self { per_source, per_client, counted: Mutex::new(Counted { sources, clients, known }) }
     }
 
-    /// Whether an attempt to authenticate counts, which `is_right` or is not. One that does not count is not held against
-    /// anybody either, so that the wait has an end.
-    pub fn judge(&self, source: Option<Source>, client: ClientId, is_right: bool, now: Instant) -> bool {
+    /// What comes of an attempt to authenticate, which `is_right` or is not.
+    ///
+    /// # Errors
+    /// [`TurnedAway`] when it does not count. It is not held against anybody either, so that the wait has an end.
+    pub fn judge(
+        &self,
+        source: Option<Source>,
+        client: ClientId,
+        is_right: bool,
+        now: Instant,
+    ) -> Result<bool, TurnedAway> {
         // Without a rate of its own a place has that of the ids, to know whether it has failed.
         let (Some(source), Some(rate)) = (source, self.per_source.or(self.per_client)) else {
-            return is_right;
+            return Ok(is_right);
         };
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if !counted.admits(self, source, client, now) {
-            return false;
-        }
+        counted.admit(self, source, client, now)?;
         if is_right {
             counted.known.insert((source, client));
         } else {
@@ -58,14 +65,20 @@ impl Failures {
                 counted.clients.update(client, |bucket| bucket.take(rate, now).ok());
             }
         }
-        is_right
+        Ok(is_right)
     }
 }
 
 impl Counted {
-    fn admits(&self, failures: &Failures, source: Source, client: ClientId, now: Instant) -> bool {
+    fn admit(
+        &self,
+        failures: &Failures,
+        source: Source,
+        client: ClientId,
+        now: Instant,
+    ) -> Result<(), TurnedAway> {
         if self.known.contains((source, client)) {
-            return true;
+            return Ok(());
         }
         let has_run_out = |bucket: super::Bucket, rate: Option<Rate>| {
             rate.is_some_and(|rate| !bucket.wait(&rate, now).is_zero())
@@ -73,8 +86,13 @@ impl Counted {
         let of_source = self.sources.get(source);
         let is_suspect = !of_source.is_full(now);
         let client_has_run_out = has_run_out(self.clients.get(client), failures.per_client);
-        let source_has_run_out = has_run_out(of_source, failures.per_source);
-        !(source_has_run_out || is_suspect && client_has_run_out)
+        if has_run_out(of_source, failures.per_source) {
+            return Err(TurnedAway::MaxAuthFailuresPerAddress);
+        }
+        if is_suspect && client_has_run_out {
+            return Err(TurnedAway::MaxAuthFailuresPerClient);
+        }
+        Ok(())
     }
 }
 
@@ -90,6 +108,11 @@ mod tests {
         })
     }
 
+    /// Whether somebody is let in.
+    fn judge(failures: &Failures, from: Option<Source>, id: ClientId, is_right: bool, now: Instant) -> bool {
+        failures.judge(from, id, is_right, now) == Ok(true)
+    }
+
     fn source(number: u8) -> Option<Source> {
         Some(Source::of([10, 0, 0, number].into()))
     }
@@ -102,41 +125,41 @@ mod tests {
     fn an_address_that_fails_too_often_is_not_listened_to_until_its_time_has_passed() {
         let (failures, now) = (failures(3, 0), Instant::now());
         for n in 0..3 {
-            assert!(!failures.judge(source(1), id(n), false, now));
+            assert!(!judge(&failures, source(1), id(n), false, now));
         }
-        assert!(!failures.judge(source(1), id(9), true, now), "the right token does not help");
-        assert!(failures.judge(source(2), id(9), true, now), "others are not concerned");
+        assert!(!judge(&failures, source(1), id(9), true, now), "the right token does not help");
+        assert!(judge(&failures, source(2), id(9), true, now), "others are not concerned");
         // What was refused meanwhile has not made it longer.
-        assert!(failures.judge(source(1), id(9), true, now + MINUTE / 3));
+        assert!(judge(&failures, source(1), id(9), true, now + MINUTE / 3));
     }
 
     #[test]
     fn the_owner_of_an_id_is_let_in_whatever_others_do_to_it() {
         let (failures, now) = (failures(0, 2), Instant::now());
-        assert!(failures.judge(source(1), id(0), true, now));
+        assert!(judge(&failures, source(1), id(0), true, now));
         for n in 2..100 {
             for _ in 0..3 {
-                assert!(!failures.judge(source(n), id(0), false, now));
+                assert!(!judge(&failures, source(n), id(0), false, now));
             }
-            assert!(!failures.judge(source(n), id(0), true, now), "who has failed is not listened to");
-            assert!(failures.judge(source(n), id(1), true, now), "but for other ids");
+            assert!(!judge(&failures, source(n), id(0), true, now), "who has failed is not listened to");
+            assert!(judge(&failures, source(n), id(1), true, now), "but for other ids");
         }
-        assert!(failures.judge(source(101), id(0), true, now), "who has not failed is");
+        assert!(judge(&failures, source(101), id(0), true, now), "who has not failed is");
         // Even if the owner fails as well, after it was let in, or somebody does at its address.
         for _ in 0..10 {
-            assert!(!failures.judge(source(1), id(0), false, now));
+            assert!(!judge(&failures, source(1), id(0), false, now));
         }
-        assert!(failures.judge(source(1), id(0), true, now));
+        assert!(judge(&failures, source(1), id(0), true, now));
     }
 
     #[test]
     fn an_id_that_was_under_attack_is_as_ever_afterwards() {
         let (failures, now) = (failures(0, 2), Instant::now());
         for n in 0..100 {
-            assert!(!failures.judge(source(n), id(0), false, now));
+            assert!(!judge(&failures, source(n), id(0), false, now));
         }
-        assert!(!failures.judge(source(0), id(0), true, now));
-        assert!(failures.judge(source(0), id(0), true, now + MINUTE / 2));
+        assert!(!judge(&failures, source(0), id(0), true, now));
+        assert!(judge(&failures, source(0), id(0), true, now + MINUTE / 2));
     }
 
     #[test]
@@ -144,9 +167,9 @@ mod tests {
         let now = Instant::now();
         for (failures, source) in [(failures(0, 0), source(1)), (failures(1, 1), None)] {
             for _ in 0..100 {
-                assert!(!failures.judge(source, id(0), false, now));
+                assert!(!judge(&failures, source, id(0), false, now));
             }
-            assert!(failures.judge(source, id(0), true, now));
+            assert!(judge(&failures, source, id(0), true, now));
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Buckets, Rate, Source};
 use crate::limits::Limits;
+use crate::metrics::TurnedAway;
 
 /// Who is here. Nothing is kept when there is no bound.
 #[derive(Debug)]
@@ -37,18 +38,21 @@ impl Guests {
         Self { max: limits.max_connections_per_address, rate, counted: Mutex::new(counted) }
     }
 
-    /// Lets one more connection of a place in; `None` when there are too many, or they come too fast. One that is not
-    /// let in does not count.
-    pub fn admit(self: &Arc<Self>, source: Source, now: Instant) -> Option<Visit> {
+    /// Lets one more connection of a place in.
+    ///
+    /// # Errors
+    /// [`TurnedAway`] when there are too many, or they come too fast. One that is not let in does not count.
+    pub fn admit(self: &Arc<Self>, source: Source, now: Instant) -> Result<Visit, TurnedAway> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if self.max > 0 && counted.open.get(&source).is_some_and(|open| *open >= self.max) {
-            return None;
+            return Err(TurnedAway::MaxConnectionsPerAddress);
         }
         if let Some(rate) = &self.rate {
-            counted.arrivals.update(source, |bucket| bucket.take(rate, now)).ok()?;
+            let taken = counted.arrivals.update(source, |bucket| bucket.take(rate, now));
+            taken.map_err(|_| TurnedAway::ConnectionRate)?;
         }
         *counted.open.entry(source).or_default() += 1;
-        Some(Visit { guests: Arc::clone(self), source })
+        Ok(Visit { guests: Arc::clone(self), source })
     }
 
     /// Whether anything is bounded here.
@@ -83,10 +87,11 @@ mod tests {
         let (guests, now) = (Arc::new(Guests::new(&limits)), Instant::now());
         let (one, two) = (source("2001:db8::1"), source("2001:db8::2"));
         let visits = [guests.admit(one, now), guests.admit(two, now)];
-        assert!(visits.iter().all(Option::is_some) && guests.admit(one, now).is_none());
-        assert!(guests.admit(source("2001:db8:1::"), now).is_some());
+        assert!(visits.iter().all(Result::is_ok));
+        assert_eq!(guests.admit(one, now).err(), Some(TurnedAway::MaxConnectionsPerAddress));
+        assert!(guests.admit(source("2001:db8:1::"), now).is_ok());
         drop(visits);
-        assert!(guests.admit(two, now).is_some());
+        assert!(guests.admit(two, now).is_ok());
         assert!(guests.counted.lock().expect("not poisoned").open.is_empty());
     }
 
@@ -95,9 +100,10 @@ mod tests {
         let limits = Limits { connection_rate: 1, connection_burst: 3, ..Limits::default() };
         let (guests, now) = (Arc::new(Guests::new(&limits)), Instant::now());
         let one = source("1.2.3.4");
-        assert_eq!((0..10).filter(|_| guests.admit(one, now).is_some()).count(), 3);
-        assert!(guests.admit(source("1.2.3.5"), now).is_some());
+        assert_eq!((0..10).filter(|_| guests.admit(one, now).is_ok()).count(), 3);
+        assert_eq!(guests.admit(one, now).err(), Some(TurnedAway::ConnectionRate));
+        assert!(guests.admit(source("1.2.3.5"), now).is_ok());
         let later = now + Duration::from_secs(2);
-        assert_eq!((0..10).filter(|_| guests.admit(one, later).is_some()).count(), 2);
+        assert_eq!((0..10).filter(|_| guests.admit(one, later).is_ok()).count(), 2);
     }
 }

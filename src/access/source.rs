@@ -76,23 +76,42 @@ impl Trust {
     }
 
     /// The client's address: the nearest one that is no proxy that is believed. `forwarded` are the values of
-    /// `X-Forwarded-For`, in order. What is no address ends the list.
-    pub fn client<'v>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'v str>) -> IpAddr {
-        let mut client = peer.to_canonical();
+    /// `X-Forwarded-For`, in order. What is no address ends the list. A `peer` without one has come over a pipe.
+    pub fn client<'v>(
+        &self,
+        peer: Option<IpAddr>,
+        forwarded: impl DoubleEndedIterator<Item = &'v str>,
+    ) -> Option<IpAddr> {
+        let mut client = peer.map(|peer| peer.to_canonical());
         let mut before = forwarded.rev().flat_map(|value| value.rsplit(','));
         let mut hops = 0;
         while self.trusts(client, hops) {
             let Some(Some(next)) = before.next().map(|text| address(text.trim())) else { break };
-            (client, hops) = (next.to_canonical(), hops + 1);
+            (client, hops) = (Some(next.to_canonical()), hops + 1);
         }
         client
     }
 
-    fn trusts(&self, address: IpAddr, hops: usize) -> bool {
+    /// Whether the client's connection is TLS, when that from `peer` is or is not. `forwarded` is `X-Forwarded-Proto`, of
+    /// which the first value counts.
+    pub fn is_secure(&self, peer: Option<IpAddr>, is_tls: bool, forwarded: Option<&str>) -> bool {
+        let peer = peer.map(|peer| peer.to_canonical());
+        let scheme = forwarded.filter(|_| self.trusts(peer, 0)).and_then(|values| values.split(',').next());
+        match scheme.map(|scheme| scheme.trim().to_ascii_lowercase()).as_deref() {
+            // Some say what the WebSocket came by.
+            Some("https" | "wss") => true,
+            Some("http" | "ws") => false,
+            _ => is_tls,
+        }
+    }
+
+    fn trusts(&self, address: Option<IpAddr>, hops: usize) -> bool {
         match self {
             Self::Nobody => false,
             Self::Hops(number) => hops < *number,
-            Self::Networks(networks) => networks.iter().any(|network| network.contains(address)),
+            Self::Networks(networks) => {
+                address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
+            }
             Self::Everybody => true,
         }
     }
@@ -168,12 +187,45 @@ mod tests {
             (networks, &["10.3.3.3"], "10.3.3.3"),
         ] {
             assert_eq!(
-                trust.client(ip("10.0.0.1"), values.iter().copied()),
-                ip(client),
+                trust.client(Some(ip("10.0.0.1")), values.iter().copied()),
+                Some(ip(client)),
                 "{trust:?} {values:?}"
             );
         }
         let stranger = Trust::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
-        assert_eq!(stranger.client(ip("9.9.9.9"), ["1.1.1.1"].into_iter()), ip("9.9.9.9"));
+        assert_eq!(stranger.client(Some(ip("9.9.9.9")), ["1.1.1.1"].into_iter()), Some(ip("9.9.9.9")));
+        // Over a pipe there is no address, but a proxy may be at its other end.
+        for (trust, client) in
+            [(Trust::Hops(1), Some(ip("1.1.1.1"))), (stranger, None), (Trust::Nobody, None)]
+        {
+            assert_eq!(trust.client(None, ["1.1.1.1"].into_iter()), client, "{trust:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_secure_if_a_proxy_that_is_believed_says_so() {
+        let networks = Trust::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
+        for (value, secure) in [
+            ("https", Some(true)),
+            ("WSS", Some(true)),
+            (" https , http", Some(true)),
+            ("http", Some(false)),
+            ("ws", Some(false)),
+            ("http, https", Some(false)),
+            ("", None),
+            ("nonsense", None),
+        ] {
+            for is_tls in [false, true] {
+                let by = |trust: &Trust, peer| trust.is_secure(Some(ip(peer)), is_tls, Some(value));
+                for trust in [&Trust::Everybody, &Trust::Hops(1), &networks] {
+                    assert_eq!(by(trust, "::ffff:10.0.0.1"), secure.unwrap_or(is_tls), "{trust:?} {value}");
+                }
+                for trust in [&Trust::Nobody, &Trust::Hops(0), &networks] {
+                    assert_eq!(by(trust, "9.9.9.9"), is_tls, "{trust:?} {value}");
+                }
+            }
+        }
+        assert!(Trust::Everybody.is_secure(None, false, Some("https")));
+        assert!(!Trust::Everybody.is_secure(None, false, None));
     }
 }

@@ -11,13 +11,14 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, StatusCode};
 
 use super::answer::{Answer, text, value};
 use crate::access::{Source, Trust, Visit};
+use crate::metrics::TurnedAway;
 
 /// Who may come.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// The pages that may open WebSockets, as browsers name them in `Origin`; any where there is none.
     pub origins: Option<Vec<String>>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trust: Trust,
     /// Who is asked about each WebSocket, behind all other rules.
     pub ask: Option<Ask>,
@@ -40,7 +41,7 @@ pub struct Inquiry {
     pub target: String,
     /// Its headers, as they came; bytes beyond ASCII as Latin-1.
     pub headers: Vec<(String, String)>,
-    /// Whether it came over TLS.
+    /// Whether the client's connection is TLS.
     pub secure: bool,
     /// The address that counts as the client's.
     pub address: Option<IpAddr>,
@@ -54,6 +55,8 @@ pub enum Verdict {
     Admitted,
     /// It is not.
     Refused {
+        /// What it is counted by.
+        why: TurnedAway,
         /// The HTTP status; 401 in place of one that there is not.
         status: u16,
         /// What is said to it; the name of the status where there is none.

@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::backend::Totals;
-use crate::metrics::Counts;
+use crate::metrics::{Counts, Tables};
 use crate::session::Shared;
 
 /// All of it, in the text format of OpenMetrics. Made anew each time: whoever asks does so every few seconds at most.
@@ -35,19 +35,24 @@ pub fn text(shared: &Shared) -> String {
     ] {
         registry.register(name, help, ConstCounter::new(value));
     }
-    let (offences, rejected) = shared.metrics.by_code();
-    registry.register("offences", "What clients did wrong, by code", by_code(offences));
-    registry.register("rejected_messages", "Messages that were refused for good, by code", by_code(rejected));
+    let Tables { offences, rejected, turned_away } = shared.metrics.by_code();
+    for (name, help, label, counts) in [
+        ("offences", "What clients did wrong, by code", "code", offences),
+        ("rejected_messages", "Messages that were refused for good, by code", "code", rejected),
+        ("turned_away", "Clients that were not let in, by reason", "reason", turned_away),
+    ] {
+        registry.register(name, help, by(label, counts));
+    }
     let mut text = String::new();
     // Writing to a string does not fail.
     encode(&mut text, &registry).ok();
     text
 }
 
-fn by_code(counts: Counts) -> Family<Vec<(&'static str, &'static str)>, Counter> {
+fn by(label: &'static str, counts: Counts) -> Family<Vec<(&'static str, &'static str)>, Counter> {
     let family = Family::<_, Counter>::default();
     for (code, count) in counts {
-        family.get_or_create(&vec![("code", code)]).inc_by(count);
+        family.get_or_create(&vec![(label, code)]).inc_by(count);
     }
     family
 }

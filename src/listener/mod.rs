@@ -32,9 +32,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Guests, Source};
+use crate::access::{Guests, Source, Trust};
 use crate::events::Event;
 use crate::limits::Limits;
+use crate::metrics::TurnedAway;
 use crate::session::{self, Shared};
 use crate::stream::Connection;
 
@@ -85,13 +86,17 @@ impl Door {
         Self { site, tls, rules, guests, inquiries, shared, threads, tasks, open, excess }
     }
 
-    /// A place for one more connection. Without one it is to be dropped without a word.
+    /// A place for one more connection. Without one it is to be dropped without a word, and is counted here.
     fn admit(&self) -> Option<Admission> {
         let place = |of: &Arc<Semaphore>, within_bounds| {
             let permit = Arc::clone(of).try_acquire_owned().ok();
             permit.map(|_permit| Admission { within_bounds, _permit })
         };
-        place(&self.open, true).or_else(|| place(&self.excess, false))
+        let admission = place(&self.open, true).or_else(|| place(&self.excess, false));
+        if admission.is_none() {
+            self.shared.metrics.turned_away(TurnedAway::MaxConnections);
+        }
+        admission
     }
 
     /// The answer to a request that another server has read from `peer`, whose it is, and the connection's place.
@@ -104,19 +109,20 @@ impl Door {
         self.admit().map(|admission| (answer, guest, admission)).ok_or_else(Vec::new)
     }
 
-    /// One more from this address; `None` when there are too many.
+    /// One more from this address; `None` when there are too many, which is counted here.
     fn register(&self, address: IpAddr) -> Option<Guest> {
         let source = Source::of(address);
         let visit = match self.guests.are_counted() {
-            true => Some(self.guests.admit(source, Instant::now())?),
+            true => Some(self.guests.admit(source, Instant::now())),
             false => None,
         };
+        let visit = visit.transpose().map_err(|why| self.shared.metrics.turned_away(why)).ok()?;
         Some(Guest { address: Some(address), source: Some(source), visit })
     }
 
-    /// The address that counts as the client's.
-    pub fn client(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
-        self.rules.trust.client(peer, forwarded.into_iter())
+    /// Which proxies are believed.
+    pub fn trust(&self) -> &Trust {
+        &self.rules.trust
     }
 
     /// How somebody stands who comes by the port.
@@ -285,6 +291,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
 {
     if let Some((stream, ..)) = upgraded {
+        shared.metrics.turned_away(TurnedAway::MaxConnections);
         session::turn_away(stream, &shared.limits).await;
     }
 }

@@ -15,6 +15,7 @@ use super::answer::{Answer, serialize, text, value, with};
 use super::entry::{self, Guest, Inquiry, Verdict, Verdicts};
 use super::request::{self, Fault};
 use super::{Door, metrics};
+use crate::metrics::TurnedAway;
 
 /// A connection that was upgraded, the bytes that came behind the request, and whose it is.
 pub type Upgraded<C> = (C, Vec<u8>, Guest);
@@ -72,10 +73,11 @@ pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, patience: Dura
 pub fn accept(head: &[u8], peer: Option<IpAddr>, door: &Door) -> Result<(Vec<u8>, Guest), Vec<u8>> {
     let answered = request::parse(head, |request| {
         if door.shared.stop.is_cancelled() {
+            door.shared.metrics.turned_away(TurnedAway::Closing);
             return Err(Refusal::Closing);
         }
         let request = request.map_err(Refusal::Fault)?;
-        let guest = peer.map_or_else(|| Ok(Guest::default()), |peer| identify(peer, request, door))?;
+        let guest = identify(peer, request, door)?;
         Ok((open(request, door)?, guest))
     });
     let answer_of = answered.map_or(Err(Refusal::Fault(Fault::Malformed)), |(answer, _)| answer);
@@ -145,23 +147,32 @@ struct Reply {
 fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fault>) -> Reply {
     let wants_body = !request.is_ok_and(|request| request.method == Some("HEAD"));
     let refused = |refusal| Reply { bytes: serialize(&refuse(refusal), wants_body), ..Reply::default() };
+    let wants_websocket = |request: &Request<'_, '_>| {
+        value(request, "upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
+    };
     let request = match (request, standing) {
-        (Ok(_), Standing::Closing) => return refused(Refusal::Closing),
+        (Ok(request), Standing::Closing) => {
+            // Who asks how the server is has not been turned away.
+            if wants_websocket(request) {
+                door.shared.metrics.turned_away(TurnedAway::Closing);
+            }
+            return refused(Refusal::Closing);
+        }
         (_, Standing::Crowded) => return refused(Refusal::Crowded),
         (Ok(request), _) => request,
         (Err(fault), _) => return refused(Refusal::Fault(fault)),
     };
     let guest = match standing {
-        Standing::Unknown(peer) => identify(*peer, request, door),
+        Standing::Unknown(peer) => identify(Some(*peer), request, door),
         _ => Ok(Guest::default()),
     };
     let guest = match guest {
         Ok(guest) => guest,
         Err(refusal) => return refused(refusal),
     };
-    let wants_websocket =
-        value(request, "upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
-    if !wants_websocket && let Some(answer) = door.site.find(request, || metrics::text(&door.shared)) {
+    if !wants_websocket(request)
+        && let Some(answer) = door.site.find(request, || metrics::text(&door.shared))
+    {
         return Reply { bytes: serialize(&answer, wants_body), ..Reply::default() };
     }
     if !request.path.is_some_and(|target| door.site.is_at(target)) {
@@ -169,15 +180,17 @@ fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fau
     }
     match open(request, door) {
         Ok(bytes) => {
-            let known = match standing {
-                Standing::Known(guest) => guest,
-                _ => &guest,
+            let is_tls = door.tls.is_some();
+            let (address, secure) = match standing {
+                Standing::Known(guest) => (guest.address, is_tls),
+                Standing::Unknown(peer) => {
+                    let forwarded = value(request, "x-forwarded-proto");
+                    (guest.address, door.trust().is_secure(Some(*peer), is_tls, forwarded))
+                }
+                // They have been answered.
+                Standing::Crowded | Standing::Closing => (None, is_tls),
             };
-            let question = door
-                .rules
-                .ask
-                .as_ref()
-                .map(|_| Box::new(Inquiry::new(request, known.address, door.tls.is_some())));
+            let question = door.rules.ask.as_ref().map(|_| Box::new(Inquiry::new(request, address, secure)));
             Reply { bytes, upgrades: true, guest, question }
         }
         Err(refusal) => refused(refusal),
@@ -185,15 +198,22 @@ fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fau
 }
 
 /// Whose request it is that came from `peer`, if there is room for one more of them.
-fn identify(peer: IpAddr, request: &Request<'_, '_>, door: &Door) -> Result<Guest, Refusal> {
-    let address = door.rules.trust.client(peer, entry::forwarded(request).into_iter());
-    door.register(address).ok_or(Refusal::Crowded)
+fn identify(peer: Option<IpAddr>, request: &Request<'_, '_>, door: &Door) -> Result<Guest, Refusal> {
+    match door.trust().client(peer, entry::forwarded(request).into_iter()) {
+        Some(address) => door.register(address).ok_or(Refusal::Crowded),
+        // Over a pipe everybody is the same.
+        None => Ok(Guest::default()),
+    }
 }
 
 /// The answer that opens a WebSocket, if the request may have one.
 fn open(request: &Request<'_, '_>, door: &Door) -> Result<Vec<u8>, Refusal> {
     let answer = switch_protocols(request)?;
-    if entry::is_from(door.rules.origins.as_deref(), request) { Ok(answer) } else { Err(Refusal::Origin) }
+    if entry::is_from(door.rules.origins.as_deref(), request) {
+        return Ok(answer);
+    }
+    door.shared.metrics.turned_away(TurnedAway::AllowedOrigins);
+    Err(Refusal::Origin)
 }
 
 /// Asks whether what is to be replied is replied. No answer in time is a refusal, and so is none at all.
@@ -207,12 +227,17 @@ async fn decide(reply: Reply, question: Box<(Inquiry, Verdicts)>, door: &Door) -
         }
         _ => None,
     };
+    let turned_away = |why| door.shared.metrics.turned_away(why);
     match verdict {
         Some(Verdict::Admitted) => reply,
-        Some(Verdict::Refused { status, text, headers }) => {
+        Some(Verdict::Refused { why, status, text, headers }) => {
+            turned_away(why);
             refused(&entry::refused(status, text.as_deref(), &headers))
         }
-        None => refused(&refuse(Refusal::NotDecided)),
+        None => {
+            turned_away(TurnedAway::Undecided);
+            refused(&refuse(Refusal::NotDecided))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
 use crate::access::{Network, Trust};
+use crate::metrics::TurnedAway;
 use crate::relay::{Ask, Inquiry, Rules, Verdict};
 
 /// Who may come.
@@ -50,9 +51,42 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
 #[napi]
 pub struct NativeInquiry(Option<Inquiry>);
 
+/// Whose a request is.
+#[napi(object)]
+pub struct NativeCaller {
+    /// The address that counts as the client's.
+    pub address: Option<String>,
+    /// Whether the client's connection is TLS.
+    pub secure: bool,
+}
+
+/// Why JavaScript does not let a client in.
+#[napi(string_enum = "camelCase")]
+#[derive(Clone, Copy)]
+pub enum NativeReason {
+    /// Its page may not come.
+    AllowedOrigins,
+    /// It was refused by `verifyClient`.
+    VerifyClient,
+    /// There was no answer.
+    Undecided,
+}
+
+impl From<NativeReason> for TurnedAway {
+    fn from(reason: NativeReason) -> Self {
+        match reason {
+            NativeReason::AllowedOrigins => Self::AllowedOrigins,
+            NativeReason::VerifyClient => Self::VerifyClient,
+            NativeReason::Undecided => Self::Undecided,
+        }
+    }
+}
+
 /// An answer that refuses.
 #[napi(object)]
 pub struct NativeRefusal {
+    /// What it is counted by.
+    pub why: NativeReason,
     /// The HTTP status.
     pub status: u16,
     /// What is said.
@@ -76,7 +110,7 @@ impl NativeInquiry {
         headers.flat_map(|(name, value)| [name.clone(), value.clone()]).collect()
     }
 
-    /// Whether it came over TLS.
+    /// Whether the client's connection is TLS.
     #[napi(getter, catch_unwind)]
     pub fn secure(&self) -> bool {
         self.0.as_ref().is_some_and(|inquiry| inquiry.secure)
@@ -94,10 +128,10 @@ impl NativeInquiry {
         let Some(inquiry) = self.0.take() else { return };
         inquiry.answer(match refusal {
             None => Verdict::Admitted,
-            Some(NativeRefusal { status, text, headers }) => {
+            Some(NativeRefusal { why, status, text, headers }) => {
                 let (pairs, _) = headers.as_chunks();
                 let headers = pairs.iter().map(|[name, value]| (name.clone(), value.clone())).collect();
-                Verdict::Refused { status, text, headers }
+                Verdict::Refused { why: why.into(), status, text, headers }
             }
         });
     }

@@ -51,6 +51,8 @@ pub struct NativeStats {
     pub rejected: Vec<NativeCount>,
     /// What clients did wrong.
     pub offences: Vec<NativeCount>,
+    /// Clients that were not let in.
+    pub turned_away: Vec<NativeCount>,
     /// Events that did not fit into their queue.
     pub events_dropped: f64,
 }
@@ -129,6 +131,7 @@ impl NativeRelay {
             relayed_bytes: stats.totals.relayed_bytes as f64,
             rejected: counts(&stats.rejected),
             offences: counts(&stats.offences),
+            turned_away: counts(&stats.turned_away),
             events_dropped: stats.events_dropped as f64,
         }
     }

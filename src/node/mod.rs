@@ -210,11 +210,28 @@ impl NativeRelay {
         Ok(NativeUpgrade { refusal: None, bridge: Some(bridge) })
     }
 
-    /// The address that counts as the client's of a connection from `peer`, with this `X-Forwarded-For`.
+    /// Whose request it is that another server has read, as far as its proxies are believed. It came from `peer`, with
+    /// TLS or without, and with these `X-Forwarded-For` and `X-Forwarded-Proto`.
     #[napi(catch_unwind)]
-    pub fn client_address(&self, peer: String, forwarded: Option<String>) -> String {
-        let address = peer.parse().map(|peer| self.relay.client_address(peer, forwarded.as_deref()));
-        address.map_or(peer, |address| address.to_string())
+    pub fn caller(
+        &self,
+        peer: Option<String>,
+        is_tls: bool,
+        forwarded_for: Option<String>,
+        forwarded_proto: Option<String>,
+    ) -> access::NativeCaller {
+        let (trust, address) = (self.relay.trust(), peer.as_deref().and_then(|peer| peer.parse().ok()));
+        let client = trust.client(address, forwarded_for.as_deref().into_iter());
+        access::NativeCaller {
+            address: client.map(|client| client.to_string()).or(peer),
+            secure: trust.is_secure(address, is_tls, forwarded_proto.as_deref()),
+        }
+    }
+
+    /// Counts a client that JavaScript has not let in.
+    #[napi(catch_unwind)]
+    pub fn turned_away(&self, why: access::NativeReason) {
+        self.relay.count_turned_away(why.into());
     }
 
     /// Whether WebSockets are opened at this target of a request.

@@ -7,7 +7,7 @@ use crate::backend::{Registration, Status, Totals};
 use crate::error::{CloseReason, Error};
 use crate::events::Event;
 use crate::ids::{ClientId, Token};
-use crate::metrics::Counts;
+use crate::metrics::{Counts, Tables};
 use crate::session::Shared;
 use crate::trim::trim;
 
@@ -30,6 +30,8 @@ pub struct Stats {
     pub rejected: Counts,
     /// What clients did wrong, by code.
     pub offences: Counts,
+    /// Clients that were not let in, by [`TurnedAway::code`](crate::metrics::TurnedAway::code).
+    pub turned_away: Counts,
     /// Events that did not fit into their queue.
     pub events_dropped: u64,
 }
@@ -104,12 +106,13 @@ impl Relay {
     /// What the relay counts.
     pub fn stats(&self) -> Stats {
         let Shared { backend, events, metrics, .. } = &*self.shared;
-        let (offences, rejected) = metrics.by_code();
+        let Tables { offences, rejected, turned_away } = metrics.by_code();
         Stats {
             connections: metrics.connections(),
             totals: backend.totals(),
             rejected,
             offences,
+            turned_away,
             events_dropped: events.dropped(),
         }
     }

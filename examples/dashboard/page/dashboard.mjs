@@ -44,10 +44,11 @@ function figure(name, value, note) {
   svg.querySelector('.area').setAttribute('d', `M${SHOWN - values.length},40L${points.join('L')}L${SHOWN - 1},40Z`);
 }
 
-function troubles({ rejected, offences, eventsDropped }) {
+function troubles({ rejected, offences, turnedAway, eventsDropped }) {
   const rows = [
     ...Object.entries(rejected).map(([code, count]) => ['Messages rejected', code, count]),
     ...Object.entries(offences).map(([code, count]) => ['Mistakes of clients', code, count]),
+    ...Object.entries(turnedAway).map(([reason, count]) => ['Clients turned away', reason, count]),
     ...(eventsDropped ? [['Events dropped', '', eventsDropped]] : []),
   ];
   if (rows.length === 0) return [row(['Nothing so far'])];
