@@ -1,4 +1,4 @@
-// A chat between two browser tabs. The page comes from a plain http server, every message goes through the relay.
+// A chat between two browser tabs, on one port: the page comes from a plain http server, every message goes through the relay.
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -16,12 +16,6 @@ const FILES = {
   '/websocket_relay.min.js': ['../../dist/websocket_relay.min.js', 'text/javascript'],
 };
 
-const relay = new RelayServer({ port: 0, host: HOST });
-relay.on('error', (error) => console.error(`relay: ${error.message}`));
-await once(relay, 'listening');
-
-const rooms = new Rooms(relay);
-
 const server = createServer((request, response) => {
   answer(request, response).catch((error) => {
     console.error(error);
@@ -29,6 +23,10 @@ const server = createServer((request, response) => {
   });
 });
 await listen(PORT);
+// Errors of the server come to the relay too, from here on: a port that is taken is none.
+const relay = new RelayServer({ server, path: '/relay' });
+relay.on('error', (error) => console.error(`relay: ${error.message}`));
+const rooms = new Rooms(relay);
 console.log(`Open http://${HOST}:${server.address().port}/ in two tabs, or .../side-by-side in one. Ctrl-C stops it.`);
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, stop);
 
@@ -44,9 +42,9 @@ async function listen(port) {
 }
 
 async function stop() {
+  await relay.close();
   server.close();
   server.closeAllConnections();
-  await relay.close();
 }
 
 async function answer(request, response) {
@@ -67,19 +65,12 @@ async function sendFile([path, type], response) {
   response.end(body);
 }
 
-/** What a page needs to talk: where the relay is, who it is itself, and with whom it shares a channel. */
+/** What a page needs to talk: who it is itself, and with whom it shares a channel. */
 async function giveSeat(query, response) {
   const seat = await rooms.take(query.get('group'), query.get('key'));
   if (!seat) return response.writeHead(503).end();
   const { key, id, token, name, room } = seat;
   const other = room.seats.find((one) => one !== seat);
   response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' });
-  response.end(
-    JSON.stringify({
-      relayPort: relay.address().port,
-      key,
-      me: { name, id, token },
-      other: { name: other.name, id: other.id },
-    }),
-  );
+  response.end(JSON.stringify({ key, me: { name, id, token }, other: { name: other.name, id: other.id } }));
 }

@@ -40,10 +40,10 @@ class Pane {
       this.#retry(error.message);
       return;
     }
-    const { relayPort, me, other } = this.#seat;
+    const { me, other } = this.#seat;
     this.#introduce();
 
-    const relay = new WebSocketRelay(`${location.hostname}:${relayPort}`, { clientId: me.id, token: me.token });
+    const relay = new WebSocketRelay(`${location.origin}/relay`, { clientId: me.id, token: me.token });
     this.#channel = relay.createChannel(other.id);
     this.#channel.on('open', () => this.#show('open', 'Connected'));
     this.#channel.on('message', (text) => this.#add(other.name, text, 'theirs'));
