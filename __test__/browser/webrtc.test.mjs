@@ -61,6 +61,7 @@ for (const [names, { open, skip }] of Object.entries(pairs)) {
     await Promise.all(pages.map((page) => until(page, () => document.querySelector('#theirs').videoWidth > 0)));
     await pages[1].close();
     await until(pages[0], () => document.body.dataset.state === 'left');
+    assert.equal(await pages[0].evaluate(() => document.querySelector('#mine').srcObject.active), false, 'its camera is off');
   });
 }
 

@@ -48,6 +48,8 @@ function end() {
   show('left', 'The other has left');
   peer.close();
   find('#theirs').srcObject = null;
+  find('#mine').srcObject?.getTracks().forEach((track) => track.stop());
+  find('#mine').hidden = true;
 }
 
 /** Camera and microphone, or what there is of them. */
