@@ -17,6 +17,8 @@ const {
   checkCloseOptions,
   checkLife,
   checkOptions,
+  checkRequest,
+  checkUpgrade,
 } = require('./lib/options.js');
 const browserScript = require('./lib/script.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
@@ -118,10 +120,12 @@ class RelayServer extends EventEmitter {
   }
 
   shouldHandle(request) {
+    checkRequest(request);
     return this.#native.isAt(request.url);
   }
 
   handleUpgrade(request, socket, head) {
+    checkUpgrade(request, socket, head);
     if (answered.has(socket)) {
       const error = new Error('this socket is being answered already; two listeners for upgrades may have taken it');
       throw Object.assign(error, { code: 'ERR_SOCKET_TAKEN' });

@@ -148,6 +148,19 @@ function checkSignal(signal) {
   throw typeError('options.signal', 'an AbortSignal', signal);
 }
 
+/** @param {any} request that an http server has read */
+function checkRequest(request) {
+  if (typeof request?.url !== 'string') throw typeError('request', 'an http.IncomingMessage', request);
+}
+
+/** @param {any} request @param {any} socket @param {unknown} head the arguments of 'upgrade' */
+function checkUpgrade(request, socket, head) {
+  checkRequest(request);
+  const isSocket = typeof socket?.on === 'function' && typeof socket.destroy === 'function';
+  if (!isSocket) throw typeError('socket', 'a stream.Duplex', socket);
+  if (head !== undefined && !(head instanceof Uint8Array)) throw typeError('head', 'a Buffer', head);
+}
+
 /** @param {unknown} callback */
 function checkCallback(callback) {
   if (callback !== undefined && typeof callback !== 'function') throw typeError('callback', 'a function', callback);
@@ -226,4 +239,6 @@ module.exports = {
   checkClientIds,
   checkClose,
   checkLife,
+  checkRequest,
+  checkUpgrade,
 };

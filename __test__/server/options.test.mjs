@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
+import { Duplex } from 'node:stream';
 import test from 'node:test';
 import express from 'express';
 import RelayServer, { RelayServer as Named } from 'websocket-relay';
@@ -81,6 +82,19 @@ test('what is not given may be undefined or null', async (t) => {
     const server = new RelayServer(one);
     t.after(() => server.close());
   }
+});
+
+test('what is no request, no socket and no Buffer is named', async (t) => {
+  const server = new RelayServer({ noServer: true });
+  t.after(() => server.close());
+  const [request, socket] = [{ url: '/' }, new Duplex({ read() {} })];
+  for (const odd of [undefined, null, NaN, '/', {}, { url: 5 }]) {
+    assert.throws(() => server.shouldHandle(odd), { ...TYPE, message: /^request must be an http\.IncomingMessage; received / });
+    assert.throws(() => server.handleUpgrade(odd, socket), { ...TYPE, message: /^request must be / });
+    assert.throws(() => server.handleUpgrade(request, odd), { ...TYPE, message: /^socket must be a stream\.Duplex; received / });
+    if (odd !== undefined) assert.throws(() => server.handleUpgrade(request, socket, odd), { ...TYPE, message: /^head must be a Buffer; received / });
+  }
+  assert.equal(socket.destroyed, false);
 });
 
 test('a callback that is no function is named', () => {
