@@ -116,7 +116,7 @@ function integer(name, value, min, max, unit) {
 function warnOfUnknown(options, limits) {
   for (const name of Object.keys(options)) {
     if (!KNOWN.has(name) && !limits.some((limit) => limit.name === name)) {
-      process.emitWarning(`RelayServer has no option '${name}'; it is ignored`, {
+      process.emitWarning(`RelayServer has no option ${shown(name)}; it is ignored`, {
         code: 'WEBSOCKET_RELAY_UNKNOWN_OPTION',
       });
     }
@@ -225,9 +225,9 @@ function rangeError(name, expected, value) {
   return Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
 }
 
-/** @param {unknown} value */
+/** A value for an error's text: shortly, and without what may be a token. @param {unknown} value */
 function shown(value) {
-  const text = inspect(value, { depth: 0, breakLength: Infinity });
+  const text = inspect(value, { depth: 0, breakLength: Infinity }).replace(/[0-9a-f]{32,}/gi, '[redacted]');
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 

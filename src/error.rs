@@ -227,7 +227,7 @@ pub enum CloseReason {
     TooManyOffences,
     /// The developer closed it: with this code and text.
     ByServer(u16, String),
-    /// The client closed: its own code, 1005 where it gave none.
+    /// The client closed: its own code, 1005 where it gave none, and its text, tokens blotted out.
     ByPeer(u16, String),
     /// 1006: the connection broke off.
     Lost,

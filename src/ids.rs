@@ -54,6 +54,9 @@ impl Token {
     /// Hex digits in a token.
     pub const DIGITS: usize = 32;
 
+    /// What stands for a token in a text.
+    pub(crate) const BLOT: &str = "[redacted]";
+
     /// A new random token.
     ///
     /// # Errors
@@ -69,6 +72,19 @@ impl Token {
     /// Whether `text` is this token; takes equally long wherever the two differ.
     pub fn matches(&self, text: &str) -> bool {
         self.0.ct_eq(text.as_bytes()).into()
+    }
+
+    /// A text of somebody else without what may be a token: every run of 32 or more hex digits.
+    pub(crate) fn blot_out(text: &str) -> String {
+        let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+        loop {
+            let run = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+            shown.push_str(if run < Self::DIGITS { &rest[..run] } else { Self::BLOT });
+            let mut behind = rest[run..].chars();
+            let Some(other) = behind.next() else { return shown };
+            shown.push(other);
+            rest = behind.as_str();
+        }
     }
 
     /// The 32 digits, to hand to the client that they belong to.
@@ -151,5 +167,15 @@ mod tests {
         assert!(token.matches(token.reveal()) && !token.matches("") && !token.matches(&"0".repeat(32)));
         assert!(!format!("{token:?}").contains(token.reveal()));
         assert_ne!(token.reveal(), Token::random().expect("randomness").reveal());
+    }
+
+    #[test]
+    fn a_text_of_somebody_else_shows_no_token() {
+        let token = "0123456789abcdef0123456789ABCDEF";
+        assert_eq!(Token::blot_out(token), "[redacted]");
+        assert_eq!(Token::blot_out(&format!("ü{token}{token}, 12é{token}g")), "ü[redacted], 12é[redacted]g");
+        for other in ["", "bye", "é", &token[1..], "the server is closing"] {
+            assert_eq!(Token::blot_out(other), other);
+        }
     }
 }

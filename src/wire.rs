@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use crate::backend::Outbox;
 use crate::copy;
 use crate::error::{CloseReason, Offence};
+use crate::ids::Token;
 use crate::protocol::frame::{self, Decoder, Incoming};
 use crate::read_buffer;
 
@@ -150,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let max_frame = match incoming {
                 None | Some(Incoming::Pong) => continue,
                 Some(Incoming::Close(code, reason)) => {
-                    return Err(CloseReason::ByPeer(code, reason.to_owned()));
+                    return Err(CloseReason::ByPeer(code, Token::blot_out(reason)));
                 }
                 Some(Incoming::Ping(payload)) => {
                     receiver.ping(payload);

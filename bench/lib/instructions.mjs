@@ -5,10 +5,11 @@ import { parseArgs } from 'node:util';
 import { capture, Problem } from '../../scripts/process.mjs';
 import { checkRust } from '../../scripts/rust.mjs';
 
-/** Files in benches/. */
-const BENCHES = ['codec', 'mailbox'];
-/** What is there once, whatever is run, is in both counts and so in no difference. */
-const [FEW, MANY] = [100, 600];
+/** Files in benches/, and how often a case of theirs is run. What is there once, whatever is run, is in both counts and so
+ * in no difference. */
+const BENCHES = { codec: [100, 600], mailbox: [100, 600], shapes: [2, 12] };
+/** What of twice the size may take so many times as much. */
+const TWICE = 2.2;
 /** More than so much is a change: hash tables and allocators differ by a few instructions when others' code does. */
 const TOLERANCE = 0.02;
 
@@ -34,19 +35,33 @@ export async function main() {
   const before = options.against ? load(options.against) : {};
   const counts = {};
   let hasGrown = false;
-  for (const bench of BENCHES) {
+  for (const [bench, [few, many]] of Object.entries(BENCHES)) {
     const program = await build(bench);
     const names = execFileSync(program, { encoding: 'utf8' }).trim().split('\n');
     for (const [index, name] of names.entries()) {
       if (!name.includes(options.only)) continue;
-      counts[name] = (count(program, index, MANY) - count(program, index, FEW)) / (MANY - FEW);
+      counts[name] = (count(program, index, many) - count(program, index, few)) / (many - few);
       const growth = name in before ? counts[name] / before[name] - 1 : 0;
       hasGrown ||= growth > TOLERANCE;
       console.log(line(name, counts[name], before[name]));
     }
   }
   if (options.save) save(options.save, counts);
-  if (hasGrown) process.exitCode = 1;
+  const problems = disproportions(counts);
+  problems.forEach((problem) => console.error(problem));
+  if (hasGrown || problems.length > 0) process.exitCode = 1;
+}
+
+/** Where work is out of proportion to what there is to do, or tells something of a token: sentences. */
+function disproportions(counts) {
+  const names = Object.keys(counts);
+  const ratio = (name) => counts[name] / counts[name.replace(/twice$/, 'once')];
+  const grown = names.filter((name) => name.endsWith(', twice') && !(ratio(name) <= TWICE));
+  const tokens = names.filter((name) => name.startsWith('token wrong')).map((name) => counts[name]);
+  return [
+    ...grown.map((name) => `${name} the size takes ${ratio(name).toFixed(2)} times as much.`),
+    ...(new Set(tokens).size > 1 ? [`Where a token is wrong can be told: ${tokens.join(', ')}.`] : []),
+  ];
 }
 
 function checkValgrind() {

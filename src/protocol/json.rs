@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::ids::ClientId;
+use crate::ids::{ClientId, Token};
 
 /// The JSON value that `text` is, or `None` when it is not JSON or nests deeper than `max_nesting`.
 pub fn parse(text: &str, max_nesting: usize) -> Option<&RawValue> {
@@ -97,19 +97,15 @@ fn nests_deeper_than(text: &str, max: usize) -> bool {
 /// JSON for an error's text: without its white space, cut at `length` characters, and with every run of 32 or
 /// more hex digits, which may be a token, blotted out, however the digits are escaped.
 pub fn excerpt(json: &str, length: usize) -> String {
-    const SECRET: usize = crate::ids::Token::DIGITS;
-    const BLOT: &str = "[redacted]";
+    const SECRET: usize = Token::DIGITS;
     let mut shown = String::new();
     let (mut in_string, mut escaped) = (false, false);
-    // The run of hex digits that ends here: where it starts in `shown`, and how many digits it has.
-    let (mut run_start, mut run) = (0, 0);
+    // The run of hex digits that ends here: where it starts in `shown`, the characters before it, and how many digits it
+    // has.
+    let (mut run_start, mut before, mut run) = (0, 0, 0);
     let mut rest = json;
     // A token that begins before the cut is seen whole: each digit is at least one character.
-    while let Some(first) = rest.chars().next() {
-        let cut = run_start.min(shown.len());
-        if shown[..cut].chars().count() >= length {
-            break;
-        }
+    while let Some(first) = rest.chars().next().filter(|_| before < length) {
         let (unit, digit) = match hex_escape(rest).filter(|_| in_string && !escaped) {
             Some(digit) => (6, digit),
             None => (first.len_utf8(), first),
@@ -128,12 +124,13 @@ pub fn excerpt(json: &str, length: usize) -> String {
             run += 1;
             if run == SECRET {
                 shown.truncate(run_start);
-                shown.push_str(BLOT);
+                shown.push_str(Token::BLOT);
             } else if run < SECRET {
                 shown.push_str(text);
             }
         } else {
             shown.push_str(text);
+            before += shown[run_start..].chars().count();
             (run_start, run) = (shown.len(), 0);
         }
     }

@@ -1,0 +1,89 @@
+//! Texts of the shapes that take a careless parser more than their length in time, each at two sizes; fragments; and what
+//! a token is compared with. `npm run bench:instructions` counts what they take, and that it is in proportion.
+
+mod support;
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use serde_json::Value;
+use support::{Case, case};
+use websocket_relay::model::Registry;
+use websocket_relay::protocol::frame::Decoder;
+use websocket_relay::protocol::{Generation, decode};
+use websocket_relay::{ClientId, Token};
+
+/// What a case of the larger size may take 2.2 times of the smaller's.
+const SIZES: [(usize, &str); 2] = [(64 * 1024, "once"), (128 * 1024, "twice")];
+
+fn main() {
+    let mut cases = Vec::new();
+    let vectors: Value = serde_json::from_str(include_str!("../__test__/vectors/shapes.json")).expect("JSON");
+    for shape in vectors["shapes"].as_array().expect("a list") {
+        let text = |member: &str| shape[member].as_str().expect("text");
+        for (size, title) in SIZES {
+            let repeat = text("repeat");
+            let long = [text("before"), &repeat.repeat(size / repeat.len()), text("after")].concat();
+            cases.push(case(format!("decode {}, {title}", text("name")), move || {
+                black_box(decode(black_box(&long), Generation::Plain).ok());
+            }));
+        }
+    }
+    for length in [0, 1] {
+        for (size, title) in SIZES {
+            cases.push(fragments(format!("fragments of {length} B, {title}"), length, size / 8));
+        }
+    }
+    cases.extend(tokens());
+    support::run(cases);
+}
+
+/// A message in so many fragments, each of `length` bytes.
+fn fragments(name: String, length: usize, count: usize) -> Case {
+    // A mask of zeros leaves the bytes as they are, so that they can be decoded again and again.
+    let fragment = |first: u8| [&[first, 0x80 | length as u8, 0, 0, 0, 0][..], &b"x"[..length]].concat();
+    let mut bytes = fragment(0x01);
+    bytes.extend(fragment(0x00).repeat(count));
+    bytes.extend(fragment(0x80));
+    let mut decoder = Decoder::new(1 << 20);
+    case(name, move || {
+        let mut used = 0;
+        while used < bytes.len() {
+            let decoded = decoder.decode(black_box(&mut bytes[used..])).expect("frames");
+            used += black_box(decoded.expect("a whole one")).1;
+        }
+    })
+}
+
+/// Authentications, right and wrong.
+fn tokens() -> Vec<Case> {
+    let token = || Token::random().expect("randomness");
+    let own = token();
+    let other = |place: usize| {
+        let mut text = own.reveal().to_owned();
+        let wrong = if text.as_bytes()[place] == b'0' { "1" } else { "0" };
+        text.replace_range(place..=place, wrong);
+        text
+    };
+    let attempts = [
+        ("right", 500, own.reveal().to_owned()),
+        ("wrong in its first digit", 500, other(0)),
+        ("wrong in its last digit", 500, other(31)),
+        ("of another", 501, own.reveal().to_owned()),
+        ("of an unknown id", 5_000, own.reveal().to_owned()),
+    ];
+    let attempt = |(name, id, text): (&str, u64, String)| {
+        let mut registry = Registry::new(token());
+        for number in 0..1_000 {
+            let token = if number == 500 { own.clone() } else { token() };
+            registry.register(token, (), None, Instant::now());
+        }
+        let id = ClientId::new(id).expect("a small number");
+        case(format!("token {name}"), move || {
+            for _ in 0..1_000 {
+                black_box(registry.authenticate(black_box(id), black_box(&text)));
+            }
+        })
+    };
+    attempts.into_iter().map(attempt).collect()
+}
