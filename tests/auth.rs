@@ -6,7 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::{TestRelay, authentication, relay};
-use websocket_relay::{CloseReason, Event, Limits};
+use websocket_relay::protocol::{Generation, decode};
+use websocket_relay::{CloseReason, Credentials, Event, Limits, Options};
 
 #[tokio::test]
 async fn frames_right_behind_the_authentication_count() {
@@ -107,4 +108,35 @@ async fn many_connections_fight_for_one_client_and_one_is_left() {
     }))
     .await;
     assert_eq!(outcomes.iter().sum::<i32>(), 1);
+}
+
+#[tokio::test]
+async fn nothing_that_can_be_printed_shows_a_secret() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let token = ada.token.reveal();
+    let mut printed = format!("{ada:?} {:#?} {:?}", grace.token, server.relay);
+    let frame = authentication(&ada);
+    printed += &format!("{:?}", decode(&frame, Generation::Plain));
+    // Its frame is no frame, and the reason that it leaves with is the token.
+    let mut client = server.client(&ada).await;
+    client.send(frame.replace("clientId", "client")).await;
+    client.close(4321, token).await;
+    loop {
+        let event = server.event().await;
+        printed += &format!("{event:?}");
+        if matches!(event, Event::Disconnected(..)) {
+            break;
+        }
+    }
+    assert_eq!(printed.matches("[redacted]").count(), 2, "{printed}");
+    let secrets =
+        Credentials { keys: vec![token.into()], passphrase: Some(token.into()), ..Credentials::default() };
+    printed += &format!("{:?}", Options { credentials: Some(secrets), ..Options::default() });
+    for registration in [&ada, &grace] {
+        let token = registration.token.reveal();
+        assert!(!printed.contains(token), "{printed}");
+        // As bytes print.
+        assert!(!printed.contains(&format!("{:?}", token.as_bytes())[1..20]), "{printed}");
+    }
 }

@@ -6,7 +6,7 @@ mod common;
 use common::TestRelay;
 use serde_json::Value;
 use websocket_relay::protocol::{ClientFrame, Generation, decode, encode};
-use websocket_relay::{ClientId, Limits};
+use websocket_relay::{ClientId, Limits, Offence};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../__test__/vectors/offences.json")).unwrap()
@@ -14,6 +14,10 @@ fn vectors() -> Value {
 
 fn frames() -> Value {
     serde_json::from_str(include_str!("../__test__/vectors/frames.json")).unwrap()
+}
+
+fn shapes() -> Value {
+    serde_json::from_str(include_str!("../__test__/vectors/shapes.json")).unwrap()
 }
 
 fn text<'a>(vector: &'a Value, member: &str) -> &'a str {
@@ -86,4 +90,26 @@ fn what_we_write_is_what_our_client_reads() {
         assert!(out.ends_with(frame.as_bytes()), "{vector}");
         assert_eq!(out.len() - frame.len(), if frame.len() < 126 { 2 } else { 4 }, "{vector}");
     }
+}
+
+#[test]
+fn no_shape_of_a_text_takes_more_stack_than_another() {
+    const ROOM: usize = 128 * 1024;
+    let decode_all = || {
+        for shape in shapes()["shapes"].as_array().unwrap() {
+            let repeat = text(shape, "repeat");
+            // A byte of stack for each of these, and it would be used up.
+            let long = repeat.repeat(2 * ROOM / repeat.len());
+            let frame = [text(shape, "before"), &long, text(shape, "after")].concat();
+            let means = match decode(&frame, Generation::Plain) {
+                Ok(ClientFrame::Relay(frame)) if frame.target_id.get() == 1 => "relay",
+                Ok(ClientFrame::Authentication(_)) => "wrong",
+                Err(Offence::InvalidJson) => "invalid",
+                Err(Offence::Unrecognized { .. }) => "unrecognized",
+                other => panic!("{other:?} for {shape}"),
+            };
+            assert_eq!(means, text(shape, "means"), "{shape}");
+        }
+    };
+    std::thread::Builder::new().stack_size(ROOM).spawn(decode_all).unwrap().join().unwrap();
 }

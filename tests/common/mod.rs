@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use websocket_relay::{Address, Event, EventReceiver, Limits, Options, Registration, Relay};
 
@@ -196,6 +197,12 @@ impl Client {
     /// The message of the next relay frame, which must come from `sender`.
     pub async fn message(&mut self, sender: &Registration) -> String {
         message_of(&self.text().await, sender)
+    }
+
+    /// Begins to close the connection.
+    pub async fn close(&mut self, code: u16, reason: &str) {
+        let frame = CloseFrame { code: code.into(), reason: reason.into() };
+        soon(self.socket.close(Some(frame))).await.unwrap();
     }
 
     /// The close code and reason; whatever comes before is passed over.
