@@ -98,8 +98,8 @@ fn no_shape_of_a_text_takes_more_stack_than_another() {
     let decode_all = || {
         for shape in shapes()["shapes"].as_array().unwrap() {
             let repeat = text(shape, "repeat");
-            // A byte of stack for each of these, and it would be used up.
-            let long = repeat.repeat(2 * ROOM / repeat.len());
+            // A few bytes of stack for each of these, and it would be used up.
+            let long = repeat.repeat(ROOM / 2 / repeat.len());
             let frame = [text(shape, "before"), &long, text(shape, "after")].concat();
             let means = match decode(&frame, Generation::Plain) {
                 Ok(ClientFrame::Relay(frame)) if frame.target_id.get() == 1 => "relay",

@@ -8,7 +8,6 @@ import WebSocket from 'ws';
 
 const print = (...values) => values.forEach((value) => console.log(inspect(value, { depth: 12, showHidden: true, getters: true, maxStringLength: null })));
 const told = [];
-let ending;
 
 const server = new RelayServer({ port: 0, host: '127.0.0.1', metrics: true, maxOffences: 1000 });
 for (const name of ['error', 'connection', 'disconnect', 'expired', 'close', 'listening']) {
