@@ -11,7 +11,7 @@ use crate::ids::{ClientId, Token};
 #[derive(Debug)]
 pub struct Registry<T> {
     next: ClientId,
-    /// What an unknown id is compared with, so that it takes as long as a wrong token.
+    /// What an unknown id is compared with when there is nobody else's token.
     decoy: Token,
     /// The ids are ours, so nobody can choose them to collide.
     clients: FxHashMap<ClientId, Entry<T>>,
@@ -134,7 +134,9 @@ impl<T> Registry<T> {
     /// The client with this id, if `token` is its token. An unknown id and a wrong token take equally long.
     pub fn authenticate(&self, id: ClientId, token: &str) -> Option<&T> {
         let known = self.clients.get(&id);
-        let matches = known.map_or(&self.decoy, |entry| &entry.token).matches(token);
+        // Somebody else's token stands in for that of an unknown id: what has not been read for long takes longer to read.
+        let other = || self.clients.get(&ClientId::new((id.get() ^ 1) % self.next.get().max(1))?);
+        let matches = known.or_else(other).map_or(&self.decoy, |entry| &entry.token).matches(token);
         known.filter(|_| matches).map(|entry| &entry.client)
     }
 }
@@ -153,7 +155,11 @@ mod tests {
         assert_eq!(ids.map(ClientId::get), [0, 1]);
         assert!(registry.authenticate(ids[0], first.reveal()).is_some());
         assert!(registry.authenticate(ids[0], second.reveal()).is_none());
-        assert!(registry.authenticate(ids[1].next(), decoy.reveal()).is_none());
+        for unknown in [2, 3, ClientId::MAX].map(|id| ClientId::new(id).expect("an id")) {
+            for token in [&decoy, &first, &second] {
+                assert!(registry.authenticate(unknown, token.reveal()).is_none());
+            }
+        }
         assert!(registry.authenticate(ids[0], "").is_none());
     }
 
