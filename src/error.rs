@@ -177,6 +177,16 @@ impl Offence {
     }
 }
 
+/// What has become of a message that has expired, for its sender: nobody has done anything wrong.
+pub struct MessageExpired;
+
+impl MessageExpired {
+    /// The stable code. The text may change, this may not.
+    pub const CODE: &str = "ERR_MESSAGE_EXPIRED";
+    /// The text.
+    pub const TEXT: &str = "message expired: it was not received in time";
+}
+
 /// What an offence does to the connection that committed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Consequence {

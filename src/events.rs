@@ -28,6 +28,15 @@ pub enum Event {
         /// Messages for it that it had not received.
         undelivered: usize,
     },
+    /// Messages were not received in time and are dropped.
+    MessagesExpired {
+        /// Who sent them.
+        sender: ClientId,
+        /// For whom they were.
+        recipient: ClientId,
+        /// How many.
+        messages: u64,
+    },
     /// A client did something wrong.
     Offence {
         /// Who, if it had authenticated.
@@ -54,6 +63,8 @@ pub enum Topic {
     Offences,
     /// [`Event::Expired`].
     Expired,
+    /// [`Event::MessagesExpired`].
+    MessagesExpired,
 }
 
 impl Topic {
@@ -63,6 +74,7 @@ impl Topic {
             Event::Disconnected(..) => Some(Self::Disconnected),
             Event::Offence { .. } => Some(Self::Offences),
             Event::Expired { .. } => Some(Self::Expired),
+            Event::MessagesExpired { .. } => Some(Self::MessagesExpired),
             _ => None,
         }
     }
@@ -105,9 +117,9 @@ impl EventSink {
         if !self.is_wanted(&event) {
             return;
         }
-        // A flood of offences must not crowd out who came and went.
+        // A flood of offences, or of old messages, must not crowd out who came and went.
         let crowded = self.sender.capacity() < self.sender.max_capacity() / 2;
-        let spared = crowded && matches!(event, Event::Offence { .. });
+        let spared = crowded && matches!(event, Event::Offence { .. } | Event::MessagesExpired { .. });
         if spared || self.sender.try_send(event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             self.dropped_ever.fetch_add(1, Ordering::Relaxed);

@@ -121,6 +121,8 @@ limits! {
     max_mailbox_bytes: usize = 64 * MIB, 1..=65_536 * MIB, "maxMailboxBytes" "bytes";
     /// Bytes that wait for all recipients together, overhead included.
     max_total_bytes: usize = 512 * MIB, 1..=1_048_576 * MIB, "maxTotalBytes" "bytes";
+    /// How long a message may wait in its lane before it is dropped, unless it is on its way then; 0 for ever.
+    message_ttl: Duration = 0, 0..=LONGEST, "messageTtl" "milliseconds";
     /// Messages of one lane that are on their way to a recipient that acknowledges; the rest waits in the lane.
     max_in_flight_messages: usize = 256, 1..=10_000_000, "maxInFlightMessages" "messages";
     /// Bytes of one lane that are on their way to a recipient that acknowledges; one message may exceed it.
@@ -179,6 +181,9 @@ impl Limits {
     pub const ACCEPT_DELAY: Duration = Duration::from_millis(10);
     /// Targets of one sender after which it is told at once, for they are searched one by one.
     pub const ACCEPT_BATCH: usize = 32;
+    /// Notices of expired messages that a client is told again on its next connection, unless it has answered a heartbeat
+    /// since it was told.
+    pub const MAX_UNANSWERED: usize = 1024;
     /// Channels of one connection that may be refused at one time before it is closed (4504).
     pub const MAX_REFUSING: usize = 10_000;
     /// When a sender that is held back tries again: a plain one beside being told that there is room, one that

@@ -80,22 +80,27 @@ impl Metrics {
 
     /// A client did something wrong.
     pub fn offence(&self, code: &'static str) {
-        self.count(|tables| &mut tables.offences, code);
+        self.count(|tables| &mut tables.offences, code, 1);
     }
 
     /// A message was refused for good.
     pub fn rejected(&self, code: &'static str) {
-        self.count(|tables| &mut tables.rejected, code);
+        self.dropped(code, 1);
+    }
+
+    /// So many messages were refused for good, or dropped after they had been taken.
+    pub fn dropped(&self, code: &'static str, messages: u64) {
+        self.count(|tables| &mut tables.rejected, code, messages);
     }
 
     /// A client was not let in.
     pub fn turned_away(&self, why: TurnedAway) {
-        self.count(|tables| &mut tables.turned_away, why.code());
+        self.count(|tables| &mut tables.turned_away, why.code(), 1);
     }
 
-    fn count(&self, table: impl FnOnce(&mut Tables) -> &mut Counts, code: &'static str) {
+    fn count(&self, table: impl FnOnce(&mut Tables) -> &mut Counts, code: &'static str, times: u64) {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        *table(&mut tables).entry(code).or_default() += 1;
+        *table(&mut tables).entry(code).or_default() += times;
     }
 
     /// Connections that are open.

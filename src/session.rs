@@ -387,6 +387,9 @@ impl Session {
             Heartbeat::Authenticating => return Err(CloseReason::AuthTimeout),
             Heartbeat::Resting => {
                 let generation = self.generation();
+                if let Some(attachment) = &self.attachment {
+                    self.shared.backend.ask(&attachment.claim);
+                }
                 let before = self.with_outbox(|outbox| {
                     let before = (outbox.sent, !outbox.is_empty());
                     outbox.write(|frames| match generation {
@@ -673,7 +676,11 @@ impl Receiver for Session {
             Ok(ClientFrame::Received(frame)) => self.received(frame)?,
             Ok(ClientFrame::Authentication(frame)) => self.authenticate(&frame)?,
             Ok(ClientFrame::Ping) => self.answers().add(&Notice::Pong),
-            Ok(ClientFrame::Pong) => {}
+            Ok(ClientFrame::Pong) => {
+                if let Some(attachment) = &self.attachment {
+                    self.shared.backend.answered(&attachment.claim);
+                }
+            }
             Err(offence) => self.offend(offence)?,
         }
         self.mail |= self.answers.as_ref().is_some_and(|answers| answers.are_pending());

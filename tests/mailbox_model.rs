@@ -1,15 +1,21 @@
 //! The rules of reliable delivery, at random: connections break at every point between append, send, receive and
-//! acknowledge, lanes are full, pages reload, channels are revoked and registered again. What the applications hear is held against what they sent.
+//! acknowledge, lanes are full, pages reload, channels are revoked and registered again, messages expire. What the
+//! applications hear is held against what they sent.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use websocket_relay::ids::{Offset, Seq, SessionId};
-use websocket_relay::model::{Appended, Mailbox, Window};
+use websocket_relay::model::{Appended, Expired, Expiry, Mailbox, Notices, Window};
 use websocket_relay::{ClientId, Limits};
 
 const SENDERS: usize = 2;
+const RECIPIENT: usize = 9;
+/// How long messages may wait, and how much longer at most until they are dropped by who looks then.
+const TTL: Duration = Duration::from_millis(320);
+const SHARE: Duration = Duration::from_millis(10);
 const WINDOW: Window = Window { messages: 3, bytes: usize::MAX };
 
 #[derive(Clone, Debug)]
@@ -38,6 +44,16 @@ enum Step {
     Revoke(usize),
     /// And registered again.
     Register(usize),
+    /// So many milliseconds pass, and what has waited for too long is dropped.
+    Wait(u64),
+    /// A sender is told which of its messages have expired.
+    Tell(usize),
+    /// It is asked whether it is there.
+    Ask(usize),
+    /// What it was told, or asked, reaches it.
+    Hear(usize),
+    /// Its answer reaches the mailbox.
+    Heartbeat(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -54,7 +70,12 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::CutReader),
         1 => Just(Step::ReloadReader),
         1 => sender.clone().prop_map(Step::Revoke),
-        3 => sender.prop_map(Step::Register),
+        3 => sender.clone().prop_map(Step::Register),
+        4 => prop_oneof![0..10_u64, 0..400_u64].prop_map(Step::Wait),
+        2 => sender.clone().prop_map(Step::Tell),
+        1 => sender.clone().prop_map(Step::Ask),
+        3 => sender.clone().prop_map(Step::Hear),
+        1 => sender.prop_map(Step::Heartbeat),
     ]
 }
 
@@ -79,6 +100,15 @@ struct Sender {
     answers: VecDeque<Answer>,
     /// The server's, of this connection.
     refusing: bool,
+    /// The server's, of this page.
+    notices: Notices,
+    /// On their way, and between them the questions whether it is there.
+    told: VecDeque<Option<(u64, Expiry)>>,
+    heartbeats: usize,
+    /// The number of the last of them that it has heard.
+    last_notice: u64,
+    /// What it has heard to have expired.
+    expired: Vec<u64>,
 }
 
 impl Sender {
@@ -91,6 +121,11 @@ impl Sender {
             frames: VecDeque::new(),
             answers: VecDeque::new(),
             refusing: false,
+            notices: Notices::default(),
+            told: VecDeque::new(),
+            heartbeats: 0,
+            last_notice: 0,
+            expired: Vec::new(),
         }
     }
 
@@ -98,9 +133,28 @@ impl Sender {
         let outstanding = self.outstanding.iter().enumerate();
         self.frames.extend(outstanding.map(|(place, seq)| (*seq, first && place == 0)));
     }
+
+    fn tell(&mut self) {
+        self.told.extend(std::iter::from_fn(|| self.notices.next_expired()).map(Some));
+    }
+
+    fn hear(&mut self) {
+        let Some(told) = self.told.pop_front() else { return };
+        let Some((number, Expiry { target, first, last })) = told else {
+            self.heartbeats += 1;
+            return;
+        };
+        assert_eq!(target, id(RECIPIENT));
+        assert!(number <= self.last_notice + 1, "notice {number} behind {}", self.last_notice);
+        if number > self.last_notice {
+            self.last_notice = number;
+            self.expired.extend(first.0..=last.0);
+        }
+    }
 }
 
 struct World {
+    now: Instant,
     limits: Limits,
     mailbox: Mailbox,
     senders: Vec<Sender>,
@@ -114,8 +168,12 @@ struct World {
     taken: BTreeSet<Message>,
     /// Those of them that may have been dropped with their channel.
     excused: BTreeSet<Message>,
-    /// Those that wait, by sender and offset.
-    stored: BTreeMap<(usize, Offset), Message>,
+    /// Those of them that have expired.
+    expired: BTreeSet<Message>,
+    /// Those that wait, by sender and offset, and since when.
+    stored: BTreeMap<(usize, Offset), (Message, Instant)>,
+    /// Up to where each lane is on its way.
+    given: BTreeMap<usize, Offset>,
     offset: Offset,
 }
 
@@ -123,11 +181,16 @@ fn id(sender: usize) -> ClientId {
     ClientId::new(sender as u64).unwrap()
 }
 
+fn session(page: u64) -> SessionId {
+    SessionId::parse(&format!("{page:016x}")).unwrap()
+}
+
 impl World {
     fn new() -> Self {
         let mut mailbox = Mailbox::default();
         (0..SENDERS).for_each(|who| assert!(mailbox.authorize(id(who))));
         Self {
+            now: Instant::now(),
             limits: Limits { max_queued_messages: 4, ..Limits::default() },
             mailbox,
             senders: (0..SENDERS).map(|_| Sender::new(0)).collect(),
@@ -137,7 +200,9 @@ impl World {
             heard: vec![Vec::new()],
             taken: BTreeSet::new(),
             excused: BTreeSet::new(),
+            expired: BTreeSet::new(),
             stored: BTreeMap::new(),
+            given: BTreeMap::new(),
             offset: Offset::default(),
         }
     }
@@ -158,6 +223,9 @@ impl World {
                 sender.frames.clear();
                 sender.answers.clear();
                 sender.refusing = false;
+                sender.notices.resume();
+                sender.told.clear();
+                sender.heartbeats = 0;
                 sender.resend(false);
             }
             Step::ReloadSender(who) => {
@@ -166,12 +234,16 @@ impl World {
                 *sender = next;
             }
             Step::Read(count) => {
-                let (messages, mut left) = (&mut self.messages, count);
+                let Self { messages, given, expired, .. } = self;
+                let mut left = count;
                 self.mailbox.read(WINDOW, |sender, _, message| {
                     let (offset, text) = (message.offset, std::str::from_utf8(message.json).unwrap());
                     let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
                     let who = sender.get() as usize;
-                    messages.push_back((who, offset, (who, numbers[0], numbers[1])));
+                    let message = (who, numbers[0], numbers[1]);
+                    assert!(!expired.contains(&message), "{message:?} is delivered after it expired");
+                    messages.push_back((who, offset, message));
+                    given.insert(who, offset);
                     left -= 1;
                     left > 0
                 });
@@ -206,7 +278,7 @@ impl World {
                     std::mem::take(&mut self.stored).into_iter().partition(|((of, _), _)| *of == who);
                 self.stored = kept;
                 assert_eq!(freed.messages, dropped.len());
-                self.excused.extend(dropped.into_values());
+                self.excused.extend(dropped.into_values().map(|(message, _)| message));
                 let waiting = self.mailbox.contents();
                 assert_eq!(
                     (waiting.messages, waiting.bytes == 0),
@@ -214,13 +286,72 @@ impl World {
                 );
             }
             Step::Register(who) => drop(self.mailbox.authorize(id(who))),
+            Step::Wait(milliseconds) => {
+                self.now += Duration::from_millis(milliseconds);
+                self.expire();
+            }
+            Step::Tell(who) => self.senders[who].tell(),
+            Step::Ask(who) => {
+                self.senders[who].notices.ask();
+                self.senders[who].told.push_back(None);
+            }
+            Step::Hear(who) => self.senders[who].hear(),
+            Step::Heartbeat(who) => {
+                let sender = &mut self.senders[who];
+                let is_answered = sender.heartbeats > 0;
+                sender.heartbeats -= usize::from(is_answered);
+                if is_answered {
+                    sender.notices.answered();
+                }
+            }
         }
+    }
+
+    /// Drops what has waited for too long, and tells its senders.
+    fn expire(&mut self) {
+        let (freed, expired) = self.mailbox.expire(self.now);
+        assert_eq!(freed.messages, expired.iter().map(|one| one.messages).sum::<usize>());
+        for Expired { sender, messages, numbers } in expired {
+            let who = sender.get() as usize;
+            let given = self.given.get(&who).copied().unwrap_or_default();
+            // Lanes are in order, so what has expired is what comes first behind what is on its way.
+            let waiting: Vec<_> =
+                self.stored.range((who, Offset(given.0 + 1))..(who + 1, Offset(0))).collect();
+            let dropped: Vec<_> =
+                waiting.into_iter().take(messages).map(|(place, stored)| (*place, *stored)).collect();
+            assert_eq!(dropped.len(), messages, "more of sender {who} than wait");
+            let page = self.senders[who].page;
+            let mut named = Vec::new();
+            for (place, (message, since)) in dropped {
+                assert!(since + TTL <= self.now, "{message:?} expired early");
+                self.stored.remove(&place);
+                self.expired.insert(message);
+                self.excused.insert(message);
+                named.extend((message.1 == page).then_some(message.2));
+            }
+            let (mut told, page) = (Vec::new(), session(page));
+            for (_, first, last) in numbers.iter().filter(|(session, _, _)| *session == page) {
+                told.extend(first.0..=last.0);
+                let expiry = Expiry { target: id(RECIPIENT), first: *first, last: *last };
+                self.senders[who].notices.expired(expiry);
+            }
+            // Of a page that has sent nothing since, and of one before it, nobody asks any more.
+            assert!(told == named, "{told:?} told, {named:?} expired of sender {who}");
+        }
+        for ((who, offset), (message, since)) in &self.stored {
+            let is_given = self.given.get(who).is_some_and(|given| offset <= given);
+            assert!(is_given || *since + TTL + SHARE >= self.now, "{message:?} should have expired");
+        }
+        let waiting = self.mailbox.contents();
+        assert_eq!((waiting.messages, waiting.bytes == 0), (self.stored.len(), self.stored.is_empty()));
     }
 
     fn cut_reader(&mut self) {
         self.messages.clear();
         self.acknowledgements.clear();
+        self.given.clear();
         self.mailbox.rewind();
+        self.expire();
     }
 
     /// What a session does with a numbered frame.
@@ -231,7 +362,7 @@ impl World {
         if sender.refusing {
             return;
         }
-        let number = Some((SessionId::parse(&format!("{:016x}", sender.page)).unwrap(), Seq(seq)));
+        let number = Some((session(sender.page), Seq(seq)));
         let text = format!("{} {seq}", sender.page);
         if !self.mailbox.is_authorized(id(who)) {
             let duplicate = number.and_then(|(session, seq)| self.mailbox.duplicate(id(who), session, seq));
@@ -245,7 +376,8 @@ impl World {
             Appended::New => {
                 self.offset = Offset(self.offset.0 + 1);
                 assert!(self.taken.insert((who, sender.page, seq)), "nothing is taken twice");
-                self.stored.insert((who, self.offset), (who, sender.page, seq));
+                self.stored.insert((who, self.offset), ((who, sender.page, seq), self.now));
+                self.mailbox.arrived(self.now, TTL);
                 Answer::Accepted(seq)
             }
             Appended::Duplicate(Seq(last)) => Answer::Accepted(last),
@@ -307,6 +439,12 @@ impl World {
                 });
                 self.mailbox.rewind();
                 if !unread {
+                    for sender in &mut self.senders {
+                        sender.tell();
+                        while !sender.told.is_empty() {
+                            sender.hear();
+                        }
+                    }
                     return;
                 }
             }
@@ -316,6 +454,12 @@ impl World {
 
     fn check(&mut self) {
         assert!(self.heard.iter().flatten().all(|message| self.taken.contains(message)));
+        for (who, sender) in self.senders.iter_mut().enumerate() {
+            sender.expired.sort_unstable();
+            let expired = self.expired.range((who, sender.page, 0)..(who, sender.page + 1, 0));
+            let expired: Vec<_> = expired.map(|message| message.2).collect();
+            assert_eq!(sender.expired, expired, "told to sender {who}");
+        }
         let pages: BTreeSet<_> = self.taken.iter().map(|message| (message.0, message.1)).collect();
         for (who, page) in pages {
             // Those that had to arrive, and those that did.

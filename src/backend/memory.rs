@@ -1,6 +1,7 @@
 //! The model behind locks. Each lock is held for one method, never across an `.await`, and never two at once, but for
 //! that of the channels, which comes first.
 
+mod expiry;
 mod life;
 
 use std::cell::{Cell, RefCell};
@@ -22,6 +23,8 @@ use crate::model::{Appended, Forged, Freed, LONG, Mailbox, Message, Notices, Reg
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer;
 
+use expiry::{Expiry, write_expiry};
+
 /// Clients of which one read tells whether they are there. Each is looked up after the reader's lock is let go.
 const PRESENCE_BATCH: usize = 64;
 
@@ -35,7 +38,9 @@ pub struct Memory {
     /// How many channels are registered. Held while channels or clients come or go, so that both ends of a channel
     /// always agree.
     channels: Mutex<usize>,
-    /// The next registration to end is another.
+    /// Messages that wait for too long.
+    expiry: Mutex<Expiry>,
+    /// The next registration to end, or the next message to expire, is another.
     deadline: Notify,
     /// Bytes in all mailboxes, overhead included, and in outboxes that are stuck.
     queued_bytes: AtomicUsize,
@@ -232,6 +237,11 @@ impl Slot {
         let max = limits.max_write_ahead;
         if let Some(reliable) = &mut self.reliable {
             while outbox.len() < max
+                && let Some((number, expiry)) = reliable.notices.next_expired()
+            {
+                outbox.write(|frames| write_expiry(number, expiry, frames));
+            }
+            while outbox.len() < max
                 && let Some((target, seq)) = reliable.notices.next_delivered()
             {
                 outbox.write(|frames| encode::notice(&Notice::Delivered { target, seq }, frames));
@@ -303,7 +313,7 @@ impl Slot {
 
     /// Whether there is something that could be moved to the outbox, by the reader itself or by others.
     fn has_waiting(&self, is_reader: bool) -> bool {
-        let has = |notices: &Notices| notices.has_delivered() || is_reader && notices.has_presence();
+        let has = |notices: &Notices| notices.has_receipts() || is_reader && notices.has_presence();
         self.mailbox.has_unread() || self.reliable.as_ref().is_some_and(|reliable| has(&reliable.notices))
     }
 
@@ -406,6 +416,7 @@ impl Memory {
             epoch,
             registry,
             channels: Mutex::default(),
+            expiry: Mutex::default(),
             deadline: Notify::new(),
             queued_bytes: AtomicUsize::new(0),
             queued_messages: AtomicUsize::new(0),
@@ -494,6 +505,7 @@ impl Memory {
         drop(slot);
         self.ring(&waiting);
         self.announce(claim.id, &channels);
+        self.expire_waiting(claim.id, &claim.client);
         Some(outbox)
     }
 
@@ -526,6 +538,7 @@ impl Memory {
         let (sender, json) = (*id, message.as_bytes());
         let recipient = self.peer(peer, target).ok_or(Refusal::ChannelNotRegistered)?;
         let numbered = session.zip(seq);
+        self.expire_waiting(target, recipient);
         let mut slot = recipient.slot();
         // Under the target's lock: whoever took over has to take it too before its first message, so no message
         // of the replaced connection comes behind one of the new.
@@ -575,7 +588,9 @@ impl Memory {
         };
         let has_begun = was_idle && slot.is_writing();
         let is_first = !is_authorized && slot.mailbox.authorize(sender);
+        let visit = if refusal.is_none() { self.arrived(&mut slot) } else { None };
         drop(slot);
+        self.visit_at(target, visit);
         if has_begun {
             // Who has something to write looks for more when that is written.
             WRITTEN_TO.with_borrow_mut(|all| all.push((target, Arc::clone(recipient))));
@@ -653,6 +668,7 @@ impl Memory {
         splice: bool,
         mut write: impl FnMut(&mut Slot) -> Poll<Result<(), CloseReason>>,
     ) -> Poll<Result<(), CloseReason>> {
+        self.expire_waiting(id, client);
         loop {
             let mut slot = client.slot();
             let holder = ClaimNumber(client.claim.load(Ordering::Acquire));

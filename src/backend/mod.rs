@@ -60,6 +60,17 @@ pub struct Parted {
     pub undelivered: usize,
 }
 
+/// Messages that were not received in time and are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Who sent them.
+    pub sender: ClientId,
+    /// For whom they were.
+    pub recipient: ClientId,
+    /// How many.
+    pub messages: u64,
+}
+
 /// What there is to know of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -196,7 +207,14 @@ impl Backend {
         }
     }
 
-    /// Waits until a registration ends.
+    /// Drops messages that have waited for too long by `now`, and returns those that were dropped since it was asked last.
+    pub fn expire_messages(&self, now: Instant) -> Vec<Undelivered> {
+        match self {
+            Self::Memory(memory) => memory.expire_messages(now),
+        }
+    }
+
+    /// Waits until a registration ends, or messages expire.
     pub async fn deadline(&self) {
         match self {
             Self::Memory(memory) => memory.deadline().await,
@@ -354,6 +372,20 @@ impl Backend {
     pub fn with_outbox<T>(&self, claim: &Claim, write: impl FnOnce(&mut Outbox) -> T) -> Option<T> {
         match self {
             Self::Memory(memory) => memory.with_outbox(claim, write),
+        }
+    }
+
+    /// The client is about to be asked for an answer: when that comes it has heard all that was moved to its outbox before.
+    pub fn ask(&self, claim: &Claim) {
+        match self {
+            Self::Memory(memory) => memory.ask(claim),
+        }
+    }
+
+    /// The client has answered.
+    pub fn answered(&self, claim: &Claim) {
+        match self {
+            Self::Memory(memory) => memory.answered(claim),
         }
     }
 

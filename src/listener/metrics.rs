@@ -38,7 +38,7 @@ pub fn text(shared: &Shared) -> String {
     let Tables { offences, rejected, turned_away } = shared.metrics.by_code();
     for (name, help, label, counts) in [
         ("offences", "What clients did wrong, by code", "code", offences),
-        ("rejected_messages", "Messages that were refused for good, by code", "code", rejected),
+        ("rejected_messages", "Messages that were refused for good, or have expired, by code", "code", rejected),
         ("turned_away", "Clients that were not let in, by reason", "reason", turned_away),
     ] {
         registry.register(name, help, by(label, counts));

@@ -176,6 +176,24 @@ impl Lane {
         self.messages.pop_front();
     }
 
+    /// Forgets the messages up to `upto` that are not on their way; returns what they counted and, of those that the
+    /// session numbered that sent last, from which to which.
+    pub fn expire(&mut self, upto: Offset) -> (Received, Vec<(SessionId, Seq, Seq)>) {
+        let Self { messages, last, last_from, .. } = self;
+        let (mut dropped, mut numbers) = (Received::default(), Vec::<(_, _, Seq)>::new());
+        messages.forget_unread(upto, |Message { offset, seq, json }| {
+            dropped.messages += 1;
+            dropped.bytes += json.len();
+            let is_numbered = seq > Seq::default() && offset >= *last_from;
+            match (last.filter(|_| is_numbered), numbers.last_mut()) {
+                (None, _) => {}
+                (Some(_), Some((_, _, end))) if end.0 + 1 == seq.0 => *end = seq,
+                (Some((session, _)), _) => numbers.push((session, seq, seq)),
+            }
+        });
+        (dropped, numbers)
+    }
+
     /// Forgets all messages, read or not, and returns what they counted. What tells repetitions from new messages stays.
     pub fn clear(&mut self) -> Received {
         let dropped = Received { messages: self.messages.len(), bytes: self.messages.bytes(), last: None };

@@ -1,9 +1,11 @@
 //! What waits for one recipient: who may send to it, and a lane per sender, in turn.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
+use super::ages::Ages;
 use super::lane::{Lane, Received, Window};
 use super::queue::{Message, Place};
 use crate::ids::{ClientId, Offset, Seq, SessionId};
@@ -23,6 +25,8 @@ pub struct Mailbox {
     last: Offset,
     /// Bytes of all messages, overhead included.
     bytes: usize,
+    /// How long they have waited, where that is bounded.
+    ages: Option<Box<Ages>>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +68,17 @@ pub struct Freed {
     pub waiting: Vec<ClientId>,
     /// Senders whose numbered messages were received: up to which, of which session.
     pub delivered: Vec<(ClientId, SessionId, Seq)>,
+}
+
+/// Messages of one sender that have waited for too long and are dropped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Whose.
+    pub sender: ClientId,
+    /// How many.
+    pub messages: usize,
+    /// Those with a number of the session that sent last: from which to which.
+    pub numbers: Vec<(SessionId, Seq, Seq)>,
 }
 
 /// The recipient acknowledged what it was not given.
@@ -226,6 +241,7 @@ impl Mailbox {
         let lane = found.lane.get_or_insert_with(Lane::boxed);
         lane.put_back(message);
         self.bytes += Self::cost(message.json);
+        self.ages.iter_mut().for_each(|ages| ages.came_back());
         if !lane.in_turn {
             lane.in_turn = true;
             self.turns.push_back(sender);
@@ -297,6 +313,57 @@ impl Mailbox {
         }
     }
 
+    /// The message that came last came at `now`, and may wait for `ttl`. Returns when to look for what has waited for too
+    /// long, unless somebody is going to look already.
+    pub fn arrived(&mut self, now: Instant, ttl: Duration) -> Option<Instant> {
+        let ages = self.ages.get_or_insert_default();
+        ages.arrived(self.last, now, ttl);
+        if ages.visit.is_some() {
+            return None;
+        }
+        ages.visit = ages.next();
+        ages.visit
+    }
+
+    /// Drops what has waited for too long by `now` and is not on its way.
+    pub fn expire(&mut self, now: Instant) -> (Freed, Vec<Expired>) {
+        let (mut freed, mut expired) = (Freed::default(), Vec::new());
+        let over = self.ages.as_mut().and_then(|ages| ages.over(now));
+        for (sender, lane) in self.lanes().filter(|_| over.is_some()) {
+            let (dropped, numbers) = lane.expire(over.unwrap_or_default());
+            if dropped.messages == 0 {
+                continue;
+            }
+            lane.in_turn &= lane.is_readable(Window::UNLIMITED);
+            freed.messages += dropped.messages;
+            freed.bytes += dropped.cost();
+            freed.waiting.extend(std::mem::take(&mut lane.sender_waits).then_some(sender));
+            expired.push(Expired { sender, messages: dropped.messages, numbers });
+        }
+        self.bytes -= freed.bytes;
+        if freed.messages > 0 {
+            let Self { senders, turns, .. } = self;
+            turns.retain(|turn| {
+                senders.get(turn).and_then(|sender| sender.lane.as_ref()).is_some_and(|lane| lane.in_turn)
+            });
+        }
+        (freed, expired)
+    }
+
+    /// When to look again for what has waited for too long. When nothing waits here, and with `is_all` nothing on its way may
+    /// come back, nobody has to.
+    pub fn next_visit(&mut self, is_all: bool) -> Option<Instant> {
+        self.ages.take_if(|_| is_all && self.bytes == 0);
+        let ages = self.ages.as_mut()?;
+        ages.visit = ages.next();
+        ages.visit
+    }
+
+    /// When somebody is going to look.
+    pub fn visit(&self) -> Option<Instant> {
+        self.ages.as_ref()?.visit
+    }
+
     /// The JSON string of the message of `sender` at this place.
     pub fn json(&self, sender: ClientId, place: Place) -> &[u8] {
         let lane = self.senders.get(&sender).and_then(|sender| sender.lane.as_ref());
@@ -326,7 +393,8 @@ impl Mailbox {
 
     /// Makes unread what was read and not received: the connection that read it is gone.
     pub fn rewind(&mut self) {
-        let Self { senders, turns, .. } = self;
+        let Self { senders, turns, ages, .. } = self;
+        ages.iter_mut().for_each(|ages| ages.came_back());
         for (sender, lane) in senders.iter_mut().filter_map(|(id, sender)| Some((*id, sender.lane.as_mut()?)))
         {
             lane.rewind();
@@ -488,6 +556,35 @@ mod tests {
         mailbox.rewind();
         mailbox.forget_given();
         assert_eq!(mailbox.received(id(1), Offset(4), Window::UNLIMITED), Err(Forged));
+    }
+
+    #[test]
+    fn what_comes_back_when_its_time_is_over_is_dropped() {
+        let (mut mailbox, limits, start) = (Mailbox::default(), Limits::default(), Instant::now());
+        let (second, mut taken) = (Duration::from_secs(1), Vec::new());
+        mailbox.authorize(id(1));
+        append(&mut mailbox, 1, "a", &limits);
+        assert!(mailbox.arrived(start, second).is_some_and(|visit| visit > start + second));
+        append(&mut mailbox, 1, "b", &limits);
+        assert_eq!(mailbox.arrived(start + second / 2, second), None, "somebody will look already");
+        mailbox.take(|_, message| {
+            taken.push((message.offset, message.seq, message.json.to_vec()));
+            true
+        });
+        assert_eq!(mailbox.expire(start + second * 5 / 4), (Freed::default(), vec![]));
+        assert!(mailbox.next_visit(false).is_some(), "they may come back");
+        mailbox.hold(id(1));
+        for (offset, seq, json) in taken.iter().rev() {
+            assert!(mailbox.put_back(id(1), Message { offset: *offset, seq: *seq, json }));
+        }
+        let (freed, expired) = mailbox.expire(start + second * 5 / 4);
+        assert_eq!((freed.messages, freed.bytes, freed.waiting), (1, Mailbox::cost(b"a"), vec![id(1)]));
+        assert_eq!(expired, [Expired { sender: id(1), messages: 1, numbers: vec![] }]);
+        assert_eq!(read(&mut mailbox, 9), [(1, "b".to_owned())]);
+        assert_eq!(mailbox.expire(start + second * 2).1, [], "what is on its way does not expire");
+        mailbox.rewind();
+        assert_eq!(mailbox.expire(start + second * 2).0.messages, 1);
+        assert!(!mailbox.has_unread() && mailbox.next_visit(true).is_none() && mailbox.ages.is_none());
     }
 
     #[test]

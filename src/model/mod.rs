@@ -1,5 +1,6 @@
 //! Who exists, who may talk, and what waits for whom: pure state, without locks, clocks or sockets.
 
+pub mod ages;
 pub mod lane;
 pub mod mailbox;
 pub mod notices;
@@ -7,7 +8,7 @@ pub mod queue;
 pub mod registry;
 
 pub use lane::Window;
-pub use mailbox::{Appended, Contents, Forged, Freed, Mailbox};
-pub use notices::Notices;
+pub use mailbox::{Appended, Contents, Expired, Forged, Freed, Mailbox};
+pub use notices::{Expiry, Notices};
 pub use queue::{LONG, Message, Place};
 pub use registry::{Registry, Unregistered};

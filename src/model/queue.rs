@@ -136,6 +136,17 @@ impl Chunk {
         Some(Message { offset, seq, json })
     }
 
+    /// Closes the gap where messages stood.
+    fn cut(&mut self, from: usize, to: usize) {
+        match &mut self.memory {
+            Memory::Heap(bytes) => drop(bytes.drain(from..to)),
+            Memory::Mapped { pages, length } => {
+                pages.copy_within(to..*length, from);
+                *length -= to - from;
+            }
+        }
+    }
+
     /// Keeps its pages for the next of its size.
     fn recycle(self) {
         if let Memory::Mapped { pages, .. } = self.memory
@@ -271,6 +282,37 @@ impl Queue {
         &self.chunks[chunk].bytes()[start..start + length]
     }
 
+    /// Forgets the unread messages up to `upto`, each of which it shows to `see`.
+    pub fn forget_unread(&mut self, upto: Offset, mut see: impl FnMut(Message<'_>)) {
+        while self.read == 0
+            && let Some(first) = self.front().filter(|first| first.offset <= upto)
+        {
+            see(first);
+            self.pop_front();
+        }
+        // Behind what was read, of which some stands in the first of these chunks: that one stays.
+        let (mut chunk, mut from) = self.unread;
+        while let Some(found) = self.chunks.get_mut(chunk).filter(|_| self.read > 0) {
+            let mut to = from;
+            while let Some(message) = found.message(to).filter(|message| message.offset <= upto) {
+                see(message);
+                to += HEADER + message.json.len();
+                self.messages -= 1;
+                self.bytes -= message.json.len();
+            }
+            if to < found.bytes().len() {
+                return found.cut(from, to);
+            }
+            found.cut(from, to);
+            if found.start == found.bytes().len() {
+                self.chunks.remove(chunk).into_iter().for_each(Chunk::recycle);
+            } else {
+                chunk += 1;
+            }
+            from = self.chunks.get(chunk).map_or(0, |next| next.start);
+        }
+    }
+
     /// Forgets all messages.
     pub fn clear(&mut self) {
         std::mem::take(self).chunks.into_iter().for_each(Chunk::recycle);
@@ -297,6 +339,7 @@ mod tests {
         Read,
         Pop,
         Rewind,
+        Forget(u64),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -307,6 +350,7 @@ mod tests {
             5 => Just(Step::Read),
             6 => Just(Step::Pop),
             1 => Just(Step::Rewind),
+            1 => (0..40_u64).prop_map(Step::Forget),
         ]
     }
 
@@ -348,6 +392,14 @@ mod tests {
                     Step::Rewind => {
                         queue.rewind();
                         read = 0;
+                    }
+                    Step::Forget(back) => {
+                        let upto = Offset(number.saturating_sub(back));
+                        let mut forgotten = Vec::new();
+                        queue.forget_unread(upto, |message| forgotten.push(seen(message)));
+                        let kept = model.iter().skip(read).position(|message| message.0 > upto);
+                        let dropped = model.drain(read..kept.map_or(model.len(), |kept| read + kept));
+                        prop_assert_eq!(forgotten, dropped.collect::<Vec<_>>());
                     }
                 }
                 prop_assert_eq!(queue.unread().map(seen), model.get(read).map(view));

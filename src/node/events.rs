@@ -15,10 +15,12 @@ const BATCH: usize = 256;
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
-    /// `listening`, `listenFailed`, `connection`, `disconnect`, `expired`, `error`, `close`.
+    /// `listening`, `listenFailed`, `connection`, `disconnect`, `expired`, `messagesExpired`, `error`, `close`.
     pub name: String,
     /// Whose event it is.
     pub client_id: Option<f64>,
+    /// For whom expired messages were.
+    pub target_id: Option<f64>,
     /// An error's code.
     pub code: Option<String>,
     /// A close code, the system's number of an error, a port, or how many messages or events were dropped.
@@ -66,6 +68,12 @@ fn native(event: Event) -> NativeEvent {
             client_id: Some(client.get() as f64),
             number: Some(undelivered as f64),
             ..named("expired")
+        },
+        Event::MessagesExpired { sender, recipient, messages } => NativeEvent {
+            client_id: Some(sender.get() as f64),
+            target_id: Some(recipient.get() as f64),
+            number: Some(messages as f64),
+            ..named("messagesExpired")
         },
         Event::Offence { client, offence } => NativeEvent {
             client_id: client.map(|client| client.get() as f64),

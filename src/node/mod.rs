@@ -165,7 +165,9 @@ impl NativeRelay {
         let outlet = outlet.map_err(|error| system(&error))?;
         let caller = on_errands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let errands = Arc::new(bridge::Errands::new(caller.map_err(|error| system(&error))?));
-        for topic in [Topic::Connected, Topic::Disconnected, Topic::Offences, Topic::Expired] {
+        let topics =
+            [Topic::Connected, Topic::Disconnected, Topic::Offences, Topic::Expired, Topic::MessagesExpired];
+        for topic in topics {
             relay.want_events(topic, false);
         }
         relay.spawn_courier(events::carry(receiver, outlet));
@@ -272,7 +274,7 @@ impl NativeRelay {
         self.relay.register_relay_channel(first, second).map_err(coded)
     }
 
-    /// Asks for the events `connection`, `disconnect`, `expired` or `error`; does nothing for others.
+    /// Asks for the events `connection`, `disconnect`, `expired`, `messagesExpired` or `error`; does nothing for others.
     #[napi(catch_unwind)]
     pub fn want(&self, name: String) {
         let topic = match &*name {
@@ -280,6 +282,7 @@ impl NativeRelay {
             "disconnect" => Topic::Disconnected,
             "error" => Topic::Offences,
             "expired" => Topic::Expired,
+            "messagesExpired" => Topic::MessagesExpired,
             _ => return,
         };
         self.relay.want_events(topic, true);

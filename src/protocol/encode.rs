@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::frame;
 use crate::copy;
+use crate::error::MessageExpired;
 use crate::ids::{ClientId, Epoch, Offset, Seq};
 
 /// What a server tells a client, beside relayed messages. Only to those that asked for reliable delivery.
@@ -50,6 +51,17 @@ pub enum Notice<'a> {
         code: &'static str,
         /// Why, in words.
         message: &'a str,
+    },
+    /// Its messages from `first` to `last`, which were accepted, have expired.
+    Expired {
+        /// The recipient.
+        target: ClientId,
+        /// The first of them.
+        first: Seq,
+        /// And the last.
+        last: Seq,
+        /// The number of this notice, which may come again on another connection.
+        number: u64,
     },
     /// The application of `target` has its messages, all up to `seq`.
     Delivered {
@@ -150,6 +162,12 @@ pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
         Notice::Rejected { target, seq: Seq(seq), code, message } => format!(
             "{{\"rejected\":{{\"targetId\":{target},\"seq\":{seq},\"code\":\"{code}\",\"message\":{}}}}}",
             string(message)
+        ),
+        Notice::Expired { target, first: Seq(first), last: Seq(last), number } => format!(
+            "{{\"rejected\":{{\"targetId\":{target},\"seq\":{first},\"last\":{last},\"notice\":{number},\
+             \"code\":\"{}\",\"message\":\"{}\"}}}}",
+            MessageExpired::CODE,
+            MessageExpired::TEXT
         ),
         Notice::Presence { client, online } => {
             format!("{{\"presence\":{{\"clientId\":{client},\"online\":{online}}}}}")

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Relay;
-use crate::backend::{Registration, Status, Totals};
-use crate::error::{CloseReason, Error};
+use crate::backend::{Registration, Status, Totals, Undelivered};
+use crate::error::{CloseReason, Error, MessageExpired};
 use crate::events::Event;
 use crate::ids::{ClientId, Token};
 use crate::metrics::{Counts, Tables};
@@ -26,7 +26,7 @@ pub struct Stats {
     pub connections: usize,
     /// What there is of clients, channels and messages.
     pub totals: Totals,
-    /// Messages that were refused for good, by code.
+    /// Messages that were refused for good, or have expired, by code.
     pub rejected: Counts,
     /// What clients did wrong, by code.
     pub offences: Counts,
@@ -123,7 +123,7 @@ pub(super) async fn keep(shared: &Shared) {
     tokio::join!(expire(shared), tidy(shared));
 }
 
-/// Ends registrations when their time has come, for ever.
+/// Ends registrations and drops messages when their time has come, for ever.
 async fn expire(shared: &Shared) {
     loop {
         shared.backend.deadline().await;
@@ -136,6 +136,10 @@ async fn expire(shared: &Shared) {
             let undelivered = parted.undelivered;
             // It is told once, and whoever keeps something for the client has to know.
             shared.events.emit_surely(Event::Expired { client, undelivered }).await;
+        }
+        for Undelivered { sender, recipient, messages } in shared.backend.expire_messages(now) {
+            shared.metrics.dropped(MessageExpired::CODE, messages);
+            shared.events.emit(Event::MessagesExpired { sender, recipient, messages });
         }
         tokio::task::yield_now().await;
     }

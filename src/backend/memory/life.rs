@@ -49,7 +49,8 @@ impl Memory {
     pub(in crate::backend) async fn deadline(&self) {
         loop {
             let next = self.registry.read().unwrap_or_else(PoisonError::into_inner).next_deadline();
-            let Some(next) = next else {
+            let Ok(visit) = self.next_visit() else { return };
+            let Some(next) = next.into_iter().chain(visit).min() else {
                 self.deadline.notified().await;
                 continue;
             };
@@ -88,6 +89,7 @@ impl Memory {
         client.claim.fetch_add(1, Ordering::AcqRel);
         drop(slot);
         ring(bell);
+        self.visit_no_more(id, mailbox.visit());
         self.recount(undelivered.bytes, 0);
         self.queued_messages.fetch_sub(undelivered.messages, Ordering::Relaxed);
         self.ring(&waiting);
@@ -148,6 +150,7 @@ impl Memory {
         bell.ring();
         self.ring(&waiting);
         self.announce(id, &channels);
+        self.expire_waiting(id, &client);
         Ok(true)
     }
 
