@@ -17,7 +17,7 @@ export class Alarm {
     return this.#at < Infinity;
   }
 
-  set(milliseconds: number): void {
+  start(milliseconds: number): void {
     this.clear();
     this.#at = Date.now() + milliseconds;
     this.#timer = setTimeout(this.ring, Math.min(milliseconds, LONGEST_TIMER));

@@ -13,6 +13,11 @@ export interface ChannelEvents {
   open: [];
   /** The application of the other client has all messages up to the one whose `send()` returned this number. */
   delivered: [seq: number];
+  /**
+   * The server, which had accepted the messages with these numbers, has dropped them: they were not received within the
+   * `messageTtl` that it was given.
+   */
+  expired: [first: number, last: number];
   /** The other client is connected: `online` is true now. */
   join: [];
   /** The other client is gone, or this one has lost its connection and cannot tell: `online` is false now. */

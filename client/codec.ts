@@ -29,7 +29,8 @@ export interface ServerFrame {
   authenticated?: { epoch: string; resumed: boolean; pingInterval: number; pingTimeout: number } | undefined;
   accepted?: { targetId: number; seq: number } | undefined;
   hold?: { targetId: number; seq: number; retryAfter?: number } | undefined;
-  rejected?: { targetId: number; seq: number; code: string; message: string } | undefined;
+  /** `last` and the `notice` of a number only of those that were accepted, and have expired. */
+  rejected?: { targetId: number; seq: number; code: string; message: string; last: number; notice: number } | undefined;
   delivered?: { targetId: number; seq: number } | undefined;
   presence?: { clientId: number; online: boolean } | undefined;
   error?: { code: string; message: string } | undefined;
@@ -37,9 +38,7 @@ export interface ServerFrame {
 }
 
 /** The text of a frame. Every JavaScript string keeps its exact value, lone surrogates included. */
-export function encode(frame: ClientFrame): string {
-  return JSON.stringify(frame);
-}
+export const encode: (frame: ClientFrame) => string = JSON.stringify;
 
 /**
  * The frame that a text holds; `undefined` for what is malformed. Of frames that this client does not know it sees no

@@ -78,7 +78,7 @@ export class Outbox {
   }
 
   /** The server has all up to `seq`. Returns the callbacks of those that it did not have before. */
-  accepted(seq: number): Callbacks {
+  settled(seq: number): Callbacks {
     // It cannot have what was not sent.
     if (seq > this.#sentSeq) return [];
     const count = Math.max(seq - this.#oldest + 1, 0);
@@ -87,7 +87,7 @@ export class Outbox {
   }
 
   /** The other application has all up to `seq`. Returns whether that is news. */
-  delivered(seq: number): boolean {
+  arrived(seq: number): boolean {
     const isNews = seq > this.#deliveredSeq && seq <= this.#lastSeq;
     if (isNews) this.#deliveredSeq = seq;
     return isNews;
@@ -98,10 +98,10 @@ export class Outbox {
    * returns the callbacks of what is outstanding. A `seq` that is not, or not on this connection, changes nothing.
    */
   refuse(seq: number, retryAfter?: number): Callbacks {
-    if (seq < this.#oldest || !(seq <= this.#sentSeq)) return [];
+    if (!(seq >= this.#oldest && seq <= this.#sentSeq)) return [];
     this.#refused = true;
     if (retryAfter === undefined) return this.clear();
-    this.#retry.set(retryAfter);
+    this.#retry.start(retryAfter);
     return [];
   }
 

@@ -77,6 +77,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
   /** Counts the connections: a server that hears of an older one late knows it by that. */
   #connection = 0;
   #socket: WebSocketLike | undefined;
+  /** The number of the last notice of expired messages, which the server may repeat. */
+  #notice = 0;
   /** Attempts to connect again since a connection was open. */
   #attempts = 0;
   readonly #reconnect: Alarm;
@@ -231,16 +233,25 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     // Nothing else is said to a client that is not authenticated.
     if (this.#state !== State.Open) return;
     if (ping) this.#write({ pong: {} });
-    if (relay) this.#take(relay);
+    if (relay) {
+      const { inbox, channel } = this.#peer(relay.senderId);
+      if (this.#reliable || inbox.length < MAX_MESSAGES) {
+        // By way of the inbox even if somebody listens, so that no message overtakes one that waits.
+        inbox.add(relay.message, relay.offset);
+        channel?.emitQueuedMessages();
+      } else {
+        this.emit('error', isFull(relay.senderId));
+      }
+    }
     if (accepted) {
       const peer = this.#peer(accepted.targetId);
-      settle(peer, peer.outbox.accepted(accepted.seq));
+      settle(peer, peer.outbox.settled(accepted.seq));
     }
     if (hold) this.#peer(hold.targetId).outbox.refuse(hold.seq, hold.retryAfter ?? 0);
     if (rejected) this.#rejected(rejected);
     if (delivered) {
       const { outbox, channel } = this.#peer(delivered.targetId);
-      if (outbox.delivered(delivered.seq)) channel?.emit('delivered', delivered.seq);
+      if (outbox.arrived(delivered.seq)) channel?.emit('delivered', delivered.seq);
     }
     if (presence) setOnline(this.#peer(presence.clientId), presence.online);
   }
@@ -253,12 +264,18 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
       else inbox.restart();
     }
     this.#epoch = epoch;
+    if (!resumed) this.#notice = 0;
     this.#watch.begin(pingInterval + pingTimeout);
     this.#opened(resumed);
   }
 
-  #rejected({ targetId, seq, code, message }: NonNullable<ServerFrame['rejected']>): void {
+  #rejected({ targetId, seq, code, message, last, notice }: NonNullable<ServerFrame['rejected']>): void {
     const peer = this.#peer(targetId);
+    if (notice > this.#notice) {
+      this.#notice = notice;
+      peer.channel?.emit('expired', seq, last);
+    }
+    // What has expired is outstanding no more, so there are none then.
     const callbacks = peer.outbox.refuse(seq);
     if (!callbacks.length) return;
     const error = relayError(code, message, { targetId });
@@ -288,7 +305,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     if (willReconnect) {
       this.#state = State.Waiting;
       // A server that restarts begins its reason with the milliseconds that are this client's to wait.
-      this.#reconnect.set((parseInt(reason) || 0) + backoff(this.#settings, LATER.includes(code) ? Infinity : this.#attempts, Math.random()));
+      this.#reconnect.start((parseInt(reason) || 0) + backoff(this.#settings, LATER.includes(code) ? Infinity : this.#attempts, Math.random()));
       this.#attempts++;
       // In a page that is online again there is no need to wait.
       (globalThis as Partial<typeof globalThis>).addEventListener?.('online', this.#reconnect.ring, { once: true });
@@ -358,25 +375,14 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#socket?.send(encode(frame));
   }
 
-  #take({ senderId, message, offset }: NonNullable<ServerFrame['relay']>): void {
-    const { inbox, channel } = this.#peer(senderId);
-    if (!this.#reliable && inbox.length >= MAX_MESSAGES) {
-      this.emit('error', isFull(senderId));
-      return;
-    }
-    // By way of the inbox even if somebody listens, so that no message overtakes one that waits.
-    inbox.add(message, offset);
-    channel?.emitQueuedMessages();
-  }
-
   /** A listener has a message: soon the server may forget it. */
   #hasReceived(senderId: number, offset: number, { length }: string): void {
     // Of what waited since an older connection the server speaks again on the next, before it may hear of it.
     if (this.#state !== State.Open) return;
-    this.#received.set(senderId, Math.max(offset, this.#received.get(senderId) ?? 0));
+    this.#received.set(senderId, offset);
     this.#receivedSize += ACKNOWLEDGE_SIZE / 32 + length;
     if (this.#receivedSize >= ACKNOWLEDGE_SIZE) this.#sendAcknowledgements();
-    else if (!this.#acknowledge.isSet) this.#acknowledge.set(ACKNOWLEDGE_AFTER);
+    else if (!this.#acknowledge.isSet) this.#acknowledge.start(ACKNOWLEDGE_AFTER);
   }
 
   #sendAcknowledgements(): void {

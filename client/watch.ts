@@ -23,9 +23,9 @@ export class Watch extends Alarm {
       const left = Math.min(this.#heard, waitingSince()) + this.#patience - now;
       const wasSuspicious = this.#suspicious;
       this.#suspicious = left <= 0;
-      if (left > 0) this.set(left);
+      if (left > 0) this.start(left);
       else if (wasSuspicious) dead();
-      else this.set(GRACE);
+      else this.start(GRACE);
     });
   }
 
@@ -34,7 +34,7 @@ export class Watch extends Alarm {
     this.#patience = patience;
     this.#suspicious = false;
     this.#heard = Date.now();
-    this.set(patience);
+    this.start(patience);
   }
 
   /** A frame came. */

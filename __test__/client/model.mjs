@@ -146,6 +146,8 @@ export class Server {
   connections = [];
   mailboxes = new Map();
   closedChannels = new Set();
+  /** What has expired, as `sender target seq`. */
+  expired = new Set();
   #chance;
   #world;
   #capacity;
@@ -155,7 +157,7 @@ export class Server {
     this.#chance = chance;
     this.#capacity = capacity;
     world.onsocket = (socket) => {
-      const connection = { socket, up: [], down: [], client: undefined, refusing: new Set(), refused: new Set(), toAccept: new Map(), sent: new Map(), heard: world.now, pinged: world.now };
+      const connection = { socket, up: [], down: [], client: undefined, refusing: new Set(), refused: new Set(), toAccept: new Map(), sent: new Map(), asked: 0, unanswered: 0, heard: world.now, pinged: world.now };
       this.connections.push(connection);
       socket.onsent = (frame) => {
         // The first after it has heard of a refusal says so.
@@ -167,7 +169,7 @@ export class Server {
   }
 
   mailbox(client) {
-    if (!this.mailboxes.has(client)) this.mailboxes.set(client, { offset: 0, lanes: new Map(), owner: undefined, session: undefined, connection: 0 });
+    if (!this.mailboxes.has(client)) this.mailboxes.set(client, { offset: 0, lanes: new Map(), owner: undefined, session: undefined, connection: 0, notices: [], notice: 0 });
     return this.mailboxes.get(client);
   }
 
@@ -181,6 +183,7 @@ export class Server {
   forget() {
     this.epoch++;
     this.mailboxes.clear();
+    this.expired.clear();
     for (const connection of this.connections) this.close(connection, 1012);
   }
 
@@ -201,7 +204,14 @@ export class Server {
     else if (frame.authentication) this.#authenticate(connection, frame.authentication);
     else if (frame.relay) this.#relay(connection, frame.relay);
     else if (frame.received) this.#received(connection, frame.received);
-    else assert.ok(frame.pong, `the client says ${JSON.stringify(frame)}`);
+    else this.#answered(connection, frame);
+  }
+
+  #answered(connection, frame) {
+    assert.ok(frame.pong, `the client says ${JSON.stringify(frame)}`);
+    const mailbox = this.mailbox(connection.client);
+    // It has heard of what it was told before it was asked, if that is what it answers.
+    if (--connection.unanswered === 0 && mailbox.owner === connection) mailbox.notices = mailbox.notices.filter(({ notice }) => notice > connection.asked);
   }
 
   #authenticate(connection, { clientId, version, session, connection: number, epoch, receipts, presence }) {
@@ -213,9 +223,36 @@ export class Server {
     if (mailbox.session === session && number <= mailbox.connection) return this.close(connection, 4501);
     const resumed = mailbox.session === session && epoch === String(this.epoch);
     if (mailbox.owner) this.close(mailbox.owner, 4501);
+    if (mailbox.session !== session) Object.assign(mailbox, { notices: [], notice: 0 });
     Object.assign(mailbox, { owner: connection, session, connection: number });
     connection.client = clientId;
     connection.down.push({ authenticated: { clientId, epoch: String(this.epoch), resumed, ...PING, maxPayload: 1 << 20 } });
+    for (const notice of mailbox.notices) this.#tell(connection, notice);
+  }
+
+  /** What has expired was accepted, and that is told before. */
+  #tell(connection, { targetId, seq, last, notice }) {
+    connection.down.push({ accepted: { targetId, seq: last } });
+    connection.down.push({ rejected: { targetId, seq, last, notice, code: 'ERR_MESSAGE_EXPIRED', message: 'too late' } });
+  }
+
+  /** Drops the oldest messages that wait for a client and are not on their way. */
+  expire(target, sender, count) {
+    const { owner } = this.mailbox(target);
+    const lane = this.lane(target, sender);
+    const waiting = lane.waiting.filter(({ offset }) => offset > (owner?.sent.get(sender) ?? 0)).slice(0, count);
+    lane.waiting = lane.waiting.filter((one) => !waiting.includes(one));
+    const mailbox = this.mailbox(sender);
+    for (const { seq } of waiting) {
+      this.expired.add(`${sender} ${target} ${seq}`);
+      const before = mailbox.notices.at(-1);
+      if (before?.targetId === target && before.last + 1 === seq && before.isUntold) before.last = seq;
+      else mailbox.notices.push({ targetId: target, seq, last: seq, notice: ++mailbox.notice, isUntold: true });
+    }
+    for (const notice of mailbox.notices.filter(({ isUntold }) => isUntold)) {
+      notice.isUntold = false;
+      if (mailbox.owner) this.#tell(mailbox.owner, notice);
+    }
   }
 
   #relay(connection, { targetId, message, seq, first }) {
@@ -242,7 +279,7 @@ export class Server {
       return;
     }
     lane.seq = seq;
-    lane.waiting.push({ offset: ++this.mailbox(targetId).offset, message });
+    lane.waiting.push({ offset: ++this.mailbox(targetId).offset, message, seq });
     connection.toAccept.set(targetId, seq);
     if (this.#chance() < 0.3) this.accept(connection);
   }
@@ -270,7 +307,7 @@ export class Server {
       const next = lane.waiting.find(({ offset }) => offset > sent);
       if (!next || lane.waiting.indexOf(next) >= 4) continue;
       owner.sent.set(senderId, next.offset);
-      owner.down.push({ relay: { senderId, ...next } });
+      owner.down.push({ relay: { senderId, offset: next.offset, message: next.message } });
       return true;
     }
     return false;
@@ -283,6 +320,7 @@ export class Server {
       if (this.#world.now - connection.heard > PING.pingInterval + PING.pingTimeout) this.close(connection, 4001);
       else if (connection.client !== undefined && this.#world.now - connection.pinged >= PING.pingInterval) {
         connection.pinged = this.#world.now;
+        if (connection.unanswered++ === 0) connection.asked = this.mailbox(connection.client).notice;
         connection.down.push({ ping: {} });
       }
     }

@@ -1,5 +1,5 @@
-// Relays whose connections fail at random, and a server that holds, rejects and forgets: nothing that it accepts is lost,
-// doubled or swapped. `SEEDS=5000` runs more, `SEED=17` one alone.
+// Relays whose connections fail at random, and a server that holds, rejects, forgets and lets messages expire: nothing that
+// it accepts is lost without a word, doubled or swapped. `SEEDS=5000` runs more, `SEED=17` one alone.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { PING, random, Server, settled, World } from './model.mjs';
@@ -17,7 +17,7 @@ async function run(seed, { forgets }) {
   const wrong = [];
   const options = { reconnectionDelay: 20, reconnectionDelayMax: 200 };
   const relays = CLIENTS.map((clientId) => new world.WebSocketRelay('server', { clientId, token: 'x' }, options));
-  const pairs = CLIENTS.flatMap((from) => CLIENTS.map((to) => ({ from, to, sent: 0, mark: 0, accepted: [], failed: [], heard: [], delivered: 0 })));
+  const pairs = CLIENTS.flatMap((from) => CLIENTS.map((to) => ({ from, to, sent: 0, mark: 0, accepted: [], failed: [], expired: [], heard: [], delivered: 0 })));
   for (const relay of relays) {
     relay.on('error', ({ code }) => code === 'ERR_CHANNEL_NOT_REGISTERED' || wrong.push(`error ${code}`));
     relay.on('close', ({ willReconnect, code }) => willReconnect || wrong.push(`closed for good with ${code}`));
@@ -25,6 +25,9 @@ async function run(seed, { forgets }) {
   for (const pair of pairs) {
     pair.out = relays[pair.from].createChannel(pair.to);
     pair.out.on('delivered', (seq) => (pair.delivered = seq));
+    pair.out.on('expired', (first, last) => {
+      for (let n = first; n <= last; n++) pair.expired.push(n);
+    });
   }
 
   const send = (pair) => {
@@ -49,8 +52,8 @@ async function run(seed, { forgets }) {
     if (frame?.close) socket.end(frame.close);
     // Also to a socket that the client has closed: it is to pass it over.
     else if (frame) {
-      const { targetId } = frame.hold ?? frame.rejected ?? {};
-      if (targetId !== undefined) connection.refused.add(targetId);
+      const { targetId, notice } = frame.hold ?? frame.rejected ?? {};
+      if (targetId !== undefined && !notice) connection.refused.add(targetId);
       socket.say(frame);
     }
   };
@@ -89,6 +92,7 @@ async function run(seed, { forgets }) {
     else if (dice < 0.93) cut();
     else if (dice < 0.94) toggle(pick(pairs));
     else if (dice < 0.945) forgets && chance() < 0.3 && forget();
+    else if (dice < 0.955) server.expire(pick(CLIENTS), pick(CLIENTS), 1 + Math.floor(chance() * 4));
     else await pass(pick([5, 60, 60, 400, 3000]));
     await settled();
   }
@@ -110,7 +114,7 @@ async function run(seed, { forgets }) {
   }
   if (!isSettled()) wrong.push('it does not settle');
 
-  for (const { from, to, sent, mark, accepted, failed, heard } of pairs) {
+  for (const { from, to, sent, mark, accepted, failed, expired, heard } of pairs) {
     // What was sent before the store was lost may be lost with it, or come twice.
     const numbers = heard.map((message) => Number(message.split(' ')[1])).filter((n) => n > mark);
     const name = `${from}>${to}`;
@@ -120,33 +124,41 @@ async function run(seed, { forgets }) {
       if (numbers[i] === numbers[i - 1]) wrong.push(`${name}: ${numbers[i]} doubled`);
       else if (numbers[i] < numbers[i - 1]) wrong.push(`${name}: ${numbers[i]} after ${numbers[i - 1]}`);
     }
-    const lost = accepted.filter((n) => n > mark && !numbers.includes(n));
+    const lost = accepted.filter((n) => n > mark && !numbers.includes(n) && !expired.includes(n));
     if (lost.length) wrong.push(`${name}: lost ${lost}`);
+    if (new Set(expired).size !== expired.length) wrong.push(`${name}: told twice of ${expired}`);
+    const mistaken = expired.filter((n) => !accepted.includes(n) || (n > mark && !server.expired.has(`${from} ${to} ${n}`)));
+    if (mistaken.length) wrong.push(`${name}: told to have expired, and has not: ${mistaken}`);
+    const untold = accepted.filter((n) => n > mark && server.expired.has(`${from} ${to} ${n}`) && !expired.includes(n));
+    if (untold.length) wrong.push(`${name}: expired, and nobody told: ${untold}`);
     const unwanted = failed.filter((n) => numbers.includes(n));
     if (unwanted.length) wrong.push(`${name}: failed, and heard: ${unwanted}`);
   }
   for (const error of world.uncaught) wrong.push(error.stack);
   for (const relay of relays) relay.removeAllListeners().close();
-  return { wrong, heard: pairs.reduce((sum, { heard }) => sum + heard.length, 0), connections: server.connections.length };
+  const count = (what) => pairs.reduce((sum, pair) => sum + pair[what].length, 0);
+  return { wrong, heard: count('heard'), expired: count('expired'), connections: server.connections.length };
 }
 
 for (const forgets of [false, true]) {
   test(`${seeds.length} seeds${forgets ? ', with servers that forget' : ''}: nothing lost, doubled or swapped`, async (t) => {
     const failures = [];
     let heard = 0;
+    let expired = 0;
     let connections = 0;
     for (const seed of seeds) {
       let result;
       try {
         result = await run(seed, { forgets });
       } catch (error) {
-        result = { wrong: [error.stack], heard: 0, connections: 0 };
+        result = { wrong: [error.stack], heard: 0, expired: 0, connections: 0 };
       }
       heard += result.heard;
+      expired += result.expired;
       connections += result.connections;
       if (result.wrong.length) failures.push(`SEED=${seed}: ${result.wrong.slice(0, 5).join('; ')}`);
     }
-    t.diagnostic(`${heard} messages over ${connections} connections; ${failures.length} of ${seeds.length} seeds failed`);
+    t.diagnostic(`${heard} messages over ${connections} connections, ${expired} expired; ${failures.length} of ${seeds.length} seeds failed`);
     assert.deepEqual(failures.slice(0, 10), []);
   });
 }

@@ -112,6 +112,38 @@ test('passes over acceptances of the past, of the future and of strangers', asyn
   assert.deepEqual(callback.calls, ['ok', 'ok']);
 });
 
+test('a channel is told once which of its messages have expired, and the others stay outstanding', async () => {
+  const { world, relay, connect, relayed, events } = start();
+  const channel = relay.createChannel(1);
+  const [a, b, c] = [spy(), spy(), spy()];
+  const told = [];
+  channel.on('expired', (...args) => told.push(args));
+  await connect();
+  channel.send('a', a);
+  channel.send('b', b);
+  channel.send('c', c);
+  const expired = (seq, last, notice) => [
+    { accepted: { targetId: 1, seq: last } },
+    { rejected: { targetId: 1, seq, last, notice, code: 'ERR_MESSAGE_EXPIRED', message: 'too late' } },
+  ];
+  world.socket.say(...expired(1, 2, 1));
+  assert.deepEqual([told, a.calls, b.calls, c.calls], [[[1, 2]], ['ok'], ['ok'], []]);
+  world.socket.end();
+  await world.pass(1000);
+  await connect({ resumed: true });
+  // That it was accepted was lost with the connection, and it has expired meanwhile.
+  channel.send('d');
+  world.socket.say(...expired(1, 2, 1), ...expired(3, 3, 2), ...expired(3, 3, 2));
+  assert.deepEqual([told, c.calls, channel.bufferedAmount], [[[1, 2], [3, 3]], ['ok'], 1]);
+  assert.deepEqual(relayed(), ['1:c:3', '1:d:4'], 'nothing begins anew');
+  world.socket.end();
+  await world.pass(1000);
+  await connect({ resumed: false, epoch: 'e2' });
+  world.socket.say(...expired(4, 4, 1));
+  assert.deepEqual(told, [[1, 2], [3, 3], [4, 4]], 'another server counts anew');
+  assert.ok(!events.some((event) => event.startsWith('error')), 'expired is no error');
+});
+
 test('a hold: waits, sends all that is outstanding again, the oldest as the first; what comes meanwhile queues', async () => {
   const { world, relay, connect, relayed } = start();
   const channel = relay.createChannel(1);

@@ -68,6 +68,7 @@ channel.online = true;
 channel.send('hello', 'callback');
 channel
   .on('delivered', (seq) => seq.toFixed())
+  .on('expired', (first, last) => [first.toFixed(), last.toFixed()])
   .on('join', () => undefined)
   .on('leave', () => undefined)
   .on('drain', () => undefined);
