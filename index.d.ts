@@ -270,6 +270,9 @@ declare namespace RelayServer {
     maxMailboxBytes?: number | undefined;
     /** Bytes that wait for all recipients, 64 for each message included. Default: 536,870,912 (512 MiB). */
     maxTotalBytes?: number | undefined;
+    /** How long a message may wait for its recipient, in milliseconds, at least 0. Then it is dropped and its sender is told,
+     * unless it is on its way. 0 is any time. Default: 0. */
+    messageTtl?: number | undefined;
     /** Messages from one sender that are on their way to a recipient that acknowledges. Default: 256. */
     maxInFlightMessages?: number | undefined;
     /** Bytes of those; one message may exceed it. Default: 1,048,576 (1 MiB). */
@@ -342,7 +345,7 @@ declare namespace RelayServer {
     relayedMessages: number;
     /** Ever: bytes of those, as JSON strings. */
     relayedBytes: number;
-    /** Ever: messages that were refused for good, by code. */
+    /** Ever: messages that were refused for good or, as `ERR_MESSAGE_EXPIRED`, have expired, by code. */
     rejected: Record<string, number>;
     /** Ever: mistakes of clients, by code. */
     offences: Record<string, number>;
@@ -427,6 +430,8 @@ declare namespace RelayServer {
     disconnect: [clientId: number, code: number, reason: string, data?: unknown];
     /** A registration has ended by itself; `undelivered` messages for the client are dropped. */
     expired: [clientId: number, undelivered: number, data?: unknown];
+    /** So many messages from one client for another waited for longer than `messageTtl` and are dropped. */
+    messagesExpired: [senderId: number, recipientId: number, messages: number];
     /**
      * The port could not be opened: an error as Node's own servers emit it, which throws if nobody listens; every
      * error of an http server that it is attached to is passed on like that. Or

@@ -34,6 +34,9 @@ const ERROR_NAMES = {
   ERR_CHANNEL_NOT_FOUND: 'ClientsHaveNoChannel',
 };
 
+/** Those that the engine tells only if they are wanted. */
+const EVENTS = ['connection', 'disconnect', 'expired', 'messagesExpired', 'error'];
+
 const State = Object.freeze({ STARTING: 'starting', LISTENING: 'listening', CLOSING: 'closing', ENDING: 'ending', CLOSED: 'closed' });
 
 class RelayServer extends EventEmitter {
@@ -88,7 +91,7 @@ class RelayServer extends EventEmitter {
       () => this.#runErrands(),
       (_error, inquiry) => this.#gate.ask(infoOf(inquiry), (refusal) => inquiry.answer(refusal)),
     );
-    if (debug.enabled) ['connection', 'disconnect', 'expired', 'error'].forEach((name) => this.#native.want(name));
+    if (debug.enabled) EVENTS.forEach((name) => this.#native.want(name));
     if (callback) this.once('listening', callback);
     if (signal) this.#closeOn(signal);
     if (port !== undefined) {
@@ -349,7 +352,7 @@ class RelayServer extends EventEmitter {
     this.emit('error', error);
   }
 
-  #tell({ name, clientId, code, number, text }) {
+  #tell({ name, clientId, targetId, code, number, text }) {
     switch (name) {
       case 'listening':
         if (this.#state !== State.STARTING) return;
@@ -374,6 +377,10 @@ class RelayServer extends EventEmitter {
         this.emit('expired', clientId, number, ...data);
         return;
       }
+      case 'messagesExpired':
+        debug('%d messages of client %d for client %d expired', number, clientId, targetId);
+        this.emit('messagesExpired', clientId, targetId, number);
+        return;
       case 'error':
         debug('%s of client %s: %s', code, clientId ?? '(unknown)', text);
         // A stranger's mistake must not crash the process of who does not listen.

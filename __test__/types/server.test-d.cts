@@ -17,6 +17,7 @@ const wasConnected: boolean = server.disconnectClient(id) || server.disconnectCl
 const isConnected: boolean = server.isConnected(id);
 for (const client of server.clients()) client satisfies RelayServer.Client;
 const { offences, relayedBytes, turnedAway }: RelayServer.Stats = server.stats();
+server.on('messagesExpired', (senderId, recipientId, messages) => [senderId, recipientId, messages].map((n) => n.toFixed()));
 server.on('expired', (clientId, undelivered, data: unknown) => [clientId.toFixed(), undelivered.toFixed(), data]);
 server.unregisterClient(id);
 server.on('connection', (clientId) => clientId.toFixed());
