@@ -11,7 +11,10 @@ export interface ChannelEvents {
   message: [message: string];
   /** The relay has a connection with the server. Of a channel made later, soon after it was made. */
   open: [];
-  /** The application of the other client has all messages up to the one whose `send()` returned this number. */
+  /**
+   * The application of the other client has all messages up to the one whose `send()` returned this number, but for those
+   * that have expired.
+   */
   delivered: [seq: number];
   /**
    * The server, which had accepted the messages with these numbers, has dropped them: they were not received within the
