@@ -145,6 +145,18 @@ async fn bytes_in_any_pieces_mean_the_same() {
 }
 
 #[tokio::test]
+async fn a_message_in_fragments_without_an_end_is_closed_also_when_they_are_empty() {
+    let mut server = TestRelay::start(Limits { max_unauthenticated_payload: 500, ..Limits::default() }).await;
+    for payload in [&b"x"[..], b""] {
+        let mut stranger = server.upgraded().await;
+        soon(stranger.write_all(&masked(0x01, b"\""))).await.unwrap();
+        soon(stranger.write_all(&masked(0x00, payload).repeat(501))).await.unwrap();
+        assert_eq!(close_code(&read_rest(&mut stranger).await), Some(1009));
+        assert_eq!(server.offence().await.1, "ERR_MESSAGE_TOO_BIG");
+    }
+}
+
+#[tokio::test]
 async fn who_floods_with_pings_and_reads_nothing_swells_nothing() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();

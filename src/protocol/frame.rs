@@ -35,8 +35,9 @@ pub enum Incoming<'a> {
 pub struct Decoder {
     /// The largest message, in bytes.
     pub max_message: usize,
-    /// The fragments so far of the message that is not complete.
+    /// The fragments so far of the message that is not complete, and how many they were.
     message: Vec<u8>,
+    fragments: usize,
     state: State,
 }
 
@@ -62,7 +63,7 @@ struct Header {
 impl Decoder {
     /// A decoder for a connection that has just been upgraded.
     pub fn new(max_message: usize) -> Self {
-        Self { max_message, message: Vec::new(), state: State::Between }
+        Self { max_message, message: Vec::new(), fragments: 0, state: State::Between }
     }
 
     /// The next message or control frame in `input` and the number of bytes it took; `None` for the message when
@@ -70,13 +71,14 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Offence`] for what RFC 6455 forbids, binary frames, text that is not UTF-8 and messages above
-    /// `max_message`, these as soon as their header says so.
+    /// `max_message`, these as soon as their header says so, or in more fragments than they may have bytes.
     pub fn decode<'a>(
         &'a mut self,
         input: &'a mut [u8],
     ) -> Result<Option<(Option<Incoming<'a>>, usize)>, Offence> {
         if self.state == State::HandedOut {
             self.message = Vec::new();
+            self.fragments = 0;
             self.state = State::Between;
         }
         let Some(header) = Header::parse(input)? else { return Ok(None) };
@@ -124,7 +126,10 @@ impl Decoder {
                     check_beginning(&self.message, before)?;
                 }
                 self.state = State::InMessage(opcode);
-                return Ok(None);
+                self.fragments += 1;
+                // Empty ones would have no end otherwise.
+                let too_many = self.fragments > self.max_message;
+                return if too_many { Err(Offence::MessageTooBig) } else { Ok(None) };
             }
             self.state = State::HandedOut;
             &self.message
