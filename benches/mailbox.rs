@@ -37,7 +37,8 @@ fn taken(name: String, size: usize, senders: u64) -> Case {
     case(name, move || {
         for number in 0..BATCH {
             let sender = client(number % senders);
-            assert_eq!(mailbox.append(sender, None, black_box(&json), &limits), Appended::New);
+            let appended = mailbox.append(sender, None, black_box(&json), &limits, |_| true);
+            assert_eq!(appended, Appended::New);
         }
         let mut bytes = 0;
         mailbox.take(|_, message| {
@@ -58,7 +59,8 @@ fn received(name: String, size: usize, senders: u64) -> Case {
         for number in 0..BATCH {
             seq += 1;
             let (sender, numbered) = (client(number % senders), Some((session, Seq(seq))));
-            assert_eq!(mailbox.append(sender, numbered, black_box(&json), &limits), Appended::New);
+            let appended = mailbox.append(sender, numbered, black_box(&json), &limits, |_| true);
+            assert_eq!(appended, Appended::New);
         }
         mailbox.read(window, |sender, _, message| {
             last[sender.get() as usize] = black_box(message).offset;

@@ -116,10 +116,11 @@ limits! {
     max_queued_messages: usize = 10_000, 1..=10_000_000, "maxQueuedMessages" "messages";
     /// Bytes of messages that wait in one lane. An empty lane takes one message of any size.
     max_queued_bytes: usize = 4 * MIB, 1..=4096 * MIB, "maxQueuedBytes" "bytes";
-    /// Bytes that wait for one recipient, [`Limits::MESSAGE_OVERHEAD`] for each message included. An empty
-    /// mailbox takes one message of any size.
+    /// Bytes that wait for one recipient, [`Limits::MESSAGE_OVERHEAD`] for each message and [`Limits::LANE_OVERHEAD`] for
+    /// each sender included. An empty mailbox takes one message of any size.
     max_mailbox_bytes: usize = 64 * MIB, 1..=65_536 * MIB, "maxMailboxBytes" "bytes";
-    /// Bytes that wait for all recipients together, overhead included.
+    /// Bytes that wait for all recipients together, overhead included. Recipients that are away, or do not keep up, may
+    /// have all but [`Limits::READERS_SHARE`].
     max_total_bytes: usize = 512 * MIB, 1..=1_048_576 * MIB, "maxTotalBytes" "bytes";
     /// How long a message may wait in its lane before it is dropped, unless it is on its way then; 0 for ever.
     message_ttl: Duration = 0, 0..=LONGEST, "messageTtl" "milliseconds";
@@ -166,6 +167,12 @@ impl Limits {
     pub const MAX_NESTING: usize = 128;
     /// What a queued message is taken to cost beside its own bytes.
     pub const MESSAGE_OVERHEAD: usize = 64;
+    /// What a lane with messages is taken to cost beside them. A first message takes a lane, a chunk and a list of chunks,
+    /// and places in the tables of who may send: many lanes of one short message each would else take seven times what
+    /// they count.
+    pub const LANE_OVERHEAD: usize = 320;
+    /// One part in so many of `max_total_bytes` is kept for recipients that are there and have read what there was.
+    pub const READERS_SHARE: usize = 8;
     /// The largest HTTP head.
     pub const MAX_HEAD_BYTES: usize = 16 * 1024;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.

@@ -202,9 +202,9 @@ impl Slot {
         let (mut messages, mut bytes) = (0, 0);
         if !everything {
             outbox.give_back(|sender, message| {
-                if self.mailbox.put_back(sender, message) {
+                if let Some(cost) = self.mailbox.put_back(sender, message) {
                     messages += 1;
-                    bytes += Mailbox::cost(message.json);
+                    bytes += cost;
                 }
             });
             outbox.drop_untaken_frames();
@@ -555,11 +555,15 @@ impl Memory {
             return duplicate.map(Taken::Duplicate).ok_or(Refusal::ChannelNotRegistered);
         }
         let (was_idle, had_unread) = (!slot.is_writing(), slot.mailbox.has_unread());
+        let is_reading = !had_unread && slot.outlet.as_ref().is_some_and(|outlet| outlet.stuck == 0);
         let may_pass = is_authorized && numbered.is_none() && self.has_room();
         let passed = may_pass && slot.pass(sender, json, &self.limits);
         let appended = match passed {
             true => Appended::New,
-            false => self.queue(&mut slot, sender, numbered, json),
+            false => {
+                let reserve = |cost| self.reserve(cost, is_reading);
+                slot.mailbox.append(sender, numbered, json, &self.limits, reserve)
+            }
         };
         let refusal = match appended {
             Appended::Duplicate(last) => return Ok(Taken::Duplicate(last)),
@@ -587,7 +591,12 @@ impl Memory {
             false => slot.fill(&self.limits, None),
         };
         let has_begun = was_idle && slot.is_writing();
-        let is_first = !is_authorized && slot.mailbox.authorize(sender);
+        let is_refused = refusal == Some(Refusal::Full);
+        let is_first = !is_authorized && !is_refused && slot.mailbox.authorize(sender);
+        if !is_authorized && is_refused {
+            // What is refused leaves nothing behind.
+            slot.mailbox.revoke(sender);
+        }
         let visit = if refusal.is_none() { self.arrived(&mut slot) } else { None };
         drop(slot);
         self.visit_at(target, visit);
@@ -602,25 +611,6 @@ impl Memory {
         refusal.map_or(Ok(Taken::New), Err)
     }
 
-    /// Adds a message to its lane, if the bounds allow it.
-    fn queue(
-        &self,
-        slot: &mut Slot,
-        sender: ClientId,
-        numbered: Option<(SessionId, Seq)>,
-        json: &[u8],
-    ) -> Appended {
-        let cost = Mailbox::cost(json);
-        let appended = match self.reserve(cost) {
-            true => slot.mailbox.append(sender, numbered, json, &self.limits),
-            false => Appended::Full,
-        };
-        if appended != Appended::New {
-            self.queued_bytes.fetch_sub(cost, Ordering::Relaxed);
-        }
-        appended
-    }
-
     /// Whether the total bound has not been reached.
     fn has_room(&self) -> bool {
         self.queued_bytes.load(Ordering::Relaxed) < self.limits.max_total_bytes
@@ -633,9 +623,16 @@ impl Memory {
         }
     }
 
-    /// Takes `bytes` of the total bound, to be given back when they are not needed; false when they are not there.
-    fn reserve(&self, bytes: usize) -> bool {
-        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limits.max_total_bytes
+    /// Takes `bytes` of the total bound, if they are there. The last of it is kept for who is reading: those who are not
+    /// must not fill it for all.
+    fn reserve(&self, bytes: usize, is_reading: bool) -> bool {
+        let max = self.limits.max_total_bytes;
+        let bound = if is_reading { max } else { max - max / Limits::READERS_SHARE };
+        let fits = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= bound;
+        if !fits {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
     }
 
     pub(super) fn flush(&self) {
@@ -822,7 +819,7 @@ mod tests {
 
     #[test]
     fn the_total_bound_holds_over_all_mailboxes_and_is_given_back() {
-        let limits = Limits { max_total_bytes: 3 * Limits::MESSAGE_OVERHEAD, ..Limits::default() };
+        let limits = Limits { max_total_bytes: 600, ..Limits::default() };
         let memory = Memory::new(limits, true).expect("randomness");
         let ids: Vec<_> = (0..3).map(|_| memory.register(None).expect("randomness").id).collect();
         let mut sender = claim(&memory, ids[0]);
@@ -835,6 +832,41 @@ mod tests {
         assert!(!written(&memory, &reader, usize::MAX).is_empty());
         assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
         memory.append(&mut sender, ids[2], None, "").expect("room again");
+    }
+
+    #[test]
+    fn who_does_not_read_cannot_fill_the_total_bound_for_who_does() {
+        let limits = Limits { max_total_bytes: 8000, ..Limits::default() };
+        let memory = Memory::new(limits, true).expect("randomness");
+        let ids = [(); 3].map(|()| memory.register(None).expect("randomness").id);
+        let mut sender = claim(&memory, ids[0]);
+        let fill = |sender: &mut Claim, id| {
+            while memory.append(sender, id, None, "\"text\"").is_ok() {}
+            memory.queued_bytes.load(Ordering::Relaxed)
+        };
+        let reader = claim(&memory, ids[2]);
+        assert!((6000..=7000).contains(&fill(&mut sender, ids[1])));
+        for _ in 0..100 {
+            memory.append(&mut sender, ids[2], None, "\"text\"").expect("room for who reads");
+            assert!(!written(&memory, &reader, usize::MAX).is_empty());
+        }
+        // It reads no more.
+        memory.append(&mut sender, ids[2], None, "\"text\"").expect("room");
+        written(&memory, &reader, 1);
+        assert!((6000..=7100).contains(&fill(&mut sender, ids[2])));
+    }
+
+    #[test]
+    fn what_is_refused_leaves_nothing_behind() {
+        let limits = Limits { max_total_bytes: 1000, ..Limits::default() };
+        let memory = Memory::new(limits, true).expect("randomness");
+        let ids: Vec<_> = (0..20).map(|_| memory.register(None).expect("randomness").id).collect();
+        let mut sender = claim(&memory, ids[0]);
+        let taken = ids[1..].iter().filter(|id| memory.append(&mut sender, **id, None, "").is_ok()).count();
+        assert!(taken > 0 && taken < 19, "{taken}");
+        assert_eq!(memory.totals().channels, taken);
+        let known = |id| memory.client(id).expect("a client").slot().mailbox.senders().count();
+        assert_eq!(ids.iter().map(|id| known(*id)).sum::<usize>(), 2 * taken);
     }
 
     #[test]
@@ -857,7 +889,7 @@ mod tests {
     fn who_waits_for_room_that_a_stuck_connection_takes_hears_of_its_replacement() {
         let long = format!("\"{}\"", "x".repeat(1000));
         // For two such messages, but not while one of them is stuck as well.
-        let limits = Limits { max_total_bytes: 2500, ..Limits::default() };
+        let limits = Limits { max_total_bytes: 3000, ..Limits::default() };
         let memory = Memory::new(limits, false).expect("randomness");
         let ids = [(); 2].map(|()| memory.register(None).expect("randomness").id);
         memory.authorize_pair(ids[0], ids[1]).expect("two clients");

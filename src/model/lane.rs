@@ -60,12 +60,15 @@ pub struct Received {
     pub bytes: usize,
     /// The newest of them with a number, and the session that gave it.
     pub last: Option<(SessionId, Seq)>,
+    /// Whether the lane had messages, and has none any more.
+    pub is_emptied: bool,
 }
 
 impl Received {
     /// What counts no longer against the mailbox's and the total bound.
     pub fn cost(&self) -> usize {
-        self.bytes + self.messages * Limits::MESSAGE_OVERHEAD
+        let lane = if self.is_emptied { Limits::LANE_OVERHEAD } else { 0 };
+        self.bytes + self.messages * Limits::MESSAGE_OVERHEAD + lane
     }
 }
 
@@ -174,6 +177,7 @@ impl Lane {
         received.last = self.receipt(offset, seq).or(received.last);
         self.received = self.received.max(offset);
         self.messages.pop_front();
+        received.is_emptied = self.messages.is_empty();
     }
 
     /// Forgets the messages up to `upto` that are not on their way; returns what they counted and, of those that the
@@ -191,12 +195,14 @@ impl Lane {
                 (Some((session, _)), _) => numbers.push((session, seq, seq)),
             }
         });
+        dropped.is_emptied = dropped.messages > 0 && messages.is_empty();
         (dropped, numbers)
     }
 
     /// Forgets all messages, read or not, and returns what they counted. What tells repetitions from new messages stays.
     pub fn clear(&mut self) -> Received {
-        let dropped = Received { messages: self.messages.len(), bytes: self.messages.bytes(), last: None };
+        let (messages, bytes) = (self.messages.len(), self.messages.bytes());
+        let dropped = Received { messages, bytes, last: None, is_emptied: messages > 0 };
         self.messages.clear();
         dropped
     }
@@ -204,6 +210,11 @@ impl Lane {
     /// How many messages there are.
     pub fn count(&self) -> usize {
         self.messages.len()
+    }
+
+    /// Whether nothing waits in it.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
     }
 
     /// Whether it is as a new one is: nothing was ever appended that could be sent again or acknowledged.

@@ -44,7 +44,7 @@ pub enum Appended {
     New,
     /// It was there before; so was everything up to this number.
     Duplicate(Seq),
-    /// Its lane, or the mailbox, is full: nothing has changed.
+    /// Its lane, the mailbox or the relay is full: nothing has changed.
     Full,
 }
 
@@ -100,9 +100,10 @@ impl Freed {
 }
 
 impl Mailbox {
-    /// What a message counts against the mailbox's and the total bound.
-    pub fn cost(json: &[u8]) -> usize {
-        json.len() + Limits::MESSAGE_OVERHEAD
+    /// What a message counts against the mailbox's and the total bound, when it is added to this lane.
+    fn cost(json: &[u8], lane: Option<&Lane>) -> usize {
+        let is_first = lane.is_none_or(Lane::is_empty);
+        json.len() + Limits::MESSAGE_OVERHEAD + if is_first { Limits::LANE_OVERHEAD } else { 0 }
     }
 
     /// Lets `sender` send; false when it could already.
@@ -180,23 +181,31 @@ impl Mailbox {
         self.senders.get(&sender)?.lane.as_ref()?.duplicate(session, seq)
     }
 
-    /// Adds a message to its sender's lane, unless it is a duplicate.
+    /// Adds a message to its sender's lane, unless it is a duplicate. It is taken only if `reserve` has so many bytes of
+    /// the total bound for it.
     pub fn append(
         &mut self,
         sender: ClientId,
         number: Option<(SessionId, Seq)>,
         json: &[u8],
         limits: &Limits,
+        reserve: impl FnOnce(usize) -> bool,
     ) -> Appended {
-        let lane = self.senders.entry(sender).or_default().lane.get_or_insert_with(Lane::boxed);
-        if let Some(last) = number.and_then(|(session, seq)| lane.duplicate(session, seq)) {
+        let place = &mut self.senders.entry(sender).or_default().lane;
+        let duplicate = |lane: &Lane| number.and_then(|(session, seq)| lane.duplicate(session, seq));
+        if let Some(last) = place.as_deref().and_then(duplicate) {
             return Appended::Duplicate(last);
         }
-        let cost = Self::cost(json);
+        let has_room = place.as_deref().is_none_or(|lane| {
+            lane.has_room(json.len(), limits.max_queued_messages, limits.max_queued_bytes)
+        });
+        let cost = Self::cost(json, place.as_deref());
         let fits = self.bytes == 0 || self.bytes + cost <= limits.max_mailbox_bytes;
-        if !fits || !lane.has_room(json.len(), limits.max_queued_messages, limits.max_queued_bytes) {
+        if !has_room || !fits || !reserve(cost) {
             return Appended::Full;
         }
+        // Not before: what is refused is to leave nothing behind.
+        let lane = place.get_or_insert_with(Lane::boxed);
         self.last = Offset(self.last.0 + 1);
         lane.append(self.last, number, json);
         self.bytes += cost;
@@ -232,21 +241,20 @@ impl Mailbox {
         self.last
     }
 
-    /// Puts a message back before the others of its sender; nothing of them has been read. False when the sender's
-    /// channel is registered no more: then it is dropped, as those that waited were.
-    pub fn put_back(&mut self, sender: ClientId, message: Message<'_>) -> bool {
-        let Some(found) = self.senders.get_mut(&sender).filter(|sender| sender.is_authorized) else {
-            return false;
-        };
+    /// Puts a message back before the others of its sender; nothing of them has been read. Returns what it counts; `None`
+    /// when the sender's channel is registered no more: then it is dropped, as those that waited were.
+    pub fn put_back(&mut self, sender: ClientId, message: Message<'_>) -> Option<usize> {
+        let found = self.senders.get_mut(&sender).filter(|sender| sender.is_authorized)?;
+        let cost = Self::cost(message.json, found.lane.as_deref());
         let lane = found.lane.get_or_insert_with(Lane::boxed);
         lane.put_back(message);
-        self.bytes += Self::cost(message.json);
+        self.bytes += cost;
         self.ages.iter_mut().for_each(|ages| ages.came_back());
         if !lane.in_turn {
             lane.in_turn = true;
             self.turns.push_back(sender);
         }
-        true
+        Some(cost)
     }
 
     /// The session that gave `sender`'s message its number, if it has one and that session sent last.
@@ -432,8 +440,11 @@ mod tests {
 
     /// Appends as a plain sender.
     fn append(mailbox: &mut Mailbox, sender: u64, message: &str, limits: &Limits) -> Appended {
-        mailbox.append(id(sender), None, message.as_bytes(), limits)
+        mailbox.append(id(sender), None, message.as_bytes(), limits, |_| true)
     }
+
+    /// What a message of one byte counts behind another.
+    const ONE: usize = 1 + Limits::MESSAGE_OVERHEAD;
 
     fn read_within(mailbox: &mut Mailbox, window: Window, count: usize) -> Vec<(u64, String)> {
         let mut taken = Vec::new();
@@ -474,17 +485,14 @@ mod tests {
             append(&mut mailbox, 1, message, &limits);
         }
         assert_eq!(read(&mut mailbox, 1).len(), 1);
-        assert_eq!(
-            mailbox.received(id(1), Offset(1), Window::UNLIMITED).map(|freed| freed.bytes),
-            Ok(Mailbox::cost(b"a"))
-        );
+        assert_eq!(mailbox.received(id(1), Offset(1), Window::UNLIMITED).map(|freed| freed.bytes), Ok(ONE));
         assert_eq!(read(&mut mailbox, 9).len(), 2);
         append(&mut mailbox, 1, "d", &limits);
         mailbox.rewind();
         let again: String = read(&mut mailbox, 9).into_iter().map(|(_, text)| text).collect();
         assert_eq!(again, "bcd");
         mailbox.rewind();
-        assert_eq!(take(&mut mailbox).bytes, 3 * Mailbox::cost(b"a"));
+        assert_eq!(take(&mut mailbox).bytes, 3 * ONE + Limits::LANE_OVERHEAD);
         assert_eq!((mailbox.bytes, mailbox.turns.len()), (0, 0));
     }
 
@@ -503,7 +511,11 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_but_nothing_is_too_big_for_an_empty_mailbox() {
-        let limits = Limits { max_queued_bytes: 10, max_mailbox_bytes: 190, ..Limits::default() };
+        let limits = Limits {
+            max_queued_bytes: 10,
+            max_mailbox_bytes: 2 * Limits::LANE_OVERHEAD + 190,
+            ..Limits::default()
+        };
         let mut mailbox = Mailbox::default();
         assert_eq!(append(&mut mailbox, 1, &"x".repeat(1000), &limits), Appended::New);
         assert_eq!(append(&mut mailbox, 2, "", &limits), Appended::Full);
@@ -512,6 +524,28 @@ mod tests {
         assert_eq!(append(&mut mailbox, 1, "12345", &limits), Appended::Full, "the lane's bytes");
         assert_eq!(append(&mut mailbox, 2, "", &limits), Appended::New);
         assert_eq!(append(&mut mailbox, 3, "", &limits), Appended::Full, "the mailbox's bytes");
+    }
+
+    #[test]
+    fn a_lane_counts_while_it_has_messages_and_what_is_refused_makes_none() {
+        let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
+        let mut reserved = Vec::new();
+        for (sender, has_room) in [(1, true), (1, true), (2, false), (3, true)] {
+            let appended = mailbox.append(id(sender), None, b"x", &limits, |bytes| {
+                reserved.push(bytes);
+                has_room
+            });
+            assert_eq!(appended, if has_room { Appended::New } else { Appended::Full });
+        }
+        let first = ONE + Limits::LANE_OVERHEAD;
+        assert_eq!(reserved, [first, ONE, first, first]);
+        assert_eq!(mailbox.bytes, 2 * first + ONE);
+        assert!(mailbox.lane(id(2)).is_none());
+        assert_eq!(take(&mut mailbox).bytes, 2 * first + ONE);
+        mailbox.authorize(id(1));
+        let message = Message { offset: Offset(1), seq: Seq::default(), json: b"x" };
+        assert_eq!(mailbox.put_back(id(1), message), Some(first));
+        assert_eq!(mailbox.revoke(id(1)).bytes, first);
     }
 
     #[test]
@@ -544,7 +578,7 @@ mod tests {
         };
         assert_eq!(received(1, 3), Err(Forged), "not given yet");
         assert_eq!(received(2, 1), Err(Forged), "no such lane");
-        assert_eq!(received(1, 2), Ok(2 * Mailbox::cost(b"a")));
+        assert_eq!(received(1, 2), Ok(2 * ONE));
         assert_eq!(received(1, 2), Ok(0), "once more");
         assert_eq!(received(1, 1), Err(Forged), "long before");
         // What an older session was given, the next was not; what it was given itself it was, on whatever connection.
@@ -575,15 +609,16 @@ mod tests {
         assert!(mailbox.next_visit(false).is_some(), "they may come back");
         mailbox.hold(id(1));
         for (offset, seq, json) in taken.iter().rev() {
-            assert!(mailbox.put_back(id(1), Message { offset: *offset, seq: *seq, json }));
+            assert!(mailbox.put_back(id(1), Message { offset: *offset, seq: *seq, json }).is_some());
         }
         let (freed, expired) = mailbox.expire(start + second * 5 / 4);
-        assert_eq!((freed.messages, freed.bytes, freed.waiting), (1, Mailbox::cost(b"a"), vec![id(1)]));
+        assert_eq!((freed.messages, freed.bytes, freed.waiting), (1, ONE, vec![id(1)]));
         assert_eq!(expired, [Expired { sender: id(1), messages: 1, numbers: vec![] }]);
         assert_eq!(read(&mut mailbox, 9), [(1, "b".to_owned())]);
         assert_eq!(mailbox.expire(start + second * 2).1, [], "what is on its way does not expire");
         mailbox.rewind();
-        assert_eq!(mailbox.expire(start + second * 2).0.messages, 1);
+        let (freed, _) = mailbox.expire(start + second * 2);
+        assert_eq!((freed.messages, freed.bytes), (1, ONE + Limits::LANE_OVERHEAD), "its lane is empty");
         assert!(!mailbox.has_unread() && mailbox.next_visit(true).is_none() && mailbox.ages.is_none());
     }
 
@@ -592,7 +627,7 @@ mod tests {
         let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
         for (page, seq) in [(1, 1), (1, 5), (2, 1)] {
             let number = Some((session(page), Seq(seq)));
-            assert_eq!(mailbox.append(id(1), number, b"x", &limits), Appended::New);
+            assert_eq!(mailbox.append(id(1), number, b"x", &limits, |_| true), Appended::New);
         }
         append(&mut mailbox, 1, "of a plain connection", &limits);
         read(&mut mailbox, 9);
@@ -607,7 +642,8 @@ mod tests {
     fn a_number_is_taken_once_per_session() {
         let (mut mailbox, limits) =
             (Mailbox::default(), Limits { max_queued_messages: 3, ..Limits::default() });
-        let mut append = |page, seq| mailbox.append(id(1), Some((session(page), Seq(seq))), b"x", &limits);
+        let mut append =
+            |page, seq| mailbox.append(id(1), Some((session(page), Seq(seq))), b"x", &limits, |_| true);
         assert_eq!(append(1, 1), Appended::New);
         assert_eq!(append(1, 7), Appended::New, "what was refused leaves a gap");
         assert_eq!(append(1, 3), Appended::Duplicate(Seq(7)));
