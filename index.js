@@ -213,8 +213,9 @@ class RelayServer extends EventEmitter {
   }
 
   stats() {
-    const { rejected, offences, turnedAway, ...stats } = this.#native.stats();
-    return { ...stats, rejected: byCode(rejected), offences: byCode(offences), turnedAway: byCode(turnedAway) };
+    const { rejected, offences, turnedAway, closed, ...stats } = this.#native.stats();
+    const tables = Object.entries({ rejected, offences, turnedAway, closed }).map(([name, counts]) => [name, byCode(counts)]);
+    return { ...stats, ...Object.fromEntries(tables) };
   }
 
   registerRelayChannel(clientId1, clientId2) {

@@ -8,6 +8,9 @@ use std::sync::{Mutex, PoisonError};
 /// How often, by code.
 pub type Counts = BTreeMap<&'static str, u64>;
 
+/// How often, by close code.
+pub type Closed = BTreeMap<u16, u64>;
+
 /// Why a client was not let in, by the option that says so where there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnedAway {
@@ -19,6 +22,8 @@ pub enum TurnedAway {
     ConnectionRate,
     /// It comes from a page that may not.
     AllowedOrigins,
+    /// Its handshake of TLS or its request did not come in time.
+    HeadersTimeout,
     /// Somebody was asked, and said no.
     VerifyClient,
     /// Somebody was asked, and did not answer.
@@ -39,6 +44,7 @@ impl TurnedAway {
             Self::MaxConnectionsPerAddress => "maxConnectionsPerAddress",
             Self::ConnectionRate => "connectionRate",
             Self::AllowedOrigins => "allowedOrigins",
+            Self::HeadersTimeout => "headersTimeout",
             Self::VerifyClient => "verifyClient",
             Self::Undecided => "undecided",
             Self::Closing => "closing",
@@ -65,6 +71,8 @@ pub struct Tables {
     pub rejected: Counts,
     /// Clients that were not let in.
     pub turned_away: Counts,
+    /// WebSockets that were not ended by their clients; 1006 those that broke off.
+    pub closed: Closed,
 }
 
 impl Metrics {
@@ -98,7 +106,12 @@ impl Metrics {
         self.count(|tables| &mut tables.turned_away, why.code(), 1);
     }
 
-    fn count(&self, table: impl FnOnce(&mut Tables) -> &mut Counts, code: &'static str, times: u64) {
+    /// A WebSocket ended, and not by its client.
+    pub fn closed(&self, code: u16) {
+        self.count(|tables| &mut tables.closed, code, 1);
+    }
+
+    fn count<K: Ord>(&self, table: impl FnOnce(&mut Tables) -> &mut BTreeMap<K, u64>, code: K, times: u64) {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         *table(&mut tables).entry(code).or_default() += times;
     }

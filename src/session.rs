@@ -168,6 +168,9 @@ pub fn run<C: Connection, A>(
             Ok(never) => match never {},
             Err(reason) => reason,
         };
+        if !matches!(reason, CloseReason::ByPeer(..)) {
+            session.shared.metrics.closed(reason.code());
+        }
         if matches!(reason, CloseReason::Restarting(_)) {
             // Boxed: there is no room for it as long as nothing drains.
             Box::pin(session.drain(&mut wire, reason)).await;

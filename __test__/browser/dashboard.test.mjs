@@ -27,14 +27,14 @@ for (const [look, options] of Object.entries(LOOKS)) {
   test(`shows what the relay counts (${look})`, async (t) => {
     const context = await newContext(t, browser, options);
     const page = await context.newPage();
-    const none = { connections: 0, registered: 0, channels: 0, queuedMessages: 0, queuedBytes: 0, relayedMessages: 0, relayedBytes: 0, rejected: {}, offences: {}, turnedAway: {}, eventsDropped: 0 };
+    const none = { connections: 0, registered: 0, channels: 0, queuedMessages: 0, queuedBytes: 0, relayedMessages: 0, relayedBytes: 0, rejected: {}, offences: {}, turnedAway: {}, closed: {}, eventsDropped: 0 };
     let answered = 0;
     let away = false;
     await page.route('**/stats', (route) => {
       if (away) return route.fulfill({ status: 200, body: 'gateway' });
       const n = answered++;
       const stats = { connections: 1000 + n, registered: 4321, channels: 8642, queuedMessages: 70 + 50 * (n % 3), queuedBytes: 9000, relayedMessages: 3000 * n, relayedBytes: 2 ** 20 * 1.5 };
-      const mistakes = { rejected: { ERR_CHANNEL_NOT_REGISTERED: 3 }, offences: { ERR_INVALID_JSON: 12 }, turnedAway: { connectionRate: 5 }, eventsDropped: 1 };
+      const mistakes = { rejected: { ERR_CHANNEL_NOT_REGISTERED: 3 }, offences: { ERR_INVALID_JSON: 12 }, turnedAway: { connectionRate: 5 }, closed: { 4001: 6 }, eventsDropped: 1 };
       return route.fulfill({ json: n === 0 ? { time: 0, ...none } : { time: 2000 * n, ...none, ...stats, ...mistakes } });
     });
     await page.clock.install();
@@ -52,6 +52,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
       'Messages rejected ERR_CHANNEL_NOT_REGISTERED 3',
       'Mistakes of clients ERR_INVALID_JSON 12',
       'Clients turned away connectionRate 5',
+      'Connections closed 4001 6',
       'Events dropped 1',
     ]);
     for (let n = 2; n < 70; n++) {

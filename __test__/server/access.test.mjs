@@ -219,6 +219,9 @@ test('what is counted, as Prometheus reads it', async (t) => {
   const wrong = once(server, 'error');
   one.send('no JSON');
   await wrong;
+  const guesser = await Connection.open(place, { ...ada, token: 'f'.repeat(32) });
+  await guesser.closed;
+  while (server.stats().connections > 1) await new Promise(setImmediate);
   const { status, type, text } = await get(server, '/metrics');
   assert.deepEqual([status, type], [200, 'application/openmetrics-text; version=1.0.0; charset=utf-8']);
   for (const line of [
@@ -230,6 +233,7 @@ test('what is counted, as Prometheus reads it', async (t) => {
     'websocket_relay_relayed_messages_total 1',
     'websocket_relay_dropped_events_total 0',
     'websocket_relay_offences_total{code="ERR_INVALID_JSON"} 1',
+    'websocket_relay_closed_connections_total{code="4500"} 1',
   ]) {
     assert.ok(text.split('\n').includes(line), `${line}\n${text}`);
   }

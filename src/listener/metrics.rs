@@ -35,11 +35,23 @@ pub fn text(shared: &Shared) -> String {
     ] {
         registry.register(name, help, ConstCounter::new(value));
     }
-    let Tables { offences, rejected, turned_away } = shared.metrics.by_code();
+    let Tables { offences, rejected, turned_away, closed } = shared.metrics.by_code();
+    let closed = closed.into_iter().map(|(code, count)| (code.to_string(), count)).collect();
     for (name, help, label, counts) in [
-        ("offences", "What clients did wrong, by code", "code", offences),
-        ("rejected_messages", "Messages that were refused for good, or have expired, by code", "code", rejected),
-        ("turned_away", "Clients that were not let in, by reason", "reason", turned_away),
+        ("offences", "What clients did wrong, by code", "code", named(offences)),
+        (
+            "rejected_messages",
+            "Messages that were refused for good, or have expired, by code",
+            "code",
+            named(rejected),
+        ),
+        ("turned_away", "Clients that were not let in, by reason", "reason", named(turned_away)),
+        (
+            "closed_connections",
+            "WebSockets that were not ended by their clients, by close code",
+            "code",
+            closed,
+        ),
     ] {
         registry.register(name, help, by(label, counts));
     }
@@ -49,7 +61,11 @@ pub fn text(shared: &Shared) -> String {
     text
 }
 
-fn by(label: &'static str, counts: Counts) -> Family<Vec<(&'static str, &'static str)>, Counter> {
+fn named(counts: Counts) -> Vec<(String, u64)> {
+    counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+fn by(label: &'static str, counts: Vec<(String, u64)>) -> Family<Vec<(&'static str, String)>, Counter> {
     let family = Family::<_, Counter>::default();
     for (code, count) in counts {
         family.get_or_create(&vec![(label, code)]).inc_by(count);

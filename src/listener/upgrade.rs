@@ -114,7 +114,11 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
     };
     // Who is asked has as long again.
     let patience = limits.headers_timeout * if door.rules.ask.is_some() { 2 } else { 1 };
-    let (mut stream, upgrades, guest, early) = timeout(patience, answered).await.ok()??;
+    let Ok(answered) = timeout(patience, answered).await else {
+        door.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
+        return None;
+    };
+    let (mut stream, upgrades, guest, early) = answered?;
     if upgrades {
         let guest = match standing {
             Standing::Known(guest) => guest,

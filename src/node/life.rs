@@ -1,5 +1,6 @@
 //! Of `NativeRelay` what is about clients and channels that come and go, and what there is to know of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use napi::bindgen_prelude::{Float64Array, Result};
@@ -8,7 +9,6 @@ use napi_derive::napi;
 use super::{Code, NativeRelay, coded};
 use crate::error::Error;
 use crate::ids::ClientId;
-use crate::metrics::Counts;
 
 /// What there is to know of a client.
 #[napi(object)]
@@ -53,6 +53,8 @@ pub struct NativeStats {
     pub offences: Vec<NativeCount>,
     /// Clients that were not let in.
     pub turned_away: Vec<NativeCount>,
+    /// WebSockets that were not ended by their clients.
+    pub closed: Vec<NativeCount>,
     /// Events that did not fit into their queue.
     pub events_dropped: f64,
 }
@@ -132,6 +134,7 @@ impl NativeRelay {
             rejected: counts(&stats.rejected),
             offences: counts(&stats.offences),
             turned_away: counts(&stats.turned_away),
+            closed: counts(&stats.closed),
             events_dropped: stats.events_dropped as f64,
         }
     }
@@ -146,9 +149,8 @@ fn id(number: f64, argument: &'static str) -> Result<ClientId, Code> {
     ClientId::from_f64(number).ok_or_else(|| coded(Error::ClientNotFound { argument }))
 }
 
-fn counts(counts: &Counts) -> Vec<NativeCount> {
-    counts
-        .iter()
-        .map(|(code, count)| NativeCount { code: (*code).to_owned(), count: *count as f64 })
-        .collect()
+fn counts<K: ToString>(counts: &BTreeMap<K, u64>) -> Vec<NativeCount> {
+    let counts =
+        counts.iter().map(|(code, count)| NativeCount { code: code.to_string(), count: *count as f64 });
+    counts.collect()
 }

@@ -7,7 +7,7 @@ use crate::backend::{Registration, Status, Totals, Undelivered};
 use crate::error::{CloseReason, Error, MessageExpired};
 use crate::events::Event;
 use crate::ids::{ClientId, Token};
-use crate::metrics::{Counts, Tables};
+use crate::metrics::{Closed, Counts, Tables};
 use crate::session::Shared;
 use crate::trim::trim;
 
@@ -32,6 +32,8 @@ pub struct Stats {
     pub offences: Counts,
     /// Clients that were not let in, by [`TurnedAway::code`](crate::metrics::TurnedAway::code).
     pub turned_away: Counts,
+    /// WebSockets that were not ended by their clients, by close code; 1006 those that broke off.
+    pub closed: Closed,
     /// Events that did not fit into their queue.
     pub events_dropped: u64,
 }
@@ -106,13 +108,14 @@ impl Relay {
     /// What the relay counts.
     pub fn stats(&self) -> Stats {
         let Shared { backend, events, metrics, .. } = &*self.shared;
-        let Tables { offences, rejected, turned_away } = metrics.by_code();
+        let Tables { offences, rejected, turned_away, closed } = metrics.by_code();
         Stats {
             connections: metrics.connections(),
             totals: backend.totals(),
             rejected,
             offences,
             turned_away,
+            closed,
             events_dropped: events.dropped(),
         }
     }

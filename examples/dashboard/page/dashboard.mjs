@@ -44,11 +44,12 @@ function figure(name, value, note) {
   svg.querySelector('.area').setAttribute('d', `M${SHOWN - values.length},40L${points.join('L')}L${SHOWN - 1},40Z`);
 }
 
-function troubles({ rejected, offences, turnedAway, eventsDropped }) {
+function troubles({ rejected, offences, turnedAway, closed, eventsDropped }) {
   const rows = [
     ...Object.entries(rejected).map(([code, count]) => ['Messages rejected', code, count]),
     ...Object.entries(offences).map(([code, count]) => ['Mistakes of clients', code, count]),
     ...Object.entries(turnedAway).map(([reason, count]) => ['Clients turned away', reason, count]),
+    ...Object.entries(closed).map(([code, count]) => ['Connections closed', code, count]),
     ...(eventsDropped ? [['Events dropped', '', eventsDropped]] : []),
   ];
   if (rows.length === 0) return [row(['Nothing so far'])];
