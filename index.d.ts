@@ -266,9 +266,12 @@ declare namespace RelayServer {
     maxQueuedMessages?: number | undefined;
     /** Bytes of messages that wait from one sender for one recipient. Default: 4,194,304 (4 MiB). */
     maxQueuedBytes?: number | undefined;
-    /** Bytes that wait for one recipient, 64 for each message included. Default: 67,108,864 (64 MiB). */
+    /** Bytes that wait for one recipient, 64 for each message and 320 for each sender included. Default: 67,108,864 (64 MiB). */
     maxMailboxBytes?: number | undefined;
-    /** Bytes that wait for all recipients, 64 for each message included. Default: 536,870,912 (512 MiB). */
+    /**
+     * Bytes that wait for all recipients, 64 for each message and 320 for each sender to each of them included. The last
+     * eighth is for recipients that are connected and keep up. Default: 536,870,912 (512 MiB).
+     */
     maxTotalBytes?: number | undefined;
     /** How long a message may wait for its recipient, in milliseconds, at least 0. Then it is dropped and its sender is told,
      * unless it is on its way. 0 is any time. Default: 0. */
@@ -323,7 +326,7 @@ declare namespace RelayServer {
     connected: boolean;
     /** Messages for it that it has not received. */
     queuedMessages: number;
-    /** Their bytes, 64 for each message included. */
+    /** Their bytes, 64 for each message and 320 for each sender of some included. */
     queuedBytes: number;
     /** What was given when it was registered. */
     data: unknown;
@@ -351,9 +354,12 @@ declare namespace RelayServer {
     offences: Record<string, number>;
     /**
      * Ever: clients that were not let in, by reason: `maxConnections`, `maxConnectionsPerAddress`, `connectionRate`,
-     * `allowedOrigins`, `verifyClient`, `undecided`, `closing`, `maxAuthFailuresPerAddress`, `maxAuthFailuresPerClient`.
+     * `headersTimeout`, `allowedOrigins`, `verifyClient`, `undecided`, `closing`, `maxAuthFailuresPerAddress`,
+     * `maxAuthFailuresPerClient`.
      */
     turnedAway: Record<string, number>;
+    /** Ever: WebSockets that were not ended by their clients, by close code; 1006 are those that broke off. */
+    closed: Record<string, number>;
     /** Ever: events that a busy JavaScript thread could not take. */
     eventsDropped: number;
   }

@@ -206,7 +206,7 @@ test('clients() tells who is there and what waits', async (t) => {
   const clients = server.clients();
   assert.deepEqual(clients.next().value, { id: ada.id, connected: true, queuedMessages: 0, queuedBytes: 0, data: undefined });
   server.unregisterClient(alan.id);
-  assert.deepEqual([...clients], [{ id: grace.id, connected: false, queuedMessages: 5, queuedBytes: 5 * (12 + 64), data: undefined }]);
+  assert.deepEqual([...clients], [{ id: grace.id, connected: false, queuedMessages: 5, queuedBytes: 320 + 5 * (12 + 64), data: undefined }]);
   const again = server.registerClient({ data: 'alan' });
   assert.equal([...server.clients()].at(-1).data, 'alan');
   assert.equal(again.id, 3);
@@ -225,6 +225,7 @@ test('stats() counts', async (t) => {
     rejected: {},
     offences: {},
     turnedAway: {},
+    closed: {},
     eventsDropped: 0,
   };
   assert.deepEqual(server.stats(), nothing);
@@ -246,8 +247,14 @@ test('stats() counts', async (t) => {
     rejected: { ERR_CHANNEL_NOT_REGISTERED: 1 },
     offences: { ERR_CHANNEL_NOT_REGISTERED: 1, ERR_INVALID_JSON: 1 },
   });
-  for (const { socket } of [one, two, stranger]) socket.terminate();
+  one.socket.close();
+  two.socket.terminate();
+  for (let n = 0; n < 9; n += 1) stranger.send('no JSON');
+  await stranger.closed;
+  await fetch(`http://127.0.0.1:${server.address().port}/`);
   while (server.stats().connections > 0) await new Promise(setImmediate);
+  const { refused, closed } = server.stats();
+  assert.deepEqual([refused, closed], [{ 426: 1 }, { 1006: 1, 4504: 1 }]);
 });
 
 test('many registrations leave no memory behind', async () => {
