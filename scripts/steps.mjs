@@ -13,7 +13,7 @@ const COUNTS = {
   skipped: /^test result: .*; (\d+) ignored;|^ℹ (?:skipped|todo) (\d+)$/gm,
 };
 
-/** A step that fails hides none of those after it. Each step is `{ name, command: [program, ...arguments], env }`. */
+/** A step that fails hides none of those after it. Each step is `{ name, command: [program, ...arguments], env, minutes }`. */
 export async function runSteps(steps) {
   addRustToPath();
   const results = [];
@@ -25,7 +25,7 @@ export async function runSteps(steps) {
   if (results.some(({ failure }) => failure)) process.exitCode = 1;
 }
 
-function runStep({ command: [program, ...args], env }) {
+function runStep({ command: [program, ...args], env, minutes = MINUTES }) {
   const started = performance.now();
   return new Promise((resolve) => {
     const child = spawn(program, args, {
@@ -33,7 +33,7 @@ function runStep({ command: [program, ...args], env }) {
       // Their output goes through a pipe, so that it can be counted; they keep their colours all the same.
       env: { ...process.env, ...(process.stdout.isTTY && { CARGO_TERM_COLOR: 'always', FORCE_COLOR: '1' }), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: MINUTES * 60_000,
+      timeout: minutes * 60_000,
     });
     let output = '';
     child.stdout.on('data', (chunk) => process.stdout.write(chunk));

@@ -1,0 +1,102 @@
+// The relay under attack, in a process of its own: what it does, and what it takes, is its own.
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { makeCertificate } from '../tls/certificates.mjs';
+import { serve } from './remote.mjs';
+
+/** As users have it. */
+const RelayServer = createRequire(import.meta.url)('websocket-relay');
+
+/** How often memory is measured, in milliseconds. */
+const MEASURED_EVERY = 20;
+
+let server;
+let settings;
+/** Errors by code, the memory that was taken last, and the most that was taken and queued. */
+const errors = {};
+let latest = 0;
+const peak = { rss: 0, queuedBytes: 0 };
+
+async function listen() {
+  server = new RelayServer({ host: '127.0.0.1', ...settings });
+  server.on('error', ({ code }) => (errors[code] = (errors[code] ?? 0) + 1));
+  await once(server, 'listening');
+}
+
+function register(count) {
+  return Array.from({ length: count }, () => server.registerClient());
+}
+
+function registerPairs(count) {
+  return Array.from({ length: count }, () => {
+    const pair = register(2);
+    server.registerRelayChannel(pair[0].id, pair[1].id);
+    return pair;
+  });
+}
+
+serve({
+  async open({ options, tls, pairs }) {
+    const { cert, key } = tls ? makeCertificate() : {};
+    settings = { port: 0, ...options, ...(tls && { cert, key }) };
+    await listen();
+    settings.port = server.address().port;
+    setInterval(measure, MEASURED_EVERY);
+    return { port: settings.port, ca: cert, pairs: registerPairs(pairs) };
+  },
+
+  register,
+  registerPairs,
+
+  unregister(clients) {
+    for (const { id } of clients) server.unregisterClient(id);
+  },
+
+  /** Bytes that wait for a client. */
+  queued(id) {
+    return [...server.clients()].find((client) => client.id === id).queuedBytes;
+  },
+
+  /** Another server on the same port, and as many clients and pairs as before. */
+  async restart({ pairs, clients }) {
+    await server.close({ timeout: 10_000, retryAfter: 1000 });
+    await listen();
+    return { pairs: registerPairs(pairs), clients: register(clients) };
+  },
+
+  /** So many files more may be opened. */
+  limitFiles(more) {
+    const count = readdirSync('/proc/self/fd').length + more;
+    const { status, stderr } = spawnSync('prlimit', ['--pid', String(process.pid), `--nofile=${count}:`], { encoding: 'utf8' });
+    if (status !== 0) throw new Error(`prlimit: ${stderr}`);
+  },
+
+  /** Whatever comes, the JavaScript thread does nothing for so long. */
+  block(milliseconds) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+  },
+
+  stats() {
+    measure();
+    const { user, system } = process.cpuUsage();
+    return { ...server.stats(), errors, rss: latest, peak, cpu: (user + system) / 1000 };
+  },
+
+  /** Forgets what was most. */
+  forgetPeak() {
+    Object.assign(peak, { rss: 0, queuedBytes: 0 });
+  },
+});
+
+function measure() {
+  try {
+    latest = process.memoryUsage.rss();
+  } catch (error) {
+    // To know it takes a file.
+    if (error.code !== 'EMFILE') throw error;
+  }
+  peak.rss = Math.max(peak.rss, latest);
+  peak.queuedBytes = Math.max(peak.queuedBytes, server.stats().queuedBytes);
+}

@@ -1,0 +1,54 @@
+// Calls from one process to another, over the channel that Node opens between a process and those it forks.
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+
+/** Answers calls from the other end by `methods`; returns a function that calls what is there. */
+export function link(end, methods = {}) {
+  const waiting = new Map();
+  let last = 0;
+  end.on('message', async ({ id, name, args, answer, value, error }) => {
+    if (name) {
+      const reply = await Promise.resolve(args)
+        .then((given) => methods[name](...given))
+        .then((result) => ({ value: result }), (reason) => ({ error: String(reason?.stack ?? reason) }));
+      if (end.connected) end.send({ answer: id, ...reply });
+      return;
+    }
+    const { resolve, reject } = waiting.get(answer);
+    waiting.delete(answer);
+    if (error) reject(new Error(error));
+    else resolve(value);
+  });
+  end.once('exit', (code, signal) => {
+    for (const { reject } of waiting.values()) reject(new Error(`the process has ended: ${code ?? signal}`));
+  });
+  return (name, ...args) =>
+    new Promise((resolve, reject) => {
+      if (!end.connected) {
+        reject(new Error(`${name}: the process has ended`));
+        return;
+      }
+      last += 1;
+      waiting.set(last, { resolve, reject });
+      end.send({ id: last, name, args });
+    });
+}
+
+/** A program of this folder in a process of its own: how to call it, and how to end it. */
+export function start(program, methods) {
+  const child = fork(new URL(program, import.meta.url));
+  const isAlive = () => child.exitCode === null && child.signalCode === null;
+  const end = async () => {
+    if (!isAlive()) return;
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+  };
+  return { call: link(child, methods), isAlive, end };
+}
+
+/** What such a program has to do: answer, and end when whoever started it is gone. */
+export function serve(methods) {
+  process.on('disconnect', () => process.exit());
+  return link(process, methods);
+}

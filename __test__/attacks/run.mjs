@@ -1,0 +1,81 @@
+// Runs one attack while healthy pairs talk, and says what became of everybody.
+import { setTimeout as pause } from 'node:timers/promises';
+import { attacks } from './attacks.mjs';
+import { start } from './remote.mjs';
+
+const MIB = 2 ** 20;
+
+/** Pairs of healthy clients, and how long they talk before and after the attack, in milliseconds. */
+const FORMS = { quick: { pairs: 4, calm: 300 }, long: { pairs: 100, calm: 3000 } };
+
+/** What memory may be taken in any case: JavaScript takes some, and the allocator keeps some. */
+const SLACK = 32 * MIB;
+
+/**
+ * The p99 latency of the healthy may at most be so many times as long during an attack, or so many milliseconds. It is judged in
+ * the long form only: it says as much of the machine.
+ */
+const SLOWER = { times: 2, milliseconds: 10 };
+
+/** Runs an attack by its name; `wrong` is a list of what is wrong, empty when all is well. */
+export async function run(name, form) {
+  const { tls = false, interrupts = false, options = () => ({}), grows = () => 0, seen, error, ...sizes } = attacks[name];
+  const [{ pairs, calm }, size] = [FORMS[form], sizes[form]];
+  const [relay, healthy] = [start('relay.mjs'), start('healthy.mjs')];
+  const attacker = start('attacker.mjs', { relay: relay.call, healthy: healthy.call });
+  try {
+    const place = await relay.call('open', { options: options(size, pairs), tls, pairs });
+    await healthy.call('connect', { ...place, onlyReliable: interrupts });
+    await healthy.call('latencies');
+    await pause(calm);
+    const before = { ...(await relay.call('stats')), ...(await healthy.call('latencies')) };
+    await relay.call('forgetPeak');
+    const attacked = await attacker.call('run', { name, form, port: place.port, pairs }).catch((reason) => ({ reason }));
+    const during = await healthy.call('latencies');
+    await pause(calm);
+    const talk = await healthy.call('finish');
+    const after = { ...(await relay.call('stats')), ...(await healthy.call('latencies')) };
+    return judge({ name, form, size, grows, seen, error, interrupts, before, attacked, during, talk, after });
+  } catch (reason) {
+    return { name, row: { attack: name, alive: relay.isAlive() }, wrong: [String(reason.stack)] };
+  } finally {
+    await Promise.all([relay, healthy, attacker].map((process) => process.end()));
+  }
+}
+
+function judge({ name, form, size, grows, seen, error, interrupts, before, attacked, during, talk, after }) {
+  const { reason, sent, count, took } = attacked;
+  const { lost, doubled, reordered, closed } = talk;
+  const wrong = [];
+  if (reason) wrong.push(reason.message);
+  if (lost + doubled + reordered > 0) wrong.push(`the healthy lost ${lost}, got ${doubled} twice and ${reordered} in another order`);
+  if (closed > 0 && !interrupts) wrong.push(`${closed} connections of the healthy were closed`);
+  const found = seen.split('.').reduce((value, key) => value?.[key], after) ?? 0;
+  if (found < count) wrong.push(`stats().${seen} is ${found}, not ${count}`);
+  if (error && !after.errors[error]) wrong.push(`no error ${error} was told`);
+  const [most, end] = [after.peak.rss - before.rss, after.rss - before.rss];
+  if (most > grows(size) + SLACK) wrong.push(`memory grew by ${mib(most)}; it may by ${mib(grows(size) + SLACK)}`);
+  if (form === 'long') {
+    if (end > SLACK) wrong.push(`memory is ${mib(end)} above what it was`);
+    if (took && took.ms > took.max) wrong.push(`${took.what} after ${Math.round(took.ms)} ms, not ${took.max}`);
+    const allowed = Math.max(SLOWER.times * before.p99, SLOWER.milliseconds);
+    if (during.p99 > allowed && !interrupts) wrong.push(`the p99 latency went from ${before.p99.toFixed(1)} to ${during.p99.toFixed(1)} ms`);
+  }
+  const row = {
+    attack: name,
+    sent,
+    alive: true,
+    healthy: talk.sent,
+    'lost, doubled, reordered': [lost, doubled, reordered].join(', '),
+    'p99 before, during, after (ms)': [before, during, after].map(({ p99 }) => p99.toFixed(1)).join(', '),
+    'RSS before, peak, after': [before.rss, after.peak.rss, after.rss].map(mib).join(', '),
+    [`seen in stats()`]: `${seen}: ${found}`,
+    error: error ?? '',
+    took: took ? `${took.what} after ${Math.round(took.ms)} ms` : '',
+  };
+  return { name, row, wrong };
+}
+
+function mib(bytes) {
+  return `${Math.round(bytes / MIB)} MiB`;
+}
