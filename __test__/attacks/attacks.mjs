@@ -304,7 +304,7 @@ export const attacks = {
     quick: { peers: 50, more: 100, authTimeout: 2000 },
     long: { peers: 1000, more: 5000, authTimeout: 5000 },
     options: ({ peers, authTimeout }, pairs) => ({ maxConnections: 2 * pairs + peers, authTimeout }),
-    seen: 'closed.1013',
+    seen: 'turnedAway.maxConnections',
     async run(a) {
       const { peers, more } = a.size;
       const [client] = await a.relay('register', 1);
