@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use httparse::Request;
-use tokio_tungstenite::tungstenite::handshake::server::write_response;
 use tokio_tungstenite::tungstenite::http::header::{self, HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::http::{Response, StatusCode};
 
@@ -43,9 +42,12 @@ const CLOSE: [(HeaderName, &str); 1] = [(header::CONNECTION, "close")];
 
 /// As it goes out, to `HEAD` without the body.
 pub fn serialize(answer: &Answer<'_>, wants_body: bool) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // It fails for headers that are no text, and for versions that are not 1.0 or 1.1; there are none of these.
-    write_response(&mut bytes, answer).ok();
+    let mut bytes = format!("HTTP/1.1 {}\r\n", answer.status()).into_bytes();
+    for (name, value) in answer.headers() {
+        // Bytes, for a value that somebody else gives may be more than ASCII.
+        bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend_from_slice(b"\r\n");
     if wants_body {
         bytes.extend_from_slice(answer.body());
     }
@@ -56,4 +58,20 @@ pub fn serialize(answer: &Answer<'_>, wants_body: bool) -> Vec<u8> {
 pub fn value<'b>(request: &Request<'_, 'b>, name: &str) -> Option<&'b str> {
     let header = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
     std::str::from_utf8(header.value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_whatever_its_headers_say() {
+        let mut answer = text(StatusCode::FORBIDDEN, "no");
+        answer.headers_mut().insert("x-why", HeaderValue::from_bytes(b"so\xF6").expect("a value"));
+        let expected =
+            b"HTTP/1.1 403 Forbidden\r\ncontent-length: 3\r\ncontent-type: text/plain; charset=utf-8\r\n\
+            connection: close\r\nx-why: so\xF6\r\n\r\n";
+        assert_eq!(serialize(&answer, false), expected);
+        assert_eq!(serialize(&answer, true), [&expected[..], b"no\n"].concat());
+    }
 }
