@@ -648,6 +648,7 @@ impl Session {
         }
         // The last answers: what was wrong, for one.
         if let Some(answers) = &mut self.answers {
+            answers.forget_refusals();
             answers.move_to(&mut outbox);
         }
         outbox.tell_accepted();

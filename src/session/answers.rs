@@ -16,6 +16,8 @@ use crate::protocol::encode::{self, Notice};
 pub(super) struct Answers {
     /// Answers to be written.
     frames: Vec<u8>,
+    /// Those of them that refuse, to be written behind the others.
+    refusals: Vec<u8>,
     /// Up to which number messages were accepted, for each target, since the outbox was last told.
     accepted: Vec<(ClientId, Seq)>,
     /// When the client has to be told what was accepted, if nothing is written before. Boxed, for a connection that is
@@ -47,7 +49,14 @@ impl Answers {
     pub fn add(&mut self, notice: &Notice<'_>) {
         // A refusal names the oldest message that is outstanding: what was accepted has to be known before it.
         self.write_accepted();
-        encode::notice(notice, &mut self.frames);
+        let is_refusal = matches!(notice, Notice::Hold { .. } | Notice::Rejected { .. });
+        encode::notice(notice, if is_refusal { &mut self.refusals } else { &mut self.frames });
+    }
+
+    /// The connection ends. What was written before a refusal may never go out, and without that it would name the wrong
+    /// messages; whoever comes again sends them again, and is refused again.
+    pub fn forget_refusals(&mut self) {
+        self.refusals.clear();
     }
 
     fn write_accepted(&mut self) {
@@ -58,12 +67,12 @@ impl Answers {
 
     /// Bytes of answers that have found no room in the outbox yet.
     pub fn len(&self) -> usize {
-        self.frames.len()
+        self.frames.len() + self.refusals.len()
     }
 
     /// Whether there is something for the outbox.
     pub fn are_pending(&self) -> bool {
-        !self.frames.is_empty() || !self.accepted.is_empty()
+        self.len() > 0 || !self.accepted.is_empty()
     }
 
     /// Whether nothing is owed and nothing is to be remembered.
@@ -76,7 +85,7 @@ impl Answers {
         if !self.accepted.is_empty() && self.due.is_none() {
             self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
         }
-        if self.frames.is_empty() {
+        if self.len() == 0 {
             // Taken, not drained, for an idle connection keeps no buffer.
             for (target, seq) in std::mem::take(&mut self.accepted) {
                 outbox.accept(target, seq);
@@ -85,8 +94,9 @@ impl Answers {
             outbox.tell_accepted();
             self.write_accepted();
             // Given back, for an idle connection keeps no buffer.
-            let mut frames = std::mem::take(&mut self.frames);
-            outbox.write(|all| all.append(&mut frames));
+            for mut frames in [std::mem::take(&mut self.frames), std::mem::take(&mut self.refusals)] {
+                outbox.write(|all| all.append(&mut frames));
+            }
         }
     }
 
@@ -98,5 +108,29 @@ impl Answers {
         }
         self.due = None;
         Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_comes_behind_what_was_accepted_and_not_at_the_end() {
+        let target = ClientId::new(1).expect("an id");
+        let written = |is_over: bool| {
+            let (mut answers, mut outbox) = (Answers::default(), Outbox::default());
+            answers.accepted(target, Seq(1));
+            answers.add(&Notice::Hold { target, seq: Seq(2), retry_after: Limits::HOLD_RETRY });
+            answers.add(&Notice::Error { code: "ERR_X", message: "x" });
+            if is_over {
+                answers.forget_refusals();
+            }
+            answers.move_to(&mut outbox);
+            String::from_utf8_lossy(outbox.untaken()).into_owned()
+        };
+        let [running, over] = [false, true].map(written);
+        assert!(running.find("accepted") < running.find("hold") && running.contains("ERR_X"), "{running}");
+        assert!(over.contains("accepted") && over.contains("ERR_X") && !over.contains("hold"), "{over}");
     }
 }
