@@ -165,6 +165,17 @@ test('a hold: waits, sends all that is outstanding again, the oldest as the firs
   assert.deepEqual(relayed().slice(8), ['1:b:2!', '1:c:3', '1:d:4', '1:e:5']);
 });
 
+test('a hold that does not say for how long lasts no time', async () => {
+  for (const retryAfter of [undefined, null, 'soon', -1, {}]) {
+    const { world, relay, connect, relayed } = start();
+    await connect();
+    relay.createChannel(1).send('a');
+    world.socket.say({ hold: { targetId: 1, seq: 1, retryAfter } });
+    await world.pass(0);
+    assert.deepEqual(relayed(), ['1:a:1', '1:a:1!'], `${retryAfter}`);
+  }
+});
+
 test('a hold ends with its connection: the next starts with nothing refused', async () => {
   const { world, relay, connect, relayed } = start();
   const channel = relay.createChannel(1);
