@@ -14,7 +14,7 @@ pub use site::{Script, Site};
 pub use tcp::bind;
 pub use tls::{Credentials, Tls};
 
-pub use upgrade::Handover;
+pub use upgrade::{Handover, Standing};
 
 use std::future::poll_fn;
 use std::io;
@@ -39,7 +39,7 @@ use crate::metrics::TurnedAway;
 use crate::session::{self, Shared};
 use crate::stream::Connection;
 
-use upgrade::{Standing, Upgraded, accept, switch, upgrade};
+use upgrade::{Upgraded, accept, switch, upgrade};
 
 /// Where connections come in, by the port or from another server: all within the same bounds, each a task.
 #[derive(Debug)]
@@ -142,15 +142,22 @@ impl Door {
                 self.crowd_out(stream, thread);
                 continue;
             }
-            if let Some(admission) = self.admit() {
-                let door = Arc::clone(self);
-                match &self.tls {
-                    None => self.tasks.spawn_on(run(ready_now(stream), standing, admission, door), thread),
-                    Some(tls) => {
-                        self.tasks.spawn_on(run(tls.accept(stream), standing, admission, door), thread)
-                    }
-                };
+            match &self.tls {
+                None => self.enter(ready_now(stream), standing, thread),
+                Some(tls) => self.enter(tls.accept(stream), standing, thread),
             }
+        }
+    }
+
+    /// One more connection comes in, as a task on `thread`; when there are so many that not even telling it has an end it
+    /// is dropped.
+    pub fn enter<C, F>(self: &Arc<Self>, connecting: F, standing: Standing, thread: &Handle)
+    where
+        C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Option<C>> + Send + 'static,
+    {
+        if let Some(admission) = self.admit() {
+            self.tasks.spawn_on(run(connecting, standing, admission, Arc::clone(self)), thread);
         }
     }
 

@@ -1,0 +1,52 @@
+//! Whatever the fuzzers have found stays as it was put right: each input of the corpora goes through its target again.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+#[path = "../fuzz/src/lib.rs"]
+mod targets;
+
+use std::fs;
+use std::path::Path;
+
+/// Says which input it was.
+struct Running<'a>(&'a Path);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("with {}", self.0.display());
+        }
+    }
+}
+
+/// Runs what lies in the corpus of this name.
+fn replay(name: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 10, "{} files", files.len());
+    for file in files {
+        let input = fs::read(&file).unwrap();
+        let _running = Running(&file);
+        run(&input);
+    }
+}
+
+#[test]
+fn frames() {
+    replay("frame", targets::frame::run);
+}
+
+#[test]
+fn json() {
+    replay("json", targets::json::run);
+}
+
+#[test]
+fn heads() {
+    replay("head", targets::head::run);
+}
+
+#[test]
+fn sessions() {
+    replay("session", targets::session::run);
+}
