@@ -1,0 +1,137 @@
+// The client over whatever a server may say and an application may send. `RUNS=100000` tries more; a failure prints the
+// seed and the smallest input that fails.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import test from 'node:test';
+import fc from 'fast-check';
+import RelayServer from 'websocket-relay';
+import WebSocketRelay from 'websocket-relay/client';
+import { PING, settled, World } from './model.mjs';
+import { importSource } from './server.mjs';
+
+const { encode, decode } = await importSource('codec');
+const numRuns = Number(process.env.RUNS ?? 1000);
+
+/** Every string of JavaScript: of any 16-bit units, which need not be characters. */
+const unit = fc.oneof(fc.integer({ min: 0, max: 0xffff }), fc.integer({ min: 0xd7f0, max: 0xe010 }), fc.constantFrom(0, 10, 34, 92, 0x2028, 0xfeff));
+const string = fc.string({ unit: unit.map((code) => String.fromCharCode(code)), maxLength: 200 });
+const id = fc.oneof(fc.nat(5), fc.maxSafeNat());
+
+/** The frames that the client knows, and their members. */
+const FRAMES = {
+  relay: ['senderId', 'message', 'offset'],
+  authenticated: ['epoch', 'resumed', 'pingInterval', 'pingTimeout'],
+  accepted: ['targetId', 'seq'],
+  hold: ['targetId', 'seq', 'retryAfter'],
+  rejected: ['targetId', 'seq', 'code', 'message'],
+  delivered: ['targetId', 'seq'],
+  presence: ['clientId', 'online'],
+  error: ['code', 'message'],
+  ping: [],
+};
+const odd = fc.oneof(fc.jsonValue(), fc.constantFrom(-1, 1.5, 2 ** 53, 1e300, '1', true, false, null));
+const value = fc.oneof({ weight: 6, arbitrary: fc.nat(3) }, { weight: 1, arbitrary: string }, { weight: 1, arbitrary: odd });
+const known = Object.entries(FRAMES).map(([name, members]) =>
+  fc.record(Object.fromEntries(members.map((member) => [member, value]))).map((frame) => ({ [name]: frame })),
+);
+/** One frame, or more in one, or something else under a known name. */
+const object = fc.oneof(
+  ...known,
+  fc.tuple(fc.oneof(...known), fc.oneof(...known)).map(([one, two]) => ({ ...one, ...two })),
+  fc.dictionary(fc.oneof(fc.constantFrom(...Object.keys(FRAMES)), fc.string()), odd, { maxKeys: 4 }),
+);
+/** What a server may send, as a WebSocket hands it over: frames that are nearly right, any JSON, any text, and no text. */
+const data = fc.oneof(
+  { weight: 8, arbitrary: object.map((frame) => JSON.stringify(frame)) },
+  { weight: 1, arbitrary: fc.json() },
+  { weight: 1, arbitrary: string },
+  { weight: 1, arbitrary: fc.constantFrom(undefined, null, new ArrayBuffer(2), Buffer.from('{"relay":{}}')) },
+);
+
+const isId = (value) => Number.isSafeInteger(value) && value >= 0;
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+test('what the codec hears is what JSON.parse hears, or nothing', () => {
+  fc.assert(
+    fc.property(data, (text) => {
+      const frame = decode(text);
+      if (frame !== undefined) assert.deepEqual(frame, parsed(text));
+      if (frame?.relay) {
+        const { senderId, message, offset } = frame.relay;
+        assert.ok(isId(senderId) && typeof message === 'string' && (offset == null || isId(offset)));
+      }
+    }),
+    { numRuns },
+  );
+});
+
+test('every string of JavaScript is what it was on the other side', () => {
+  fc.assert(
+    fc.property(id, id, string, (targetId, offset, message) => {
+      const said = JSON.parse(encode({ relay: { targetId, message } }));
+      assert.deepEqual(said, { relay: { targetId, message } });
+      // The server hands on the message's own JSON.
+      const heard = decode(encode({ relay: { senderId: targetId, offset, message } }));
+      assert.deepEqual(heard, { relay: { senderId: targetId, offset, message } });
+    }),
+    { numRuns },
+  );
+});
+
+test('nothing that a server says throws, and the client goes on', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(data, { maxLength: 3 }), fc.array(string, { maxLength: 5 }), fc.array(data, { maxLength: 20 }), fc.boolean(), async (before, messages, frames, reliable) => {
+      const world = new World();
+      const relay = new world.WebSocketRelay('server', { clientId: 0, token: 'x' }, { reliable });
+      relay.on('error', () => {});
+      const wrong = [];
+      const heard = [];
+      relay.createChannel(1).on('message', (message) => typeof message === 'string' || wrong.push(message));
+      world.socket.open();
+      await settled();
+      for (const frame of before) world.socket.onmessage({ data: frame });
+      if (reliable) world.socket.say({ authenticated: { epoch: 'e', resumed: false, ...PING } });
+      for (const message of messages) relay.createChannel(1).send(message);
+      for (const frame of frames) world.socket.onmessage({ data: frame });
+      await settled();
+      relay.createChannel(77).on('message', (message) => heard.push(message));
+      world.socket.say({ relay: { senderId: 77, message: 'still here', offset: 1 } });
+      assert.deepEqual(heard, ['still here']);
+      assert.deepEqual([wrong, world.uncaught], [[], []]);
+    }),
+    { numRuns: Math.ceil(numRuns / 5) },
+  );
+});
+
+test('every string of JavaScript comes through a relay as it was, reliably or not', async (t) => {
+  const server = new RelayServer({ port: 0, host: '127.0.0.1', authorizeAllChannels: true });
+  t.after(() => server.close());
+  await once(server, 'listening');
+  for (const reliable of [true, false]) {
+    const [one, two] = [server.registerClient(), server.registerClient()].map(
+      ({ id, token }) => new WebSocketRelay(`127.0.0.1:${server.address().port}`, { clientId: id, token }, { reliable }),
+    );
+    t.after(() => [one, two].forEach((relay) => relay.close()));
+    const targetId = Array.from(server.clients()).at(-1).id;
+    const heard = [];
+    let told = () => {};
+    two.createChannel(targetId - 1).on('message', (message) => told(heard.push(message)));
+    await fc.assert(
+      fc.asyncProperty(fc.array(string, { minLength: 1, maxLength: 20 }), async (messages) => {
+        heard.length = 0;
+        const all = new Promise((resolve) => (told = (count) => count === messages.length && resolve()));
+        for (const message of messages) one.createChannel(targetId).send(message);
+        await all;
+        assert.deepEqual(heard, messages);
+      }),
+      { numRuns: Math.ceil(numRuns / 10) },
+    );
+  }
+});
