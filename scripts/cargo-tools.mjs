@@ -1,0 +1,19 @@
+// Programs that cargo runs and that are installed for this repository alone, when they are wanted first.
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { capture, root, seconds } from './process.mjs';
+import { addRustToPath } from './rust.mjs';
+
+const folder = join(root, 'target', 'tools');
+
+/** Puts `name` where cargo finds it, as `cargo-fuzz` for `cargo fuzz`. */
+export async function needTool(name) {
+  addRustToPath();
+  process.env.PATH = join(folder, 'bin') + delimiter + process.env.PATH;
+  const program = process.platform === 'win32' ? `${name}.exe` : name;
+  if (process.env.PATH.split(delimiter).some((place) => existsSync(join(place, program)))) return;
+  const started = performance.now();
+  process.stdout.write(`Installing ${name} into target/tools (a minute or more) ... `);
+  await capture('cargo', ['install', '--locked', '--root', folder, name]);
+  process.stdout.write(`${seconds(started)}\n`);
+}

@@ -1,0 +1,77 @@
+// `npm run fuzz -- --seconds 600` fuzzes every target, for so long in all; with names, only those. `--keep` adds to the
+// corpora what was found that covers more.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { needTool } from './cargo-tools.mjs';
+import { capture, Problem, root } from './process.mjs';
+
+const TARGETS = readdirSync(join(root, 'fuzz/fuzz_targets'), 'utf8').map((file) => file.replace('.rs', ''));
+const NIGHTLY = /^nightly\S*/m;
+
+try {
+  process.exitCode = await fuzz(options());
+} catch (error) {
+  if (!(error instanceof Problem)) throw error;
+  console.error(error.message);
+  process.exitCode = 1;
+}
+
+function options() {
+  const { values, positionals } = parseArgs({
+    options: { seconds: { type: 'string', default: '60' }, keep: { type: 'boolean', default: false } },
+    allowPositionals: true,
+  });
+  const seconds = Number(values.seconds);
+  const unknown = positionals.find((name) => !TARGETS.includes(name));
+  if (!(seconds > 0)) throw new Problem(`--seconds must be a number above 0, not ${values.seconds}.`);
+  if (unknown) throw new Problem(`There is no target ${unknown}: there are ${TARGETS.join(', ')}.`);
+  return { seconds, keep: values.keep, targets: positionals.length ? positionals : TARGETS };
+}
+
+/** @returns the exit code: 1 when something was found that is wrong */
+async function fuzz({ seconds, keep, targets }) {
+  await needTool('cargo-fuzz');
+  const { cargo, env, sanitizer } = await toolchain();
+  const each = Math.ceil(seconds / targets.length);
+  const build = [...cargo, 'fuzz', 'build', '--sanitizer', sanitizer, '--target-dir', 'target/fuzz'];
+  let worst = (await run(build, env)) && 1;
+  for (const target of worst ? [] : targets) {
+    // New finds go here, so that the corpus that is committed stays as it is.
+    const found = `target/fuzz/corpus/${target}`;
+    mkdirSync(join(root, found), { recursive: true });
+    const dictionary = `fuzz/dictionaries/${target}.dict`;
+    const libfuzzer = ['-max_len=4096', '-rss_limit_mb=2048', '-timeout=10', '-print_final_stats=1'];
+    if (existsSync(join(root, dictionary))) libfuzzer.push(`-dict=${dictionary}`);
+    const start = build.map((argument) => (argument === 'build' ? 'run' : argument));
+    const corpora = [found, `fuzz/corpus/${target}`];
+    const failed = await run([...start, target, ...corpora, '--', ...libfuzzer, `-max_total_time=${each}`], env);
+    if (failed) console.error(`\nWhat is wrong: put right what fuzz/artifacts/${target} shows, and add it to fuzz/corpus/${target}.`);
+    else if (keep) await run([...start, target, ...corpora.reverse(), '--', '-merge=1'], env);
+    worst ||= failed && 1;
+  }
+  return worst;
+}
+
+/** A nightly compiler where there is one; any other can do what it does when told to. Memory is watched where that can be. */
+async function toolchain() {
+  const nightly = NIGHTLY.exec(await capture('rustup', ['toolchain', 'list']).catch(() => ''))?.[0];
+  const choice = nightly ? [`+${nightly}`] : [];
+  const env = nightly ? {} : { RUSTC_BOOTSTRAP: '1' };
+  const shown = await capture('rustc', [...choice, '-vV', '--print', 'sysroot'], { env: { ...process.env, ...env } });
+  const [, host] = /^host: (.*)$/m.exec(shown);
+  const libraries = join(shown.trim().split('\n').at(-1), 'lib', 'rustlib', host, 'lib');
+  const sanitizer = readdirSync(libraries).some((name) => /rt.asan/.test(name)) ? 'address' : 'none';
+  console.log(`Fuzzing with ${nightly ?? 'RUSTC_BOOTSTRAP=1'}, sanitizer: ${sanitizer}.`);
+  return { cargo: ['cargo', ...choice], env, sanitizer };
+}
+
+function run([program, ...args], env) {
+  console.log(`\n=== ${[program, ...args].join(' ')}\n`);
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { cwd: root, env: { ...process.env, ...env }, stdio: 'inherit' });
+    child.on('error', reject);
+    child.on('close', (code) => resolve(code !== 0));
+  });
+}
