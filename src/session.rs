@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +15,7 @@ use crate::access::{Failures, Pace, Source};
 use crate::backend::{Backend, Bell, Claim, Claimant, Claiming, Greeting, Outbox, Refusal, Resume, Taken};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::{Event, EventSink};
+use crate::hand::Hand;
 use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -107,7 +107,7 @@ struct Session {
     /// connections have something to write before.
     outbox: Option<Box<Outbox>>,
     /// For others to write to, handed to the backend with the outbox.
-    socket: Option<OwnedWriteHalf>,
+    socket: Option<Hand>,
     /// Where the connection comes from.
     source: Option<Source>,
     /// Boxed, as few clients are ever over their rate.
@@ -179,7 +179,7 @@ pub fn run<C: Connection, A>(
             wire.close(outbox, &reason, close_timeout).await;
         }
         // Dropping it would close the connection before its time: it goes with the reading half.
-        session.socket.take().into_iter().for_each(OwnedWriteHalf::forget);
+        session.socket.take().into_iter().for_each(Hand::forget);
         drop(admission);
     }
 }
@@ -191,7 +191,7 @@ pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, limits: &Li
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>, socket: Option<OwnedWriteHalf>, source: Option<Source>) -> Self {
+    fn new(shared: Arc<Shared>, socket: Option<Hand>, source: Option<Source>) -> Self {
         shared.metrics.connected();
         let (bell, heartbeat) = (Arc::default(), Heartbeat::Authenticating);
         Self {

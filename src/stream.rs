@@ -10,14 +10,16 @@ use std::task::{Context, Poll, ready};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
+
+use crate::hand::Hand;
 
 /// Something that becomes a byte stream.
 pub trait Connection {
     /// The stream.
     type Stream: AsyncRead + AsyncWrite + Unpin;
     /// The stream, and a hand on its socket for others who write to it when it can take something, where it can be had.
-    fn open(self) -> (Self::Stream, Option<OwnedWriteHalf>);
+    fn open(self) -> (Self::Stream, Option<Hand>);
 }
 
 /// A TCP connection of which somebody else has the descriptor, under a descriptor of its own. Who has the other must
@@ -63,9 +65,9 @@ pub struct Tcp(OwnedReadHalf);
 impl Connection for TcpStream {
     type Stream = Tcp;
 
-    fn open(self) -> (Tcp, Option<OwnedWriteHalf>) {
+    fn open(self) -> (Tcp, Option<Hand>) {
         let (reader, writer) = self.into_split();
-        (Tcp(reader), Some(writer))
+        (Tcp(reader), Some(Hand::Tcp(writer)))
     }
 }
 

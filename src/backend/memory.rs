@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, Resume, Taken};
 use crate::error::{CloseReason, Error};
+use crate::hand::Hand;
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
 use crate::model::{Appended, Forged, Freed, LONG, Mailbox, Message, Notices, Registry, Window};
@@ -74,7 +74,7 @@ struct Outlet {
     bell: Arc<Bell>,
     outbox: Outbox,
     /// Its socket, for those who write to it at once.
-    socket: Option<OwnedWriteHalf>,
+    socket: Option<Hand>,
     /// Whether its client acknowledges.
     is_reliable: bool,
     /// Bytes that the socket did not take at once. They count against the total bound, and until they are out whatever
@@ -197,7 +197,7 @@ impl Slot {
     fn retire(&mut self, everything: bool) -> Option<Retired> {
         let Outlet { bell, mut outbox, socket, stuck, .. } = self.outlet.take()?;
         // Dropping it would close the connection.
-        socket.into_iter().for_each(OwnedWriteHalf::forget);
+        socket.into_iter().for_each(Hand::forget);
         self.mailbox.rewind();
         let (mut messages, mut bytes) = (0, 0);
         if !everything {

@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::net::tcp::OwnedWriteHalf;
-
 use crate::error::{CloseReason, Error};
+use crate::hand::Hand;
 use crate::ids::{ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
 use crate::model::{Contents, Forged};
@@ -141,7 +140,7 @@ pub struct Claimant<'a> {
     /// the mailbox, for whoever sends to the client writes into it.
     pub outbox: &'a mut Outbox,
     /// For those who send to the client, to write to its socket at once.
-    pub socket: &'a mut Option<OwnedWriteHalf>,
+    pub socket: &'a mut Option<Hand>,
     /// What a connection says that wants reliable delivery.
     pub resume: Option<Resume>,
 }

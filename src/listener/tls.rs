@@ -5,11 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::{fmt, io};
 
+use crate::hand::Hand;
 use pkcs8::EncryptedPrivateKeyInfo;
 use pkcs8::der::SecretDocument;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio_rustls::LazyConfigAcceptor;
@@ -55,7 +55,7 @@ pub type Secured = Box<TlsStream<TcpStream>>;
 impl Connection for Secured {
     type Stream = Records;
 
-    fn open(self) -> (Records, Option<OwnedWriteHalf>) {
+    fn open(self) -> (Records, Option<Hand>) {
         (Records(self), None)
     }
 }

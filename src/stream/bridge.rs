@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::hand::Hand;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::Connection;
 use crate::copy;
@@ -153,7 +153,7 @@ fn wake(waker: Option<Waker>) {
 impl Connection for Bridge {
     type Stream = Self;
 
-    fn open(self) -> (Self, Option<OwnedWriteHalf>) {
+    fn open(self) -> (Self, Option<Hand>) {
         (self, None)
     }
 }
