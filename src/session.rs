@@ -322,16 +322,19 @@ impl Session {
         is_due: bool,
     ) -> Poll<Result<(), CloseReason>> {
         let (answers, max) = (&mut self.answers, self.shared.limits.max_write_ahead);
-        let mut write = |outbox: &mut Outbox| {
-            if let Some(answers) =
-                answers.as_mut().filter(|answers| answers.are_pending() && outbox.len() < max)
-            {
+        let mut write = |outbox: &mut Outbox| loop {
+            let mut pending = answers.as_mut().filter(|answers| answers.are_pending());
+            if let Some(answers) = pending.take_if(|_| outbox.len() < max || outbox.is_drained()) {
                 answers.move_to(outbox);
             }
             if is_due || !outbox.is_empty() {
                 outbox.tell_accepted();
             }
-            wire.poll_write(cx, outbox)
+            ready!(wire.poll_write(cx, outbox))?;
+            // Those that had no room before the socket took everything have it now, and nobody would come back for them.
+            if pending.is_none() {
+                return Poll::Ready(Ok(()));
+            }
         };
         let Some(attachment) = &self.attachment else {
             let outbox = self.outbox.get_or_insert_default();
