@@ -174,8 +174,8 @@ struct Reliable {
     /// What the connection that reads, or read last, said of itself; none of a plain one.
     reader: Option<Resume>,
     notices: Notices,
-    /// The sessions that the reader's session has replaced, the newest last.
-    replaced: Vec<SessionId>,
+    /// The sessions that the reader's session has replaced, each with its last connection, the newest last.
+    replaced: Vec<(SessionId, u64)>,
 }
 
 impl Slot {
@@ -183,13 +183,16 @@ impl Slot {
         self.reliable.as_ref()?.reader
     }
 
-    /// Whether a connection is older than the one that reads: an earlier one of the same session, or one of a session
-    /// that was replaced. Such a one was long on its way, and its client has given it up or was told to stay away.
+    /// Whether a connection is older than the one that reads: one of a session that was replaced. Or it is older than
+    /// another of its own session. Such a one was long on its way, and its client has given it up or was told to stay away.
     fn is_outdated(&self, resume: Option<Resume>) -> bool {
         let (Some(new), Some(reliable)) = (resume, &self.reliable) else { return false };
         let is_earlier = |reader: Resume| new.session == reader.session && new.connection < reader.connection;
-        reliable.reader.is_some_and(is_earlier)
-            || (self.outlet.is_some() && reliable.replaced.contains(&new.session))
+        let is_connected = self.outlet.is_some();
+        let is_replaced = |(session, connection): &(SessionId, u64)| {
+            new.session == *session && (is_connected || new.connection < *connection)
+        };
+        reliable.reader.is_some_and(is_earlier) || reliable.replaced.iter().any(is_replaced)
     }
 
     /// The connection that reads, if any, reads no more. What its client does not have waits again, but for what stays
@@ -327,8 +330,8 @@ impl Slot {
     /// Another connection reads from now on. True when it is of the same session.
     fn begin(&mut self, resume: Option<Resume>) -> bool {
         let session = resume.map(|resume| resume.session);
-        let before = self.reader().map(|reader| reader.session);
-        let is_same = session.is_some() && session == before;
+        let before = self.reader().map(|reader| (reader.session, reader.connection));
+        let is_same = session.is_some() && session == before.map(|(session, _)| session);
         if !is_same {
             self.mailbox.forget_given();
         }
@@ -342,7 +345,7 @@ impl Slot {
             return true;
         }
         reliable.notices = Notices::default();
-        reliable.replaced.retain(|replaced| Some(*replaced) != session);
+        reliable.replaced.retain(|(replaced, _)| Some(*replaced) != session);
         reliable.replaced.extend(before);
         let excess = reliable.replaced.len().saturating_sub(Limits::REPLACED_SESSIONS);
         reliable.replaced.drain(..excess);
