@@ -362,6 +362,8 @@ declare namespace RelayServer {
     closed: Record<string, number>;
     /** Ever: events that a busy JavaScript thread could not take. */
     eventsDropped: number;
+    /** Ever: bugs of the server, each of which ended one connection and was an `'error'` with `ERR_INTERNAL`. */
+    panics: number;
   }
 
   /** An origin, such as `'https://example.com'`, or a RegExp that is searched for in it. */

@@ -23,7 +23,7 @@
 //! | 3 | [`session`]: one connection; [`wire`]: its bytes; [`stream`]: what they come over |
 //! | 2 | [`backend`]: where everything is kept, behind atomic verbs |
 //! | 1 | [`model`]: pure state; [`protocol`]: pure codec; [`access`]: who may come, and how often |
-//! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], [`hand`], `copy` |
+//! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], [`hand`], `copy`, `faults` |
 
 #[cfg(all(feature = "node", feature = "conformance"))]
 compile_error!("the conformance build relays nothing: there is no addon of it");
@@ -33,6 +33,7 @@ pub mod backend;
 mod copy;
 pub mod error;
 pub mod events;
+pub mod faults;
 pub mod hand;
 pub mod ids;
 pub mod limits;

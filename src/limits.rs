@@ -200,6 +200,8 @@ impl Limits {
     pub const BRIDGE_BYTES: usize = 64 * 1024;
     /// Bytes that TLS encrypts ahead of what the socket has taken.
     pub const TLS_WRITE_AHEAD: usize = 16 * 1024;
+    /// How long a task that all need pauses after a panic.
+    pub const RESTART_PAUSE: Duration = Duration::from_millis(100);
     /// How long accepting pauses when the system has no descriptor or memory left.
     pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 }

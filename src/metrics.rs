@@ -2,7 +2,7 @@
 //! Rare things only: what is relayed is counted where it is kept.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// How often, by code.
@@ -58,6 +58,7 @@ impl TurnedAway {
 #[derive(Debug, Default)]
 pub struct Metrics {
     connections: AtomicUsize,
+    panics: AtomicU64,
     /// Nobody counts fast enough here for others to wait.
     tables: Mutex<Tables>,
 }
@@ -84,6 +85,16 @@ impl Metrics {
     /// And is over.
     pub fn disconnected(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A bug of ours showed.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// A client did something wrong.

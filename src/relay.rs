@@ -6,11 +6,13 @@ use std::future::pending;
 use std::io;
 use std::iter;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -288,7 +290,7 @@ async fn run(
     started: oneshot::Receiver<Address>,
     couriers: TaskTracker,
 ) {
-    let mut keeping = pin!(life::keep(&shared));
+    let mut keeping = pin!(go_on(&shared, || life::keep(&shared)));
     let listener = tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,
@@ -300,7 +302,7 @@ async fn run(
             // First: whoever comes when it is closing is told so.
             biased;
             () = shared.stop.cancelled() => {}
-            () = door.serve(listener) => {}
+            () = go_on(&shared, || door.serve(listener)) => {}
             () = &mut keeping => {}
         }
     }
@@ -325,6 +327,15 @@ async fn run(
     shared.events.emit_surely(Event::Closed).await;
     couriers.close();
     couriers.wait().await;
+}
+
+/// Runs a task that all need, and again after a panic, which is told.
+async fn go_on<F: Future<Output = ()>>(shared: &Shared, task: impl Fn() -> F) {
+    while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
+        shared.panicked();
+        // Should it panic each time, others have their turn.
+        tokio::time::sleep(Limits::RESTART_PAUSE).await;
+    }
 }
 
 /// Opens the port when it is time. Without one the relay waits to be closed, or is closed when it could not be opened.

@@ -84,6 +84,13 @@ impl Shared {
         }
     }
 
+    /// A task of ours has panicked, and is gone. What it had appended and not written goes out.
+    pub fn panicked(&self) {
+        self.backend.flush();
+        self.metrics.panicked();
+        self.events.emit(Event::Panicked);
+    }
+
     /// Why a session ends because all do.
     fn farewell(&self) -> CloseReason {
         let Some(retry_after) = self.retry_after.get() else { return CloseReason::GoingAway };
@@ -676,6 +683,7 @@ impl Receiver for Session {
     }
 
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason> {
+        crate::faults::point("session");
         match decode(text, self.generation()) {
             // Not accepted: its client sends it again, to who comes after this server.
             Ok(ClientFrame::Relay(_)) if self.is_draining => {}

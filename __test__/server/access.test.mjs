@@ -232,6 +232,7 @@ test('what is counted, as Prometheus reads it', async (t) => {
     'websocket_relay_queued_messages 1',
     'websocket_relay_relayed_messages_total 1',
     'websocket_relay_dropped_events_total 0',
+    'websocket_relay_panics_total 0',
     'websocket_relay_offences_total{code="ERR_INVALID_JSON"} 1',
     'websocket_relay_closed_connections_total{code="4500"} 1',
   ]) {

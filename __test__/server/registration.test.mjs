@@ -227,6 +227,7 @@ test('stats() counts', async (t) => {
     turnedAway: {},
     closed: {},
     eventsDropped: 0,
+    panics: 0,
   };
   assert.deepEqual(server.stats(), nothing);
   const [ada, grace] = pair(server);

@@ -127,6 +127,10 @@ impl<'a> Locked<'a> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         debug_assert!(HAS_LOCKED.replace(false));
+        // Whose mailbox it is has to go on where a panic of somebody else has left it.
+        if std::thread::panicking() {
+            ring(self.outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell)));
+        }
     }
 }
 
@@ -601,6 +605,7 @@ impl Memory {
             slot.mailbox.revoke(sender);
         }
         let visit = if refusal.is_none() { self.arrived(&mut slot) } else { None };
+        crate::faults::point("append");
         drop(slot);
         self.visit_at(target, visit);
         if has_begun {
@@ -684,6 +689,7 @@ impl Memory {
                 continue;
             }
             let mut freed = slot.fill(&self.limits, splice.then_some(id));
+            crate::faults::point(if number.is_some() { "deliver" } else { "flush" });
             let written = write(&mut slot);
             let Some(outlet) = &mut slot.outlet else { return Poll::Ready(Ok(())) };
             let is_drained = matches!(written, Poll::Ready(Ok(())));

@@ -32,6 +32,7 @@ pub fn text(shared: &Shared) -> String {
         ("relayed_messages", "Messages that were taken from their senders", totals.relayed_messages),
         ("relayed_bytes", "Bytes of messages that were taken from their senders", totals.relayed_bytes),
         ("dropped_events", "Events that did not fit the queue to JavaScript", shared.events.dropped()),
+        ("panics", "Bugs of the relay that ended a connection", shared.metrics.panics()),
     ] {
         registry.register(name, help, ConstCounter::new(value));
     }

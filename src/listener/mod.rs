@@ -33,7 +33,6 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Guests, Source, Trust};
-use crate::events::Event;
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 use crate::session::{self, Shared};
@@ -137,6 +136,7 @@ impl Door {
     pub async fn serve(self: &Arc<Self>, listener: &TcpListener) {
         loop {
             let (stream, peer, thread) = accept_one(listener, &self.threads).await;
+            crate::faults::point("accept");
             let standing = self.standing(peer.ip());
             if matches!(standing, Standing::Crowded) {
                 self.crowd_out(stream, thread);
@@ -309,7 +309,7 @@ fn guard<F: Future<Output = ()>>(task: F, shared: &Arc<Shared>) -> impl Future<O
     let shared = Arc::clone(shared);
     AssertUnwindSafe(task).catch_unwind().map(move |finished| {
         if finished.is_err() {
-            shared.events.emit(Event::Panicked);
+            shared.panicked();
         }
     })
 }

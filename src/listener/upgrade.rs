@@ -101,6 +101,7 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
     let limits = &door.shared.limits;
     let answered = async {
         let mut stream = connecting.await?;
+        crate::faults::point("handshake");
         // Who ends the connection before it has asked gets no answer.
         let answered = request::read(&mut stream, |request| reply(door, &standing, request)).await;
         let (mut reply, early) = answered.ok()?;

@@ -57,6 +57,8 @@ pub struct NativeStats {
     pub closed: Vec<NativeCount>,
     /// Events that did not fit into their queue.
     pub events_dropped: f64,
+    /// Bugs of ours that ended a connection.
+    pub panics: f64,
 }
 
 #[napi]
@@ -136,6 +138,7 @@ impl NativeRelay {
             turned_away: counts(&stats.turned_away),
             closed: counts(&stats.closed),
             events_dropped: stats.events_dropped as f64,
+            panics: stats.panics as f64,
         }
     }
 }

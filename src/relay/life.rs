@@ -36,6 +36,8 @@ pub struct Stats {
     pub closed: Closed,
     /// Events that did not fit into their queue.
     pub events_dropped: u64,
+    /// Bugs of ours that ended a connection.
+    pub panics: u64,
 }
 
 impl Relay {
@@ -117,6 +119,7 @@ impl Relay {
             turned_away,
             closed,
             events_dropped: events.dropped(),
+            panics: metrics.panics(),
         }
     }
 }
@@ -130,6 +133,7 @@ pub(super) async fn keep(shared: &Shared) {
 async fn expire(shared: &Shared) {
     loop {
         shared.backend.deadline().await;
+        crate::faults::point("expire");
         let now = Instant::now();
         for _ in 0..BATCH {
             let Some((client, parted)) = shared.backend.expire(now) else { break };

@@ -1,0 +1,179 @@
+//! A bug of ours costs one connection: a panic, wherever it happens, and whatever lock is held, ends the connection that it
+//! happens in, is told and counted, and nobody else loses a message.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Client, TestRelay, options, soon};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use websocket_relay::{CloseReason, Event, Options, Registration, faults};
+
+/// What is armed is armed for all tests of the process.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+async fn reliable(server: &TestRelay, who: &Registration, connection: u64) -> Client {
+    let mut client = server.stranger().await;
+    let (id, token) = (who.id.get(), who.token.reveal());
+    let authentication = json!({ "authentication": { "clientId": id, "token": token, "version": 2,
+        "session": format!("{id:016x}"), "connection": connection } });
+    client.send(authentication.to_string()).await;
+    assert!(client.text().await.contains("authenticated"));
+    client
+}
+
+fn numbered(target: &Registration, seq: u64) -> String {
+    json!({ "relay": { "targetId": target.id.get(), "message": seq.to_string(), "seq": seq } }).to_string()
+}
+
+/// The next message that comes must be this one. It is acknowledged.
+async fn hears(client: &mut Client, sender: &Registration, seq: u64) {
+    let frame: Value = loop {
+        let frame: Value = serde_json::from_str(&client.text().await).unwrap();
+        if frame["relay"].is_object() {
+            break frame;
+        }
+    };
+    assert_eq!(frame["relay"]["message"], seq.to_string());
+    let received = json!({ "received": { "senderId": sender.id.get(), "offset": frame["relay"]["offset"] } });
+    client.send(received.to_string()).await;
+}
+
+/// Waits until it is told that so many messages were taken.
+async fn is_accepted(client: &mut Client, seq: u64) {
+    while !client.text().await.contains(&format!(r#""seq":{seq}"#)) {}
+}
+
+/// The connection breaks off.
+async fn is_lost(client: &mut Client) {
+    while let Some(Ok(message)) = soon(client.socket.next()).await {
+        assert!(message.is_text(), "{message:?}");
+    }
+}
+
+async fn panicked(server: &mut TestRelay, count: u64) {
+    server.find(|event| matches!(event, Event::Panicked).then_some(())).await;
+    assert_eq!(server.relay.stats().panics, count);
+}
+
+/// Ada sends to Grace; the panic at `point` happens in `ada`'s task.
+async fn ends_the_sender_only(point: &'static str, threads: usize) {
+    let mut server = TestRelay::with(Options { threads, ..options() }).await;
+    let ((ada, grace), (bob, eve)) = (server.pair(), server.pair());
+    let [mut sender, mut recipient] = [reliable(&server, &ada, 1).await, reliable(&server, &grace, 1).await];
+    let [mut other, mut bystander] = [reliable(&server, &bob, 1).await, reliable(&server, &eve, 1).await];
+    sender.send(numbered(&grace, 1)).await;
+    hears(&mut recipient, &ada, 1).await;
+    is_accepted(&mut sender, 1).await;
+    faults::arm(point);
+    sender.send(numbered(&grace, 2)).await;
+    is_lost(&mut sender).await;
+    let gone = server.find(|event| match event {
+        Event::Disconnected(id, reason) => Some((id, reason)),
+        _ => None,
+    });
+    assert_eq!(gone.await, (ada.id, CloseReason::Internal));
+    panicked(&mut server, 1).await;
+    // Whether it was taken before or is sent again: it arrives once.
+    let mut sender = reliable(&server, &ada, 2).await;
+    sender.send(numbered(&grace, 2)).await;
+    sender.send(numbered(&grace, 3)).await;
+    hears(&mut recipient, &ada, 2).await;
+    hears(&mut recipient, &ada, 3).await;
+    is_accepted(&mut sender, 3).await;
+    other.send(numbered(&eve, 1)).await;
+    hears(&mut bystander, &bob, 1).await;
+    assert_eq!(server.relay.stats().connections, 4);
+}
+
+#[tokio::test]
+async fn in_a_session() {
+    let _alone = ALONE.lock().await;
+    for threads in [1, 4] {
+        ends_the_sender_only("session", threads).await;
+    }
+}
+
+#[tokio::test]
+async fn with_the_lock_of_the_recipients_mailbox_held() {
+    let _alone = ALONE.lock().await;
+    for threads in [1, 4] {
+        ends_the_sender_only("append", threads).await;
+    }
+}
+
+#[tokio::test]
+async fn while_writing_for_somebody_else() {
+    let _alone = ALONE.lock().await;
+    for threads in [1, 4] {
+        ends_the_sender_only("flush", threads).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_before_the_panic_arrives_without_anybodys_help() {
+    let _alone = ALONE.lock().await;
+    for point in ["append", "flush"] {
+        let mut server = TestRelay::with(options()).await;
+        let (ada, grace) = server.pair();
+        let [mut sender, mut recipient] =
+            [reliable(&server, &ada, 1).await, reliable(&server, &grace, 1).await];
+        faults::arm(point);
+        sender.send(numbered(&grace, 1)).await;
+        hears(&mut recipient, &ada, 1).await;
+        panicked(&mut server, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn while_writing_what_waits_for_a_client() {
+    let _alone = ALONE.lock().await;
+    let mut server = TestRelay::with(options()).await;
+    let (ada, grace) = server.pair();
+    let mut sender = reliable(&server, &ada, 1).await;
+    sender.send(numbered(&grace, 1)).await;
+    is_accepted(&mut sender, 1).await;
+    faults::arm("deliver");
+    let mut recipient = server.stranger().await;
+    recipient.authenticate(&grace).await;
+    is_lost(&mut recipient).await;
+    panicked(&mut server, 1).await;
+    let mut recipient = reliable(&server, &grace, 2).await;
+    hears(&mut recipient, &ada, 1).await;
+    sender.send(numbered(&grace, 2)).await;
+    hears(&mut recipient, &ada, 2).await;
+}
+
+#[tokio::test]
+async fn in_a_handshake_and_while_accepting() {
+    let _alone = ALONE.lock().await;
+    let mut server = TestRelay::with(options()).await;
+    let (ada, grace) = server.pair();
+    let [mut sender, mut recipient] = [reliable(&server, &ada, 1).await, reliable(&server, &grace, 1).await];
+    for (count, point) in (1..).zip(["handshake", "accept"]) {
+        faults::arm(point);
+        let mut stream = server.tcp().await;
+        assert_eq!(common::read_rest(&mut stream).await, b"");
+        panicked(&mut server, count).await;
+        sender.send(numbered(&grace, count)).await;
+        hears(&mut recipient, &ada, count).await;
+        reliable(&server, &server.relay.register_client().unwrap(), 1).await;
+    }
+}
+
+#[tokio::test]
+async fn when_registrations_end() {
+    let _alone = ALONE.lock().await;
+    let mut server = TestRelay::with(options()).await;
+    faults::arm("expire");
+    let mortal = server.relay.register_client_for(Duration::from_millis(1)).unwrap();
+    panicked(&mut server, 1).await;
+    let expired = server.find(|event| match event {
+        Event::Expired { client, .. } => Some(client),
+        _ => None,
+    });
+    assert_eq!(expired.await, mortal.id);
+}
