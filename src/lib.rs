@@ -23,7 +23,7 @@
 //! | 3 | [`session`]: one connection; [`wire`]: its bytes; [`stream`]: what they come over |
 //! | 2 | [`backend`]: where everything is kept, behind atomic verbs |
 //! | 1 | [`model`]: pure state; [`protocol`]: pure codec; [`access`]: who may come, and how often |
-//! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], [`hand`], `copy`, `faults` |
+//! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], [`hand`], `copy`, `sync`, `faults` |
 
 #[cfg(all(feature = "node", feature = "conformance"))]
 compile_error!("the conformance build relays nothing: there is no addon of it");
@@ -48,6 +48,7 @@ pub mod protocol;
 pub mod relay;
 pub mod session;
 pub mod stream;
+mod sync;
 mod trim;
 pub mod wire;
 

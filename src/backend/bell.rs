@@ -1,12 +1,10 @@
 //! What wakes a connection: mail, room for a message that is held back, or its end.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use futures_util::task::AtomicWaker;
-
 use crate::error::CloseReason;
+use crate::sync::{AtomicBool, AtomicWaker, Ordering};
 
 /// One connection's bell. A ring while nobody listens is heard by the next who does; several rings are one.
 #[derive(Debug, Default)]

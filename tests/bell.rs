@@ -1,0 +1,92 @@
+//! No ring is missed, in whatever order two threads ring and one listens: the bell itself, explored by loom.
+
+use std::future::poll_fn;
+
+use loom::future::block_on;
+use loom::model::Builder;
+use loom::sync::Arc;
+use loom::sync::atomic::AtomicUsize;
+use loom::thread;
+
+mod error {
+    pub use websocket_relay::CloseReason;
+}
+
+mod sync {
+    use std::task::Waker;
+
+    pub use loom::sync::atomic::{AtomicBool, Ordering};
+
+    /// As that of futures-util is called.
+    #[derive(Debug)]
+    pub struct AtomicWaker(loom::future::AtomicWaker);
+
+    impl Default for AtomicWaker {
+        fn default() -> Self {
+            Self(loom::future::AtomicWaker::new())
+        }
+    }
+
+    impl AtomicWaker {
+        pub fn register(&self, waker: &Waker) {
+            self.0.register_by_ref(waker);
+        }
+
+        pub fn wake(&self) {
+            self.0.wake();
+        }
+    }
+}
+
+#[path = "../src/backend/bell.rs"]
+mod bell;
+
+use bell::Bell;
+use error::CloseReason;
+use sync::Ordering;
+
+/// All interleavings with so many switches at places where a thread could have gone on: more take minutes.
+fn explore(run: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(run);
+}
+
+#[test]
+fn who_listens_hears_that_something_has_come() {
+    explore(|| {
+        let (bell, mail) = (Arc::new(Bell::default()), Arc::new(AtomicUsize::new(0)));
+        let senders = [(); 2].map(|()| {
+            let (bell, mail) = (Arc::clone(&bell), Arc::clone(&mail));
+            thread::spawn(move || {
+                mail.fetch_add(1, Ordering::Relaxed);
+                bell.ring();
+            })
+        });
+        // It would wait for ever, and loom say so, if a ring were missed.
+        block_on(async {
+            while mail.load(Ordering::Relaxed) < 2 {
+                poll_fn(|cx| bell.poll_rung(cx)).await;
+            }
+        });
+        for sender in senders {
+            sender.join().expect("no panic");
+        }
+    });
+}
+
+#[test]
+fn who_hears_that_it_has_to_end_knows_why() {
+    explore(|| {
+        let bell = Arc::new(Bell::default());
+        let other = Arc::clone(&bell);
+        let newer = thread::spawn(move || {
+            other.end(CloseReason::Replaced, Box::default());
+            other.ring();
+        });
+        block_on(poll_fn(|cx| bell.poll_rung(cx)));
+        let ending = bell.ending().expect("it was set before the ring");
+        assert_eq!((&ending.reason, ending.rest.len()), (&CloseReason::Replaced, 0));
+        newer.join().expect("no panic");
+    });
+}
