@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp::OwnedWriteHalf;
+
+use websocket_relay::hand::Hand;
 use websocket_relay::stream::Connection;
 
 #[derive(Debug, Default)]
@@ -125,7 +126,7 @@ impl AsyncWrite for ServerEnd {
 impl Connection for ServerEnd {
     type Stream = Self;
 
-    fn open(self) -> (Self, Option<OwnedWriteHalf>) {
+    fn open(self) -> (Self, Option<Hand>) {
         (self, None)
     }
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp::OwnedWriteHalf;
+
+use websocket_relay::hand::Hand;
 use websocket_relay::stream::Connection;
 
 /// Each read brings one piece, of `size` bytes, and the last is followed by the end. What is written is kept.
@@ -67,7 +68,7 @@ impl AsyncWrite for Feed {
 impl Connection for Feed {
     type Stream = Self;
 
-    fn open(self) -> (Self, Option<OwnedWriteHalf>) {
+    fn open(self) -> (Self, Option<Hand>) {
         (self, None)
     }
 }
