@@ -26,6 +26,7 @@ export const lints = [
   clippy('Clippy'),
   clippy('Clippy, engine alone', '--no-default-features'),
   clippy('Clippy, conformance', '--no-default-features', '--features', 'conformance'),
+  clippy('Clippy, engine with faults', '--no-default-features', '--features', 'faults'),
 ];
 
 const testFiles = findFiles('__test__', /\.test\.[cm]?js$/);
@@ -35,6 +36,7 @@ const rustTests = ['cargo', 'test', '--locked', '--no-default-features', '--no-f
 
 export const tests = [
   { name: 'Rust tests', command: rustTests },
+  { name: 'Rust tests with faults', command: [...rustTests, '--features', 'faults', '--test', 'panics', '--test', 'simulation'] },
   { name: 'Rust tests, four threads', command: rustTests, env: { WEBSOCKET_RELAY_TEST_THREADS: '4' } },
   nodeTests('Node tests', testFiles.filter((path) => !isBrowserTest(path))),
   nodeTests('Browser tests', testFiles.filter(isBrowserTest)),

@@ -8,6 +8,10 @@ const node = process.execPath;
 const PARTS = {
   delivery: [node, '__test__/reliability/torture.mjs'],
   attacks: [node, '__test__/attacks/torture.mjs'],
+  simulation: [node, 'scripts/simulate.mjs'],
+  conformance: [node, 'conformance/run.mjs'],
+  cycles: [node, '__test__/endurance/cycles.mjs'],
+  workers: [node, '__test__/endurance/workers.mjs'],
 };
 
 const [first, ...rest] = process.argv.slice(2);
