@@ -10,8 +10,8 @@ const PARTS = {
   attacks: [node, '__test__/attacks/torture.mjs'],
   simulation: [node, 'scripts/simulate.mjs'],
   conformance: [node, 'conformance/run.mjs'],
-  cycles: [node, '__test__/endurance/cycles.mjs'],
-  workers: [node, '__test__/endurance/workers.mjs'],
+  cycles: [node, '--expose-gc', '__test__/endurance/cycles.mjs'],
+  workers: [node, '--expose-gc', '__test__/endurance/workers.mjs'],
 };
 
 const [first, ...rest] = process.argv.slice(2);
