@@ -268,10 +268,8 @@ declare namespace RelayServer {
     maxQueuedBytes?: number | undefined;
     /** Bytes that wait for one recipient, 64 for each message and 320 for each sender included. Default: 67,108,864 (64 MiB). */
     maxMailboxBytes?: number | undefined;
-    /**
-     * Bytes that wait for all recipients, 64 for each message and 320 for each sender to each of them included. The last
-     * eighth is for recipients that are connected and keep up. Default: 536,870,912 (512 MiB).
-     */
+    /** Bytes that wait for all recipients, 64 for each message and 320 for each sender to each of them included. The last
+     * eighth is for recipients that are connected and keep up. Default: 536,870,912 (512 MiB). */
     maxTotalBytes?: number | undefined;
     /** How long a message may wait for its recipient, in milliseconds, at least 0. Then it is dropped and its sender is told,
      * unless it is on its way. 0 is any time. Default: 0. */

@@ -20,7 +20,7 @@ export class Alarm {
   start(milliseconds: number): void {
     this.clear();
     // A server may say what is no time: then it is now.
-    milliseconds = Math.max(milliseconds, 0) || 0;
+    if (!(milliseconds > 0)) milliseconds = 0;
     this.#at = Date.now() + milliseconds;
     this.#timer = setTimeout(this.ring, Math.min(milliseconds, LONGEST_TIMER));
   }

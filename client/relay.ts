@@ -173,14 +173,14 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     const socket = new WebSocket(this.#url);
     // What an older connection still has to say is passed over: its frames would be answered on this one.
     const ifCurrent =
-      <Event>(act: (event: Event) => void) =>
+      <Event>(act: (event: Event) => unknown) =>
       (event: Event): void => {
         if (socket === this.#socket) act(event);
       };
     this.#socket = socket;
     this.#state = State.Connecting;
     this.#connection++;
-    socket.onopen = ifCurrent(() => void this.#authenticate(socket));
+    socket.onopen = ifCurrent(() => this.#authenticate(socket));
     socket.onmessage = ifCurrent(({ data }: { data: unknown }) => this.#heard(data));
     socket.onclose = ifCurrent(({ code, reason }: CloseInfo) => this.#ended(code, reason));
     socket.onerror = ifCurrent(({ message = '' }: { message?: string }) => {
@@ -410,7 +410,7 @@ function setOnline(peer: Peer, online: boolean): void {
 }
 
 function isFull(targetId: number): RelayError {
-  return relayError('ERR_QUEUE_FULL', `too much waits for client ${targetId}`, { targetId });
+  return relayError('ERR_QUEUE_FULL', `too much waits for ${targetId}`, { targetId });
 }
 
 function isClosed(): RelayError {

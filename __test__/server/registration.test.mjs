@@ -252,10 +252,8 @@ test('stats() counts', async (t) => {
   two.socket.terminate();
   for (let n = 0; n < 9; n += 1) stranger.send('no JSON');
   await stranger.closed;
-  await fetch(`http://127.0.0.1:${server.address().port}/`);
   while (server.stats().connections > 0) await new Promise(setImmediate);
-  const { refused, closed } = server.stats();
-  assert.deepEqual([refused, closed], [{ 426: 1 }, { 1006: 1, 4504: 1 }]);
+  assert.deepEqual(server.stats().closed, { 1006: 1, 4504: 1 });
 });
 
 test('many registrations leave no memory behind', async () => {
