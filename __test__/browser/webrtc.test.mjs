@@ -1,7 +1,7 @@
-// The call of examples/, between Chromium and Firefox where there is one, and else between two Chromiums.
+// The call of examples/, between two Chromiums and, where FIREFOX_PATH names one, with Firefox.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { installedFirefox } from '../../scripts/firefox.mjs';
+import { namedFirefox } from '../../scripts/firefox.mjs';
 import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
 import { launchFirefox } from './firefox.mjs';
 
@@ -15,7 +15,7 @@ const CALL_ARGS = [
 const MESSAGES = 100;
 const ROUNDS = 10;
 
-const firefoxPath = installedFirefox();
+const firefoxPath = namedFirefox();
 let chromium, firefox;
 before(async () => {
   chromium = await launchBrowser(CALL_ARGS);
@@ -25,8 +25,8 @@ after(() => Promise.all([chromium?.close(), firefox?.close()]));
 
 const pairs = {
   'Chromium and Chromium': { open: [inChromium, inChromium] },
-  'Chromium and Firefox': { open: [inChromium, inFirefox], skip: !firefoxPath && 'no Firefox is installed' },
-  'Firefox and Chromium': { open: [inFirefox, inChromium], skip: !firefoxPath && 'no Firefox is installed' },
+  'Chromium and Firefox': { open: [inChromium, inFirefox], skip: !firefoxPath && 'FIREFOX_PATH names no Firefox' },
+  'Firefox and Chromium': { open: [inFirefox, inChromium], skip: !firefoxPath && 'FIREFOX_PATH names no Firefox' },
 };
 
 for (const [names, { open, skip }] of Object.entries(pairs)) {
