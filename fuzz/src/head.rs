@@ -156,6 +156,10 @@ fn check_upgrade(request: &Request<'_, '_>, answer: &[u8]) {
         // Four bits of the last digit mean nothing. Tungstenite wants them to be 0, as few others do.
         return;
     }
+    if !request.headers.iter().all(|header| header.value.is_ascii()) {
+        // UTF-8 is text here, and none to tungstenite.
+        return;
+    }
     let expected = create_response(&theirs).unwrap_or_else(|error| panic!("{error}: {request:?}"));
     let proof = expected.headers()["sec-websocket-accept"].to_str().expect("base64");
     let line = format!("\r\nsec-websocket-accept: {proof}\r\n");
