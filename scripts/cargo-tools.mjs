@@ -17,3 +17,12 @@ export async function needTool(name) {
   await capture('cargo', ['install', '--locked', '--root', folder, name]);
   process.stdout.write(`${seconds(started)}\n`);
 }
+
+/** Of the compiler that these arguments choose: for what machine it compiles, with which LLVM, and where its libraries are. */
+export async function compiler(choice = [], env = {}) {
+  const ask = (...questions) => capture('rustc', [...choice, ...questions], { env: { ...process.env, ...env } });
+  const shown = await ask('-vV');
+  const [, host] = /^host: (.*)$/m.exec(shown);
+  const [, llvm] = /^LLVM version: (\d+)/m.exec(shown);
+  return { llvm, libraries: join((await ask('--print', 'sysroot')).trim(), 'lib', 'rustlib', host) };
+}

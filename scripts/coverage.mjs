@@ -2,7 +2,7 @@
 // those of protocol/ or model/ are too few.
 import { existsSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
-import { needTool } from './cargo-tools.mjs';
+import { compiler, needTool } from './cargo-tools.mjs';
 import { capture, Problem, root } from './process.mjs';
 
 /** Percent of the lines. */
@@ -28,16 +28,13 @@ async function measure() {
 /** What reads the counts must be of the compiler's LLVM: rustup's, else the system's. */
 async function llvmTools() {
   if (process.env.LLVM_COV && process.env.LLVM_PROFDATA) return {};
-  const shown = await capture('rustc', ['-vV', '--print', 'sysroot']);
-  const [, host] = /^host: (.*)$/m.exec(shown);
-  const [, major] = /^LLVM version: (\d+)/m.exec(shown);
-  const component = join(shown.trim().split('\n').at(-1), 'lib', 'rustlib', host, 'bin');
-  const system = `/usr/lib/llvm-${major}/bin`;
-  const find = () => [component, system].find((folder) => existsSync(join(folder, 'llvm-profdata')));
+  const { llvm, libraries } = await compiler();
+  const places = [join(libraries, 'bin'), `/usr/lib/llvm-${llvm}/bin`];
+  const find = () => places.find((folder) => existsSync(join(folder, 'llvm-profdata')));
   if (!find()) {
     console.log('Installing llvm-tools ...');
     await capture('rustup', ['component', 'add', 'llvm-tools']).catch(() => {
-      throw new Problem(`llvm-cov and llvm-profdata of LLVM ${major} are needed: "rustup component add llvm-tools", or a package llvm-${major}.`);
+      throw new Problem(`llvm-cov and llvm-profdata of LLVM ${llvm} are needed: "rustup component add llvm-tools", or a package llvm-${llvm}.`);
     });
   }
   return { LLVM_COV: join(find(), 'llvm-cov'), LLVM_PROFDATA: join(find(), 'llvm-profdata') };

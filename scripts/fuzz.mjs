@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { needTool } from './cargo-tools.mjs';
+import { compiler, needTool } from './cargo-tools.mjs';
 import { capture, Problem, root } from './process.mjs';
 
 const TARGETS = readdirSync(join(root, 'fuzz/fuzz_targets'), 'utf8').map((file) => file.replace('.rs', ''));
@@ -59,10 +59,8 @@ async function toolchain() {
   const nightly = NIGHTLY.exec(await capture('rustup', ['toolchain', 'list']).catch(() => ''))?.[0];
   const choice = nightly ? [`+${nightly}`] : [];
   const env = nightly ? {} : { RUSTC_BOOTSTRAP: '1' };
-  const shown = await capture('rustc', [...choice, '-vV', '--print', 'sysroot'], { env: { ...process.env, ...env } });
-  const [, host] = /^host: (.*)$/m.exec(shown);
-  const libraries = join(shown.trim().split('\n').at(-1), 'lib', 'rustlib', host, 'lib');
-  const sanitizer = readdirSync(libraries).some((name) => /rt.asan/.test(name)) ? 'address' : 'none';
+  const { libraries } = await compiler(choice, env);
+  const sanitizer = readdirSync(join(libraries, 'lib')).some((name) => /rt.asan/.test(name)) ? 'address' : 'none';
   console.log(`Fuzzing with ${nightly ?? 'RUSTC_BOOTSTRAP=1'}, sanitizer: ${sanitizer}.`);
   return { cargo: ['cargo', ...choice], env, sanitizer };
 }
