@@ -11,7 +11,7 @@ const TARGETS = readdirSync(join(root, 'fuzz/fuzz_targets'), 'utf8').map((file) 
 const NIGHTLY = /^nightly\S*/m;
 
 try {
-  process.exitCode = await fuzz(options());
+  if (await fuzz(options())) process.exitCode = 1;
 } catch (error) {
   if (!(error instanceof Problem)) throw error;
   console.error(error.message);
@@ -30,14 +30,15 @@ function options() {
   return { seconds, keep: values.keep, targets: positionals.length ? positionals : TARGETS };
 }
 
-/** @returns the exit code: 1 when something was found that is wrong */
+/** @returns whether something was found that is wrong */
 async function fuzz({ seconds, keep, targets }) {
   await needTool('cargo-fuzz');
   const { cargo, env, sanitizer } = await toolchain();
   const each = Math.ceil(seconds / targets.length);
   const build = [...cargo, 'fuzz', 'build', '--sanitizer', sanitizer, '--target-dir', 'target/fuzz'];
-  let worst = (await run(build, env)) && 1;
-  for (const target of worst ? [] : targets) {
+  if (await run(build, env)) return true;
+  let isWrong = false;
+  for (const target of targets) {
     // New finds go here, so that the corpus that is committed stays as it is.
     const found = `target/fuzz/corpus/${target}`;
     mkdirSync(join(root, found), { recursive: true });
@@ -49,9 +50,9 @@ async function fuzz({ seconds, keep, targets }) {
     const failed = await run([...start, target, ...corpora, '--', ...libfuzzer, `-max_total_time=${each}`], env);
     if (failed) console.error(`\nWhat is wrong: put right what fuzz/artifacts/${target} shows, and add it to fuzz/corpus/${target}.`);
     else if (keep) await run([...start, target, ...corpora.reverse(), '--', '-merge=1'], env);
-    worst ||= failed && 1;
+    isWrong ||= failed;
   }
-  return worst;
+  return isWrong;
 }
 
 /** A nightly compiler where there is one; any other can do what it does when told to. Memory is watched where that can be. */
@@ -65,6 +66,7 @@ async function toolchain() {
   return { cargo: ['cargo', ...choice], env, sanitizer };
 }
 
+/** @returns whether it failed */
 function run([program, ...args], env) {
   console.log(`\n=== ${[program, ...args].join(' ')}\n`);
   return new Promise((resolve, reject) => {
