@@ -410,7 +410,7 @@ function setOnline(peer: Peer, online: boolean): void {
 }
 
 function isFull(targetId: number): RelayError {
-  return relayError('ERR_QUEUE_FULL', `too much waits for ${targetId}`, { targetId });
+  return relayError('ERR_QUEUE_FULL', `queue full for client ${targetId}`, { targetId });
 }
 
 function isClosed(): RelayError {
