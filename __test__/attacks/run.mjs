@@ -58,8 +58,8 @@ function judge({ name, form, size, grows, seen, error, interrupts, before, attac
   if (form === 'long') {
     if (end > SLACK) wrong.push(`memory is ${mib(end)} above what it was`);
     if (took && took.ms > took.max) wrong.push(`${took.what} after ${Math.round(took.ms)} ms, not ${took.max}`);
-    const allowed = Math.max(SLOWER.times * before.p99, SLOWER.milliseconds);
-    if (during.p99 > allowed && !interrupts) wrong.push(`the p99 latency went from ${before.p99.toFixed(1)} to ${during.p99.toFixed(1)} ms`);
+    const allowed = Math.max(SLOWER.times * (before.p99 ?? 0), SLOWER.milliseconds);
+    if (during.p99 > allowed && !interrupts) wrong.push(`the p99 latency went from ${shown(before.p99)} to ${shown(during.p99)} ms`);
   }
   const row = {
     attack: name,
@@ -67,13 +67,18 @@ function judge({ name, form, size, grows, seen, error, interrupts, before, attac
     alive: true,
     healthy: talk.sent,
     'lost, doubled, reordered': [lost, doubled, reordered].join(', '),
-    'p99 before, during, after (ms)': [before, during, after].map(({ p99 }) => p99.toFixed(1)).join(', '),
+    'p99 before, during, after (ms)': [before, during, after].map(({ p99 }) => shown(p99)).join(', '),
     'RSS before, peak, after': [before.rss, after.peak.rss, after.rss].map(mib).join(', '),
     [`seen in stats()`]: `${seen}: ${found}`,
     error: error ?? '',
     took: took ? `${took.what} after ${Math.round(took.ms)} ms` : '',
   };
   return { name, row, wrong };
+}
+
+/** A latency; none when nothing arrived meanwhile. */
+function shown(latency) {
+  return latency?.toFixed(1) ?? '–';
 }
 
 function mib(bytes) {

@@ -36,7 +36,7 @@ for (const [names, { open, skip }] of Object.entries(pairs)) {
     await heardAll(pages, MESSAGES);
   });
 
-  // With Firefox 153 a call has stood still after such restarts, why is open. Offers cross there when a call begins.
+  // With Firefox 153 a call has stood still after such restarts: Chromium's taking back of its offer does not end.
   const skipRestarts = skip || (open.includes(inFirefox) && 'not with Firefox, whose ICE restarts that cross can stall');
   test(`${names} negotiate at once, ${ROUNDS} times, and lose nothing`, { skip: skipRestarts }, async (t) => {
     const pages = await call(t, open);

@@ -226,8 +226,9 @@ test('who speaks plain HTTP, or no TLS, is cut off, and nobody else hears of it'
   const server = await listen(t, { cert, key });
   server.on('error', (error) => assert.fail(error));
   const { port } = server.address();
-  const [error] = await once(http.get({ port, host: '127.0.0.1' }), 'error');
-  assert.ok(error);
+  // Two may come: that the answer is none, and that the connection is reset.
+  const request = http.get({ port, host: '127.0.0.1' }).on('error', () => {});
+  await once(request, 'error');
   for (const bytes of ['\0', 'x'.repeat(100_000), '\x16\x03\x01\xff\xff', Buffer.from('160301000501000001ff', 'hex')]) {
     const socket = net.connect(port, '127.0.0.1');
     socket.on('error', () => {});

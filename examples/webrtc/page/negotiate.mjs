@@ -1,6 +1,7 @@
 /**
  * Perfect negotiation, after the example of the W3C: both sides may offer whenever they need to, also at once. Of two
- * offers that cross, the polite side takes its own back.
+ * offers that cross, the polite side takes its own back. Only the first is the other side's: a browser that takes its
+ * first offer back may find no way to connect.
  *
  * @param {RTCPeerConnection} peer
  * @param channel a relay channel with the other side
@@ -12,6 +13,8 @@ export function negotiate(peer, channel, polite) {
   const send = (signal) => channel.send(JSON.stringify(signal));
 
   peer.onnegotiationneeded = async () => {
+    // What it is needed for is asked again when the first offer has been answered.
+    if (polite && !peer.remoteDescription) return;
     try {
       makingOffer = true;
       await peer.setLocalDescription();
