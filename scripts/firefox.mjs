@@ -1,10 +1,13 @@
-// Finds a Firefox for the tests that take two kinds of browsers: the one that is named.
+// Finds a Firefox for the tests that take two kinds of browsers: one that was named, or one that is installed.
+import { delimiter, join } from 'node:path';
 import { isExecutable } from './chromium.mjs';
 import { Problem } from './process.mjs';
 
-/** The path of a Firefox, or undefined. One that is merely installed is not taken: a call with it stands still now and then. */
-export function namedFirefox() {
-  const { FIREFOX_PATH: named } = process.env;
+const NAMES = ['firefox', 'firefox-esr'];
+
+/** The path of a Firefox, or undefined. */
+export function installedFirefox() {
+  const { FIREFOX_PATH: named, PATH } = process.env;
   if (named && !isExecutable(named)) throw new Problem(`FIREFOX_PATH says ${named}, which is no program.`);
-  return named;
+  return named || PATH.split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name))).find(isExecutable);
 }

@@ -1,7 +1,7 @@
-// The call of examples/, between two Chromiums and, where FIREFOX_PATH names one, with Firefox.
+// The call of examples/, between two Chromiums and, where there is one, with Firefox.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { namedFirefox } from '../../scripts/firefox.mjs';
+import { installedFirefox } from '../../scripts/firefox.mjs';
 import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
 import { launchFirefox } from './firefox.mjs';
 
@@ -15,7 +15,7 @@ const CALL_ARGS = [
 const MESSAGES = 100;
 const ROUNDS = 10;
 
-const firefoxPath = namedFirefox();
+const firefoxPath = installedFirefox();
 let chromium, firefox;
 before(async () => {
   chromium = await launchBrowser(CALL_ARGS);
@@ -25,8 +25,8 @@ after(() => Promise.all([chromium?.close(), firefox?.close()]));
 
 const pairs = {
   'Chromium and Chromium': { open: [inChromium, inChromium] },
-  'Chromium and Firefox': { open: [inChromium, inFirefox], skip: !firefoxPath && 'FIREFOX_PATH names no Firefox' },
-  'Firefox and Chromium': { open: [inFirefox, inChromium], skip: !firefoxPath && 'FIREFOX_PATH names no Firefox' },
+  'Chromium and Firefox': { open: [inChromium, inFirefox], skip: !firefoxPath && 'no Firefox is installed' },
+  'Firefox and Chromium': { open: [inFirefox, inChromium], skip: !firefoxPath && 'no Firefox is installed' },
 };
 
 for (const [names, { open, skip }] of Object.entries(pairs)) {
@@ -36,9 +36,10 @@ for (const [names, { open, skip }] of Object.entries(pairs)) {
     await heardAll(pages, MESSAGES);
   });
 
-  // With Firefox 153 a call has stood still after such restarts: Chromium's taking back of its offer does not end.
-  const skipRestarts = skip || (open.includes(inFirefox) && 'not with Firefox, whose ICE restarts that cross can stall');
-  test(`${names} negotiate at once, ${ROUNDS} times, and lose nothing`, { skip: skipRestarts }, async (t) => {
+  // Between Chromium 156 and Firefox 153 offers that cross stand still now and then: Chromium's taking back of its own does
+  // not end.
+  const skipCrossing = skip || (open.includes(inFirefox) && 'not with Firefox, with which offers that cross can stall');
+  test(`${names} negotiate at once, ${ROUNDS} times, and lose nothing`, { skip: skipCrossing }, async (t) => {
     const pages = await call(t, open);
     const before = await Promise.all(pages.map(crossed));
     for (let round = 0; round < ROUNDS; round++) {
@@ -55,7 +56,7 @@ for (const [names, { open, skip }] of Object.entries(pairs)) {
     assert.deepEqual(counts.sort((a, b) => a - b), [0, ROUNDS]);
   });
 
-  test(`${names} turn on their cameras at once, and see each other; one leaves`, { skip }, async (t) => {
+  test(`${names} turn on their cameras at once, and see each other; one leaves`, { skip: skipCrossing }, async (t) => {
     const pages = await call(t, open);
     await Promise.all(pages.map((page) => page.evaluate(() => document.querySelector('#camera').click())));
     await Promise.all(pages.map((page) => until(page, () => document.querySelector('#theirs').videoWidth > 0)));
