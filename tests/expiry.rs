@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Client, TestRelay, relay};
+use common::{Client, TestRelay, next, numbered, relay};
 use serde_json::{Value, json};
 use websocket_relay::{ClientId, Event, Limits, Registration};
 
@@ -26,10 +26,6 @@ async fn page(server: &TestRelay, who: &Registration, session: &str) -> Client {
     client
 }
 
-async fn next(client: &mut Client) -> Value {
-    serde_json::from_str(&client.text().await).unwrap()
-}
-
 /// The next frame of this kind; it must be the next but for acceptances and heartbeats.
 async fn find(client: &mut Client, kind: &str) -> Value {
     loop {
@@ -39,11 +35,6 @@ async fn find(client: &mut Client, kind: &str) -> Value {
         }
         assert!(frame["accepted"].is_object() || frame["ping"].is_object(), "{frame}");
     }
-}
-
-fn numbered(target: &Registration, seq: u64, message: &str, first: bool) -> String {
-    let (id, first) = (target.id.get(), if first { json!(true) } else { Value::Null });
-    json!({ "relay": { "targetId": id, "message": message, "seq": seq, "first": first } }).to_string()
 }
 
 fn received(sender: &Registration, offset: &Value) -> String {

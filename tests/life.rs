@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Client, TestRelay, authentication, relay};
+use common::{Client, TestRelay, authentication, next, numbered, relay};
 use serde_json::{Value, json};
 use websocket_relay::{CloseReason, Error, Event, Limits, Options, Registration};
 
@@ -22,10 +22,6 @@ async fn page(server: &TestRelay, who: &Registration) -> Client {
     client
 }
 
-async fn next(client: &mut Client) -> Value {
-    serde_json::from_str(&client.text().await).unwrap()
-}
-
 /// The next frame of this kind, others passed over.
 async fn find(client: &mut Client, kind: &str) -> Value {
     loop {
@@ -39,11 +35,6 @@ async fn find(client: &mut Client, kind: &str) -> Value {
 async fn presence(client: &mut Client) -> (u64, bool) {
     let told = find(client, "presence").await;
     (told["clientId"].as_u64().unwrap(), told["online"].as_bool().unwrap())
-}
-
-fn numbered(target: &Registration, seq: u64, message: &str, first: bool) -> String {
-    let (id, first) = (target.id.get(), if first { json!(true) } else { Value::Null });
-    json!({ "relay": { "targetId": id, "message": message, "seq": seq, "first": first } }).to_string()
 }
 
 async fn disconnected(server: &mut TestRelay) -> (u64, CloseReason) {

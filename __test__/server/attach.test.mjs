@@ -12,10 +12,10 @@ import { createInterface } from 'node:readline';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import express from 'express';
-import { Worker } from 'node:worker_threads';
 import RelayServer from 'websocket-relay';
 import WebSocket, { WebSocketServer } from 'ws';
 import { Connection, WAYS, attach, keepsSockets, pair, placeOf } from './support.mjs';
+import { terminateInTraffic } from './workers.mjs';
 
 const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
 
@@ -405,20 +405,6 @@ test('worker threads with an attached relay each may be terminated in mid-traffi
     web.listen(0, '127.0.0.1');
     server.on('connection', () => {});`;
   for (let round = 0; round < 5; round += 1) {
-    const workers = [true, false, true, false].map((isBridged) => new Worker(source(isBridged), { eval: true }));
-    await Promise.all(
-      workers.map(async (worker) => {
-        const [{ clients, url }] = await once(worker, 'message');
-        const connections = await Promise.all(clients.map((client) => Connection.open({ url }, client)));
-        const flood = () => {
-          if (connections[0].socket.readyState === 1) connections[0].relay(1, 'x'.repeat(1000));
-          if (connections[0].socket.readyState === 1) setImmediate(flood);
-        };
-        flood();
-        for (let n = 0; n < 20; n += 1) await connections[1].relayed();
-        await worker.terminate();
-        await Promise.all(connections.map(({ closed }) => closed));
-      }),
-    );
+    await Promise.all([true, false, true, false].map((isBridged) => terminateInTraffic(source(isBridged))));
   }
 });

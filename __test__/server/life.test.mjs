@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import test from 'node:test';
-import { Worker } from 'node:worker_threads';
 import RelayServer from 'websocket-relay';
 import { Connection, listen, pair, run } from './support.mjs';
+import { onItsPort, terminateInTraffic } from './workers.mjs';
 
 test('the callback runs once the port is open, and address() tells it', async () => {
   const server = new RelayServer({ port: 0 }, function () {
@@ -182,33 +182,8 @@ test('process.exit() while it listens is clean', async () => {
 });
 
 test('worker threads with a server each may be terminated in mid-traffic', async () => {
-  const source = `
-    const RelayServer = require(${JSON.stringify(new URL('../..', import.meta.url).pathname)});
-    const { parentPort } = require('node:worker_threads');
-    const server = new RelayServer({ port: 0, host: '127.0.0.1', threads: 2 }, () => {
-      const clients = [server.registerClient(), server.registerClient()];
-      server.registerRelayChannel(0, 1);
-      parentPort.postMessage({ clients, address: server.address() });
-    });
-    server.on('connection', () => {});`;
   for (let round = 0; round < 10; round += 1) {
-    const workers = [1, 2, 3].map(() => new Worker(source, { eval: true }));
-    await Promise.all(
-      workers.map(async (worker) => {
-        const [{ clients, address }] = await once(worker, 'message');
-        const connections = await Promise.all(
-          clients.map((client) => Connection.open({ address: () => address }, client)),
-        );
-        const flood = () => {
-          if (connections[0].socket.readyState === 1) connections[0].relay(1, 'x'.repeat(1000));
-          if (connections[0].socket.readyState === 1) setImmediate(flood);
-        };
-        flood();
-        for (let n = 0; n < 20; n += 1) await connections[1].relayed();
-        await worker.terminate();
-        await Promise.all(connections.map(({ closed }) => closed));
-      }),
-    );
+    await Promise.all([1, 2, 3].map(() => terminateInTraffic(onItsPort)));
   }
 });
 

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -165,6 +166,17 @@ pub fn authentication(registration: &Registration) -> String {
 
 pub fn relay(target: &Registration, message: &str) -> String {
     format!(r#"{{"relay":{{"targetId":{},"message":{message:?}}}}}"#, target.id)
+}
+
+/// The same from a client with reliable delivery; `first` behind a refusal.
+pub fn numbered(target: &Registration, seq: u64, message: &str, first: bool) -> String {
+    let (id, first) = (target.id.get(), if first { json!(true) } else { Value::Null });
+    json!({ "relay": { "targetId": id, "message": message, "seq": seq, "first": first } }).to_string()
+}
+
+/// The next frame that a client gets.
+pub async fn next(client: &mut Client) -> Value {
+    serde_json::from_str(&client.text().await).unwrap()
 }
 
 /// The message of a relay frame, which must come from `sender`.
