@@ -245,18 +245,6 @@ impl Memory {
         }
     }
 
-    /// Counts what this thread has appended.
-    pub(super) fn count(&self) {
-        let Tally { messages, bytes, queued } = TALLY.get();
-        if messages == 0 {
-            return;
-        }
-        TALLY.set(Tally::default());
-        self.relayed_messages.fetch_add(messages, Ordering::Relaxed);
-        self.relayed_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.requeued(queued);
-    }
-
     /// So many messages wait in a mailbox now.
     pub(super) fn requeued(&self, messages: usize) {
         if messages > 0 {

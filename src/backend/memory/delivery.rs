@@ -1,0 +1,133 @@
+//! How what waits goes out, and who hears of it.
+
+use super::*;
+
+impl Memory {
+    pub(in crate::backend) fn deliver(
+        &self,
+        claim: &Claim,
+        mut write: impl FnMut(&mut Outbox) -> Poll<Result<(), CloseReason>>,
+    ) -> Poll<Result<(), CloseReason>> {
+        self.write(claim.id, &claim.client, Some(claim.number), false, |slot| {
+            slot.outlet.as_mut().map_or(Poll::Ready(Ok(())), |outlet| write(&mut outlet.outbox))
+        })
+    }
+
+    /// Has `write` write what waits for a client, unless its connection is not the one with this number.
+    pub(super) fn write(
+        &self,
+        id: ClientId,
+        client: &Client,
+        number: Option<ClaimNumber>,
+        splice: bool,
+        mut write: impl FnMut(&mut Slot) -> Poll<Result<(), CloseReason>>,
+    ) -> Poll<Result<(), CloseReason>> {
+        self.expire_waiting(id, client);
+        loop {
+            let mut slot = client.slot();
+            let holder = ClaimNumber(client.claim.load(Ordering::Acquire));
+            if number.is_some_and(|number| number != holder) {
+                return Poll::Ready(Ok(()));
+            }
+            // Left to the reader, whom it has woken: who is there is looked up without the lock, and of two threads that
+            // do so the one that looked first might write last.
+            let presence = if number.is_some() { slot.presence_due(&self.limits) } else { Vec::new() };
+            if !presence.is_empty() {
+                drop(slot);
+                self.write_presence(id, client, holder, &presence);
+                continue;
+            }
+            let mut freed = slot.fill(&self.limits, splice.then_some(id));
+            crate::faults::point(if number.is_some() { "deliver" } else { "flush" });
+            let written = write(&mut slot);
+            let Some(outlet) = &mut slot.outlet else { return Poll::Ready(Ok(())) };
+            let is_drained = matches!(written, Poll::Ready(Ok(())));
+            let stuck = if is_drained { 0 } else { outlet.outbox.len() };
+            self.recount(std::mem::replace(&mut outlet.stuck, stuck), stuck);
+            if is_drained {
+                freed.delivered = slot.drained();
+            }
+            let is_done = !is_drained || !slot.has_waiting(number.is_some());
+            drop(slot);
+            self.free(id, freed);
+            if is_done {
+                return written;
+            }
+        }
+    }
+
+    fn write_presence(&self, id: ClientId, client: &Client, holder: ClaimNumber, others: &[ClientId]) {
+        for other in others {
+            let online = self.client(*other).is_some_and(|other| {
+                let slot = other.slot();
+                // Whoever shares no channel any more is told no more.
+                slot.outlet.is_some() && slot.mailbox.is_authorized(id)
+            });
+            let notice = Notice::Presence { client: *other, online };
+            let mut slot = client.slot();
+            if let Some(outlet) = slot.outlet.as_mut().filter(|_| client.is_held_by(holder)) {
+                outlet.outbox.write(|frames| encode::notice(&notice, frames));
+            }
+        }
+    }
+
+    pub(in crate::backend) fn has_waiting(&self, claim: &Claim) -> bool {
+        let mut slot = claim.client.slot();
+        claim.is_current() && (slot.is_writing() || slot.mailbox.has_waiting())
+    }
+
+    pub(in crate::backend) fn with_outbox<T>(
+        &self,
+        claim: &Claim,
+        write: impl FnOnce(&mut Outbox) -> T,
+    ) -> Option<T> {
+        let mut slot = claim.client.slot();
+        let outlet = slot.outlet.as_mut().filter(|_| claim.is_current());
+        outlet.map(|outlet| write(&mut outlet.outbox))
+    }
+
+    pub(in crate::backend) fn received(
+        &self,
+        claim: &Claim,
+        sender: ClientId,
+        upto: Offset,
+    ) -> Result<(), Forged> {
+        let mut slot = claim.client.slot();
+        if !claim.is_current() {
+            return Ok(());
+        }
+        let Limits { max_in_flight_messages: messages, max_in_flight_bytes: bytes, .. } = self.limits;
+        let received = slot.mailbox.received(sender, upto, Window { messages, bytes });
+        drop(slot);
+        match received {
+            Ok(freed) => self.free(claim.id, freed),
+            // It had the message before the sender was unregistered.
+            Err(Forged) if self.is_former(sender) => {}
+            Err(Forged) => return Err(Forged),
+        }
+        Ok(())
+    }
+
+    /// What became free in `recipient`'s mailbox can be taken, and its senders hear of it.
+    pub(super) fn free(&self, recipient: ClientId, freed: Freed) {
+        self.recount(freed.bytes, 0);
+        if freed.messages > 0 {
+            self.queued_messages.fetch_sub(freed.messages, Ordering::Relaxed);
+        }
+        self.ring(&freed.waiting);
+        for (sender, session, seq) in freed.delivered {
+            let Some(sender) = self.client(sender) else { continue };
+            sender.notify(
+                |reader| reader.receipts && reader.session == session,
+                |notices| notices.delivered(recipient, seq),
+            );
+        }
+    }
+
+    pub(super) fn ring(&self, clients: &[ClientId]) {
+        for client in clients.iter().filter_map(|id| self.client(*id)) {
+            let bell = client.slot().outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
+            ring(bell);
+        }
+    }
+}

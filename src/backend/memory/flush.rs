@@ -1,0 +1,62 @@
+//! What this thread has appended and not yet written nor counted, until it flushes.
+
+use std::cell::{Cell, RefCell};
+
+use super::*;
+
+thread_local! {
+    /// Those of whose outboxes this thread has written the first frame, and who have to be told.
+    pub(super) static WRITTEN_TO: RefCell<Vec<(ClientId, Arc<Client>)>> = const { RefCell::new(Vec::new()) };
+}
+
+thread_local! {
+    /// The long messages that this thread has appended from what it read last: for whom, with which offset, and where they
+    /// stand. They are better written from there than from memory that no cache has.
+    pub(super) static JUST_READ: RefCell<Vec<(ClientId, Offset, read_buffer::Place)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What this thread has appended and not yet counted: counting is dear where all threads do it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub messages: u64,
+    pub bytes: u64,
+    /// How many of the messages were queued.
+    pub queued: usize,
+}
+
+thread_local! {
+    pub(super) static TALLY: Cell<Tally> = const { Cell::new(Tally { messages: 0, bytes: 0, queued: 0 }) };
+}
+
+/// Where a message of this recipient stands in what was read last, if it does.
+pub(super) fn just_read(recipient: ClientId, offset: Offset) -> Option<read_buffer::Place> {
+    JUST_READ.with_borrow(|all| {
+        let found = all.iter().find(|(of, at, _)| (*of, *at) == (recipient, offset));
+        found.map(|(_, _, place)| *place)
+    })
+}
+
+impl Memory {
+    pub(in crate::backend) fn flush(&self) {
+        self.count();
+        while let Some((id, client)) = WRITTEN_TO.with_borrow_mut(Vec::pop) {
+            if self.write(id, &client, None, true, Slot::write_now).is_pending() {
+                let bell = client.slot().outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
+                ring(bell);
+            }
+        }
+        JUST_READ.with_borrow_mut(Vec::clear);
+    }
+
+    /// Counts what this thread has appended.
+    fn count(&self) {
+        let Tally { messages, bytes, queued } = TALLY.get();
+        if messages == 0 {
+            return;
+        }
+        TALLY.set(Tally::default());
+        self.relayed_messages.fetch_add(messages, Ordering::Relaxed);
+        self.relayed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.requeued(queued);
+    }
+}

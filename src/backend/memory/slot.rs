@@ -1,0 +1,247 @@
+//! A client as its lock guards it: the mailbox, the connection that reads it, and what that is to be told.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::expiry::write_expiry;
+use super::flush::just_read;
+use crate::backend::{Bell, Outbox, Resume};
+use crate::error::CloseReason;
+use crate::hand::Hand;
+use crate::ids::{ClientId, Seq, SessionId};
+use crate::limits::Limits;
+use crate::model::{Freed, Mailbox, Message, Notices, Window};
+use crate::protocol::encode::{self, Notice};
+use crate::read_buffer;
+
+/// Clients of which one read tells whether they are there. Each is looked up after the reader's lock is let go.
+const PRESENCE_BATCH: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub mailbox: Mailbox,
+    /// The connection that reads this mailbox.
+    pub outlet: Option<Outlet>,
+    /// What there is to know of a client with reliable delivery. Boxed, for a plain one needs none of it.
+    pub reliable: Option<Box<Reliable>>,
+    /// Whether the client was unregistered. Somebody may still have it at hand.
+    pub is_gone: bool,
+}
+
+/// A connection, as far as those who write to it see it.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pub bell: Arc<Bell>,
+    pub outbox: Outbox,
+    /// Its socket, for those who write to it at once.
+    pub socket: Option<Hand>,
+    /// Whether its client acknowledges.
+    pub is_reliable: bool,
+    /// Bytes that the socket did not take at once. They count against the total bound, and until they are out whatever
+    /// else comes waits in its lane.
+    pub stuck: usize,
+}
+
+impl Outlet {
+    /// Whether more may be written into the outbox.
+    fn has_room(&self, limits: &Limits) -> bool {
+        self.stuck == 0 && self.outbox.len() < limits.max_write_ahead
+    }
+}
+
+/// What is left of a connection that reads no more.
+pub(super) struct Retired {
+    pub bell: Arc<Bell>,
+    pub outbox: Outbox,
+    /// Messages that went back to the mailbox.
+    pub messages: usize,
+    /// Bytes of them, overhead included.
+    pub bytes: usize,
+    /// Bytes of the outbox that counted against the total bound.
+    pub stuck: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Reliable {
+    /// What the connection that reads, or read last, said of itself; none of a plain one.
+    pub reader: Option<Resume>,
+    pub notices: Notices,
+    /// The sessions that the reader's session has replaced, each with its last connection, the newest last.
+    replaced: Vec<(SessionId, u64)>,
+}
+
+impl Slot {
+    fn reader(&self) -> Option<Resume> {
+        self.reliable.as_ref()?.reader
+    }
+
+    /// Whether a connection is older than the one that reads: one of a session that was replaced. Or it is older than
+    /// another of its own session. Such a one was long on its way, and its client has given it up or was told to stay away.
+    pub fn is_outdated(&self, resume: Option<Resume>) -> bool {
+        let (Some(new), Some(reliable)) = (resume, &self.reliable) else { return false };
+        let is_earlier = |reader: Resume| new.session == reader.session && new.connection < reader.connection;
+        let is_connected = self.outlet.is_some();
+        let is_replaced = |(session, connection): &(SessionId, u64)| {
+            new.session == *session && (is_connected || new.connection < *connection)
+        };
+        reliable.reader.is_some_and(is_earlier) || reliable.replaced.iter().any(is_replaced)
+    }
+
+    /// The connection that reads, if any, reads no more. What its client does not have waits again, but for what stays
+    /// in the outbox: with `everything` all of it, else the rest of a frame that was begun.
+    pub fn retire(&mut self, everything: bool) -> Option<Retired> {
+        let Outlet { bell, mut outbox, socket, stuck, .. } = self.outlet.take()?;
+        // Dropping it would close the connection.
+        socket.into_iter().for_each(Hand::forget);
+        self.mailbox.rewind();
+        let (mut messages, mut bytes) = (0, 0);
+        if !everything {
+            outbox.give_back(|sender, message| {
+                if let Some(cost) = self.mailbox.put_back(sender, message) {
+                    messages += 1;
+                    bytes += cost;
+                }
+            });
+            outbox.drop_untaken_frames();
+        }
+        Some(Retired { bell, outbox, messages, bytes, stuck })
+    }
+
+    /// Lets a message of a plain sender pass straight to the outbox of a recipient that acknowledges nothing, when it
+    /// has room and nothing waits before it.
+    pub fn pass(&mut self, sender: ClientId, json: &[u8], limits: &Limits) -> bool {
+        let Some(outlet) = self.outlet.as_mut().filter(|outlet| outlet.has_room(limits)) else {
+            return false;
+        };
+        if outlet.is_reliable || self.mailbox.has_unread() {
+            return false;
+        }
+        let offset = self.mailbox.pass();
+        outlet.outbox.relay_only_copy(sender, Message { offset, seq: Seq::default(), json });
+        true
+    }
+
+    /// Moves what waits to the outbox while it has room. With `splice`, whose mailbox it is, long messages stay where they
+    /// are, and are written from there before anything else happens.
+    pub fn fill(&mut self, limits: &Limits, splice: Option<ClientId>) -> Freed {
+        let Some(Outlet { outbox, is_reliable, .. }) =
+            self.outlet.as_mut().filter(|outlet| outlet.has_room(limits))
+        else {
+            return Freed::default();
+        };
+        let max = limits.max_write_ahead;
+        if let Some(reliable) = &mut self.reliable {
+            while outbox.len() < max
+                && let Some((number, expiry)) = reliable.notices.next_expired()
+            {
+                outbox.write(|frames| write_expiry(number, expiry, frames));
+            }
+            while outbox.len() < max
+                && let Some((target, seq)) = reliable.notices.next_delivered()
+            {
+                outbox.write(|frames| encode::notice(&Notice::Delivered { target, seq }, frames));
+            }
+        }
+        if !self.mailbox.has_unread() || outbox.len() >= max {
+            return Freed::default();
+        }
+        if *is_reliable {
+            let window =
+                Window { messages: limits.max_in_flight_messages, bytes: limits.max_in_flight_bytes };
+            self.mailbox.read(window, |sender, place, message| {
+                match splice {
+                    Some(id) => outbox.splice(sender, place, message, just_read(id, message.offset)),
+                    None => outbox.relay(sender, message),
+                }
+                outbox.len() < max
+            });
+            return Freed::default();
+        }
+        // Its senders hear of it when the socket has taken it.
+        self.mailbox.take(|sender, message| {
+            outbox.relay_only_copy(sender, message);
+            outbox.len() < max
+        })
+    }
+
+    /// Writes to the socket what it takes without waiting. An error is left to the connection itself to find.
+    pub fn write_now(&mut self) -> Poll<Result<(), CloseReason>> {
+        let Some(Outlet { outbox, socket, .. }) = &mut self.outlet else { return Poll::Ready(Ok(())) };
+        outbox.tell_accepted();
+        if outbox.is_spliced() {
+            let json = |sender, place| self.mailbox.json(sender, place);
+            let write = |pieces: &[IoSlice<'_>]| {
+                socket.as_ref().and_then(|socket| socket.try_write_vectored(pieces).ok()).unwrap_or(0)
+            };
+            read_buffer::look(|read| outbox.write_spliced(json, read, write));
+        }
+        while let Some(socket) = &socket
+            && !outbox.is_drained()
+            && let Ok(bytes) = socket.try_write(outbox.untaken())
+        {
+            outbox.take(bytes);
+        }
+        // A stream of which only its own connection has a hand may have taken everything and not yet passed it on.
+        let is_done = outbox.is_empty() || (socket.is_some() && outbox.is_drained());
+        if is_done { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// The socket has taken the whole outbox: whose messages a client has that acknowledges nothing.
+    pub fn drained(&mut self) -> Vec<(ClientId, SessionId, Seq)> {
+        let Some(Outlet { outbox, .. }) = &mut self.outlet else { return Vec::new() };
+        let mut delivered: Vec<(ClientId, SessionId, Seq)> = Vec::new();
+        for (sender, offset, seq) in outbox.numbered() {
+            let Some((session, seq)) = self.mailbox.receipt(sender, offset, seq) else { continue };
+            match delivered.last_mut() {
+                Some(last) if last.0 == sender => *last = (sender, session, seq),
+                _ => delivered.push((sender, session, seq)),
+            }
+        }
+        outbox.forget();
+        delivered
+    }
+
+    /// Whether somebody is to write to the connection.
+    pub fn is_writing(&self) -> bool {
+        self.outlet.as_ref().is_some_and(|outlet| !outlet.outbox.is_empty() || self.mailbox.has_unread())
+    }
+
+    /// Whether there is something that could be moved to the outbox, by the reader itself or by others.
+    pub fn has_waiting(&self, is_reader: bool) -> bool {
+        let has = |notices: &Notices| notices.has_receipts() || is_reader && notices.has_presence();
+        self.mailbox.has_unread() || self.reliable.as_ref().is_some_and(|reliable| has(&reliable.notices))
+    }
+
+    /// Clients of which the reader is to be told whether they are there, while the outbox has room.
+    pub fn presence_due(&mut self, limits: &Limits) -> Vec<ClientId> {
+        let has_room = self.outlet.as_ref().is_some_and(|outlet| outlet.has_room(limits));
+        let Some(reliable) = self.reliable.as_mut().filter(|_| has_room) else { return Vec::new() };
+        std::iter::from_fn(|| reliable.notices.next_presence()).take(PRESENCE_BATCH).collect()
+    }
+
+    /// Another connection reads from now on. True when it is of the same session.
+    pub fn begin(&mut self, resume: Option<Resume>) -> bool {
+        let session = resume.map(|resume| resume.session);
+        let before = self.reader().map(|reader| (reader.session, reader.connection));
+        let is_same = session.is_some() && session == before.map(|(session, _)| session);
+        if !is_same {
+            self.mailbox.forget_given();
+        }
+        if resume.is_none() && self.reliable.is_none() {
+            return false;
+        }
+        let reliable = self.reliable.get_or_insert_default();
+        reliable.reader = resume;
+        if is_same {
+            reliable.notices.resume();
+            return true;
+        }
+        reliable.notices = Notices::default();
+        reliable.replaced.retain(|(replaced, _)| Some(*replaced) != session);
+        reliable.replaced.extend(before);
+        let excess = reliable.replaced.len().saturating_sub(Limits::REPLACED_SESSIONS);
+        reliable.replaced.drain(..excess);
+        false
+    }
+}

@@ -1,0 +1,158 @@
+//! What of the backend cannot be seen through a socket.
+
+use std::task::{Context, Waker};
+
+use super::*;
+
+/// A claim, and whether another was replaced by it.
+fn claim_with(memory: &Memory, id: ClientId, bell: &Arc<Bell>) -> (Claim, bool) {
+    let (outbox, socket) = (&mut Outbox::default(), &mut None);
+    let claimant = Claimant { bell, outbox, socket, resume: None };
+    let mut has_replaced = None;
+    match memory.claim(id, claimant, |_, greeting| has_replaced = Some(greeting.has_replaced)) {
+        Claiming::Claimed(claim) => (claim, has_replaced.expect("a greeting")),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn claim(memory: &Memory, id: ClientId) -> Claim {
+    claim_with(memory, id, &Arc::default()).0
+}
+
+/// A claim of a client that acknowledges.
+fn claim_reliably(memory: &Memory, id: ClientId) -> Claim {
+    let session = SessionId::parse("00000000000000aa").expect("16 digits");
+    let resume = Some(Resume { session, connection: 0, knows_epoch: false, receipts: false, presence: true });
+    let (bell, outbox, socket) = (&Arc::default(), &mut Outbox::default(), &mut None);
+    match memory.claim(id, Claimant { bell, outbox, socket, resume }, |_, _| {}) {
+        Claiming::Claimed(claim) => claim,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is written to the claim's connection, of which its socket takes `take` bytes.
+fn written(memory: &Memory, claim: &Claim, take: usize) -> String {
+    let mut text = String::new();
+    let delivered = memory.deliver(claim, |outbox| {
+        let bytes = outbox.untaken();
+        text.push_str(&String::from_utf8_lossy(bytes));
+        outbox.take(bytes.len().min(take));
+        if outbox.is_drained() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    });
+    assert!(take < text.len() || delivered.is_ready());
+    text
+}
+
+#[test]
+fn the_total_bound_holds_over_all_mailboxes_and_is_given_back() {
+    let limits = Limits { max_total_bytes: 600, ..Limits::default() };
+    let memory = Memory::new(limits, true).expect("randomness");
+    let ids: Vec<_> = (0..3).map(|_| memory.register(None).expect("randomness").id).collect();
+    let mut sender = claim(&memory, ids[0]);
+    for _ in 0..3 {
+        memory.append(&mut sender, ids[1], None, "").expect("room");
+    }
+    assert_eq!(memory.append(&mut sender, ids[1], None, ""), Err(Refusal::Full), "the recipient is away");
+    let reader = claim(&memory, ids[1]);
+    assert_eq!(memory.append(&mut sender, ids[1], None, ""), Err(Refusal::Held), "the recipient is here");
+    assert!(!written(&memory, &reader, usize::MAX).is_empty());
+    assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
+    memory.append(&mut sender, ids[2], None, "").expect("room again");
+}
+
+#[test]
+fn who_does_not_read_cannot_fill_the_total_bound_for_who_does() {
+    let limits = Limits { max_total_bytes: 8000, ..Limits::default() };
+    let memory = Memory::new(limits, true).expect("randomness");
+    let ids = [(); 3].map(|()| memory.register(None).expect("randomness").id);
+    let mut sender = claim(&memory, ids[0]);
+    let fill = |sender: &mut Claim, id| {
+        while memory.append(sender, id, None, "\"text\"").is_ok() {}
+        memory.queued_bytes.load(Ordering::Relaxed)
+    };
+    let reader = claim(&memory, ids[2]);
+    assert!((6000..=7000).contains(&fill(&mut sender, ids[1])));
+    for _ in 0..100 {
+        memory.append(&mut sender, ids[2], None, "\"text\"").expect("room for who reads");
+        assert!(!written(&memory, &reader, usize::MAX).is_empty());
+    }
+    // It reads no more.
+    memory.append(&mut sender, ids[2], None, "\"text\"").expect("room");
+    written(&memory, &reader, 1);
+    assert!((6000..=7100).contains(&fill(&mut sender, ids[2])));
+}
+
+#[test]
+fn what_is_refused_leaves_nothing_behind() {
+    let limits = Limits { max_total_bytes: 1000, ..Limits::default() };
+    let memory = Memory::new(limits, true).expect("randomness");
+    let ids: Vec<_> = (0..20).map(|_| memory.register(None).expect("randomness").id).collect();
+    let mut sender = claim(&memory, ids[0]);
+    let taken = ids[1..].iter().filter(|id| memory.append(&mut sender, **id, None, "").is_ok()).count();
+    assert!(taken > 0 && taken < 19, "{taken}");
+    assert_eq!(memory.totals().channels, taken);
+    let known = |id| memory.client(id).expect("a client").slot().mailbox.senders().count();
+    assert_eq!(ids.iter().map(|id| known(*id)).sum::<usize>(), 2 * taken);
+}
+
+#[test]
+fn who_writes_for_another_leaves_it_to_that_one_who_is_there() {
+    let memory = Memory::new(Limits::default(), false).expect("randomness");
+    let ids = [(); 2].map(|()| memory.register(None).expect("randomness").id);
+    memory.authorize_pair(ids[0], ids[1]).expect("two clients");
+    let reader = claim_reliably(&memory, ids[0]);
+    let mut sender = claim(&memory, ids[1]);
+    memory.append(&mut sender, ids[0], None, "\"hello\"").expect("room");
+    memory.flush();
+    let begun = memory.with_outbox(&reader, |outbox| String::from_utf8_lossy(outbox.untaken()).into_owned());
+    let begun = begun.expect("the reader's outbox");
+    assert!(begun.contains("hello") && !begun.contains("presence"), "{begun}");
+    assert!(written(&memory, &reader, usize::MAX).contains("presence"));
+}
+
+#[test]
+fn who_waits_for_room_that_a_stuck_connection_takes_hears_of_its_replacement() {
+    let long = format!("\"{}\"", "x".repeat(1000));
+    // For two such messages, but not while one of them is stuck as well.
+    let limits = Limits { max_total_bytes: 3000, ..Limits::default() };
+    let memory = Memory::new(limits, false).expect("randomness");
+    let ids = [(); 2].map(|()| memory.register(None).expect("randomness").id);
+    memory.authorize_pair(ids[0], ids[1]).expect("two clients");
+    let reader = claim_reliably(&memory, ids[1]);
+    let bell = Arc::default();
+    let mut sender = claim_with(&memory, ids[0], &bell).0;
+    memory.append(&mut sender, ids[1], None, &long).expect("room");
+    assert!(!written(&memory, &reader, 1).is_empty());
+    assert_eq!(memory.append(&mut sender, ids[1], None, &long), Err(Refusal::Held));
+    let has_rung = || bell.poll_rung(&mut Context::from_waker(Waker::noop())).is_ready();
+    assert!(!has_rung());
+    claim_reliably(&memory, ids[1]);
+    assert!(has_rung());
+    memory.append(&mut sender, ids[1], None, &long).expect("room");
+}
+
+#[test]
+fn a_replaced_connection_can_do_nothing_more() {
+    let memory = Memory::new(Limits::default(), true).expect("randomness");
+    let id = memory.register(None).expect("randomness").id;
+    let old_bell = Arc::new(Bell::default());
+    let mut old = claim_with(&memory, id, &old_bell).0;
+    for message in ["\"gone\"", "\"begun\"", "\"kept\""] {
+        memory.append(&mut old, id, None, message).expect("room");
+    }
+    let frame = written(&memory, &old, 45).len() / 3;
+    let (new, has_replaced) = claim_with(&memory, id, &Arc::default());
+    assert!(has_replaced);
+    let rest = String::from_utf8_lossy(&old_bell.ending().expect("replaced").rest).into_owned();
+    assert!(rest.len() < frame && rest.ends_with("un\"}}"), "{rest}");
+    assert_eq!(memory.append(&mut old, id, None, "late"), Err(Refusal::Replaced));
+    assert_eq!(memory.received(&old, id, Offset(1)), Ok(()));
+    assert_eq!(written(&memory, &old, usize::MAX), "");
+    assert!(memory.release(&old, false, || unreachable!()).is_none());
+    let messages = written(&memory, &new, usize::MAX);
+    assert!(!messages.contains("gone") && !messages.contains("late"), "{messages}");
+    let (begun, kept) = (messages.find("begun"), messages.find("kept"));
+    assert!(begun.is_some() && begun < kept, "{messages}");
+    assert!(memory.release(&new, false, || {}).is_some_and(|outbox| outbox.is_empty()));
+    assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
+}
