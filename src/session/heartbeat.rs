@@ -1,0 +1,76 @@
+//! How a session finds that its client is gone, or never says who it is.
+
+use std::pin::Pin;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use super::Session;
+use crate::error::CloseReason;
+use crate::limits::Limits;
+use crate::protocol::encode::{self, Notice};
+use crate::protocol::{Generation, frame};
+use crate::wire::Wire;
+
+#[derive(Clone, Copy)]
+pub(super) enum Heartbeat {
+    /// The client has until the timer's end to say who it is.
+    Authenticating,
+    /// The next ping is due at the timer's end.
+    Resting,
+    /// Something must have been heard at the timer's end: what the counters were when the ping went out.
+    Listening { heard: u64, sent: u64, stuck: bool },
+}
+
+impl Session {
+    pub(super) fn start_heartbeat(&mut self, timer: Pin<&mut Sleep>) {
+        if self.attachment.is_some() && matches!(self.heartbeat, Heartbeat::Authenticating) {
+            self.heartbeat = Heartbeat::Resting;
+            timer.reset(Instant::now() + self.shared.limits.ping_interval);
+        }
+    }
+
+    pub(super) fn beat<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut Wire<S>,
+        timer: Pin<&mut Sleep>,
+    ) -> Result<(), CloseReason> {
+        let Limits { ping_interval, ping_timeout, .. } = self.shared.limits;
+        let heartbeat = self.heartbeat;
+        let (next, wait) = match heartbeat {
+            Heartbeat::Authenticating => return Err(CloseReason::AuthTimeout),
+            Heartbeat::Resting => {
+                let generation = self.generation();
+                if let Some(attachment) = &self.attachment {
+                    self.shared.backend.ask(&attachment.claim);
+                }
+                let before = self.with_outbox(|outbox| {
+                    let before = (outbox.sent, !outbox.is_empty());
+                    outbox.write(|frames| match generation {
+                        // A page cannot see the pings of WebSocket, and wants to know that the link lives.
+                        Generation::Reliable => encode::notice(&Notice::Ping, frames),
+                        Generation::Plain => frame::ping(frames),
+                    });
+                    before
+                });
+                let (sent, stuck) = before.unwrap_or_default();
+                (Heartbeat::Listening { heard: wire.heard, sent, stuck }, ping_timeout)
+            }
+            Heartbeat::Listening { sent, stuck: true, .. }
+                if self.with_outbox(|outbox| outbox.sent) == Some(sent) =>
+            {
+                return Err(CloseReason::TooSlow);
+            }
+            // While a message is held back or the client has to pause nothing is read, so nothing can be heard.
+            Heartbeat::Listening { heard, .. }
+                if wire.heard == heard && self.held.is_none() && self.throttle.is_none() =>
+            {
+                return Err(CloseReason::PingTimeout);
+            }
+            Heartbeat::Listening { .. } => (Heartbeat::Resting, ping_interval),
+        };
+        self.heartbeat = next;
+        timer.reset(Instant::now() + wait);
+        Ok(())
+    }
+}

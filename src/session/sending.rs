@@ -1,0 +1,139 @@
+//! What a client sends to others: taken, held back, or refused.
+
+use std::pin::Pin;
+
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::Session;
+use super::throttle::Throttle;
+use crate::backend::{Refusal, Taken};
+use crate::error::{CloseReason, Offence};
+use crate::ids::{ClientId, Seq};
+use crate::limits::Limits;
+use crate::protocol::RelayFrame;
+use crate::protocol::encode::Notice;
+
+/// A message that its recipient's lane had no room for. Nothing more is read before it has found some.
+pub(super) struct Held {
+    target: ClientId,
+    message: Box<str>,
+    until: Instant,
+    /// When to try again, if the bell does not ring before.
+    pub retry: Pin<Box<Sleep>>,
+}
+
+impl Session {
+    /// Counts a message of a plain client, which has been read already: above the rate nothing more is read for a while.
+    fn charge(&mut self, client: ClientId) -> Result<(), CloseReason> {
+        let (wait, is_calm) = self.shared.pace.charge(client, std::time::Instant::now());
+        if is_calm {
+            self.throttle = None;
+        }
+        if !wait.is_zero() {
+            let throttle = self.throttle.get_or_insert_with(|| Box::new(Throttle::new()));
+            if throttle.lasts() > self.shared.limits.hold_timeout {
+                return Err(CloseReason::OverRate);
+            }
+            throttle.pause(wait);
+        }
+        Ok(())
+    }
+
+    pub(super) fn relay(&mut self, frame: RelayFrame<'_>) -> Result<(), CloseReason> {
+        let Some(attachment) = &mut self.attachment else { return self.offend(Offence::NotAuthenticated) };
+        // The quotes are not the message's.
+        if frame.message.len() - 2 > self.shared.limits.max_payload {
+            return self.offend(Offence::MessageTooBig);
+        }
+        let target = frame.target_id;
+        if let Some(answers) = &mut self.answers {
+            if frame.first {
+                answers.refusing.remove(&target);
+            } else if answers.refusing.contains(&target) {
+                // Sent before the client could know of the refusal; it will be sent again.
+                return Ok(());
+            }
+        }
+        let client = attachment.claim.id();
+        match frame.seq {
+            Some(seq) => {
+                if let Err(wait) = self.shared.pace.take(client, std::time::Instant::now()) {
+                    let retry_after = wait.max(Limits::HOLD_RETRY);
+                    return self.pass_over(target, &Notice::Hold { target, seq, retry_after });
+                }
+            }
+            None => self.charge(client)?,
+        }
+        let Some(attachment) = &mut self.attachment else { return Ok(()) };
+        let appended = self.shared.backend.append(&mut attachment.claim, target, frame.seq, frame.message);
+        match (appended, frame.seq) {
+            (Ok(Taken::New), None) => Ok(()),
+            (Ok(Taken::New), Some(seq)) | (Ok(Taken::Duplicate(seq)), _) => {
+                self.answers().accepted(target, seq);
+                Ok(())
+            }
+            (Err(Refusal::Held), _) => {
+                let until = Instant::now() + self.shared.limits.hold_timeout;
+                let retry = Box::pin(sleep(Limits::HOLD_RETRY));
+                self.held = Some(Box::new(Held { target, message: frame.message.into(), until, retry }));
+                Ok(())
+            }
+            (Err(refusal), None) => self.refuse(target, refusal),
+            (Err(refusal), Some(seq)) => self.refuse_numbered(target, seq, refusal),
+        }
+    }
+
+    /// Tells a client with reliable delivery that `seq` was not taken, and passes over what it sent behind it.
+    fn refuse_numbered(&mut self, target: ClientId, seq: Seq, refusal: Refusal) -> Result<(), CloseReason> {
+        let offence = Offence::ChannelNotRegistered;
+        let notice = match refusal {
+            Refusal::Replaced => return Err(self.ousted()),
+            Refusal::Held | Refusal::Full => Notice::Hold { target, seq, retry_after: Limits::HOLD_RETRY },
+            Refusal::ChannelNotRegistered => {
+                Notice::Rejected { target, seq, code: offence.code(), message: &offence.to_string() }
+            }
+        };
+        self.pass_over(target, &notice)?;
+        if refusal == Refusal::ChannelNotRegistered {
+            self.shared.metrics.rejected(offence.code());
+            // The refusal is the answer: it is told to who listens, but is not one of the offences that close.
+            self.tell(offence);
+        }
+        Ok(())
+    }
+
+    /// Tells a client with reliable delivery why a message to `target` was not taken, and takes none that it sent behind it.
+    fn pass_over(&mut self, target: ClientId, notice: &Notice<'_>) -> Result<(), CloseReason> {
+        let answers = self.answers();
+        answers.add(notice);
+        answers.refusing.insert(target);
+        let enough = answers.refusing.len() > Limits::MAX_REFUSING;
+        if enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
+    }
+
+    /// Tries again to find room for the message that is held back.
+    pub(super) fn retry(&mut self) -> Result<(), CloseReason> {
+        let (Some(attachment), Some(held)) = (&mut self.attachment, &mut self.held) else { return Ok(()) };
+        let target = held.target;
+        held.retry.as_mut().reset(Instant::now() + Limits::HOLD_RETRY);
+        let appended = self.shared.backend.append(&mut attachment.claim, target, None, &held.message);
+        self.shared.backend.flush();
+        match appended {
+            Err(Refusal::Held) if Instant::now() < held.until => Ok(()),
+            appended => {
+                self.held = None;
+                appended.map(|_| ()).or_else(|refusal| self.refuse(target, refusal))
+            }
+        }
+    }
+
+    fn refuse(&mut self, target: ClientId, refusal: Refusal) -> Result<(), CloseReason> {
+        let offence = match refusal {
+            Refusal::ChannelNotRegistered => Offence::ChannelNotRegistered,
+            Refusal::Held | Refusal::Full => Offence::QueueFull { target },
+            Refusal::Replaced => return Err(self.ousted()),
+        };
+        self.shared.metrics.rejected(offence.code());
+        self.offend(offence)
+    }
+}

@@ -1,0 +1,89 @@
+//! What all sessions share, and how all of them end.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{Failures, Pace};
+use crate::backend::Backend;
+use crate::error::CloseReason;
+use crate::events::{Event, EventSink};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+
+/// What all sessions of a relay share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The bounds.
+    pub limits: Limits,
+    /// Where clients, channels and messages are kept.
+    pub backend: Backend,
+    /// Who is told what happens.
+    pub events: EventSink,
+    /// Authentications that failed.
+    pub failures: Failures,
+    /// How fast clients send.
+    pub pace: Pace,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Ends every session, by [`Shared::stop`] or [`Shared::drain`].
+    pub stop: CancellationToken,
+    stopping: AtomicBool,
+    /// Ends those at once that drain.
+    pub cut: CancellationToken,
+    /// How long clients are asked to stay away at most, when sessions drain.
+    retry_after: OnceLock<Duration>,
+    /// How many clients have been asked.
+    asked: AtomicU64,
+}
+
+impl Shared {
+    /// What sessions share.
+    pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
+        let (failures, pace) = (Failures::new(&limits), Pace::new(&limits));
+        let metrics = Metrics::default();
+        Self { limits, backend, events, failures, pace, metrics, stop, stopping, cut, retry_after, asked }
+    }
+
+    /// Ends every session, also those that drain.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.cancel();
+        self.cut.cancel();
+    }
+
+    /// Ends every session when its client has what waits for it. Clients are asked to come back after different times,
+    /// up to `retry_after`. Does nothing to sessions that are ending already.
+    pub fn drain(&self, retry_after: Duration) {
+        if !self.is_stopping() {
+            self.retry_after.set(retry_after).ok();
+            self.stopping.store(true, Ordering::Release);
+            self.stop.cancel();
+        }
+    }
+
+    /// A task of ours has panicked, and is gone. What it had appended and not written goes out.
+    pub fn panicked(&self) {
+        self.backend.flush();
+        self.metrics.panicked();
+        self.events.emit(Event::Panicked);
+    }
+
+    /// Why a session ends because all do.
+    pub(super) fn farewell(&self) -> CloseReason {
+        let Some(retry_after) = self.retry_after.get() else { return CloseReason::GoingAway };
+        let range = retry_after.as_millis() as u64;
+        // Multiples of the golden ratio fill the range evenly, however many they are.
+        let place = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let wait = (u128::from(place) * u128::from(range)) >> 64;
+        CloseReason::Restarting(format!("{wait} ms to wait: the server is restarting"))
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
