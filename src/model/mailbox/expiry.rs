@@ -1,0 +1,59 @@
+//! How what waits for too long leaves a mailbox.
+
+use std::time::{Duration, Instant};
+
+use super::{Expired, Freed, Mailbox};
+use crate::model::lane::Window;
+
+impl Mailbox {
+    /// The message that came last came at `now`, and may wait for `ttl`. Returns when to look for what has waited for too
+    /// long, unless somebody is going to look already.
+    pub fn arrived(&mut self, now: Instant, ttl: Duration) -> Option<Instant> {
+        let ages = self.ages.get_or_insert_default();
+        ages.arrived(self.last, now, ttl);
+        if ages.visit.is_some() {
+            return None;
+        }
+        ages.visit = ages.next();
+        ages.visit
+    }
+
+    /// Drops what has waited for too long by `now` and is not on its way.
+    pub fn expire(&mut self, now: Instant) -> (Freed, Vec<Expired>) {
+        let (mut freed, mut expired) = (Freed::default(), Vec::new());
+        let over = self.ages.as_mut().and_then(|ages| ages.over(now));
+        for (sender, lane) in self.lanes().filter(|_| over.is_some()) {
+            let (dropped, numbers) = lane.expire(over.unwrap_or_default());
+            if dropped.messages == 0 {
+                continue;
+            }
+            lane.in_turn &= lane.is_readable(Window::UNLIMITED);
+            freed.messages += dropped.messages;
+            freed.bytes += dropped.cost();
+            freed.waiting.extend(std::mem::take(&mut lane.sender_waits).then_some(sender));
+            expired.push(Expired { sender, messages: dropped.messages, numbers });
+        }
+        self.bytes -= freed.bytes;
+        if freed.messages > 0 {
+            let Self { senders, turns, .. } = self;
+            turns.retain(|turn| {
+                senders.get(turn).and_then(|sender| sender.lane.as_ref()).is_some_and(|lane| lane.in_turn)
+            });
+        }
+        (freed, expired)
+    }
+
+    /// When to look again for what has waited for too long. When nothing waits here, and with `is_all` nothing on its way may
+    /// come back, nobody has to.
+    pub fn next_visit(&mut self, is_all: bool) -> Option<Instant> {
+        self.ages.take_if(|_| is_all && self.bytes == 0);
+        let ages = self.ages.as_mut()?;
+        ages.visit = ages.next();
+        ages.visit
+    }
+
+    /// When somebody is going to look.
+    pub fn visit(&self) -> Option<Instant> {
+        self.ages.as_ref()?.visit
+    }
+}

@@ -1,0 +1,118 @@
+//! What the recipient takes from its mailbox, lanes in turn, and says to have received.
+
+use std::collections::VecDeque;
+
+use super::{Forged, Freed, Mailbox};
+use crate::ids::{ClientId, Offset, Seq, SessionId};
+use crate::model::lane::{Lane, Received, Window};
+use crate::model::queue::{Message, Place};
+
+/// Bytes that a lane gives in one turn before the next lane's turn comes.
+pub(super) const TURN_BYTES: usize = 16 * 1024;
+
+impl Mailbox {
+    /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false. They are kept
+    /// until they are received.
+    pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Place, Message<'_>) -> bool) {
+        self.take_turns(window, |sender, lane| {
+            let (mut turn, mut wanted) = (0, true);
+            while wanted && turn < TURN_BYTES {
+                let Some((place, message)) = lane.read(window) else { break };
+                turn += message.json.len();
+                wanted = take(sender, place, message);
+            }
+            wanted
+        });
+    }
+
+    /// Hands unread messages, lanes in turn, to `take`, until it returns false. They are forgotten here.
+    pub fn take(&mut self, mut take: impl FnMut(ClientId, Message<'_>) -> bool) -> Freed {
+        let mut freed = Freed::default();
+        self.take_turns(Window::UNLIMITED, |sender, lane| {
+            let (mut received, mut wanted) = (Received::default(), true);
+            while wanted && received.bytes < TURN_BYTES {
+                let Some(message) = lane.first() else { break };
+                wanted = take(sender, message);
+                lane.drop_first(&mut received);
+            }
+            freed.messages += received.messages;
+            freed.bytes += received.cost();
+            if std::mem::take(&mut lane.sender_waits) {
+                freed.waiting.push(sender);
+            }
+            wanted
+        });
+        self.bytes -= freed.bytes;
+        freed
+    }
+
+    /// Lets one lane after the other `read`, until that returns false.
+    fn take_turns(&mut self, window: Window, mut read: impl FnMut(ClientId, &mut Lane) -> bool) {
+        let mut wanted = true;
+        while wanted && let Some(sender) = self.turns.pop_front() {
+            // Not by `lane`, which would borrow all of the mailbox.
+            let lane = self.senders.get_mut(&sender).and_then(|sender| sender.lane.as_mut());
+            let Some(lane) = lane else { continue };
+            wanted = read(sender, lane);
+            lane.in_turn = lane.is_readable(window);
+            if lane.in_turn {
+                self.turns.push_back(sender);
+            }
+        }
+        if self.turns.is_empty() {
+            // An idle mailbox keeps no room for them.
+            self.turns = VecDeque::new();
+        }
+    }
+
+    /// The session that gave `sender`'s message its number, if it has one and that session sent last.
+    pub fn receipt(&self, sender: ClientId, offset: Offset, seq: Seq) -> Option<(SessionId, Seq)> {
+        self.senders.get(&sender)?.lane.as_ref()?.receipt(offset, seq)
+    }
+
+    /// The JSON string of the message of `sender` at this place.
+    pub fn json(&self, sender: ClientId, place: Place) -> &[u8] {
+        let lane = self.senders.get(&sender).and_then(|sender| sender.lane.as_ref());
+        lane.map_or(&[], |lane| lane.json(place))
+    }
+
+    /// Forgets the messages of `sender` up to `upto`.
+    ///
+    /// # Errors
+    /// [`Forged`], and nothing has changed, when the recipient was not given it or has acknowledged later ones.
+    pub fn received(&mut self, sender: ClientId, upto: Offset, window: Window) -> Result<Freed, Forged> {
+        let lane = self.lane(sender).ok_or(Forged)?;
+        let received = lane.received(upto).ok_or(Forged)?;
+        let is_freed = received.messages > 0 && std::mem::take(&mut lane.sender_waits);
+        let is_next = !lane.in_turn && lane.is_readable(window);
+        lane.in_turn |= is_next;
+        self.turns.extend(is_next.then_some(sender));
+        let freed = Freed {
+            messages: received.messages,
+            bytes: received.cost(),
+            waiting: is_freed.then_some(sender).into_iter().collect(),
+            delivered: received.last.map(|(session, seq)| (sender, session, seq)).into_iter().collect(),
+        };
+        self.bytes -= freed.bytes;
+        Ok(freed)
+    }
+
+    /// Makes unread what was read and not received: the connection that read it is gone.
+    pub fn rewind(&mut self) {
+        let Self { senders, turns, ages, .. } = self;
+        ages.iter_mut().for_each(|ages| ages.came_back());
+        for (sender, lane) in senders.iter_mut().filter_map(|(id, sender)| Some((*id, sender.lane.as_mut()?)))
+        {
+            lane.rewind();
+            if !lane.in_turn && lane.is_readable(Window::UNLIMITED) {
+                lane.in_turn = true;
+                turns.push_back(sender);
+            }
+        }
+    }
+
+    /// Another session reads from now on.
+    pub fn forget_given(&mut self) {
+        self.lanes().for_each(|(_, lane)| lane.forget_given());
+    }
+}
