@@ -181,8 +181,8 @@ impl Limits {
     pub const MAX_COUNTED: usize = 65_536;
     /// Requests that wait at one time for JavaScript to say whether they may come in; others get a 503.
     pub const MAX_INQUIRIES: usize = 1024;
-    /// Sessions of a client that were replaced and that are remembered: to be kept away while a newer is connected,
-    /// and to take nothing twice from one that comes back.
+    /// Sessions of a client that were replaced and that are remembered: to be kept away, and to take nothing twice from
+    /// one that comes back when it has been forgotten here.
     pub const REPLACED_SESSIONS: usize = 8;
     /// How long it may take until a sender is told what was accepted, where nothing else is told it before.
     pub const ACCEPT_DELAY: Duration = Duration::from_millis(10);

@@ -267,35 +267,36 @@ async fn a_connection_that_was_long_on_its_way_takes_over_from_no_newer_one() {
             "session": session, "connection": connection } })
         .to_string()
     };
-    let connect = async |session: &str, connection: u64| {
+    let connect = async |server: &TestRelay, session: &str, connection: u64| {
         let mut client = server.stranger().await;
         client.send(authentication(session, connection)).await;
         client
     };
     let (first_page, second_page) = ("00000000000000aa", "00000000000000bb");
-    let mut old = connect(first_page, 1).await;
+    let mut old = connect(&server, first_page, 1).await;
     assert!(next(&mut old).await["authenticated"].is_object());
-    let mut new = connect(first_page, 3).await;
+    let mut new = connect(&server, first_page, 3).await;
     assert!(next(&mut new).await["authenticated"].is_object());
     assert_eq!(old.closed().await.0, 4501);
     // The second connection of this page comes behind the third.
-    assert_eq!(connect(first_page, 2).await.closed().await.0, 4501);
+    assert_eq!(connect(&server, first_page, 2).await.closed().await.0, 4501);
     // And that of a page behind its successor's.
-    let mut newest = connect(second_page, 1).await;
+    let mut newest = connect(&server, second_page, 1).await;
     assert!(next(&mut newest).await["authenticated"].is_object());
     assert_eq!(new.closed().await.0, 4501);
-    assert_eq!(connect(first_page, 4).await.closed().await.0, 4501);
+    assert_eq!(connect(&server, first_page, 4).await.closed().await.0, 4501);
     let mut one = page(&server, &ada).await;
     one.send(numbered(&grace, 1, "to the newest")).await;
     assert_eq!(message(&mut newest).await.1, "to the newest");
-    // When the successor has gone, the page may be that client again.
+    // When the successor has lost its connection, it is still the one that comes back.
     drop(newest);
-    let is_second =
+    let is_lost =
         |event| matches!(event, websocket_relay::Event::Disconnected(_, websocket_relay::CloseReason::Lost));
-    server.find(|event| is_second(event).then_some(())).await;
-    let mut back = server.stranger().await;
-    back.send(authentication(first_page, 5)).await;
+    server.find(|event| is_lost(event).then_some(())).await;
+    assert_eq!(connect(&server, first_page, 5).await.closed().await.0, 4501);
+    let mut back = connect(&server, second_page, 2).await;
     assert!(next(&mut back).await["authenticated"].is_object());
+    assert_eq!(message(&mut back).await.1, "to the newest");
 }
 
 #[tokio::test]

@@ -119,10 +119,13 @@ impl Ledger {
             for due in self.due(*flow) {
                 let first = self.first_heard.get(&(*flow, due));
                 assert_ne!(first, None, "{due} of {flow:?} was accepted, and never heard");
-                // A page goes on where those before it ended, at the latest.
+                // A page goes on where those before it ended, at the latest, and hears all from there on.
                 for (by, heard) in self.heard.iter().filter(|(by, _)| by.client == flow.to) {
-                    let next = heard.iter().find(|(from, seq, _)| *from == flow.from && *seq >= due);
-                    let is_gap = next.is_some_and(|(_, seq, at)| *seq > due && first > Some(at));
+                    let mut heard = heard.iter().filter(|(from, ..)| *from == flow.from);
+                    let has_begun = heard.clone().next().is_some_and(|(_, seq, _)| *seq < due);
+                    let next = heard.find(|(_, seq, _)| *seq >= due);
+                    let is_gap =
+                        next.is_some_and(|(_, seq, at)| *seq > due && (has_begun || first > Some(at)));
                     assert!(!is_gap, "{by:?} passed over {due} of {flow:?}");
                 }
             }

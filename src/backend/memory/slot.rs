@@ -67,8 +67,8 @@ pub(super) struct Reliable {
     /// What the connection that reads, or read last, said of itself; none of a plain one.
     pub reader: Option<Resume>,
     pub notices: Notices,
-    /// The sessions that the reader's session has replaced, each with its last connection, the newest last.
-    replaced: Vec<(SessionId, u64)>,
+    /// The sessions that were replaced, the newest last.
+    replaced: Vec<SessionId>,
 }
 
 impl Slot {
@@ -76,16 +76,13 @@ impl Slot {
         self.reliable.as_ref()?.reader
     }
 
-    /// Whether a connection is older than the one that reads: one of a session that was replaced. Or it is older than
-    /// another of its own session. Such a one was long on its way, and its client has given it up or was told to stay away.
+    /// Whether a connection is of a session that was replaced, also when its successor is not connected: what one of them
+    /// acknowledged the other would never hear. Or it is older than another of its own session: such a one was long on its
+    /// way, and its client has given it up.
     pub fn is_outdated(&self, resume: Option<Resume>) -> bool {
         let (Some(new), Some(reliable)) = (resume, &self.reliable) else { return false };
         let is_earlier = |reader: Resume| new.session == reader.session && new.connection < reader.connection;
-        let is_connected = self.outlet.is_some();
-        let is_replaced = |(session, connection): &(SessionId, u64)| {
-            new.session == *session && (is_connected || new.connection < *connection)
-        };
-        reliable.reader.is_some_and(is_earlier) || reliable.replaced.iter().any(is_replaced)
+        reliable.reader.is_some_and(is_earlier) || reliable.replaced.contains(&new.session)
     }
 
     /// The connection that reads, if any, reads no more. What its client does not have waits again, but for what stays
@@ -223,8 +220,8 @@ impl Slot {
     /// Another connection reads from now on. True when it is of the same session.
     pub fn begin(&mut self, resume: Option<Resume>) -> bool {
         let session = resume.map(|resume| resume.session);
-        let before = self.reader().map(|reader| (reader.session, reader.connection));
-        let is_same = session.is_some() && session == before.map(|(session, _)| session);
+        let before = self.reader().map(|reader| reader.session);
+        let is_same = session.is_some() && session == before;
         if !is_same {
             self.mailbox.forget_given();
         }
@@ -238,7 +235,6 @@ impl Slot {
             return true;
         }
         reliable.notices = Notices::default();
-        reliable.replaced.retain(|(replaced, _)| Some(*replaced) != session);
         reliable.replaced.extend(before);
         let excess = reliable.replaced.len().saturating_sub(Limits::REPLACED_SESSIONS);
         reliable.replaced.drain(..excess);
