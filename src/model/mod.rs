@@ -10,5 +10,5 @@ pub mod registry;
 pub use lane::Window;
 pub use mailbox::{Appended, Contents, Expired, Forged, Freed, Mailbox};
 pub use notices::{Expiry, Notices};
-pub use queue::{LONG, Message, Place};
+pub use queue::{LONG, Message, Place, release_spare};
 pub use registry::{Registry, Unregistered};

@@ -1,7 +1,7 @@
 //! Messages back to back, in chunks, with a mark between those that were read and the unread.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memmap2::MmapMut;
 
@@ -16,8 +16,8 @@ const LARGEST: usize = 16 * 1024;
 /// Chunks of a long queue are pages of their own, which go back to the system when they have been read. From the heap
 /// they would not: something small always lies behind them.
 const MAPPED: usize = 64 * 1024;
-/// Such chunks that a thread keeps for the next queue that needs one.
-const SPARE_CHUNKS: usize = 32;
+/// Such chunks that are kept for the next queue that needs one, as long as queues do.
+const SPARE_CHUNKS: usize = 256;
 
 /// Messages from this length on are kept out of the caches: they are read again only when they could not be written at
 /// once, or must be written once more.
@@ -70,8 +70,31 @@ enum Memory {
     Mapped { pages: MmapMut, length: usize },
 }
 
-thread_local! {
-    static SPARE: RefCell<Vec<MmapMut>> = const { RefCell::new(Vec::new()) };
+/// Chunks that nobody needs just now.
+#[derive(Debug)]
+struct Spare {
+    chunks: Vec<MmapMut>,
+    /// How many came back since one was needed.
+    unneeded: usize,
+}
+
+static SPARE: Mutex<Spare> = Mutex::new(Spare { chunks: Vec::new(), unneeded: 0 });
+
+impl Spare {
+    fn take(&mut self) -> Option<MmapMut> {
+        self.unneeded = 0;
+        self.chunks.pop()
+    }
+}
+
+fn spare() -> MutexGuard<'static, Spare> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives the chunks that nobody needs just now back to the system. False when there are none.
+pub fn release_spare() -> bool {
+    let chunks = std::mem::take(&mut spare().chunks);
+    !chunks.is_empty()
 }
 
 impl Chunk {
@@ -147,24 +170,33 @@ impl Chunk {
         }
     }
 
-    /// Keeps its pages for the next of its size.
+    /// Keeps its pages for the next of its size, unless so many come back and none is needed that nobody waits for them.
     fn recycle(self) {
-        if let Memory::Mapped { pages, .. } = self.memory
-            && pages.len() == MAPPED
-        {
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_CHUNKS {
-                    spare.push(pages);
-                }
-            });
+        let Memory::Mapped { pages, .. } = self.memory else { return };
+        if pages.len() != MAPPED {
+            return;
         }
+        let mut surplus = Vec::new();
+        let mut spare = spare();
+        spare.unneeded += 1;
+        if spare.unneeded > SPARE_CHUNKS {
+            surplus = std::mem::take(&mut spare.chunks);
+        }
+        if spare.unneeded <= SPARE_CHUNKS && spare.chunks.len() < SPARE_CHUNKS {
+            spare.chunks.push(pages);
+        } else {
+            surplus.push(pages);
+        }
+        // The system takes its time.
+        drop(spare);
+        drop(surplus);
     }
 }
 
 /// Pages that are at least this many bytes, unless the system has none.
 fn map(size: usize) -> Option<MmapMut> {
-    let spare = if size == MAPPED { SPARE.with_borrow_mut(Vec::pop) } else { None };
-    spare.or_else(|| MmapMut::map_anon(size).ok())
+    let kept = if size == MAPPED { spare().take() } else { None };
+    kept.or_else(|| MmapMut::map_anon(size).ok())
 }
 
 impl Queue {

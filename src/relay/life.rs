@@ -8,6 +8,7 @@ use crate::error::{CloseReason, Error, MessageExpired};
 use crate::events::Event;
 use crate::ids::{ClientId, Token};
 use crate::metrics::{Closed, Counts, Tables};
+use crate::model::release_spare;
 use crate::session::Shared;
 use crate::trim::trim;
 
@@ -162,7 +163,10 @@ async fn tidy(shared: &Shared) {
         let (lately, all) = (now - before, now - trimmed_at);
         before = now;
         // As many as ever need the memory again.
-        if all >= MANY_MESSAGES && lately < all / 10 {
+        if lately > 0 && lately >= all / 10 {
+            continue;
+        }
+        if release_spare() || all >= MANY_MESSAGES {
             trim();
             trimmed_at = now;
         }
