@@ -5,11 +5,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Client, TestRelay, next, numbered, relay};
+use common::{Client, PAGE, TestRelay, first, next, numbered, received, relay};
 use serde_json::{Value, json};
 use websocket_relay::{ClientId, Event, Limits, Registration};
-
-const PAGE: &str = "00000000000000aa";
 
 /// Messages may wait for so short a time that no test has to wait for long.
 fn limits() -> Limits {
@@ -18,12 +16,7 @@ fn limits() -> Limits {
 
 /// A connection with reliable delivery that has been greeted.
 async fn page(server: &TestRelay, who: &Registration, session: &str) -> Client {
-    let mut client = server.stranger().await;
-    let frame = json!({ "authentication": { "clientId": who.id.get(), "token": who.token.reveal(), "version": 2,
-        "session": session, "receipts": true } });
-    client.send(frame.to_string()).await;
-    assert!(next(&mut client).await["authenticated"].is_object());
-    client
+    server.reliable(who, session, &json!({ "receipts": true })).await.0
 }
 
 /// The next frame of this kind; it must be the next but for acceptances and heartbeats.
@@ -35,10 +28,6 @@ async fn find(client: &mut Client, kind: &str) -> Value {
         }
         assert!(frame["accepted"].is_object() || frame["ping"].is_object(), "{frame}");
     }
-}
-
-fn received(sender: &Registration, offset: &Value) -> String {
-    json!({ "received": { "senderId": sender.id.get(), "offset": offset } }).to_string()
 }
 
 /// Waits until so many messages from one client for another have expired.
@@ -76,7 +65,7 @@ async fn a_message_that_nobody_comes_for_is_dropped_and_its_sender_hears_of_it()
     let (ada, grace) = server.pair();
     let mut one = page(&server, &ada, PAGE).await;
     for seq in 1..=3 {
-        one.send(numbered(&grace, seq, "too late", false)).await;
+        one.send(numbered(&grace, seq, "too late")).await;
     }
     let (mut told, mut notices, mut accepted) = (Vec::new(), 0, 0);
     while told.last() != Some(&3) {
@@ -96,10 +85,10 @@ async fn a_message_that_nobody_comes_for_is_dropped_and_its_sender_hears_of_it()
     assert_eq!(stats.rejected.into_iter().collect::<Vec<_>>(), [("ERR_MESSAGE_EXPIRED", 3)]);
     assert!(stats.offences.is_empty());
     // What was taken is known, whatever became of it, and what follows is taken and arrives.
-    one.send(numbered(&grace, 3, "too late", false)).await;
+    one.send(numbered(&grace, 3, "too late")).await;
     assert_eq!(find(&mut one, "accepted").await["seq"], 3);
     let mut two = page(&server, &grace, PAGE).await;
-    one.send(numbered(&grace, 4, "in time", false)).await;
+    one.send(numbered(&grace, 4, "in time")).await;
     let arrived = find(&mut two, "relay").await;
     assert_eq!((&arrived["message"], &arrived["offset"]), (&json!("in time"), &json!(4)));
 }
@@ -109,7 +98,7 @@ async fn without_a_bound_messages_wait_for_ever() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut one = page(&server, &ada, PAGE).await;
-    one.send(numbered(&grace, 1, "patient", false)).await;
+    one.send(numbered(&grace, 1, "patient")).await;
     find(&mut one, "accepted").await;
     assert_eq!(find(&mut page(&server, &grace, PAGE).await, "relay").await["message"], "patient");
 }
@@ -119,10 +108,10 @@ async fn what_is_on_its_way_does_not_expire_and_what_waits_behind_it_does() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada, PAGE).await, page(&server, &grace, PAGE).await);
-    one.send(numbered(&grace, 1, "on its way", false)).await;
+    one.send(numbered(&grace, 1, "on its way")).await;
     let arrived = find(&mut two, "relay").await;
     for seq in 2..=3 {
-        one.send(numbered(&grace, seq, "behind it", false)).await;
+        one.send(numbered(&grace, seq, "behind it")).await;
     }
     expired(&mut server, &ada, &grace, 2).await;
     assert_eq!(server.relay.client(grace.id).unwrap().waiting.messages, 1);
@@ -134,7 +123,7 @@ async fn what_is_on_its_way_does_not_expire_and_what_waits_behind_it_does() {
     assert_eq!(last[1], 3);
     two.send(received(&ada, &arrived["offset"])).await;
     assert_eq!(find(&mut one, "delivered").await["seq"], 1);
-    one.send(numbered(&grace, 4, "next", false)).await;
+    one.send(numbered(&grace, 4, "next")).await;
     assert_eq!(find(&mut two, "relay").await["message"], "next");
 }
 
@@ -143,9 +132,9 @@ async fn what_was_on_its_way_when_its_connection_ended_comes_on_no_other() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada, PAGE).await, page(&server, &grace, PAGE).await);
-    one.send(numbered(&grace, 1, "on its way", false)).await;
+    one.send(numbered(&grace, 1, "on its way")).await;
     let arrived = find(&mut two, "relay").await;
-    one.send(numbered(&grace, 2, "behind it", false)).await;
+    one.send(numbered(&grace, 2, "behind it")).await;
     // As old as this one the other is as well, and older.
     expired(&mut server, &ada, &grace, 1).await;
     assert_eq!(notice(&find(&mut one, "rejected").await, grace.id), [2, 2, 1]);
@@ -168,9 +157,9 @@ async fn who_takes_over_from_a_connection_gets_nothing_that_is_too_old() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada, PAGE).await, page(&server, &grace, PAGE).await);
-    one.send(numbered(&grace, 1, "on its way", false)).await;
+    one.send(numbered(&grace, 1, "on its way")).await;
     find(&mut two, "relay").await;
-    one.send(numbered(&grace, 2, "behind it", false)).await;
+    one.send(numbered(&grace, 2, "behind it")).await;
     expired(&mut server, &ada, &grace, 1).await;
     let mut newer = page(&server, &grace, "00000000000000bb").await;
     quiet(&mut newer).await;
@@ -183,7 +172,7 @@ async fn a_sender_that_was_away_hears_of_it_again_until_it_has_answered_a_heartb
     let mut server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
     let mut one = page(&server, &ada, PAGE).await;
-    one.send(numbered(&grace, 1, "too late", false)).await;
+    one.send(numbered(&grace, 1, "too late")).await;
     find(&mut one, "accepted").await;
     drop(one);
     expired(&mut server, &ada, &grace, 1).await;
@@ -200,7 +189,7 @@ async fn a_sender_that_was_away_hears_of_it_again_until_it_has_answered_a_heartb
     while next(&mut one).await["pong"].is_null() {}
     drop(one);
     let mut one = page(&server, &ada, PAGE).await;
-    one.send(numbered(&grace, 2, "too late", false)).await;
+    one.send(numbered(&grace, 2, "too late")).await;
     assert_eq!(notice(&find(&mut one, "rejected").await, grace.id), [2, 2, 2], "numbers go on");
     // Another page has nothing to do with it.
     let mut other = page(&server, &ada, "00000000000000bb").await;
@@ -240,7 +229,7 @@ async fn where_a_message_has_expired_there_is_room_for_another() {
 
 /// Whether a message was accepted, and not held.
 async fn send_to(client: &mut Client, target: &Registration, seq: u64) -> bool {
-    client.send(numbered(target, seq, "x", true)).await;
+    client.send(first(target, seq, "x")).await;
     loop {
         let frame = next(client).await;
         if frame["accepted"]["seq"] == seq || frame["hold"]["seq"] == seq {
@@ -256,8 +245,8 @@ async fn who_is_unregistered_leaves_nothing_to_look_at() {
     let gone = server.relay.register_client().unwrap();
     server.relay.register_relay_channel(ada.id, gone.id).unwrap();
     let mut one = page(&server, &ada, PAGE).await;
-    one.send(numbered(&gone, 1, "dropped", false)).await;
-    one.send(numbered(&grace, 1, "too late", false)).await;
+    one.send(numbered(&gone, 1, "dropped")).await;
+    one.send(numbered(&grace, 1, "too late")).await;
     find(&mut one, "accepted").await;
     server.relay.unregister_client(gone.id).unwrap();
     let recipient = |event| match event {

@@ -5,21 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Client, TestRelay, authentication, next, numbered, relay};
+use common::{Client, PAGE, TestRelay, authentication, first, next, numbered, received, relay};
 use serde_json::{Value, json};
 use websocket_relay::{CloseReason, Error, Event, Limits, Options, Registration};
 
-const PAGE: &str = "00000000000000aa";
-
 /// A connection with reliable delivery that has been greeted.
 async fn page(server: &TestRelay, who: &Registration) -> Client {
-    let mut client = server.stranger().await;
-    let frame = json!({ "authentication": { "clientId": who.id.get(), "token": who.token.reveal(), "version": 2,
-        "session": PAGE, "receipts": true, "presence": true } });
-    client.send(frame.to_string()).await;
-    let greeting = next(&mut client).await;
-    assert!(greeting["authenticated"].is_object(), "{greeting}");
-    client
+    server.reliable(who, PAGE, &json!({ "receipts": true, "presence": true })).await.0
 }
 
 /// The next frame of this kind, others passed over.
@@ -54,19 +46,19 @@ async fn an_unregistered_client_is_closed_forgotten_and_gone_for_its_peers() {
     while presence(&mut one).await != (grace.id.get(), true) {}
     two.send(relay(&ada, "before")).await;
     let offset = find(&mut one, "relay").await["offset"].as_u64().unwrap();
-    one.send(numbered(&grace, 1, "taken", true)).await;
+    one.send(first(&grace, 1, "taken")).await;
     assert_eq!(two.message(&ada).await, "taken");
     server.relay.unregister_client(grace.id).unwrap();
     assert_eq!(two.closed().await, (4502, "unregistered".to_owned()));
     assert_eq!(disconnected(&mut server).await, (grace.id.get(), CloseReason::Unregistered));
     assert_eq!(presence(&mut one).await, (grace.id.get(), false));
     // Its sender had it at hand, and is refused all the same.
-    one.send(numbered(&grace, 2, "late", false)).await;
+    one.send(numbered(&grace, 2, "late")).await;
     let rejected = find(&mut one, "rejected").await;
     assert_eq!((&rejected["seq"], &rejected["code"]), (&json!(2), &json!("ERR_CHANNEL_NOT_REGISTERED")));
     // To acknowledge what it had sent before is no offence, however often.
     for _ in 0..20 {
-        one.send(json!({ "received": { "senderId": grace.id.get(), "offset": offset } }).to_string()).await;
+        one.send(received(&grace, offset)).await;
     }
     one.send(json!({ "ping": {} }).to_string()).await;
     assert!(next(&mut one).await["pong"].is_object());
@@ -105,20 +97,20 @@ async fn what_waits_in_a_revoked_channel_is_dropped_and_counting_goes_on_when_it
     let (ada, grace) = server.pair();
     let mut one = page(&server, &ada).await;
     for seq in 1..=3 {
-        one.send(numbered(&grace, seq, "dropped", false)).await;
+        one.send(numbered(&grace, seq, "dropped")).await;
     }
     while find(&mut one, "accepted").await["seq"] != 3 {}
     assert_eq!(server.relay.client(grace.id).unwrap().waiting.messages, 3);
     server.relay.unregister_relay_channel(grace.id, ada.id).unwrap();
     let stats = server.relay.stats();
     assert_eq!((stats.totals.channels, stats.totals.queued_messages, stats.totals.queued_bytes), (0, 0, 0));
-    one.send(numbered(&grace, 3, "known", false)).await;
+    one.send(numbered(&grace, 3, "known")).await;
     assert_eq!(find(&mut one, "accepted").await["seq"], 3, "it was taken, whatever became of it");
-    one.send(numbered(&grace, 4, "refused", false)).await;
+    one.send(numbered(&grace, 4, "refused")).await;
     assert_eq!(find(&mut one, "rejected").await["seq"], 4);
     server.relay.register_relay_channel(ada.id, grace.id).unwrap();
-    one.send(numbered(&grace, 3, "again", true)).await;
-    one.send(numbered(&grace, 5, "new", false)).await;
+    one.send(first(&grace, 3, "again")).await;
+    one.send(numbered(&grace, 5, "new")).await;
     while find(&mut one, "accepted").await["seq"] != 5 {}
     let mut two = page(&server, &grace).await;
     let arrived = find(&mut two, "relay").await;

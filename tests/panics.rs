@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Client, TestRelay, options, soon};
+use common::{Client, PAGE, TestRelay, next, numbered, options, received, soon};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -16,30 +16,19 @@ use websocket_relay::{CloseReason, Event, Options, Registration, faults};
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 async fn reliable(server: &TestRelay, who: &Registration, connection: u64) -> Client {
-    let mut client = server.stranger().await;
-    let (id, token) = (who.id.get(), who.token.reveal());
-    let authentication = json!({ "authentication": { "clientId": id, "token": token, "version": 2,
-        "session": format!("{id:016x}"), "connection": connection } });
-    client.send(authentication.to_string()).await;
-    assert!(client.text().await.contains("authenticated"));
-    client
-}
-
-fn numbered(target: &Registration, seq: u64) -> String {
-    json!({ "relay": { "targetId": target.id.get(), "message": seq.to_string(), "seq": seq } }).to_string()
+    server.reliable(who, PAGE, &json!({ "connection": connection })).await.0
 }
 
 /// The next message that comes must be this one. It is acknowledged.
 async fn hears(client: &mut Client, sender: &Registration, seq: u64) {
     let frame: Value = loop {
-        let frame: Value = serde_json::from_str(&client.text().await).unwrap();
+        let frame = next(client).await;
         if frame["relay"].is_object() {
             break frame;
         }
     };
     assert_eq!(frame["relay"]["message"], seq.to_string());
-    let received = json!({ "received": { "senderId": sender.id.get(), "offset": frame["relay"]["offset"] } });
-    client.send(received.to_string()).await;
+    client.send(received(sender, &frame["relay"]["offset"])).await;
 }
 
 /// Waits until it is told that so many messages were taken.
@@ -65,11 +54,11 @@ async fn ends_the_sender_only(point: &'static str, threads: usize) {
     let ((ada, grace), (bob, eve)) = (server.pair(), server.pair());
     let [mut sender, mut recipient] = [reliable(&server, &ada, 1).await, reliable(&server, &grace, 1).await];
     let [mut other, mut bystander] = [reliable(&server, &bob, 1).await, reliable(&server, &eve, 1).await];
-    sender.send(numbered(&grace, 1)).await;
+    sender.send(numbered(&grace, 1, "1")).await;
     hears(&mut recipient, &ada, 1).await;
     is_accepted(&mut sender, 1).await;
     faults::arm(point);
-    sender.send(numbered(&grace, 2)).await;
+    sender.send(numbered(&grace, 2, "2")).await;
     is_lost(&mut sender).await;
     let gone = server.find(|event| match event {
         Event::Disconnected(id, reason) => Some((id, reason)),
@@ -79,12 +68,12 @@ async fn ends_the_sender_only(point: &'static str, threads: usize) {
     panicked(&mut server, 1).await;
     // Whether it was taken before or is sent again: it arrives once.
     let mut sender = reliable(&server, &ada, 2).await;
-    sender.send(numbered(&grace, 2)).await;
-    sender.send(numbered(&grace, 3)).await;
+    sender.send(numbered(&grace, 2, "2")).await;
+    sender.send(numbered(&grace, 3, "3")).await;
     hears(&mut recipient, &ada, 2).await;
     hears(&mut recipient, &ada, 3).await;
     is_accepted(&mut sender, 3).await;
-    other.send(numbered(&eve, 1)).await;
+    other.send(numbered(&eve, 1, "1")).await;
     hears(&mut bystander, &bob, 1).await;
     assert_eq!(server.relay.stats().connections, 4);
 }
@@ -122,7 +111,7 @@ async fn what_was_taken_before_the_panic_arrives_without_anybodys_help() {
         let [mut sender, mut recipient] =
             [reliable(&server, &ada, 1).await, reliable(&server, &grace, 1).await];
         faults::arm(point);
-        sender.send(numbered(&grace, 1)).await;
+        sender.send(numbered(&grace, 1, "1")).await;
         hears(&mut recipient, &ada, 1).await;
         panicked(&mut server, 1).await;
     }
@@ -134,7 +123,7 @@ async fn while_writing_what_waits_for_a_client() {
     let mut server = TestRelay::with(options()).await;
     let (ada, grace) = server.pair();
     let mut sender = reliable(&server, &ada, 1).await;
-    sender.send(numbered(&grace, 1)).await;
+    sender.send(numbered(&grace, 1, "1")).await;
     is_accepted(&mut sender, 1).await;
     faults::arm("deliver");
     let mut recipient = server.stranger().await;
@@ -143,7 +132,7 @@ async fn while_writing_what_waits_for_a_client() {
     panicked(&mut server, 1).await;
     let mut recipient = reliable(&server, &grace, 2).await;
     hears(&mut recipient, &ada, 1).await;
-    sender.send(numbered(&grace, 2)).await;
+    sender.send(numbered(&grace, 2, "2")).await;
     hears(&mut recipient, &ada, 2).await;
 }
 
@@ -158,7 +147,7 @@ async fn in_a_handshake_and_while_accepting() {
         let mut stream = server.tcp().await;
         assert_eq!(common::read_rest(&mut stream).await, b"");
         panicked(&mut server, count).await;
-        sender.send(numbered(&grace, count)).await;
+        sender.send(numbered(&grace, count, &count.to_string())).await;
         hears(&mut recipient, &ada, count).await;
         reliable(&server, &server.relay.register_client().unwrap(), 1).await;
     }

@@ -3,28 +3,22 @@
 
 mod common;
 
-use common::{Client, TestRelay, relay};
+use common::{Client, PAGE, TestRelay, first, numbered, received, relay};
 use serde_json::{Value, json};
 use websocket_relay::{Limits, Registration};
 
-const PAGE: &str = "00000000000000aa";
-
-/// A connection with reliable delivery, and what it was told when it authenticated.
+/// A connection that is told who is there and what arrives, and what it was told when it authenticated.
 async fn reliable(
     server: &TestRelay,
     who: &Registration,
     session: &str,
     epoch: Option<&str>,
 ) -> (Client, Value) {
-    let mut client = server.stranger().await;
-    let mut frame = json!({ "clientId": who.id.get(), "token": who.token.reveal(), "version": 2, "session": session,
-        "receipts": true, "presence": true });
+    let mut more = json!({ "receipts": true, "presence": true });
     if let Some(epoch) = epoch {
-        frame["epoch"] = epoch.into();
+        more["epoch"] = epoch.into();
     }
-    client.send(json!({ "authentication": frame }).to_string()).await;
-    let mut told = next(&mut client).await;
-    (client, told["authenticated"].take())
+    server.reliable(who, session, &more).await
 }
 
 /// A page of its own for each test that does not reload it.
@@ -35,24 +29,11 @@ async fn page(server: &TestRelay, who: &Registration) -> Client {
 /// The next frame, presence passed over.
 async fn next(client: &mut Client) -> Value {
     loop {
-        let frame: Value = serde_json::from_str(&client.text().await).unwrap();
+        let frame = common::next(client).await;
         if frame["presence"].is_null() {
             return frame;
         }
     }
-}
-
-fn numbered(target: &Registration, seq: u64, message: &str) -> String {
-    json!({ "relay": { "targetId": target.id.get(), "message": message, "seq": seq } }).to_string()
-}
-
-fn first(target: &Registration, seq: u64, message: &str) -> String {
-    json!({ "relay": { "targetId": target.id.get(), "message": message, "seq": seq, "first": true } })
-        .to_string()
-}
-
-fn received(sender: &Registration, offset: u64) -> String {
-    json!({ "received": { "senderId": sender.id.get(), "offset": offset } }).to_string()
 }
 
 /// The offset and message of the next relay frame.
@@ -240,7 +221,7 @@ async fn forged_acknowledgements_free_nothing_and_count() {
     }
     for forged in [
         received(&ada, 3),
-        received(&ada, 1 << 50),
+        received(&ada, 1_u64 << 50),
         received(&grace, 1),
         r#"{"received":{"senderId":9,"offset":1}}"#.into(),
     ] {
@@ -263,9 +244,7 @@ async fn a_connection_that_was_long_on_its_way_takes_over_from_no_newer_one() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let authentication = |session: &str, connection: u64| {
-        json!({ "authentication": { "clientId": grace.id.get(), "token": grace.token.reveal(), "version": 2,
-            "session": session, "connection": connection } })
-        .to_string()
+        common::reliable(&grace, session, &json!({ "connection": connection }))
     };
     let connect = async |server: &TestRelay, session: &str, connection: u64| {
         let mut client = server.stranger().await;
@@ -334,17 +313,16 @@ async fn who_asks_hears_who_is_there_who_comes_and_who_goes() {
     let (ada, grace) = server.pair();
     let presence =
         |who: &Registration, online| json!({ "presence": { "clientId": who.id.get(), "online": online } });
-    let frame = async |client: &mut Client| serde_json::from_str::<Value>(&client.text().await).unwrap();
     let (mut one, _) = reliable(&server, &ada, PAGE, None).await;
-    assert_eq!(frame(&mut one).await, presence(&grace, false));
+    assert_eq!(common::next(&mut one).await, presence(&grace, false));
     let two = server.client(&grace).await;
-    assert_eq!(frame(&mut one).await, presence(&grace, true));
+    assert_eq!(common::next(&mut one).await, presence(&grace, true));
     drop(two);
-    assert_eq!(frame(&mut one).await, presence(&grace, false));
+    assert_eq!(common::next(&mut one).await, presence(&grace, false));
     let alan = server.relay.register_client().unwrap();
     let _three = page(&server, &alan).await;
     server.relay.register_relay_channel(ada.id, alan.id).unwrap();
-    assert_eq!(frame(&mut one).await, presence(&alan, true));
+    assert_eq!(common::next(&mut one).await, presence(&alan, true));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Client, TestRelay, authentication, message_of, options, relay, soon};
+use common::{Client, TestRelay, authentication, message_of, next, numbered, options, received, relay, soon};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -19,22 +19,13 @@ async fn start() -> TestRelay {
 }
 
 fn reliable(who: &Registration, session: u64, connection: u64) -> String {
-    json!({ "authentication": { "clientId": who.id.get(), "token": who.token.reveal(), "version": 2,
-        "session": format!("{session:016x}"), "connection": connection, "receipts": true } })
-    .to_string()
-}
-
-fn numbered(target: &Registration, seq: usize, message: &str) -> String {
-    json!({ "relay": { "targetId": target.id.get(), "message": message, "seq": seq } }).to_string()
-}
-
-fn received(sender: &Registration, offset: &Value) -> String {
-    json!({ "received": { "senderId": sender.id.get(), "offset": offset } }).to_string()
+    let more = json!({ "connection": connection, "receipts": true });
+    common::reliable(who, &format!("{session:016x}"), &more)
 }
 
 /// Sends `count` messages to `peer` and takes as many from it, at once. Who is reliable acknowledges each, and stays
 /// until it knows that its own were accepted and delivered.
-async fn chat(server: &TestRelay, me: Registration, peer: Registration, is_reliable: bool, count: usize) {
+async fn chat(server: &TestRelay, me: Registration, peer: Registration, is_reliable: bool, count: u64) {
     let mut client = server.stranger().await;
     client.send(if is_reliable { reliable(&me, 1, 1) } else { authentication(&me) }).await;
     let (mut sink, mut stream) = client.socket.split();
@@ -45,7 +36,7 @@ async fn chat(server: &TestRelay, me: Registration, peer: Registration, is_relia
     }
     soon(sink.flush()).await.unwrap();
     let (mut heard, mut accepted, mut delivered) = (0, 0, 0);
-    while heard < count || is_reliable && accepted.min(delivered) < count as u64 {
+    while heard < count || is_reliable && accepted.min(delivered) < count {
         let text = soon(stream.next()).await.unwrap().unwrap().into_text().unwrap();
         let frame: Value = serde_json::from_str(&text).unwrap();
         let newer = |frame: &Value, last: u64| {
@@ -186,8 +177,8 @@ async fn a_session_that_is_taken_over_again_and_again_gets_everything_once_and_i
         for n in 1..=count {
             sender.send(numbered(&grace, n, &n.to_string())).await;
         }
-        while accepted < count as u64 {
-            let frame: Value = serde_json::from_str(&sender.text().await).unwrap();
+        while accepted < count {
+            let frame = next(&mut sender).await;
             accepted = frame["accepted"]["seq"].as_u64().unwrap_or(accepted);
         }
     };
@@ -199,7 +190,7 @@ async fn a_session_that_is_taken_over_again_and_again_gets_everything_once_and_i
             let mut client = server.stranger().await;
             client.send(reliable(&grace, 2, connection)).await;
             for _ in 0..40 {
-                let frame: Value = serde_json::from_str(&client.text().await).unwrap();
+                let frame = next(&mut client).await;
                 let relayed = &frame["relay"];
                 let Some(offset) = relayed["offset"].as_u64() else { continue };
                 if offset > last {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -96,6 +97,20 @@ impl TestRelay {
         client
     }
 
+    /// A connection with reliable delivery, and what it was told when it authenticated.
+    pub async fn reliable(
+        &self,
+        registration: &Registration,
+        session: &str,
+        more: &Value,
+    ) -> (Client, Value) {
+        let mut client = self.stranger().await;
+        client.send(reliable(registration, session, more)).await;
+        let mut told = next(&mut client).await;
+        assert!(told["authenticated"].is_object(), "{told}");
+        (client, told["authenticated"].take())
+    }
+
     pub async fn tcp(&self) -> TcpStream {
         soon(TcpStream::connect(self.address)).await.unwrap()
     }
@@ -164,14 +179,35 @@ pub fn authentication(registration: &Registration) -> String {
     format!(r#"{{"authentication":{{"clientId":{id},"token":"{token}"}}}}"#)
 }
 
+/// A session of a client with reliable delivery.
+pub const PAGE: &str = "00000000000000aa";
+
+/// The authentication of a client with reliable delivery: its session, and what `more` it says of itself.
+pub fn reliable(registration: &Registration, session: &str, more: &Value) -> String {
+    let (id, token) = (registration.id.get(), registration.token.reveal());
+    let mut frame = json!({ "clientId": id, "token": token, "version": 2, "session": session });
+    frame.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({ "authentication": frame }).to_string()
+}
+
 pub fn relay(target: &Registration, message: &str) -> String {
     format!(r#"{{"relay":{{"targetId":{},"message":{message:?}}}}}"#, target.id)
 }
 
-/// The same from a client with reliable delivery; `first` behind a refusal.
-pub fn numbered(target: &Registration, seq: u64, message: &str, first: bool) -> String {
-    let (id, first) = (target.id.get(), if first { json!(true) } else { Value::Null });
-    json!({ "relay": { "targetId": id, "message": message, "seq": seq, "first": first } }).to_string()
+/// The same from a client with reliable delivery.
+pub fn numbered(target: &Registration, seq: u64, message: &str) -> String {
+    json!({ "relay": { "targetId": target.id.get(), "message": message, "seq": seq } }).to_string()
+}
+
+/// The same behind a refusal.
+pub fn first(target: &Registration, seq: u64, message: &str) -> String {
+    json!({ "relay": { "targetId": target.id.get(), "message": message, "seq": seq, "first": true } })
+        .to_string()
+}
+
+/// The acknowledgement of what came from `sender` up to this offset.
+pub fn received(sender: &Registration, offset: impl Display) -> String {
+    format!(r#"{{"received":{{"senderId":{},"offset":{offset}}}}}"#, sender.id)
 }
 
 /// The next frame that a client gets.
