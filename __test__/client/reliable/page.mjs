@@ -1,0 +1,32 @@
+// One relay of generation 2 and a server that does what a test tells it to, in a time that passes when told to.
+import { settled, World } from '../model.mjs';
+
+export const AUTHENTICATED = { clientId: 0, epoch: 'e1', resumed: false, pingInterval: 25_000, pingTimeout: 20_000, maxPayload: 1_048_576 };
+
+/** A relay, its world, and what its listeners were called with. */
+export function start(options, more) {
+  const world = new World(more?.chance);
+  const events = [];
+  const relay = new world.WebSocketRelay('server', { clientId: 0, token: 'x', ...options });
+  for (const name of ['open', 'close', 'error']) {
+    relay.on(name, (info) => events.push(name === 'error' ? `error ${info.code}` : name === 'open' ? `open ${info.resumed}` : `close ${info.code} ${info.willReconnect}`));
+  }
+  /** Opens and authenticates the latest socket. */
+  const connect = async (members) => {
+    world.socket.open();
+    await settled();
+    world.socket.say({ authenticated: { ...AUTHENTICATED, ...members } });
+    await settled();
+  };
+  /** The relay frames of the latest socket, as `targetId:message:seq`, with `!` if first. */
+  const relayed = () => world.socket.sent.filter(({ relay }) => relay).map(({ relay: { targetId, message, seq, first } }) => `${targetId}:${message}:${seq}${first ? '!' : ''}`);
+  const received = () => world.socket.sent.filter((frame) => frame.received).map((frame) => frame.received);
+  const relayTo = (offset, message = String(offset), senderId = 1) => world.socket.say({ relay: { senderId, message, offset } });
+  return { world, relay, events, connect, relayed, received, relayTo };
+}
+
+/** A callback that remembers how it was called. */
+export function spy() {
+  const calls = [];
+  return Object.assign((error) => calls.push(error?.code ?? 'ok'), { calls });
+}
