@@ -430,6 +430,19 @@ impl World {
 
     /// Everybody does what there is to do. False when there is nothing.
     fn go_on(&mut self) -> bool {
+        let mut is_busy = self.serve();
+        for client in 0..self.clients.len() {
+            let (now, ledger) = (self.now, &mut self.ledger);
+            self.clients[client].pages.iter_mut().for_each(|page| page.read(true, now, ledger));
+            let before = self.clients[client].page().state;
+            self.connect(client);
+            is_busy |= self.clients[client].page().state != before;
+        }
+        is_busy
+    }
+
+    /// Sessions do what there is to do, and everything is carried. False when there is nothing.
+    fn serve(&mut self) -> bool {
         let mut is_busy = false;
         for task in 0..self.tasks.len() {
             if self.is_woken(task) {
@@ -440,13 +453,6 @@ impl World {
             is_busy |= !link.is_quiet();
             link.carry_up(usize::MAX);
             link.carry_down(usize::MAX);
-        }
-        for client in 0..self.clients.len() {
-            let (now, ledger) = (self.now, &mut self.ledger);
-            self.clients[client].pages.iter_mut().for_each(|page| page.read(true, now, ledger));
-            let before = self.clients[client].page().state;
-            self.connect(client);
-            is_busy |= self.clients[client].page().state != before;
         }
         is_busy
     }
@@ -481,7 +487,7 @@ impl World {
     async fn stop(&mut self) {
         self.shared.stop();
         for _ in 0..100 {
-            while self.go_on_closing() {}
+            while self.serve() {}
             self.advance(100).await;
         }
         assert!(self.tasks.iter().all(|task| task.future.is_none()), "a session does not end");
@@ -498,20 +504,6 @@ impl World {
             }
         }
         assert!(there.is_empty(), "nobody is there any more: {there:?}");
-    }
-
-    fn go_on_closing(&mut self) -> bool {
-        let mut is_busy = false;
-        for task in 0..self.tasks.len() {
-            if self.is_woken(task) {
-                self.poll(task);
-                is_busy = true;
-            }
-            let mut link = link::lock(&self.tasks[task].link);
-            link.carry_up(usize::MAX);
-            link.carry_down(usize::MAX);
-        }
-        is_busy
     }
 }
 
