@@ -148,7 +148,8 @@ pub(super) fn duration(milliseconds: Option<f64>) -> Option<Duration> {
     milliseconds.map(|milliseconds| Duration::from_millis(milliseconds as u64))
 }
 
-fn id(number: f64, argument: &'static str) -> Result<ClientId, Code> {
+/// Nobody has an id that is no integer from 0 on.
+pub(super) fn id(number: f64, argument: &'static str) -> Result<ClientId, Code> {
     ClientId::from_f64(number).ok_or_else(|| coded(Error::ClientNotFound { argument }))
 }
 

@@ -18,7 +18,6 @@ use napi_derive::napi;
 
 use crate::error::Error;
 use crate::events::Topic;
-use crate::ids::ClientId;
 use crate::limits::Limits;
 use crate::relay::{Address, Options, Relay, Script, Site};
 
@@ -268,9 +267,7 @@ impl NativeRelay {
     /// Lets two clients talk.
     #[napi(catch_unwind)]
     pub fn register_relay_channel(&self, client1: f64, client2: f64) -> Result<(), Code> {
-        let id = |number, argument| ClientId::from_f64(number).ok_or(Error::ClientNotFound { argument });
-        let (first, second) =
-            (id(client1, "clientId1").map_err(coded)?, id(client2, "clientId2").map_err(coded)?);
+        let (first, second) = (life::id(client1, "clientId1")?, life::id(client2, "clientId2")?);
         self.relay.register_relay_channel(first, second).map_err(coded)
     }
 
