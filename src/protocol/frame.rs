@@ -4,9 +4,6 @@ use multiversion::multiversion;
 
 use crate::error::Offence;
 
-/// The longest header of a frame that a server sends.
-pub const MAX_HEADER: usize = 10;
-
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
