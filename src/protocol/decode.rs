@@ -114,7 +114,7 @@ pub(super) fn decode_json(text: &str, generation: Generation) -> Result<ClientFr
 fn recognize(frame: &RawValue, generation: Generation) -> Option<ClientFrame<'_>> {
     let names = ["authentication", "relay", "received", "ping", "pong"];
     let [authentication, relay, received, ping, pong] = json::members(frame, names)?;
-    // A frame with several is the first of them that it is well, as for the 0.3.3 server.
+    // A frame with several is the first of them that is as it should be, as for the 0.3.3 server.
     let plain = authentication
         .and_then(authenticate)
         .map(ClientFrame::Authentication)

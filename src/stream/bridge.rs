@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::hand::Hand;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
 use crate::copy;
+use crate::hand::Hand;
 use crate::limits::Limits;
 
 /// The engine's end. Dropping it ends the connection.
@@ -51,7 +51,9 @@ struct Pipe {
     /// The holder of the socket does not read from it until it is told to.
     paused: bool,
     output: Vec<u8>,
+    /// Nothing more comes behind the output.
     shut: bool,
+    /// The engine's end is gone.
     left: bool,
     /// An errand was told of and not yet fetched.
     rung: bool,
@@ -118,8 +120,8 @@ impl Bank {
     }
 
     /// What is to be done. To be called when rung, and when the socket has written all that it was given; the engine
-    /// writes no more than [`Limits::BRIDGE_BYTES`] ahead of it. While it is not
-    /// `is_writable` it gets no bytes, unless the engine has left and they are the last.
+    /// writes no more than [`Limits::BRIDGE_BYTES`] ahead of it. While it is not `is_writable` it gets no bytes, unless the
+    /// engine has left and they are the last.
     pub fn fetch(&self, is_writable: bool) -> Errand {
         let mut pipe = self.0.pipe();
         pipe.rung = false;
