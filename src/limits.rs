@@ -198,6 +198,10 @@ impl Limits {
     pub const HOLD_RETRY: Duration = Duration::from_millis(250);
     /// What waits on a bridge in either direction, beside what the other side's socket holds.
     pub const BRIDGE_BYTES: usize = 64 * 1024;
+    /// Frames of one connection that are decoded before the others have their turn, empty ones and parts of messages too.
+    pub const TURN_FRAMES: usize = 256;
+    /// Bytes of one connection that are read before the others have their turn; at least a read.
+    pub const TURN_BYTES: usize = 256 * 1024;
     /// Bytes that TLS encrypts ahead of what the socket has taken.
     pub const TLS_WRITE_AHEAD: usize = 16 * 1024;
     /// How long a task that all need pauses after a panic.

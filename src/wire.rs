@@ -1,20 +1,29 @@
 //! One connection's bytes: text frames in by batch, frames out by batch, over any byte stream.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::yield_now;
 
 use crate::backend::Outbox;
 use crate::copy;
 use crate::error::{CloseReason, Offence};
 use crate::ids::Token;
+use crate::limits::Limits;
 use crate::protocol::frame::{self, Decoder, Incoming};
 use crate::read_buffer;
 
 /// The longest beginning of a frame that is put before what is read, to be decoded there when the frame is complete.
 const BEGINNING: usize = 32 * 1024;
+
+const _: () = assert!(BEGINNING + Limits::TURN_BYTES <= read_buffer::SIZE);
+
+/// What is asked for at first, in bytes: more as long as all of it comes.
+const FIRST_READ: usize = 32 * 1024;
+/// What is asked for of a connection that brings more frames than are decoded in one turn. What is left of them is kept.
+const SHORTEST_READ: usize = 4 * 1024;
 
 /// Who gets what a connection brings.
 pub trait Receiver {
@@ -43,12 +52,33 @@ pub struct Wire<S> {
     input: Vec<u8>,
     /// Bytes ever received; what it means is only whether it grew.
     pub heard: u64,
+    turn: Turn,
+    /// What is asked for next, in bytes.
+    appetite: u32,
+}
+
+/// What a connection has brought since others had their turn, or since there was nothing.
+#[derive(Debug, Default)]
+struct Turn {
+    frames: u32,
+    bytes: u32,
+}
+
+impl Turn {
+    fn may_decode(&self) -> bool {
+        (self.frames as usize) < Limits::TURN_FRAMES
+    }
+
+    fn is_over(&self) -> bool {
+        !self.may_decode() || self.bytes as usize >= Limits::TURN_BYTES
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A connection that has just been upgraded; `early` came behind the request.
     pub fn new(stream: S, early: &[u8], max_frame: usize) -> Self {
-        Self { stream, decoder: Decoder::new(max_frame), input: early.to_vec(), heard: 0 }
+        let (decoder, input, turn) = (Decoder::new(max_frame), early.to_vec(), Turn::default());
+        Self { stream, decoder, input, heard: 0, turn, appetite: FIRST_READ as u32 }
     }
 
     /// Writes what the socket has not taken; ready when it has taken everything.
@@ -65,7 +95,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Pin::new(&mut self.stream).poll_flush(cx).map_err(|_| CloseReason::Lost)
     }
 
-    /// Reads once, if the receiver is ready, and hands it what came. Pending also while it is not ready.
+    /// Reads once, if the receiver is ready, and hands it what came. Pending also while it is not ready, and when it is the
+    /// others' turn; then it wakes the task when they have had it.
     ///
     /// # Errors
     /// Why the connection is over.
@@ -77,10 +108,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if !receiver.is_ready() {
             return Poll::Pending;
         }
+        if self.turn.is_over() {
+            self.turn = Turn::default();
+            return pin!(yield_now()).poll(cx).map(Ok);
+        }
         if self.decode_input(receiver)? {
             return Poll::Ready(Ok(()));
         }
-        self.poll_read(cx, receiver)
+        let received = self.poll_read(cx, receiver);
+        if received.is_pending() {
+            self.turn = Turn::default();
+        }
+        received
     }
 
     fn poll_read(
@@ -89,13 +128,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         receiver: &mut impl Receiver,
     ) -> Poll<Result<(), CloseReason>> {
         read_buffer::fill(|buffer| {
-            let mut read = ReadBuf::new(&mut buffer[BEGINNING..]);
+            let wanted = self.appetite as usize;
+            let mut read = ReadBuf::new(&mut buffer[BEGINNING..BEGINNING + wanted]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).map_err(|_| CloseReason::Lost)?;
             let length = read.filled().len();
             if length == 0 {
                 return Poll::Ready(Err(CloseReason::Lost));
             }
             self.heard += length as u64;
+            self.turn.bytes += length as u32;
             let (before, bytes) = buffer[..BEGINNING + length].split_at_mut(BEGINNING);
             let begun = self.input.len();
             let start = if (1..=BEGINNING).contains(&begun) && frame::missing(&self.input) <= length {
@@ -107,6 +148,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let rest = &mut buffer[start..BEGINNING + length];
             let used = self.decode(rest, receiver)?;
             copy::append(&rest[used..], &mut self.input);
+            if !self.turn.may_decode() {
+                self.appetite = SHORTEST_READ as u32;
+            } else if length == wanted {
+                self.appetite = (2 * wanted).min(Limits::TURN_BYTES) as u32;
+            }
             Poll::Ready(Ok(()))
         })
     }
@@ -115,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// many that took. What is behind them can then be decoded where it is.
     fn complete_frame(&mut self, bytes: &[u8], receiver: &mut impl Receiver) -> Result<usize, CloseReason> {
         let mut taken = 0;
-        while !self.input.is_empty() && taken < bytes.len() && receiver.is_ready() {
+        while !self.input.is_empty() && taken < bytes.len() && self.may_decode(receiver) {
             let missing = frame::missing(&self.input).min(bytes.len() - taken);
             copy::append(&bytes[taken..taken + missing], &mut self.input);
             taken += missing;
@@ -138,16 +184,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(used > 0)
     }
 
-    /// Decodes frames while the receiver is ready; returns how many bytes they took.
+    fn may_decode(&self, receiver: &impl Receiver) -> bool {
+        receiver.is_ready() && self.turn.may_decode()
+    }
+
+    /// Decodes frames while the receiver is ready and the turn lasts; returns how many bytes they took.
     fn decode(&mut self, input: &mut [u8], receiver: &mut impl Receiver) -> Result<usize, CloseReason> {
         let mut used = 0;
-        while receiver.is_ready() {
+        while self.may_decode(receiver) {
             let (incoming, size) = match self.decoder.decode(&mut input[used..]) {
                 Ok(Some(found)) => found,
                 Ok(None) => break,
                 Err(offence) => return Err(receiver.offend(offence)),
             };
             used += size;
+            self.turn.frames += 1;
             let max_frame = match incoming {
                 None | Some(Incoming::Pong) => continue,
                 Some(Incoming::Close(code, reason)) => {

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig}
 use tokio_tungstenite::tungstenite::{Error, Message};
 use websocket_relay::protocol::frame::{Decoder, Incoming};
 use websocket_relay::wire::{Receiver, Wire};
-use websocket_relay::{CloseReason, Offence, Token};
+use websocket_relay::{CloseReason, Limits, Offence, Token};
 
 use super::stream::Feed;
 
@@ -104,7 +104,8 @@ fn decode_pieces(bytes: &[u8], max: usize, size: usize, patience: u8, whole: &[(
     loop {
         match wire.poll_receive(&mut cx, &mut recorder) {
             Poll::Pending => recorder.left = patience,
-            Poll::Ready(Ok(())) if recorder.is_ready() => {
+            // More frames than are decoded in one turn may be kept for the next.
+            Poll::Ready(Ok(())) if recorder.is_ready() && whole.len() < Limits::TURN_FRAMES => {
                 // Nothing that has come is kept back, and no more is kept than a frame that has not come in full.
                 let come = whole.iter().filter(|(end, _)| *end <= read());
                 let begun = come.clone().map(|(end, _)| *end).max().unwrap_or(0);

@@ -1,0 +1,114 @@
+//! Whatever a connection sends, and however fast, the others have their turn.
+#![allow(clippy::unwrap_used, reason = "a test may fail that way")]
+
+mod common;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use common::{authentication, masked, relay, soon};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use websocket_relay::backend::Backend;
+use websocket_relay::hand::Hand;
+use websocket_relay::session::{self, Shared};
+use websocket_relay::stream::Connection;
+use websocket_relay::{Limits, Registration, events};
+
+/// What the server has of a connection, and how many bytes it has read of it.
+struct Counted {
+    stream: DuplexStream,
+    read: Arc<AtomicUsize>,
+}
+
+impl Connection for Counted {
+    type Stream = Self;
+
+    fn open(self) -> (Self, Option<Hand>) {
+        (self, None)
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.read.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A connection on which all of this has come already; the client's end, and how much of it the server has read.
+async fn connect(shared: &Arc<Shared>, bytes: &[u8]) -> (DuplexStream, Arc<AtomicUsize>) {
+    let (mut client, stream) = duplex(bytes.len() + 64 * 1024);
+    client.write_all(bytes).await.unwrap();
+    let read = Arc::<AtomicUsize>::default();
+    let counted = Counted { stream, read: Arc::clone(&read) };
+    tokio::spawn(session::run(counted, &[], Arc::clone(shared), None, ()));
+    (client, read)
+}
+
+/// How much of a flood the server has read when it has relayed a message that came at the same time on another connection.
+/// All of it runs on one thread, so that it depends on no time.
+async fn read_before_another_is_served(
+    flood: impl Fn(&Registration, &Registration) -> Vec<u8>,
+) -> (usize, usize) {
+    let limits = Limits::default();
+    let backend = Backend::memory(limits.clone(), true).unwrap();
+    let shared = Arc::new(Shared::new(limits.clone(), backend, events::channel(limits.max_queued_events).0));
+    let [mallory, away, ada, grace] = [(); 4].map(|()| shared.backend.register(None).unwrap());
+    let hello = |who: &Registration| masked(0x81, authentication(who).as_bytes());
+    let (mut reader, _) = connect(&shared, &hello(&grace)).await;
+    let flood = flood(&mallory, &away);
+    let (_mallory, read) = connect(&shared, &[hello(&mallory), flood.clone()].concat()).await;
+    let message = masked(0x81, relay(&grace, "hello").as_bytes());
+    let (_ada, _) = connect(&shared, &[hello(&ada), message].concat()).await;
+    let mut heard = [0; 40];
+    soon(reader.read_exact(&mut heard)).await.unwrap();
+    assert!(String::from_utf8_lossy(&heard).contains("senderId"));
+    (read.load(Ordering::Relaxed), flood.len())
+}
+
+#[tokio::test]
+async fn a_flood_of_tiny_frames_keeps_nobody_waiting() {
+    let begin = masked(0x01, b"\"");
+    let floods: [(&str, Vec<u8>); 4] = [
+        ("pings", masked(0x89, b"").repeat(100_000)),
+        ("pongs", masked(0x8A, b"").repeat(100_000)),
+        ("empty fragments", [begin.clone(), masked(0x00, b"").repeat(100_000)].concat()),
+        ("fragments of a byte", [begin, masked(0x00, b"x").repeat(100_000)].concat()),
+    ];
+    for (name, flood) in floods {
+        let (read, of) = read_before_another_is_served(|_, _| flood.clone()).await;
+        assert!(read <= 64 * 1024, "{name}: {read} of {of} bytes were read before another was served");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_long_messages_keeps_nobody_waiting() {
+    let long = "x".repeat(60_000);
+    let flood =
+        |_: &Registration, away: &Registration| masked(0x81, relay(away, &long).as_bytes()).repeat(200);
+    let (read, of) = read_before_another_is_served(flood).await;
+    assert!(read <= 2 * Limits::TURN_BYTES, "{read} of {of} bytes were read before another was served");
+}
