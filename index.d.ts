@@ -271,6 +271,8 @@ declare namespace RelayServer {
     /** Bytes that wait for all recipients, 64 for each message and 320 for each sender to each of them included. The last
      * eighth is for recipients that are connected and keep up. Default: 536,870,912 (512 MiB). */
     maxTotalBytes?: number | undefined;
+    /** Channels that one client may open by sending, with `authorizeAllChannels`. Default: 10,000. */
+    maxOpenedChannels?: number | undefined;
     /** How long a message may wait for its recipient, in milliseconds, at least 0. Then it is dropped and its sender is told,
      * unless it is on its way. 0 is any time. Default: 0. */
     messageTtl?: number | undefined;

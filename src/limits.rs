@@ -122,6 +122,9 @@ limits! {
     /// Bytes that wait for all recipients together, overhead included. Recipients that are away, or do not keep up, may
     /// have all but [`Limits::READERS_SHARE`].
     max_total_bytes: usize = 512 * MIB, 1..=1_048_576 * MIB, "maxTotalBytes" "bytes";
+    /// Channels that one client may open by sending, where it may without registration. Each takes some 300 bytes for as
+    /// long as both clients are registered. Above it no channel counts as registered.
+    max_opened_channels: usize = 10_000, 1..=10_000_000, "maxOpenedChannels" "channels";
     /// How long a message may wait in its lane before it is dropped, unless it is on its way then; 0 for ever.
     message_ttl: Duration = 0, 0..=LONGEST, "messageTtl" "milliseconds";
     /// Messages of one lane that are on their way to a recipient that acknowledges; the rest waits in the lane.

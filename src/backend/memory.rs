@@ -55,6 +55,8 @@ pub struct Memory {
 struct Client {
     /// The number of the newest claim. Compared under the lock of whatever the claim's holder is about to change.
     claim: AtomicU64,
+    /// Channels that it has opened by sending, as its mailbox counts them.
+    opened: AtomicUsize,
     slot: Mutex<Slot>,
 }
 
@@ -84,6 +86,16 @@ impl Claim {
 impl Client {
     fn slot(&self) -> Locked<'_> {
         Locked::new(&self.slot)
+    }
+
+    /// Whether it may open one more channel by sending. Known without its lock, for its target's is held.
+    fn may_open(&self, limits: &Limits) -> bool {
+        self.opened.load(Ordering::Relaxed) < limits.max_opened_channels
+    }
+
+    /// To be called under its lock when that may have changed.
+    fn count_opened(&self, slot: &Slot) {
+        self.opened.store(slot.mailbox.opened(), Ordering::Relaxed);
     }
 
     fn is_held_by(&self, number: ClaimNumber) -> bool {
@@ -257,7 +269,8 @@ impl Memory {
             return Err(Refusal::ChannelNotRegistered);
         }
         let is_authorized = slot.mailbox.is_authorized(sender);
-        if !is_authorized && !self.authorize_all_channels {
+        let may_send = is_authorized || self.authorize_all_channels && client.may_open(&self.limits);
+        if !may_send {
             // What was taken before the channel was revoked was taken.
             let duplicate = numbered.and_then(|(session, seq)| slot.mailbox.duplicate(sender, session, seq));
             return duplicate.map(Taken::Duplicate).ok_or(Refusal::ChannelNotRegistered);

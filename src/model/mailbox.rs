@@ -24,6 +24,8 @@ pub struct Mailbox {
     last: Offset,
     /// Bytes of all messages, overhead included.
     bytes: usize,
+    /// Channels that the recipient has opened itself.
+    opened: usize,
     /// How long they have waited, where that is bounded.
     ages: Option<Box<Ages>>,
 }
@@ -32,6 +34,8 @@ pub struct Mailbox {
 struct Sender {
     /// Whether a channel is registered.
     is_authorized: bool,
+    /// Whether the recipient has opened it itself.
+    is_opened: bool,
     /// Boxed, for the table has room for more than it holds, and made when there is something to keep in it.
     lane: Option<Box<Lane>>,
 }
@@ -110,6 +114,18 @@ impl Mailbox {
         !std::mem::replace(&mut self.senders.entry(sender).or_default().is_authorized, true)
     }
 
+    /// Lets `sender` answer, to whom the recipient has opened a channel; false when it could send already.
+    pub fn open(&mut self, sender: ClientId) -> bool {
+        let found = self.senders.entry(sender).or_default();
+        self.opened += usize::from(!std::mem::replace(&mut found.is_opened, true));
+        !std::mem::replace(&mut found.is_authorized, true)
+    }
+
+    /// How many channels the recipient has opened, of which something is kept.
+    pub fn opened(&self) -> usize {
+        self.opened
+    }
+
     /// Whether a channel from `sender` was registered.
     pub fn is_authorized(&self, sender: ClientId) -> bool {
         self.senders.get(&sender).is_some_and(|sender| sender.is_authorized)
@@ -123,6 +139,7 @@ impl Mailbox {
         let freed =
             found.lane.as_deref_mut().map_or_else(Freed::default, |lane| Freed::dropped(sender, lane));
         if found.lane.as_ref().is_none_or(|lane| lane.is_blank()) {
+            self.opened -= usize::from(found.is_opened);
             self.senders.remove(&sender);
         }
         self.left(sender, freed)
@@ -130,8 +147,9 @@ impl Mailbox {
 
     /// Forgets `sender`, who will not come back, and drops what it has waiting here.
     pub fn forget(&mut self, sender: ClientId) -> Freed {
-        let lane = self.senders.remove(&sender).and_then(|sender| sender.lane);
-        let freed = lane.map_or_else(Freed::default, |mut lane| Freed::dropped(sender, &mut lane));
+        let found = self.senders.remove(&sender).unwrap_or_default();
+        self.opened -= usize::from(found.is_opened);
+        let freed = found.lane.map_or_else(Freed::default, |mut lane| Freed::dropped(sender, &mut lane));
         if self.senders.len() < self.senders.capacity() / 8 {
             self.senders.shrink_to(self.senders.len() * 2);
         }

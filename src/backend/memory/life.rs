@@ -111,6 +111,7 @@ impl Memory {
         let mut slot = other.slot();
         let was_authorized = slot.mailbox.is_authorized(client);
         let freed = slot.mailbox.forget(client);
+        other.count_opened(&slot);
         let is_connected = slot.outlet.is_some();
         if let Some(Reliable { reader, notices, .. }) = slot.reliable.as_deref_mut() {
             notices.forget(client);
@@ -187,7 +188,10 @@ impl Memory {
             return Err(Error::ChannelNotFound);
         }
         for (client, id, sender) in [(&one, first, second), (&two, second, first)] {
-            let freed = client.slot().mailbox.revoke(sender);
+            let mut slot = client.slot();
+            let freed = slot.mailbox.revoke(sender);
+            client.count_opened(&slot);
+            drop(slot);
             self.free(id, freed);
         }
         *channels -= 1;
@@ -206,11 +210,15 @@ impl Memory {
         let mut slot = one.slot();
         if slot.is_gone {
             drop(slot);
-            let freed = two.slot().mailbox.forget(first);
+            let mut slot = two.slot();
+            let freed = slot.mailbox.forget(first);
+            two.count_opened(&slot);
+            drop(slot);
             return self.free(second, freed);
         }
         // A channel to itself is answered already.
-        let is_new = slot.mailbox.authorize(second) || first == second;
+        let is_new = slot.mailbox.open(second) || first == second;
+        one.count_opened(&slot);
         drop(slot);
         *channels += usize::from(is_new);
         drop(channels);

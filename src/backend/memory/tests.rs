@@ -96,6 +96,34 @@ fn what_is_refused_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_client_opens_so_many_channels_and_others_when_those_are_gone() {
+    let limits = Limits { max_opened_channels: 2, ..Limits::default() };
+    let memory = Memory::new(limits, true).expect("randomness");
+    let ids: Vec<_> = (0..5).map(|_| memory.register(None).expect("randomness").id).collect();
+    let (mut one, mut other) = (claim_reliably(&memory, ids[0]), claim(&memory, ids[1]));
+    let numbered = |sender: &mut Claim, to: usize, seq| memory.append(sender, ids[to], Some(Seq(seq)), "1");
+    let refused = Err(Refusal::ChannelNotRegistered);
+    memory.append(&mut other, ids[0], None, "1").expect("room");
+    numbered(&mut one, 1, 1).expect("a channel that the other has opened");
+    numbered(&mut one, 2, 1).expect("the first");
+    numbered(&mut one, 3, 1).expect("the second");
+    assert_eq!(numbered(&mut one, 4, 1), refused);
+    assert_eq!(memory.client(ids[4]).expect("a client").slot().mailbox.senders().count(), 0);
+    numbered(&mut one, 3, 2).expect("a channel that is open");
+    memory.revoke_pair(ids[0], ids[3]).expect("a channel");
+    assert_eq!(numbered(&mut one, 4, 1), Ok(Taken::New), "nothing is kept with who opened it");
+    assert_eq!(numbered(&mut one, 3, 2), Ok(Taken::Duplicate(Seq(2))), "what was taken was taken");
+    assert_eq!(numbered(&mut one, 3, 3), refused);
+    memory.authorize_pair(ids[0], ids[3]).expect("two clients");
+    numbered(&mut one, 3, 3).expect("whoever made the relay has no bound");
+    memory.unregister(ids[2], CloseReason::Unregistered).expect("a client");
+    memory.unregister(ids[4], CloseReason::Unregistered).expect("a client");
+    let late = memory.register(None).expect("randomness").id;
+    memory.append(&mut one, late, Some(Seq(1)), "1").expect("the others are gone");
+    memory.append(&mut other, ids[3], None, "1").expect("another client has its own");
+}
+
+#[test]
 fn who_writes_for_another_leaves_it_to_that_one_who_is_there() {
     let memory = Memory::new(Limits::default(), false).expect("randomness");
     let ids = [(); 2].map(|()| memory.register(None).expect("randomness").id);
