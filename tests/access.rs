@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{TestRelay, UPGRADE, options, read_head, read_rest, relay, soon};
+use common::{PATIENCE, TestRelay, UPGRADE, options, read_head, read_rest, relay, soon};
 use tokio::io::AsyncWriteExt;
-use websocket_relay::{Ask, Limits, Options, Rules, Trust, TurnedAway, Verdict};
+use tokio::sync::Notify;
+use websocket_relay::{Ask, Event, Limits, Options, Rules, Trust, TurnedAway, Verdict};
 
 /// The status of the answer to a request with these header lines.
 async fn status(server: &TestRelay, lines: &str) -> String {
@@ -55,6 +56,32 @@ async fn who_is_not_decided_about_is_refused() {
     let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
     let server = with_rules(Rules { ask: Some(kept), ..Rules::default() }, limits).await;
     assert_eq!(status(&server, "").await, "503");
+}
+
+#[tokio::test]
+async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
+    let asked = Arc::new(Notify::new());
+    let notify = Arc::clone(&asked);
+    let kept = Ask(Arc::new(move |inquiry| {
+        notify.notify_one();
+        std::mem::forget(inquiry);
+    }));
+    for drains in [false, true] {
+        let rules = Rules { ask: Some(kept.clone()), ..Rules::default() };
+        let mut server = with_rules(rules, Limits::default()).await;
+        let mut stream = server.tcp().await;
+        soon(stream.write_all(UPGRADE)).await.unwrap();
+        soon(asked.notified()).await;
+        if drains {
+            server.relay.drain(PATIENCE, Duration::ZERO)
+        } else {
+            server.relay.close()
+        }
+        let answer = String::from_utf8(read_rest(&mut stream).await).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("closing"), "{answer}");
+        assert_eq!(server.relay.stats().turned_away["closing"], 1);
+        server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+    }
 }
 
 #[tokio::test]

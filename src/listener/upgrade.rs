@@ -225,14 +225,20 @@ fn open(request: &Request<'_, '_>, door: &Door) -> Result<Vec<u8>, Refusal> {
 async fn decide(reply: Reply, question: Box<(Inquiry, Verdicts)>, door: &Door) -> Reply {
     let (inquiry, verdicts) = *question;
     let refused = |answer: &Answer<'_>| Reply { bytes: serialize(answer, true), ..Reply::default() };
+    let turned_away = |why| door.shared.metrics.turned_away(why);
     let verdict = match (&door.rules.ask, door.inquiries.try_acquire()) {
         (Some(ask), Ok(_place)) => {
             (ask.0)(inquiry);
-            timeout(door.shared.limits.headers_timeout, verdicts).await.ok().and_then(Result::ok)
+            tokio::select! {
+                verdict = timeout(door.shared.limits.headers_timeout, verdicts) => verdict.ok().and_then(Result::ok),
+                () = door.shared.stop.cancelled() => {
+                    turned_away(TurnedAway::Closing);
+                    return refused(&refuse(Refusal::Closing));
+                }
+            }
         }
         _ => None,
     };
-    let turned_away = |why| door.shared.metrics.turned_away(why);
     match verdict {
         Some(Verdict::Admitted) => reply,
         Some(Verdict::Refused { why, status, text, headers }) => {
