@@ -42,6 +42,7 @@ function checkOptions(options, limits) {
     settings.push({ name, value: integer(`options.${name}`, value, min, max, unit) });
   }
   warnOfUnknown(given, limits);
+  if (place.port === undefined) warnOfUnused({ host, serveClient: given.serveClient, metrics: given.metrics });
   const credentials = tls.checkCredentials(given);
   if (credentials && place.port === undefined) {
     const error = new TypeError('cert and key are for a port of its own: with server and noServer, TLS is that of the server');
@@ -120,6 +121,15 @@ function warnOfUnknown(options, limits) {
         code: 'WEBSOCKET_RELAY_UNKNOWN_OPTION',
       });
     }
+  }
+}
+
+/** Those that are for a port of its own, where there is none. What is `false` is as it would be. @param {Record<string, unknown>} options */
+function warnOfUnused(options) {
+  for (const name of Object.keys(options).filter((name) => options[name])) {
+    process.emitWarning(`RelayServer has no use for the option ${name} with server and noServer; it is ignored`, {
+      code: 'WEBSOCKET_RELAY_UNUSED_OPTION',
+    });
   }
 }
 

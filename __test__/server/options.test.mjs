@@ -112,6 +112,23 @@ test('an option that does not exist is warned of', async (t) => {
   assert.match(warning.message, /'authorizeAllChanels'/);
 });
 
+for (const place of [{ noServer: true }, { server: http.createServer() }]) {
+  test(`what only a port of its own has use for is warned of with ${Object.keys(place)}`, async (t) => {
+    const warnings = [];
+    const hear = (warning) => warnings.push(warning);
+    process.on('warning', hear);
+    t.after(() => process.off('warning', hear));
+    const servers = [
+      new RelayServer({ ...place, host: '127.0.0.1', serveClient: true, metrics: true }),
+      new RelayServer({ ...place, serveClient: false, metrics: false }),
+      new RelayServer({ port: 0, host: '127.0.0.1', serveClient: true, metrics: true }),
+    ];
+    await Promise.all(servers.map((server) => server.close()));
+    assert.deepEqual(warnings.map(({ code }) => code), Array(3).fill('WEBSOCKET_RELAY_UNUSED_OPTION'));
+    assert.deepEqual(warnings.map(({ message }) => /option (\w+) /.exec(message)[1]), ['host', 'serveClient', 'metrics']);
+  });
+}
+
 test('channels are for clients that exist, once', async (t) => {
   const server = await listen(t);
   const [first, second] = [server.registerClient(), server.registerClient()];
