@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         if self.turn.is_over() {
             self.turn = Turn::default();
-            return pin!(yield_now()).poll(cx).map(Ok);
+            return poll_others(cx).map(Ok);
         }
         if self.decode_input(receiver)? {
             return Poll::Ready(Ok(()));
@@ -237,14 +237,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         read_buffer::fill(|buffer| {
-            loop {
-                let mut buffer = ReadBuf::new(buffer);
-                let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-                ready!(read).map_err(|_| CloseReason::Lost)?;
-                if buffer.filled().is_empty() {
-                    return Poll::Ready(Ok(()));
-                }
-            }
+            let mut buffer = ReadBuf::new(buffer);
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+            ready!(read).map_err(|_| CloseReason::Lost)?;
+            if buffer.filled().is_empty() { Poll::Ready(Ok(())) } else { poll_others(cx).map(Ok) }
         })
     }
+}
+
+/// Pending. Has the task come again when the others have had their turn.
+fn poll_others(cx: &mut Context<'_>) -> Poll<()> {
+    pin!(yield_now()).poll(cx)
 }

@@ -105,6 +105,13 @@ async fn a_flood_of_tiny_frames_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
+async fn what_comes_behind_the_close_keeps_nobody_waiting() {
+    let flood = [masked(0x88, &[0x03, 0xE8]), vec![0; 4 << 20]].concat();
+    let (read, of) = read_before_another_is_served(|_, _| flood.clone()).await;
+    assert!(read <= 4 * Limits::TURN_BYTES, "{read} of {of} bytes were read before another was served");
+}
+
+#[tokio::test]
 async fn a_flood_of_long_messages_keeps_nobody_waiting() {
     let long = "x".repeat(60_000);
     let flood =

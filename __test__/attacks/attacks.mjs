@@ -68,6 +68,11 @@ function slow(timeout, seen, drag, { tls = false } = {}) {
   };
 }
 
+/** Whether the server has closed so many, with whatever code: that is looked at in the end. */
+function allAreClosed(peers) {
+  return ({ closed }) => Object.values(closed).reduce((sum, count) => sum + count, 0) >= peers;
+}
+
 async function drip(peer, bytes, every) {
   for (const byte of bytes) {
     if (peer.isOver || peer.code) break;
@@ -121,7 +126,7 @@ export const attacks = {
   }),
 
   'pings whose answers nobody reads': {
-    quick: { peers: 2, mib: 12, ...SOON },
+    quick: { peers: 2, mib: 32, ...SOON },
     long: { peers: 20, mib: 40, ...SOON },
     options: ({ pingInterval, pingTimeout, closeTimeout }) => ({ pingInterval, pingTimeout, closeTimeout }),
     grows: ({ peers }) => peers * 256 * KIB,
@@ -136,7 +141,7 @@ export const attacks = {
         await peer.pour(times(mib, pings));
         return peer;
       }, peers);
-      await a.until(({ closed }) => closed[4002] >= peers);
+      await a.until(allAreClosed(peers));
       flooding.forEach((peer) => peer.destroy());
       return { sent: `${peers * mib} MiB of pings`, count: peers };
     },
@@ -260,7 +265,7 @@ export const attacks = {
         void writer.pour(forEver(message));
         return [reader, writer];
       }, peers);
-      await a.until(({ closed }) => closed[4002] >= peers);
+      await a.until(allAreClosed(peers));
       timers.forEach((timer) => clearInterval(timer));
       all.flat().forEach((peer) => peer.destroy());
       const { peak } = await a.relay('stats');
@@ -431,6 +436,32 @@ export const attacks = {
       await pause(1000);
       await a.relay('unregister', [...away, ...clients]);
       return { sent: `${sent} messages of ${message / KIB} KiB`, count: 1 };
+    },
+  },
+
+  'channels to everybody': {
+    quick: { peers: 4, targets: 2000, maxOpenedChannels: 100 },
+    long: { peers: 50, targets: 50_000, maxOpenedChannels: 1000 },
+    options: ({ maxOpenedChannels }) => ({ authorizeAllChannels: true, maxOpenedChannels }),
+    // Clients that are registered take memory too.
+    grows: ({ peers, targets, maxOpenedChannels }) => targets * KIB + peers * maxOpenedChannels * KIB,
+    seen: 'rejected.ERR_CHANNEL_NOT_REGISTERED',
+    error: 'ERR_CHANNEL_NOT_REGISTERED',
+    async run(a) {
+      const { peers, targets, maxOpenedChannels } = a.size;
+      const [away, clients] = [await a.relay('register', targets), await a.relay('register', peers)];
+      const before = await a.relay('stats');
+      const messages = Buffer.concat(away.map(({ id }) => text({ relay: { targetId: id, message: 'x', seq: 1 } })));
+      await a.many(peers, async (n) => {
+        const peer = await a.open(clients[n], true);
+        await peer.pour([messages]);
+        await a.read(peer);
+        peer.destroy();
+      });
+      const after = await a.relay('stats');
+      assert.equal(after.channels - before.channels, peers * maxOpenedChannels);
+      await a.relay('unregister', [...away, ...clients]);
+      return { sent: `${peers * targets} messages, each to another client`, count: peers };
     },
   },
 
