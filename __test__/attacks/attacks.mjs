@@ -172,7 +172,8 @@ export const attacks = {
   'data behind the close': {
     quick: { peers: 10 },
     long: { peers: 1000 },
-    options: () => ({ closeTimeout: 500 }),
+    // The attacker is busy: a request of its own may take a while.
+    options: () => ({ closeTimeout: 500, headersTimeout: 60_000, authTimeout: 60_000 }),
     seen: 'offences.ERR_BINARY_MESSAGE',
     error: 'ERR_BINARY_MESSAGE',
     async run(a) {
@@ -245,7 +246,8 @@ export const attacks = {
 
   'readers that stop, and answer pings': {
     quick: { peers: 4, maxTotalBytes: 8 * MIB, maxWriteAhead: 64 * KIB, ...SOON },
-    long: { peers: 100, maxTotalBytes: 256 * MIB, maxWriteAhead: 256 * KIB, ...SOON },
+    // The attacker is busy: its answers to pings take a while.
+    long: { peers: 100, maxTotalBytes: 256 * MIB, maxWriteAhead: 256 * KIB, ...SOON, pingTimeout: 10_000 },
     options: ({ maxTotalBytes, maxWriteAhead, pingInterval, pingTimeout, closeTimeout }) => ({
       ...{ maxTotalBytes, maxWriteAhead, pingInterval, pingTimeout, closeTimeout },
     }),
