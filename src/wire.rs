@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::task::yield_now;
+use tokio::task::{coop, yield_now};
 
 use crate::backend::Outbox;
 use crate::copy;
@@ -17,6 +17,9 @@ use crate::read_buffer;
 
 /// The longest beginning of a frame that is put before what is read, to be decoded there when the frame is complete.
 const BEGINNING: usize = 32 * 1024;
+
+/// A write of so many bytes is as much of a turn as any operation of tokio, of which there are 128 in one.
+const WRITE: usize = 16 * 1024;
 
 const _: () = assert!(BEGINNING + Limits::TURN_BYTES <= read_buffer::SIZE);
 
@@ -89,7 +92,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         while !outbox.is_drained() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, outbox.untaken())) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
-                Ok(bytes) => outbox.take(bytes),
+                Ok(bytes) => {
+                    outbox.take(bytes);
+                    spend(bytes / WRITE, cx);
+                }
             }
         }
         Pin::new(&mut self.stream).poll_flush(cx).map_err(|_| CloseReason::Lost)
@@ -242,6 +248,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             ready!(read).map_err(|_| CloseReason::Lost)?;
             if buffer.filled().is_empty() { Poll::Ready(Ok(())) } else { poll_others(cx).map(Ok) }
         })
+    }
+}
+
+/// Spends some of what tokio lets a task do before the others have their turn.
+fn spend(units: usize, cx: &mut Context<'_>) {
+    for _ in 0..units {
+        match coop::poll_proceed(cx) {
+            Poll::Ready(unit) => unit.made_progress(),
+            Poll::Pending => return,
+        }
     }
 }
 

@@ -11,16 +11,17 @@ use std::task::{Context, Poll, ready};
 
 use common::{authentication, masked, relay, soon};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::task::yield_now;
 use websocket_relay::backend::Backend;
 use websocket_relay::hand::Hand;
 use websocket_relay::session::{self, Shared};
 use websocket_relay::stream::Connection;
 use websocket_relay::{Limits, Registration, events};
 
-/// What the server has of a connection, and how many bytes it has read of it.
+/// What the server has of a connection, and how many bytes it has read from it and written to it.
 struct Counted {
     stream: DuplexStream,
-    read: Arc<AtomicUsize>,
+    moved: Arc<AtomicUsize>,
 }
 
 impl Connection for Counted {
@@ -39,14 +40,16 @@ impl AsyncRead for Counted {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.read.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        self.moved.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.moved.fetch_add(written, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -58,35 +61,45 @@ impl AsyncWrite for Counted {
     }
 }
 
-/// A connection on which all of this has come already; the client's end, and how much of it the server has read.
+/// A connection on which all of this has come already, and that takes as much; the client's end, and how many bytes the
+/// server has moved.
 async fn connect(shared: &Arc<Shared>, bytes: &[u8]) -> (DuplexStream, Arc<AtomicUsize>) {
-    let (mut client, stream) = duplex(bytes.len() + 64 * 1024);
+    let (mut client, stream) = duplex(bytes.len().max(FLOOD) + 64 * 1024);
     client.write_all(bytes).await.unwrap();
-    let read = Arc::<AtomicUsize>::default();
-    let counted = Counted { stream, read: Arc::clone(&read) };
+    let moved = Arc::<AtomicUsize>::default();
+    let counted = Counted { stream, moved: Arc::clone(&moved) };
     tokio::spawn(session::run(counted, &[], Arc::clone(shared), None, ()));
-    (client, read)
+    (client, moved)
 }
 
-/// How much of a flood the server has read when it has relayed a message that came at the same time on another connection.
-/// All of it runs on one thread, so that it depends on no time.
-async fn read_before_another_is_served(
-    flood: impl Fn(&Registration, &Registration) -> Vec<u8>,
-) -> (usize, usize) {
-    let limits = Limits::default();
+/// Bytes that are more than any turn may move.
+const FLOOD: usize = 16 << 20;
+
+/// How many bytes of a flood the server has moved when it has relayed a message that came at the same time on another
+/// connection. Before it come `waiting` long messages for who sends it. All of it runs on one thread, so that it depends
+/// on no time.
+async fn moved_before_another_is_served(
+    waiting: usize,
+    flood: impl FnOnce(&Registration) -> Vec<u8>,
+) -> usize {
+    let limits = Limits { max_queued_bytes: 2 * FLOOD, ..Limits::default() };
     let backend = Backend::memory(limits.clone(), true).unwrap();
     let shared = Arc::new(Shared::new(limits.clone(), backend, events::channel(limits.max_queued_events).0));
-    let [mallory, away, ada, grace] = [(); 4].map(|()| shared.backend.register(None).unwrap());
+    let [mallory, friend, ada, grace] = [(); 4].map(|()| shared.backend.register(None).unwrap());
     let hello = |who: &Registration| masked(0x81, authentication(who).as_bytes());
+    let long = masked(0x81, relay(&mallory, &"x".repeat(60_000)).as_bytes()).repeat(waiting);
+    let (_friend, _) = connect(&shared, &[hello(&friend), long].concat()).await;
+    while shared.backend.totals().queued_messages < waiting {
+        yield_now().await;
+    }
     let (mut reader, _) = connect(&shared, &hello(&grace)).await;
-    let flood = flood(&mallory, &away);
-    let (_mallory, read) = connect(&shared, &[hello(&mallory), flood.clone()].concat()).await;
+    let (_mallory, moved) = connect(&shared, &[hello(&mallory), flood(&friend)].concat()).await;
     let message = masked(0x81, relay(&grace, "hello").as_bytes());
     let (_ada, _) = connect(&shared, &[hello(&ada), message].concat()).await;
     let mut heard = [0; 40];
     soon(reader.read_exact(&mut heard)).await.unwrap();
     assert!(String::from_utf8_lossy(&heard).contains("senderId"));
-    (read.load(Ordering::Relaxed), flood.len())
+    moved.load(Ordering::Relaxed)
 }
 
 #[tokio::test]
@@ -99,23 +112,28 @@ async fn a_flood_of_tiny_frames_keeps_nobody_waiting() {
         ("fragments of a byte", [begin, masked(0x00, b"x").repeat(100_000)].concat()),
     ];
     for (name, flood) in floods {
-        let (read, of) = read_before_another_is_served(|_, _| flood.clone()).await;
-        assert!(read <= 64 * 1024, "{name}: {read} of {of} bytes were read before another was served");
+        let moved = moved_before_another_is_served(0, |_| flood).await;
+        assert!(moved <= 64 * 1024, "{name}: {moved} bytes were read before another was served");
     }
 }
 
 #[tokio::test]
 async fn what_comes_behind_the_close_keeps_nobody_waiting() {
-    let flood = [masked(0x88, &[0x03, 0xE8]), vec![0; 4 << 20]].concat();
-    let (read, of) = read_before_another_is_served(|_, _| flood.clone()).await;
-    assert!(read <= 4 * Limits::TURN_BYTES, "{read} of {of} bytes were read before another was served");
+    let flood = [masked(0x88, &[0x03, 0xE8]), vec![0; FLOOD]].concat();
+    let moved = moved_before_another_is_served(0, |_| flood).await;
+    assert!(moved <= 4 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
 }
 
 #[tokio::test]
 async fn a_flood_of_long_messages_keeps_nobody_waiting() {
     let long = "x".repeat(60_000);
-    let flood =
-        |_: &Registration, away: &Registration| masked(0x81, relay(away, &long).as_bytes()).repeat(200);
-    let (read, of) = read_before_another_is_served(flood).await;
-    assert!(read <= 2 * Limits::TURN_BYTES, "{read} of {of} bytes were read before another was served");
+    let flood = |friend: &Registration| masked(0x81, relay(friend, &long).as_bytes()).repeat(200);
+    let moved = moved_before_another_is_served(0, flood).await;
+    assert!(moved <= 2 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
+}
+
+#[tokio::test]
+async fn who_gets_all_that_waited_keeps_nobody_waiting() {
+    let moved = moved_before_another_is_served(200, |_| Vec::new()).await;
+    assert!(moved <= FLOOD / 4, "{moved} bytes were written before another was served");
 }
