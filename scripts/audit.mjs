@@ -1,15 +1,48 @@
 // npm run audit: whether what this is made of is sound; `npm run audit -- licences` only that, which needs no network.
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { needTool } from './cargo-tools.mjs';
+import { Problem } from './process.mjs';
 import { runSteps } from './steps.mjs';
 
 const npm = process.platform === 'win32' ? ['cmd', '/c', 'npm'] : ['npm'];
+const deny = ['cargo', 'deny', '--locked'];
 
-/** cargo-deny is not part of Rust: `cargo install cargo-deny --locked`. What it holds to is in deny.toml. */
+/** What has a lock file of its own. */
+const CRATES = { 'the addon': 'Cargo.toml', 'fuzz targets': 'fuzz/Cargo.toml', 'load generator': 'bench/load/Cargo.toml' };
+
+/** What cargo-deny holds to is in deny.toml. */
 const steps = [
-  { name: 'Crates: licences, bans, sources', command: ['cargo', 'deny', 'check', 'licenses', 'bans', 'sources'] },
-  { name: 'Crates: advisories of RustSec', command: ['cargo', 'deny', 'check', 'advisories'] },
+  { name: 'Crates: licences, bans, sources', command: [...deny, 'check', 'licenses', 'bans', 'sources'] },
+  ...advisories(process.env.ADVISORY_DB),
   { name: 'Packages: advisories of npm, for who installs this', command: [...npm, 'audit', '--omit=dev'] },
   { name: 'Packages: advisories of npm, for who works on it', command: [...npm, 'audit'] },
 ];
 
+/** @param clone a clone of RustSec's database, for where GitHub cannot be reached: it is then fetched from there */
+function advisories(clone) {
+  const check = Object.entries(CRATES).map(([name, path]) => ({
+    name: `Crates: advisories of RustSec, ${name}`,
+    command: [...deny, '--manifest-path', path, 'check', 'advisories'],
+  }));
+  if (!clone) return check;
+  const env = {
+    GIT_CONFIG_COUNT: '1',
+    GIT_CONFIG_KEY_0: `url.${pathToFileURL(resolve(clone))}.insteadOf`,
+    GIT_CONFIG_VALUE_0: 'https://github.com/RustSec/advisory-db',
+  };
+  return [
+    { name: 'Crates: advisories of RustSec, their date', command: ['git', '-C', clone, 'log', '-1', '--format=%H %cs', 'main'] },
+    ...check.map((step) => ({ ...step, env })),
+  ];
+}
+
 const words = process.argv.slice(2).map((word) => word.toLowerCase());
-await runSteps(steps.filter(({ name }) => words.every((word) => name.toLowerCase().includes(word))));
+try {
+  await needTool('cargo-deny');
+  await runSteps(steps.filter((step) => words.every((word) => step.name.toLowerCase().includes(word))));
+} catch (error) {
+  if (!(error instanceof Problem)) throw error;
+  console.error(error.message);
+  process.exitCode = 1;
+}
