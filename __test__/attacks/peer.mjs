@@ -12,6 +12,9 @@ export const HEAD = [
   ...['Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', '', ''],
 ].join('\r\n');
 
+/** Bytes that one connection pours at a time. */
+const TURN = 65_536;
+
 /** A frame. `length` may be another than the payload's. */
 export function frame(opcode, payload = '', { fin = true, reserved = 0, masked = true, length } = {}) {
   const bytes = Buffer.from(payload);
@@ -92,10 +95,17 @@ export class Peer {
 
   /** Writes all of it as fast as it is taken; ends early with the connection. */
   async pour(chunks) {
+    let written = 0;
     for (const chunk of chunks) {
       if (this.isOver || this.code) return;
       if (!this.socket.write(chunk)) {
         await Promise.race([new Promise((resolve) => this.socket.once('drain', resolve)), this.ended]);
+      }
+      // As long as all is taken at once, nobody else in this process has a turn.
+      written += chunk.length;
+      if (written > TURN) {
+        written = 0;
+        await new Promise(setImmediate);
       }
     }
   }
