@@ -1,5 +1,5 @@
 // Programs that cargo runs and that are installed for this repository alone, when they are wanted first.
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { capture, root, seconds } from './process.mjs';
 import { addRustToPath } from './rust.mjs';
@@ -25,4 +25,9 @@ export async function compiler(choice = [], env = {}) {
   const [, host] = /^host: (.*)$/m.exec(shown);
   const [, llvm] = /^LLVM version: (\d+)/m.exec(shown);
   return { llvm, libraries: join((await ask('--print', 'sysroot')).trim(), 'lib', 'rustlib', host) };
+}
+
+/** Whether a compiler brings the runtime of a sanitizer, as `asan`, to its libraries. */
+export function hasSanitizer(libraries, name) {
+  return readdirSync(join(libraries, 'lib')).some((file) => file.includes(`_rt.${name}.`));
 }

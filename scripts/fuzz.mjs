@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { compiler, needTool } from './cargo-tools.mjs';
+import { compiler, hasSanitizer, needTool } from './cargo-tools.mjs';
 import { capture, Problem, root } from './process.mjs';
 
 const TARGETS = readdirSync(join(root, 'fuzz/fuzz_targets'), 'utf8').map((file) => file.replace('.rs', ''));
@@ -61,7 +61,7 @@ async function toolchain() {
   const choice = nightly ? [`+${nightly}`] : [];
   const env = nightly ? {} : { RUSTC_BOOTSTRAP: '1' };
   const { libraries } = await compiler(choice, env);
-  const sanitizer = readdirSync(join(libraries, 'lib')).some((name) => /rt.asan/.test(name)) ? 'address' : 'none';
+  const sanitizer = hasSanitizer(libraries, 'asan') ? 'address' : 'none';
   console.log(`Fuzzing with ${nightly ?? 'RUSTC_BOOTSTRAP=1'}, sanitizer: ${sanitizer}.`);
   return { cargo: ['cargo', ...choice], env, sanitizer };
 }

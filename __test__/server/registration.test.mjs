@@ -256,7 +256,8 @@ test('stats() counts', async (t) => {
   assert.deepEqual(server.stats().closed, { 1006: 1, 4504: 1 });
 });
 
-test('many registrations leave no memory behind', async () => {
+// AddressSanitizer keeps what is freed for a while.
+test('many registrations leave no memory behind', { skip: process.env.ASAN_OPTIONS && 'memory is kept' }, async () => {
   const { stdout, stderr, code } = await run(`
     import v8 from 'node:v8';
     import vm from 'node:vm';
