@@ -1,14 +1,15 @@
 //! The relay as a whole: the Rust API, and the only place that assembles it.
 
+mod courier;
 mod life;
 
 use std::future::pending;
 use std::io;
 use std::iter;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -249,17 +250,16 @@ impl Relay {
     /// Clients are asked to come back after different times, up to `retry_after`. [`Event::Closed`] tells when that is done.
     /// [`Relay::close`] cuts it short.
     pub fn drain(&self, timeout: Duration, retry_after: Duration) {
-        let cut = self.shared.cut.clone();
+        let shared = Arc::clone(&self.shared);
         self.handle.spawn(async move {
-            tokio::time::sleep(timeout).await;
-            cut.cancel();
+            let cut = || async {
+                crate::faults::point("cut");
+                tokio::time::sleep(timeout).await;
+                shared.cut.cancel();
+            };
+            go_on(&shared, cut).await;
         });
         self.shared.drain(retry_after);
-    }
-
-    /// Runs a task that takes the events out. The relay's threads end only after it.
-    pub fn spawn_courier(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.couriers.spawn_on(task, &self.handle);
     }
 }
 
@@ -290,7 +290,7 @@ async fn run(
     started: oneshot::Receiver<Address>,
     couriers: TaskTracker,
 ) {
-    let mut keeping = pin!(go_on(&shared, || life::keep(&shared)));
+    let mut keeping = pin!(life::keep(&shared));
     let listener = tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,
@@ -316,11 +316,14 @@ async fn run(
     };
     match &listener {
         // Who asks meanwhile whether the server is well is answered.
-        Some(listener) => tokio::select! {
-            biased;
-            () = emptied => {}
-            () = door.turn_away(listener) => {}
-        },
+        Some(listener) => {
+            let refused = Mutex::default();
+            tokio::select! {
+                biased;
+                () = emptied => {}
+                () = go_on(&shared, || door.turn_away(listener, &refused)) => {}
+            }
+        }
         None => emptied.await,
     }
     drop(listener);
@@ -342,7 +345,11 @@ async fn go_on<F: Future<Output = ()>>(shared: &Shared, task: impl Fn() -> F) {
 async fn listen(shared: &Shared, started: oneshot::Receiver<Address>) -> Option<TcpListener> {
     // An error means that the relay was dropped before it listened.
     let Ok(address) = started.await else { return std::future::pending().await };
-    match bind(address) {
+    let bound = catch_unwind(|| bind(address)).unwrap_or_else(|_| {
+        shared.panicked();
+        Err(io::Error::other("a bug of websocket-relay"))
+    });
+    match bound {
         Ok((listener, address)) => {
             shared.events.emit_surely(Event::Listening(address)).await;
             Some(listener)
@@ -356,6 +363,7 @@ async fn listen(shared: &Shared, started: oneshot::Receiver<Address>) -> Option<
 }
 
 fn bind(address: Address) -> io::Result<(TcpListener, std::net::SocketAddr)> {
+    crate::faults::point("bind");
     let listener = listener::bind(address.ip, address.port)?;
     let address = listener.local_addr()?;
     Ok((listener, address))

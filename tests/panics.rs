@@ -4,13 +4,19 @@
 
 mod common;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use common::{Client, PAGE, TestRelay, next, numbered, options, received, soon};
+use common::{
+    Client, PAGE, TestRelay, UPGRADE, next, numbered, options, read_head, read_rest, received, soon,
+};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use websocket_relay::{CloseReason, Event, Options, Registration, faults};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Mutex, mpsc};
+use websocket_relay::{
+    Address, CloseReason, Event, EventReceiver, Limits, Options, Registration, Relay, faults,
+};
 
 /// What is armed is armed for all tests of the process.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -145,7 +151,7 @@ async fn in_a_handshake_and_while_accepting() {
     for (count, point) in (1..).zip(["handshake", "accept"]) {
         faults::arm(point);
         let mut stream = server.tcp().await;
-        assert_eq!(common::read_rest(&mut stream).await, b"");
+        assert_eq!(read_rest(&mut stream).await, b"");
         panicked(&mut server, count).await;
         sender.send(numbered(&grace, count, &count.to_string())).await;
         hears(&mut recipient, &ada, count).await;
@@ -165,4 +171,129 @@ async fn when_registrations_end() {
         _ => None,
     });
     assert_eq!(expired.await, mortal.id);
+}
+
+/// What a relay tells that does not listen, or not yet.
+async fn told(events: &mut EventReceiver) -> Vec<Event> {
+    let mut batch = Vec::new();
+    assert!(soon(events.recv_many(&mut batch, 100)).await, "no more events");
+    batch
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+#[tokio::test]
+async fn when_memory_is_given_back() {
+    let _alone = ALONE.lock().await;
+    faults::arm("tidy");
+    let (relay, mut events) = Relay::new(options()).unwrap();
+    assert!(matches!(told(&mut events).await[..], [Event::Panicked]));
+    let mortal = relay.register_client_for(Duration::from_millis(1)).unwrap();
+    let [Event::Expired { client, .. }] = told(&mut events).await[..] else { panic!("it has not expired") };
+    assert_eq!(client, mortal.id);
+    assert_eq!(relay.stats().panics, 1);
+}
+
+#[tokio::test]
+async fn while_opening_the_port() {
+    let _alone = ALONE.lock().await;
+    faults::arm("bind");
+    let (mut relay, mut events) = Relay::new(options()).unwrap();
+    relay.listen(Address { ip: Some(LOOPBACK), port: 0 }).unwrap();
+    let mut all = Vec::new();
+    while !matches!(all.last(), Some(Event::Closed)) {
+        all.append(&mut told(&mut events).await);
+    }
+    assert!(matches!(all[..], [Event::Panicked, Event::ListenFailed(_), Event::Closed]), "{all:?}");
+}
+
+#[tokio::test]
+async fn while_telling_that_the_relay_closes() {
+    let _alone = ALONE.lock().await;
+    let mut server = TestRelay::start(Limits::default()).await;
+    // It answers nothing, so that closing takes its time.
+    let deaf = server.upgraded().await;
+    server.relay.close();
+    for (count, point) in (1..).zip(["refuse", "handshake"]) {
+        faults::arm(point);
+        let mut stream = server.tcp().await;
+        assert_eq!(read_rest(&mut stream).await, b"");
+        panicked(&mut server, count).await;
+        let mut stream = server.tcp().await;
+        soon(stream.write_all(UPGRADE)).await.unwrap();
+        let head = read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    }
+    drop(deaf);
+    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+}
+
+#[tokio::test]
+async fn while_waiting_for_clients_that_drain() {
+    let _alone = ALONE.lock().await;
+    let mut server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    let (mut sender, _deaf) = (server.client(&ada).await, server.client(&grace).await);
+    for _ in 0..40 {
+        sender.send(common::relay(&grace, &"x".repeat(100_000))).await;
+    }
+    // The last of them has been read when the answer to this comes.
+    sender.send("{}").await;
+    server.offence().await;
+    faults::arm("cut");
+    server.relay.drain(Duration::from_millis(1), Duration::ZERO);
+    panicked(&mut server, 1).await;
+    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+}
+
+/// A relay of which everything that is told is translated by `translate`, and handed over by `hand_over`.
+fn courier<T: Send + 'static>(
+    translate: impl Fn(Event) -> T + Send + 'static,
+    hand_over: impl Fn(Vec<T>) + Send + Sync + 'static,
+) -> Relay {
+    let (mut relay, events) = Relay::new(options()).unwrap();
+    relay.spawn_courier(events, translate, move |batch| {
+        hand_over(batch);
+        std::future::ready(true)
+    });
+    relay.listen(Address { ip: Some(LOOPBACK), port: 0 }).unwrap();
+    relay
+}
+
+#[tokio::test]
+async fn while_an_event_is_translated_for_whom_it_is() {
+    let (told, mut hears) = mpsc::unbounded_channel();
+    let translate = |event| match event {
+        Event::Expired { undelivered: 0, client } if client.get() == 1 => panic!("wanted"),
+        other => format!("{other:?}"),
+    };
+    let relay =
+        courier(translate, move |batch| batch.into_iter().for_each(|event| told.send(event).unwrap()));
+    // All in one batch, or not: they end at one time.
+    for _ in 0..3 {
+        relay.register_client_for(Duration::from_millis(1)).unwrap();
+    }
+    let mut all = Vec::new();
+    while all.len() < 4 {
+        all.push(soon(hears.recv()).await.unwrap());
+    }
+    let count = |what| all.iter().filter(|event| event.starts_with(what)).count();
+    assert_eq!((count("Listening"), count("Expired"), count("Panicked")), (1, 2, 1), "{all:?}");
+    assert_eq!(relay.stats().panics, 1);
+    relay.close();
+    assert_eq!(soon(hears.recv()).await.unwrap(), "Closed");
+}
+
+#[tokio::test]
+async fn while_events_are_handed_over() {
+    let (told, mut hears) = mpsc::unbounded_channel();
+    let hand_over = move |batch: Vec<Event>| {
+        assert!(!matches!(batch[0], Event::Listening(_)), "wanted");
+        batch.into_iter().for_each(|event| told.send(event).unwrap());
+    };
+    let relay = courier(|event| event, hand_over);
+    assert!(matches!(soon(hears.recv()).await.unwrap(), Event::Panicked));
+    assert_eq!(relay.stats().panics, 1);
+    relay.close();
+    assert!(matches!(soon(hears.recv()).await.unwrap(), Event::Closed));
 }

@@ -20,7 +20,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -171,20 +171,20 @@ impl Door {
         }
     }
 
-    /// Tells whoever comes that the relay is closing, for ever. When it is dropped it drops them.
-    pub async fn turn_away(self: &Arc<Self>, listener: &TcpListener) {
-        let mut tasks = JoinSet::new();
+    /// Tells whoever comes that the relay is closing, for ever, each by one of the `tasks`.
+    pub async fn turn_away(self: &Arc<Self>, listener: &TcpListener, tasks: &Mutex<JoinSet<()>>) {
         loop {
             let (stream, _, thread) = accept_one(listener, &self.threads).await;
+            crate::faults::point("refuse");
+            let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
             while tasks.try_join_next().is_some() {}
             if tasks.len() < Limits::MAX_TURNED_AWAY {
                 let (closing, door) = (Standing::Closing, Arc::clone(self));
-                match &self.tls {
-                    None => tasks.spawn_on(upgrade::turn_away(ready_now(stream), closing, door), thread),
-                    Some(tls) => {
-                        tasks.spawn_on(upgrade::turn_away(tls.accept(stream), closing, door), thread)
-                    }
+                let told = match &self.tls {
+                    None => upgrade::turn_away(ready_now(stream), closing, door).left_future(),
+                    Some(tls) => upgrade::turn_away(tls.accept(stream), closing, door).right_future(),
                 };
+                tasks.spawn_on(guard(told, &self.shared), thread);
             }
         }
     }

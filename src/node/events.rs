@@ -1,15 +1,13 @@
-//! Carries events to JavaScript: one batch at a time, so that its thread sets the pace.
+//! What events are to JavaScript.
 
 use std::io;
+use std::sync::Arc;
 
 use napi::Status;
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
-use crate::events::{Event, EventReceiver};
-
-/// Events of one batch.
-const BATCH: usize = 256;
+use crate::events::Event;
 
 /// An event, as `index.js` reads it.
 #[napi(object)]
@@ -32,21 +30,14 @@ pub struct NativeEvent {
 /// The JavaScript function that takes batches. Weak: it does not keep Node alive.
 pub type Outlet = ThreadsafeFunction<Vec<NativeEvent>, (), Vec<NativeEvent>, Status, true, true>;
 
-/// Runs until the last event has been handed over, or JavaScript is gone.
-pub async fn carry(mut events: EventReceiver, outlet: Outlet) {
-    let mut batch = Vec::new();
-    while events.recv_many(&mut batch, BATCH).await {
-        let is_last = matches!(batch.last(), Some(Event::Closed));
-        let natives: Vec<_> = batch.drain(..).map(native).collect();
-        // An error other than `Closing` is an exception of `index.js`, which Node has reported.
-        let gone = outlet.call_async(Ok(natives)).await.is_err_and(|error| error.status == Status::Closing);
-        if is_last || gone {
-            return;
-        }
-    }
+/// Hands a batch over, and waits until it was taken. False when JavaScript is gone.
+pub async fn hand_over(outlet: Arc<Outlet>, batch: Vec<NativeEvent>) -> bool {
+    // An error other than `Closing` is an exception of `index.js`, which Node has reported.
+    !outlet.call_async(Ok(batch)).await.is_err_and(|error| error.status == Status::Closing)
 }
 
-fn native(event: Event) -> NativeEvent {
+/// An event as `index.js` reads it.
+pub fn native(event: Event) -> NativeEvent {
     let named = |name: &str| NativeEvent { name: name.to_owned(), ..NativeEvent::default() };
     match event {
         Event::Listening(address) => NativeEvent {

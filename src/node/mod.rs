@@ -161,7 +161,7 @@ impl NativeRelay {
         options.credentials = credentials.map(Into::into);
         let (relay, receiver) = Relay::new(options).map_err(coded)?;
         let outlet = on_events.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
-        let outlet = outlet.map_err(|error| system(&error))?;
+        let outlet = Arc::new(outlet.map_err(|error| system(&error))?);
         let caller = on_errands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let errands = Arc::new(bridge::Errands::new(caller.map_err(|error| system(&error))?));
         let topics =
@@ -169,7 +169,8 @@ impl NativeRelay {
         for topic in topics {
             relay.want_events(topic, false);
         }
-        relay.spawn_courier(events::carry(receiver, outlet));
+        let hand_over = move |batch| events::hand_over(Arc::clone(&outlet), batch);
+        relay.spawn_courier(receiver, events::native, hand_over);
         let (crowd, crowd_counts) = (Weak::new(), true);
         Ok(Self { relay, keep_alive: None, crowd, crowd_counts, errands, next_bridge: 0 })
     }

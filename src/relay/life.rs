@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Relay;
+use super::{Relay, go_on};
 use crate::backend::{Registration, Status, Totals, Undelivered};
 use crate::error::{CloseReason, Error, MessageExpired};
 use crate::events::Event;
@@ -127,7 +127,8 @@ impl Relay {
 
 /// What has its time, for ever.
 pub(super) async fn keep(shared: &Shared) {
-    tokio::join!(expire(shared), tidy(shared));
+    // Each by itself: a panic of one must not cost the other what it is about to tell.
+    tokio::join!(go_on(shared, || expire(shared)), go_on(shared, || tidy(shared)));
 }
 
 /// Ends registrations and drops messages when their time has come, for ever.
@@ -158,6 +159,7 @@ async fn tidy(shared: &Shared) {
     let relayed = || shared.backend.totals().relayed_messages;
     let (mut trimmed_at, mut before) = (relayed(), relayed());
     loop {
+        crate::faults::point("tidy");
         tokio::time::sleep(LOOK).await;
         let now = relayed();
         let (lately, all) = (now - before, now - trimmed_at);
