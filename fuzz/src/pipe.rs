@@ -27,8 +27,10 @@ const CAPACITY: usize = 700;
 #[derive(Debug)]
 pub struct ServerEnd {
     state: Arc<Mutex<State>>,
-    /// What one read brings at most.
+    /// What one read brings at most; the next brings all there is. So what is written is cut anywhere, and yet read by few
+    /// reads.
     piece: usize,
+    is_cut: bool,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ pub struct ClientEnd(Arc<Mutex<State>>);
 
 pub fn pipe(piece: usize) -> (ServerEnd, ClientEnd) {
     let state = Arc::new(Mutex::new(State::default()));
-    (ServerEnd { state: Arc::clone(&state), piece }, ClientEnd(state))
+    (ServerEnd { state: Arc::clone(&state), piece, is_cut: false }, ClientEnd(state))
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -86,12 +88,15 @@ impl AsyncRead for ServerEnd {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut state = lock(&self.state);
+        let Self { state, piece, is_cut } = self.get_mut();
+        let mut state = lock(state);
         if state.to_server.is_empty() && !state.client_is_gone {
             state.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let size = self.piece.min(state.to_server.len()).min(buffer.remaining());
+        *is_cut = !*is_cut;
+        let piece = if *is_cut { *piece } else { usize::MAX };
+        let size = piece.min(state.to_server.len()).min(buffer.remaining());
         buffer.put_slice(&state.to_server.make_contiguous()[..size]);
         state.to_server.drain(..size);
         Poll::Ready(Ok(()))
