@@ -27,7 +27,7 @@ const CLIENTS: usize = 4;
 const WILD: usize = 3;
 
 /// Longer ones show nothing more, and take their time.
-const MAX_STEPS: usize = 300;
+const MAX_STEPS: usize = 150;
 
 /// How it ends.
 #[derive(Arbitrary, Clone, Copy, Debug)]
