@@ -362,7 +362,7 @@ declare namespace RelayServer {
     closed: Record<string, number>;
     /** Ever: events that a busy JavaScript thread could not take. */
     eventsDropped: number;
-    /** Ever: bugs of the server, each of which ended one connection and was an `'error'` with `ERR_INTERNAL`. */
+    /** Ever: bugs of the server, each of which cost one connection, or events, at most and was an `'error'` with `ERR_INTERNAL`. */
     panics: number;
   }
 

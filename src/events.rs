@@ -44,7 +44,7 @@ pub enum Event {
         /// What.
         offence: Offence,
     },
-    /// A bug of ours ended one connection.
+    /// A bug of ours. It cost one connection, or events, at most.
     Panicked,
     /// So many events did not fit into the queue and are lost.
     Dropped(u64),

@@ -74,7 +74,7 @@ pub fn native(event: Event) -> NativeEvent {
         },
         Event::Panicked => NativeEvent {
             code: Some("ERR_INTERNAL".to_owned()),
-            text: Some("a bug of websocket-relay ended one connection".to_owned()),
+            text: Some("a bug of websocket-relay cost one connection, or events, at most".to_owned()),
             ..named("error")
         },
         Event::Dropped(count) => NativeEvent {
