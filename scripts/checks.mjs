@@ -27,6 +27,7 @@ export const lints = [
   clippy('Clippy, engine alone', '--no-default-features'),
   clippy('Clippy, conformance', '--no-default-features', '--features', 'conformance'),
   clippy('Clippy, engine with faults', '--no-default-features', '--features', 'faults'),
+  clippy('Clippy, engine with shuttle', '--no-default-features', '--features', 'faults,shuttle'),
 ];
 
 const testFiles = findFiles('__test__', /\.test\.[cm]?js$/);
@@ -37,6 +38,7 @@ const rustTests = ['cargo', 'test', '--locked', '--no-default-features', '--no-f
 export const tests = [
   { name: 'Rust tests', command: rustTests },
   { name: 'Rust tests with faults', command: [...rustTests, '--features', 'faults', '--test', 'panics', '--test', 'simulation'] },
+  { name: 'Rust tests with shuttle', command: [...rustTests, '--features', 'faults,shuttle', '--test', 'interleavings'] },
   { name: 'Rust tests, four threads', command: rustTests, env: { WEBSOCKET_RELAY_TEST_THREADS: '4' } },
   nodeTests('Node tests', testFiles.filter((path) => !isBrowserTest(path))),
   nodeTests('Browser tests', testFiles.filter(isBrowserTest)),

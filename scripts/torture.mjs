@@ -9,6 +9,7 @@ const PARTS = {
   delivery: [node, '__test__/reliability/torture.mjs'],
   attacks: [node, '__test__/attacks/torture.mjs'],
   simulation: [node, 'scripts/simulate.mjs'],
+  interleavings: [node, 'scripts/interleave.mjs'],
   conformance: [node, 'conformance/run.mjs'],
   cycles: [node, '--expose-gc', '__test__/endurance/cycles.mjs'],
   workers: [node, '--expose-gc', '__test__/endurance/workers.mjs'],

@@ -8,9 +8,9 @@ mod life;
 mod locked;
 mod slot;
 
+use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::model::{Appended, Forged, Freed, LONG, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer;
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock};
 
 use expiry::Expiry;
 use flush::{JUST_READ, TALLY, Tally, WRITTEN_TO};
@@ -289,14 +290,16 @@ impl Memory {
         let refusal = match appended {
             Appended::Duplicate(last) => return Ok(Taken::Duplicate(last)),
             Appended::New => {
-                let Tally { messages, bytes, queued } = TALLY.get();
+                let Tally { messages, bytes, queued } = TALLY.with(Cell::get);
                 let (messages, bytes) = (messages + 1, bytes + json.len() as u64);
-                TALLY.set(Tally { messages, bytes, queued: queued + usize::from(!passed) });
+                TALLY.with(|tally| {
+                    tally.set(Tally { messages, bytes, queued: queued + usize::from(!passed) })
+                });
                 if json.len() >= LONG
                     && !passed
                     && let Some(place) = read_buffer::Place::of(json)
                 {
-                    JUST_READ.with_borrow_mut(|all| all.push((target, slot.mailbox.last(), place)));
+                    JUST_READ.with(|all| all.borrow_mut().push((target, slot.mailbox.last(), place)));
                 }
                 None
             }
@@ -324,7 +327,7 @@ impl Memory {
         self.visit_at(target, visit);
         if has_begun {
             // Who has something to write looks for more when that is written.
-            WRITTEN_TO.with_borrow_mut(|all| all.push((target, Arc::clone(recipient))));
+            WRITTEN_TO.with(|all| all.borrow_mut().push((target, Arc::clone(recipient))));
         }
         self.free(target, freed);
         if is_first {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::*;
+use crate::sync::thread_local;
 
 thread_local! {
     /// Those of whose outboxes this thread has written the first frame, and who have to be told.
@@ -30,7 +31,8 @@ thread_local! {
 
 /// Where a message of this recipient stands in what was read last, if it does.
 pub(super) fn just_read(recipient: ClientId, offset: Offset) -> Option<read_buffer::Place> {
-    JUST_READ.with_borrow(|all| {
+    JUST_READ.with(|all| {
+        let all = all.borrow();
         let found = all.iter().find(|(of, at, _)| (*of, *at) == (recipient, offset));
         found.map(|(_, _, place)| *place)
     })
@@ -39,22 +41,22 @@ pub(super) fn just_read(recipient: ClientId, offset: Offset) -> Option<read_buff
 impl Memory {
     pub(in crate::backend) fn flush(&self) {
         self.count();
-        while let Some((id, client)) = WRITTEN_TO.with_borrow_mut(Vec::pop) {
+        while let Some((id, client)) = WRITTEN_TO.with(|all| all.borrow_mut().pop()) {
             if self.write(id, &client, None, true, Slot::write_now).is_pending() {
                 let bell = client.slot().outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
                 ring(bell);
             }
         }
-        JUST_READ.with_borrow_mut(Vec::clear);
+        JUST_READ.with(|all| all.borrow_mut().clear());
     }
 
     /// Counts what this thread has appended.
     fn count(&self) {
-        let Tally { messages, bytes, queued } = TALLY.get();
+        let Tally { messages, bytes, queued } = TALLY.with(Cell::get);
         if messages == 0 {
             return;
         }
-        TALLY.set(Tally::default());
+        TALLY.with(Cell::take);
         self.relayed_messages.fetch_add(messages, Ordering::Relaxed);
         self.relayed_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.requeued(queued);

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::ring;
 use super::slot::Slot;
+use crate::sync::{Mutex, MutexGuard, thread_local};
 
 /// A slot that is locked. Threads that held one and wanted another might wait for each other for ever: in debug builds,
 /// as the tests are, a thread that does so panics.
@@ -17,7 +18,7 @@ thread_local! {
 
 impl<'a> Locked<'a> {
     pub fn new(slot: &'a Mutex<Slot>) -> Self {
-        debug_assert!(!HAS_LOCKED.replace(true), "one lock at a time");
+        debug_assert!(!HAS_LOCKED.with(|has| has.replace(true)), "one lock at a time");
         // A panic under the lock has ended its connection; the next may go on with what is there.
         Self(slot.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -25,7 +26,7 @@ impl<'a> Locked<'a> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        debug_assert!(HAS_LOCKED.replace(false));
+        debug_assert!(HAS_LOCKED.with(|has| has.replace(false)));
         // Whose mailbox it is has to go on where a panic of somebody else has left it.
         if std::thread::panicking() {
             ring(self.outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell)));
