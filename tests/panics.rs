@@ -124,6 +124,43 @@ async fn what_was_taken_before_the_panic_arrives_without_anybodys_help() {
 }
 
 #[tokio::test]
+async fn what_is_counted_is_right_again() {
+    let _alone = ALONE.lock().await;
+    for point in ["reserve", "append", "flush", "deliver"] {
+        let mut server = TestRelay::with(options()).await;
+        let (ada, grace) = server.pair();
+        let (mut sender, mut recipient) = (reliable(&server, &ada, 1).await, server.client(&grace).await);
+        server.find(|event| matches!(event, Event::Connected(id) if id == grace.id).then_some(())).await;
+        if point == "deliver" {
+            // Somebody else's session is to write: with the recipient away, its next one does.
+            drop(recipient);
+            server.find(|event| matches!(event, Event::Disconnected(..)).then_some(())).await;
+            sender.send(numbered(&grace, 1, "1")).await;
+            is_accepted(&mut sender, 1).await;
+            faults::arm(point);
+            recipient = server.client(&grace).await;
+        } else {
+            faults::arm(point);
+            sender.send(numbered(&grace, 1, "1")).await;
+        }
+        panicked(&mut server, 1).await;
+        // Whether it was taken or not: it is sent again, and arrives once.
+        let mut sender = reliable(&server, &ada, 2).await;
+        sender.send(numbered(&grace, 1, "1")).await;
+        is_accepted(&mut sender, 1).await;
+        if point == "deliver" {
+            recipient = server.client(&grace).await;
+        }
+        assert_eq!(recipient.message(&ada).await, "1");
+        sender.send(numbered(&grace, 2, "2")).await;
+        assert_eq!(recipient.message(&ada).await, "2");
+        is_accepted(&mut sender, 2).await;
+        let totals = server.relay.stats().totals;
+        assert_eq!((totals.queued_messages, totals.queued_bytes), (0, 0), "{point}");
+    }
+}
+
+#[tokio::test]
 async fn while_writing_what_waits_for_a_client() {
     let _alone = ALONE.lock().await;
     let mut server = TestRelay::with(options()).await;
@@ -262,6 +299,7 @@ fn courier<T: Send + 'static>(
 
 #[tokio::test]
 async fn while_an_event_is_translated_for_whom_it_is() {
+    let _alone = ALONE.lock().await;
     let (told, mut hears) = mpsc::unbounded_channel();
     let translate = |event| match event {
         Event::Expired { undelivered: 0, client } if client.get() == 1 => panic!("wanted"),
@@ -286,6 +324,7 @@ async fn while_an_event_is_translated_for_whom_it_is() {
 
 #[tokio::test]
 async fn while_events_are_handed_over() {
+    let _alone = ALONE.lock().await;
     let (told, mut hears) = mpsc::unbounded_channel();
     let hand_over = move |batch: Vec<Event>| {
         assert!(!matches!(batch[0], Event::Listening(_)), "wanted");

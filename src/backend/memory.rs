@@ -116,6 +116,18 @@ impl Client {
     }
 }
 
+/// Bytes of the total bound that are given back, should a panic keep their message from being added.
+struct Reserved<'a> {
+    total: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// To be called after unlocking: a woken session would only wait for us.
 fn ring(bell: Option<Arc<Bell>>) {
     if let Some(bell) = bell {
@@ -283,8 +295,17 @@ impl Memory {
         let appended = match passed {
             true => Appended::New,
             false => {
-                let reserve = |cost| self.reserve(cost, is_reading);
-                slot.mailbox.append(sender, numbered, json, &self.limits, reserve)
+                let mut reserved = Reserved { total: &self.queued_bytes, bytes: 0 };
+                let reserve = |cost| {
+                    let fits = self.reserve(cost, is_reading);
+                    reserved.bytes = if fits { cost } else { 0 };
+                    crate::faults::point("reserve");
+                    fits
+                };
+                let appended = slot.mailbox.append(sender, numbered, json, &self.limits, reserve);
+                // They are the message's.
+                std::mem::forget(reserved);
+                appended
             }
         };
         let refusal = match appended {
@@ -314,6 +335,7 @@ impl Memory {
             true => Freed::default(),
             false => slot.fill(&self.limits, None),
         };
+        self.uncount(&freed);
         let has_begun = was_idle && slot.is_writing();
         let is_refused = refusal == Some(Refusal::Full);
         let is_first = !is_authorized && !is_refused && slot.mailbox.authorize(sender);
@@ -329,7 +351,7 @@ impl Memory {
             // Who has something to write looks for more when that is written.
             WRITTEN_TO.with(|all| all.borrow_mut().push((target, Arc::clone(recipient))));
         }
-        self.free(target, freed);
+        self.tell_freed(target, freed);
         if is_first {
             self.answer_opening(client, sender, recipient, target);
         }

@@ -38,6 +38,7 @@ impl Memory {
                 continue;
             }
             let mut freed = slot.fill(&self.limits, splice.then_some(id));
+            self.uncount(&freed);
             crate::faults::point(if number.is_some() { "deliver" } else { "flush" });
             let written = write(&mut slot);
             let Some(outlet) = &mut slot.outlet else { return Poll::Ready(Ok(())) };
@@ -49,7 +50,7 @@ impl Memory {
             }
             let is_done = !is_drained || !slot.has_waiting(number.is_some());
             drop(slot);
-            self.free(id, freed);
+            self.tell_freed(id, freed);
             if is_done {
                 return written;
             }
@@ -110,10 +111,20 @@ impl Memory {
 
     /// What became free in `recipient`'s mailbox can be taken, and its senders hear of it.
     pub(super) fn free(&self, recipient: ClientId, freed: Freed) {
+        self.uncount(&freed);
+        self.tell_freed(recipient, freed);
+    }
+
+    /// What became free can be taken. At once where something else may panic before its senders hear of it.
+    pub(super) fn uncount(&self, freed: &Freed) {
         self.recount(freed.bytes, 0);
         if freed.messages > 0 {
             self.queued_messages.fetch_sub(freed.messages, Ordering::Relaxed);
         }
+    }
+
+    /// The senders hear of what became free.
+    pub(super) fn tell_freed(&self, recipient: ClientId, freed: Freed) {
         self.ring(&freed.waiting);
         for (sender, session, seq) in freed.delivered {
             let Some(sender) = self.client(sender) else { continue };
