@@ -188,9 +188,12 @@ impl Memory {
         // Under the lock, so that claims are numbered in the order in which they take the mailbox.
         let number = ClaimNumber(client.claim.fetch_add(1, Ordering::AcqRel) + 1);
         let retired = slot.retire(false);
-        if let Some(Retired { bell, outbox, .. }) = &retired {
+        if let Some(Retired { bell, outbox, messages, bytes, stuck }) = &retired {
             // Before unlocking: the replaced connection may find that it is before its bell rings, on another thread.
             bell.end(CloseReason::Replaced, outbox.untaken().into());
+            // Too: whoever took them before they were counted would make the count less than nothing.
+            self.requeued(*messages);
+            self.recount(*stuck, *bytes);
         }
         let is_same = slot.begin(resume);
         let mut outbox = std::mem::take(outbox);
@@ -213,9 +216,7 @@ impl Memory {
         };
         drop(slot);
         self.announce(id, &channels);
-        if let Some(Retired { bell, messages, bytes, stuck, .. }) = retired {
-            self.requeued(messages);
-            self.recount(stuck, bytes);
+        if let Some(Retired { bell, .. }) = retired {
             bell.ring();
             self.ring(&waiting);
         }

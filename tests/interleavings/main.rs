@@ -216,6 +216,29 @@ fn a_replaced_connection_reads_answers_and_releases_nothing() {
 }
 
 #[test]
+fn what_a_replaced_connection_has_not_written_is_counted_before_it_is_taken() {
+    explore(|| {
+        let world = World::new(Limits::default());
+        let mut old = world.open(GRACE, "old", Kind::Plain);
+        old.deliver();
+        let mut sender = world.open(ADA, "sender", any(2));
+        sender.send(world.clients[GRACE], "text 1", None).unwrap();
+        let newer = Arc::clone(&world);
+        let new = spawn(move || newer.open(GRACE, "new", Kind::Plain));
+        for text in ["text 2", "text 3"] {
+            world.backend.flush();
+            sender.send(world.clients[GRACE], text, None).unwrap();
+        }
+        world.backend.flush();
+        let mut new = new.join().unwrap();
+        new.deliver();
+        old.close();
+        assert_eq!(of(&[old.heard, new.heard].concat(), ADA), ["text 1", "text 2", "text 3"]);
+        world.end();
+    });
+}
+
+#[test]
 fn a_replaced_connection_acknowledges_nothing_for_the_newer_one() {
     explore(|| {
         let world = World::new(Limits::default());
