@@ -204,7 +204,7 @@ impl Limits {
     /// Frames of one connection that are decoded before the others have their turn, empty ones and parts of messages too.
     pub const TURN_FRAMES: usize = 256;
     /// Bytes of one connection that are read before the others have their turn; at least a read.
-    pub const TURN_BYTES: usize = 256 * 1024;
+    pub const TURN_BYTES: usize = 144 * 1024;
     /// Bytes that TLS encrypts ahead of what the socket has taken.
     pub const TLS_WRITE_AHEAD: usize = 16 * 1024;
     /// How long a task that all need pauses after a panic.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 /// Bytes of the buffer.
-pub const SIZE: usize = 288 * 1024;
+pub const SIZE: usize = 176 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SIZE].into());

@@ -1,5 +1,5 @@
 // Calls from one process to another, over the channel that Node opens between a process and those it forks.
-import { fork } from 'node:child_process';
+import { fork, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 
 /** Answers calls from the other end by `methods`; returns a function that calls what is there. */
@@ -34,9 +34,16 @@ export function link(end, methods = {}) {
     });
 }
 
-/** A program of this folder in a process of its own: how to call it, and how to end it. */
-export function start(program, methods) {
-  const child = fork(new URL(program, import.meta.url));
+/** Whether the system lets processes have real-time priorities. */
+export const hasPriorities = spawnSync('chrt', ['-f', '10', 'true'], { stdio: 'ignore' }).status === 0;
+
+/**
+ * A program of this folder in a process of its own: how to call it, and how to end it. With a real-time `priority` it goes before
+ * those that have a lower one or none, where the system lets it.
+ */
+export function start(program, { methods, priority = 0 } = {}) {
+  const first = priority > 0 && hasPriorities ? { execPath: 'chrt', execArgv: ['-f', String(priority), process.execPath] } : {};
+  const child = fork(new URL(program, import.meta.url), first);
   const isAlive = () => child.exitCode === null && child.signalCode === null;
   const end = async () => {
     if (!isAlive()) return;

@@ -76,14 +76,18 @@ struct Spare {
     chunks: Vec<MmapMut>,
     /// How many came back since one was needed.
     unneeded: usize,
+    /// The fewest that there were since [`release_spare`] was called.
+    least: usize,
 }
 
-static SPARE: Mutex<Spare> = Mutex::new(Spare { chunks: Vec::new(), unneeded: 0 });
+static SPARE: Mutex<Spare> = Mutex::new(Spare { chunks: Vec::new(), unneeded: 0, least: 0 });
 
 impl Spare {
     fn take(&mut self) -> Option<MmapMut> {
         self.unneeded = 0;
-        self.chunks.pop()
+        let chunk = self.chunks.pop();
+        self.least = self.least.min(self.chunks.len());
+        chunk
     }
 }
 
@@ -91,10 +95,16 @@ fn spare() -> MutexGuard<'static, Spare> {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives the chunks that nobody needs just now back to the system. False when there are none.
-pub fn release_spare() -> bool {
-    let chunks = std::mem::take(&mut spare().chunks);
-    !chunks.is_empty()
+/// Gives those chunks back to the system that nobody has needed since this was called last. To be called now and then.
+pub fn release_spare() {
+    let mut spare = spare();
+    let unneeded = spare.least.min(spare.chunks.len());
+    // Those that were needed last are the last ones.
+    let surplus: Vec<_> = spare.chunks.drain(..unneeded).collect();
+    spare.least = spare.chunks.len();
+    // The system takes its time.
+    drop(spare);
+    drop(surplus);
 }
 
 impl Chunk {

@@ -16,6 +16,8 @@ use crate::trim::trim;
 const LOOK: Duration = Duration::from_secs(5);
 /// Fewer messages leave nothing behind that is worth it.
 const MANY_MESSAGES: u64 = 1000;
+/// And neither do fewer bytes of them that have waited.
+const MANY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Registrations that end at one time before others have their turn.
 const BATCH: usize = 64;
@@ -154,23 +156,27 @@ async fn expire(shared: &Shared) {
     }
 }
 
-/// Gives the system back what many messages have left behind, when they have become few; for ever.
+/// Gives the system back what many messages have left behind, when they have become few or have gone; for ever.
 async fn tidy(shared: &Shared) {
-    let relayed = || shared.backend.totals().relayed_messages;
-    let (mut trimmed_at, mut before) = (relayed(), relayed());
+    let look = || {
+        let Totals { relayed_messages, queued_bytes, .. } = shared.backend.totals();
+        (relayed_messages, queued_bytes)
+    };
+    let (mut before, mut most) = look();
+    let mut trimmed_at = before;
     loop {
         crate::faults::point("tidy");
         tokio::time::sleep(LOOK).await;
-        let now = relayed();
+        release_spare();
+        let (now, queued) = look();
         let (lately, all) = (now - before, now - trimmed_at);
         before = now;
+        most = most.max(queued);
         // As many as ever need the memory again.
-        if lately > 0 && lately >= all / 10 {
-            continue;
-        }
-        if release_spare() || all >= MANY_MESSAGES {
+        let are_few = all >= MANY_MESSAGES && lately < all / 10;
+        if are_few || most - queued >= MANY_BYTES {
             trim();
-            trimmed_at = now;
+            (trimmed_at, most) = (now, queued);
         }
     }
 }
