@@ -260,6 +260,8 @@ declare namespace RelayServer {
     authTimeout?: number | undefined;
     /** How long the HTTP head of a connection may take, a TLS handshake included, in milliseconds. Default: 5,000. */
     headersTimeout?: number | undefined;
+    /** How long a message that has begun may take, as the heartbeats find it, in milliseconds. Default: 120,000. */
+    messageTimeout?: number | undefined;
     /** The offence that closes a connection. Default: 10, that is the tenth. */
     maxOffences?: number | undefined;
     /** Messages that wait from one sender for one recipient. Default: 10,000. */

@@ -110,6 +110,8 @@ limits! {
     auth_timeout: Duration = 10_000, 1..=LONGEST, "authTimeout" "milliseconds";
     /// How long the HTTP head of a connection may take, a TLS handshake included.
     headers_timeout: Duration = 5_000, 1..=LONGEST, "headersTimeout" "milliseconds";
+    /// How long a message that has begun may take, as the heartbeats find it (4002).
+    message_timeout: Duration = 120_000, 1..=LONGEST, "messageTimeout" "milliseconds";
     /// The offence that closes a connection (4504), counted from 1.
     max_offences: usize = 10, 1..=1_000_000, "maxOffences" "offences";
     /// Messages that wait in one lane, that is from one sender for one recipient.

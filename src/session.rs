@@ -60,6 +60,8 @@ struct Session {
     /// What a client with reliable delivery is owed: answers to its frames. Boxed, for a plain one is owed none.
     answers: Option<Box<Answers>>,
     heartbeat: Heartbeat,
+    /// The message that had come in part at the last heartbeat, and since when. Boxed, for few connections have one.
+    unfinished: Option<Box<(u32, Instant)>>,
 }
 
 /// Runs a connection that has been upgraded until it is over; `early` came behind the upgrade request. `admission`
@@ -120,6 +122,7 @@ impl Session {
             is_draining: false,
             answers: None,
             heartbeat,
+            unfinished: None,
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Wire<S> {
     turn: Turn,
     /// What is asked for next, in bytes.
     appetite: u32,
+    /// Messages ever received; what it means is only whether it grew.
+    messages: u32,
 }
 
 /// What a connection has brought since others had their turn, or since there was nothing.
@@ -81,7 +83,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A connection that has just been upgraded; `early` came behind the request.
     pub fn new(stream: S, early: &[u8], max_frame: usize) -> Self {
         let (decoder, input, turn) = (Decoder::new(max_frame), early.to_vec(), Turn::default());
-        Self { stream, decoder, input, heard: 0, turn, appetite: FIRST_READ as u32 }
+        Self { stream, decoder, input, heard: 0, turn, appetite: FIRST_READ as u32, messages: 0 }
+    }
+
+    /// The number of the message that has come in part, if there is one.
+    pub fn unfinished(&self) -> Option<u32> {
+        (!self.input.is_empty() || self.decoder.is_in_message()).then_some(self.messages)
     }
 
     /// Writes what the socket has not taken; ready when it has taken everything.
@@ -220,6 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 Some(message @ (Incoming::Text(_) | Incoming::Binary(_))) => receiver.echo(&message),
             };
             self.decoder.max_message = max_frame;
+            self.messages = self.messages.wrapping_add(1);
         }
         Ok(used)
     }

@@ -250,3 +250,36 @@ async fn who_never_reads_is_closed_though_it_keeps_sending() {
     assert_eq!(reason, CloseReason::TooSlow);
     reader.read_u8().await.expect("what was sent before it was cut");
 }
+
+#[tokio::test]
+async fn a_message_that_does_not_end_closes_and_one_after_another_does_not() {
+    let limits = Limits {
+        ping_interval: Duration::from_millis(50),
+        ping_timeout: Duration::from_millis(500),
+        message_timeout: Duration::from_millis(700),
+        max_offences: 1000,
+        ..Limits::default()
+    };
+    let server = TestRelay::start(limits).await;
+    let (ada, _) = server.pair();
+    let [begin, go_on, end] = [0x01, 0x00, 0x80].map(|first| masked(first, b"1"));
+    let (pong, next) = (masked(0x8A, b""), [&end[..], &begin].concat());
+    for (answer, is_closed) in [(&go_on, true), (&next, false)] {
+        let mut client = server.upgraded().await;
+        let first = [&masked(0x81, authentication(&ada).as_bytes()), &begin[..]].concat();
+        soon(client.write_all(&first)).await.unwrap();
+        let mut pings = 0;
+        let is_ping = loop {
+            let frame = soon(client.read_u16()).await.unwrap();
+            if frame != 0x8900 || pings == 5 {
+                break frame == 0x8900;
+            }
+            pings += 1;
+            soon(client.write_all(&[&pong[..], answer].concat())).await.unwrap();
+        };
+        assert_eq!(is_ping, !is_closed, "after {pings} pings");
+        if is_closed {
+            assert_eq!(soon(client.read_u16()).await.unwrap(), 4002);
+        }
+    }
+}

@@ -7,7 +7,7 @@ const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 
 /** What is scaled down, so that a short run sees its end: as short as a busy machine allows. */
-const SOON = { headersTimeout: 2000, authTimeout: 2000, closeTimeout: 500, pingInterval: 500, pingTimeout: 2000 };
+const SOON = { headersTimeout: 2000, authTimeout: 2000, messageTimeout: 2000, closeTimeout: 500, pingInterval: 500, pingTimeout: 2000 };
 
 /**
  * Peers that break the protocol, strangers and clients in turn: each is closed with `code`. Who does not stop sending may find
@@ -48,21 +48,26 @@ function endless(pieces, sizes) {
 function slow(timeout, seen, drag, { tls = false } = {}) {
   return {
     quick: { peers: 10, every: 100, ...SOON },
-    long: { peers: 500, every: 1000, headersTimeout: 5000, authTimeout: 10_000, closeTimeout: 5000 },
-    options: ({ headersTimeout, authTimeout, closeTimeout }) => ({ headersTimeout, authTimeout, closeTimeout }),
+    long: { peers: 500, every: 1000, headersTimeout: 5000, authTimeout: 10_000, messageTimeout: 5000, closeTimeout: 5000, pingInterval: 2000, pingTimeout: 2000 },
+    options: ({ headersTimeout, authTimeout, messageTimeout, closeTimeout, pingInterval, pingTimeout }) => ({
+      ...{ headersTimeout, authTimeout, messageTimeout, closeTimeout, pingInterval, pingTimeout },
+    }),
     tls,
     seen,
     async run(a) {
-      const { peers, every, closeTimeout } = a.size;
-      const took = await a.many(peers, async () => {
+      const { peers, every, closeTimeout, pingInterval, pingTimeout } = a.size;
+      const clients = await a.relay('register', peers);
+      const took = await a.many(peers, async (n) => {
         const start = performance.now();
-        const peer = await drag(a, every);
+        const peer = await drag(a, every, clients[n]);
         await peer.ended;
         const end = performance.now();
         peer.destroy();
         return end - start;
       }, peers);
-      const max = a.size[timeout] + closeTimeout + 1000;
+      // A message is looked at with each heartbeat.
+      const late = timeout === 'messageTimeout' ? pingInterval + pingTimeout : 0;
+      const max = a.size[timeout] + late + closeTimeout + 1000;
       return { sent: `${peers} connections, a byte every ${every} ms`, count: peers, took: { what: 'the last was ended', ms: Math.max(...took), max } };
     },
   };
@@ -223,6 +228,7 @@ export const attacks = {
   'slow authentication': slow('authTimeout', 'closed.4000', async (a, every) =>
     drip(await a.open(), authentication({ id: 0, token: 'f'.repeat(32) }), every),
   ),
+  'slow messages': slow('messageTimeout', 'closed.4002', async (a, every, client) => drip(await a.open(client), text({ slow: 'x'.repeat(1000) }), every)),
 
   'half-open connections': {
     quick: { peers: 10, ...SOON },

@@ -114,8 +114,7 @@ test('a registration ends in its time, with what was never delivered', async (t)
   const heard = [];
   for (const name of ['connection', 'disconnect', 'expired']) server.on(name, (...args) => heard.push([name, ...args]));
   const one = open(t, server, ada);
-  const two = await Connection.open(server, grace);
-  await happened(one, 'open');
+  const [two] = await Promise.all([Connection.open(server, grace), happened(one, 'open')]);
   // Nobody listens there: they wait.
   for (let n = 0; n < 3; n += 1) two.relay(ada.id, String(n));
   while ([...server.clients()][0].queuedMessages < 3) await new Promise(setImmediate);

@@ -63,6 +63,11 @@ impl Decoder {
         Self { max_message, message: Vec::new(), fragments: 0, state: State::Between }
     }
 
+    /// Whether a message has come in part.
+    pub fn is_in_message(&self) -> bool {
+        matches!(self.state, State::InMessage(_))
+    }
+
     /// The next message or control frame in `input` and the number of bytes it took; `None` for the message when
     /// these bytes were but a fragment, `None` in all when the frame is not complete. Unmasks in place.
     ///

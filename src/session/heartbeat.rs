@@ -69,8 +69,26 @@ impl Session {
             }
             Heartbeat::Listening { .. } => (Heartbeat::Resting, ping_interval),
         };
+        self.judge_message(wire)?;
         self.heartbeat = next;
         timer.reset(Instant::now() + wait);
         Ok(())
+    }
+
+    /// Whether a message that has begun has been on its way for too long.
+    fn judge_message<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &Wire<S>,
+    ) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        // While nothing is read it cannot end.
+        let begun = wire.unfinished().filter(|_| self.held.is_none() && self.throttle.is_none());
+        let since = |number| match self.unfinished.as_deref() {
+            Some((same, since)) if *same == number => (number, *since),
+            _ => (number, now),
+        };
+        self.unfinished = begun.map(|number| Box::new(since(number)));
+        let is_late = |(_, since): &(u32, Instant)| now - *since >= self.shared.limits.message_timeout;
+        if self.unfinished.as_deref().is_some_and(is_late) { Err(CloseReason::TooSlow) } else { Ok(()) }
     }
 }
