@@ -204,6 +204,7 @@ impl Limits {
     /// What waits on a bridge in either direction, beside what the other side's socket holds.
     pub const BRIDGE_BYTES: usize = 64 * 1024;
     /// Frames of one connection that are decoded before the others have their turn, empty ones and parts of messages too.
+    /// Fewer, down to 32, the more connections wait for their next turn; and so with the bytes, down to 16 KiB.
     pub const TURN_FRAMES: usize = 256;
     /// Bytes of one connection that are read before the others have their turn; at least a read.
     pub const TURN_BYTES: usize = 144 * 1024;

@@ -1,11 +1,11 @@
 //! One connection's bytes: text frames in by batch, frames out by batch, over any byte stream.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::task::{coop, yield_now};
+use tokio::task::coop;
 
 use crate::backend::Outbox;
 use crate::copy;
@@ -14,6 +14,10 @@ use crate::ids::Token;
 use crate::limits::Limits;
 use crate::protocol::frame::{self, Decoder, Incoming};
 use crate::read_buffer;
+
+mod turn;
+
+use turn::{Turn, poll_others};
 
 /// The longest beginning of a frame that is put before what is read, to be decoded there when the frame is complete.
 const BEGINNING: usize = 32 * 1024;
@@ -62,23 +66,6 @@ pub struct Wire<S> {
     messages: u32,
 }
 
-/// What a connection has brought since others had their turn, or since there was nothing.
-#[derive(Debug, Default)]
-struct Turn {
-    frames: u32,
-    bytes: u32,
-}
-
-impl Turn {
-    fn may_decode(&self) -> bool {
-        (self.frames as usize) < Limits::TURN_FRAMES
-    }
-
-    fn is_over(&self) -> bool {
-        !self.may_decode() || self.bytes as usize >= Limits::TURN_BYTES
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A connection that has just been upgraded; `early` came behind the request.
     pub fn new(stream: S, early: &[u8], max_frame: usize) -> Self {
@@ -121,10 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if !receiver.is_ready() {
             return Poll::Pending;
         }
-        if self.turn.is_over() {
-            self.turn = Turn::default();
-            return poll_others(cx).map(Ok);
-        }
+        ready!(self.turn.poll(cx));
         if self.decode_input(receiver)? {
             return Poll::Ready(Ok(()));
         }
@@ -141,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         receiver: &mut impl Receiver,
     ) -> Poll<Result<(), CloseReason>> {
         read_buffer::fill(|buffer| {
-            let wanted = self.appetite as usize;
+            let wanted = (self.appetite as usize).min(self.turn.max_bytes());
             let mut read = ReadBuf::new(&mut buffer[BEGINNING..BEGINNING + wanted]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).map_err(|_| CloseReason::Lost)?;
             let length = read.filled().len();
@@ -149,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 return Poll::Ready(Err(CloseReason::Lost));
             }
             self.heard += length as u64;
-            self.turn.bytes += length as u32;
+            self.turn.read(length);
             let (before, bytes) = buffer[..BEGINNING + length].split_at_mut(BEGINNING);
             let begun = self.input.len();
             let start = if (1..=BEGINNING).contains(&begun) && frame::missing(&self.input) <= length {
@@ -164,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if !self.turn.may_decode() {
                 self.appetite = SHORTEST_READ as u32;
             } else if length == wanted {
-                self.appetite = (2 * wanted).min(Limits::TURN_BYTES) as u32;
+                self.appetite = self.appetite.max((2 * wanted).min(Limits::TURN_BYTES) as u32);
             }
             Poll::Ready(Ok(()))
         })
@@ -211,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 Err(offence) => return Err(receiver.offend(offence)),
             };
             used += size;
-            self.turn.frames += 1;
+            self.turn.decoded();
             let max_frame = match incoming {
                 None | Some(Incoming::Pong) => continue,
                 Some(Incoming::Close(code, reason)) => {
@@ -267,9 +251,4 @@ fn spend(units: usize, cx: &mut Context<'_>) {
             Poll::Pending => return,
         }
     }
-}
-
-/// Pending. Has the task come again when the others have had their turn.
-fn poll_others(cx: &mut Context<'_>) -> Poll<()> {
-    pin!(yield_now()).poll(cx)
 }

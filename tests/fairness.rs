@@ -137,3 +137,27 @@ async fn who_gets_all_that_waited_keeps_nobody_waiting() {
     let moved = moved_before_another_is_served(200, |_| Vec::new()).await;
     assert!(moved <= FLOOD / 4, "{moved} bytes were written before another was served");
 }
+
+#[tokio::test]
+async fn the_more_flood_the_shorter_are_their_turns() {
+    let limits = Limits { max_queued_bytes: 2 * FLOOD, ..Limits::default() };
+    let backend = Backend::memory(limits.clone(), true).unwrap();
+    let shared = Arc::new(Shared::new(limits.clone(), backend, events::channel(limits.max_queued_events).0));
+    let [friend, ada, grace] = [(); 3].map(|()| shared.backend.register(None).unwrap());
+    let hello = |who: &Registration| masked(0x81, authentication(who).as_bytes());
+    let (mut reader, _) = connect(&shared, &hello(&grace)).await;
+    let long = masked(0x81, relay(&friend, &"x".repeat(10_000)).as_bytes()).repeat(200);
+    let mut crowd = Vec::new();
+    for _ in 0..64 {
+        let mallory = shared.backend.register(None).unwrap();
+        crowd.push(connect(&shared, &[hello(&mallory), long.clone()].concat()).await);
+    }
+    let moved = || crowd.iter().map(|(_, moved)| moved.load(Ordering::Relaxed)).sum::<usize>();
+    let before = moved();
+    let message = masked(0x81, relay(&grace, "hello").as_bytes());
+    let (_ada, _) = connect(&shared, &[hello(&ada), message].concat()).await;
+    let mut heard = [0; 40];
+    soon(reader.read_exact(&mut heard)).await.unwrap();
+    let moved = moved() - before;
+    assert!(moved <= FLOOD, "{moved} bytes were read before another was served");
+}
