@@ -75,6 +75,28 @@ async fn connect(shared: &Arc<Shared>, bytes: &[u8]) -> (DuplexStream, Arc<Atomi
 /// Bytes that are more than any turn may move.
 const FLOOD: usize = 16 << 20;
 
+/// What sessions share that take messages of anybody for anybody.
+fn open() -> Arc<Shared> {
+    let limits = Limits { max_queued_bytes: 2 * FLOOD, ..Limits::default() };
+    let backend = Backend::memory(limits.clone(), true).unwrap();
+    let (sink, _) = events::channel(limits.max_queued_events);
+    Arc::new(Shared::new(limits, backend, sink))
+}
+
+/// The frame by which a client says who it is.
+fn hello(who: &Registration) -> Vec<u8> {
+    masked(0x81, authentication(who).as_bytes())
+}
+
+/// A client comes with a message for another, which is done when `reader`, the other's connection, has it.
+async fn greet(shared: &Arc<Shared>, from: &Registration, to: &Registration, reader: &mut DuplexStream) {
+    let message = masked(0x81, relay(to, "hello").as_bytes());
+    let (_sender, _) = connect(shared, &[hello(from), message].concat()).await;
+    let mut heard = [0; 40];
+    soon(reader.read_exact(&mut heard)).await.unwrap();
+    assert!(String::from_utf8_lossy(&heard).contains("senderId"));
+}
+
 /// How many bytes of a flood the server has moved when it has relayed a message that came at the same time on another
 /// connection. Before it come `waiting` long messages for who sends it. All of it runs on one thread, so that it depends
 /// on no time.
@@ -82,11 +104,8 @@ async fn moved_before_another_is_served(
     waiting: usize,
     flood: impl FnOnce(&Registration) -> Vec<u8>,
 ) -> usize {
-    let limits = Limits { max_queued_bytes: 2 * FLOOD, ..Limits::default() };
-    let backend = Backend::memory(limits.clone(), true).unwrap();
-    let shared = Arc::new(Shared::new(limits.clone(), backend, events::channel(limits.max_queued_events).0));
+    let shared = open();
     let [mallory, friend, ada, grace] = [(); 4].map(|()| shared.backend.register(None).unwrap());
-    let hello = |who: &Registration| masked(0x81, authentication(who).as_bytes());
     let long = masked(0x81, relay(&mallory, &"x".repeat(60_000)).as_bytes()).repeat(waiting);
     let (_friend, _) = connect(&shared, &[hello(&friend), long].concat()).await;
     while shared.backend.totals().queued_messages < waiting {
@@ -94,11 +113,7 @@ async fn moved_before_another_is_served(
     }
     let (mut reader, _) = connect(&shared, &hello(&grace)).await;
     let (_mallory, moved) = connect(&shared, &[hello(&mallory), flood(&friend)].concat()).await;
-    let message = masked(0x81, relay(&grace, "hello").as_bytes());
-    let (_ada, _) = connect(&shared, &[hello(&ada), message].concat()).await;
-    let mut heard = [0; 40];
-    soon(reader.read_exact(&mut heard)).await.unwrap();
-    assert!(String::from_utf8_lossy(&heard).contains("senderId"));
+    greet(&shared, &ada, &grace, &mut reader).await;
     moved.load(Ordering::Relaxed)
 }
 
@@ -140,11 +155,8 @@ async fn who_gets_all_that_waited_keeps_nobody_waiting() {
 
 #[tokio::test]
 async fn the_more_flood_the_shorter_are_their_turns() {
-    let limits = Limits { max_queued_bytes: 2 * FLOOD, ..Limits::default() };
-    let backend = Backend::memory(limits.clone(), true).unwrap();
-    let shared = Arc::new(Shared::new(limits.clone(), backend, events::channel(limits.max_queued_events).0));
+    let shared = open();
     let [friend, ada, grace] = [(); 3].map(|()| shared.backend.register(None).unwrap());
-    let hello = |who: &Registration| masked(0x81, authentication(who).as_bytes());
     let (mut reader, _) = connect(&shared, &hello(&grace)).await;
     let long = masked(0x81, relay(&friend, &"x".repeat(10_000)).as_bytes()).repeat(200);
     let mut crowd = Vec::new();
@@ -154,10 +166,7 @@ async fn the_more_flood_the_shorter_are_their_turns() {
     }
     let moved = || crowd.iter().map(|(_, moved)| moved.load(Ordering::Relaxed)).sum::<usize>();
     let before = moved();
-    let message = masked(0x81, relay(&grace, "hello").as_bytes());
-    let (_ada, _) = connect(&shared, &[hello(&ada), message].concat()).await;
-    let mut heard = [0; 40];
-    soon(reader.read_exact(&mut heard)).await.unwrap();
+    greet(&shared, &ada, &grace, &mut reader).await;
     let moved = moved() - before;
     assert!(moved <= FLOOD, "{moved} bytes were read before another was served");
 }

@@ -35,14 +35,14 @@ export function link(end, methods = {}) {
 }
 
 /** Whether the system lets processes have real-time priorities. */
-export const hasPriorities = spawnSync('chrt', ['-f', '10', 'true'], { stdio: 'ignore' }).status === 0;
+const hasPriorities = () => spawnSync('chrt', ['-f', '10', 'true'], { stdio: 'ignore' }).status === 0;
 
 /**
  * A program of this folder in a process of its own: how to call it, and how to end it. With a real-time `priority` it goes before
  * those that have a lower one or none, where the system lets it.
  */
 export function start(program, { methods, priority = 0 } = {}) {
-  const first = priority > 0 && hasPriorities ? { execPath: 'chrt', execArgv: ['-f', String(priority), process.execPath] } : {};
+  const first = priority > 0 && hasPriorities() ? { execPath: 'chrt', execArgv: ['-f', String(priority), process.execPath] } : {};
   const child = fork(new URL(program, import.meta.url), first);
   const isAlive = () => child.exitCode === null && child.signalCode === null;
   const end = async () => {

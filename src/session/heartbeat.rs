@@ -61,10 +61,7 @@ impl Session {
             {
                 return Err(CloseReason::TooSlow);
             }
-            // While a message is held back or the client has to pause nothing is read, so nothing can be heard.
-            Heartbeat::Listening { heard, .. }
-                if wire.heard == heard && self.held.is_none() && self.throttle.is_none() =>
-            {
+            Heartbeat::Listening { heard, .. } if wire.heard == heard && self.is_heard() => {
                 return Err(CloseReason::PingTimeout);
             }
             Heartbeat::Listening { .. } => (Heartbeat::Resting, ping_interval),
@@ -75,14 +72,18 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the client is read from: it is not while a message is held back or it has to pause, and nothing is its fault.
+    fn is_heard(&self) -> bool {
+        self.held.is_none() && self.throttle.is_none()
+    }
+
     /// Whether a message that has begun has been on its way for too long.
     fn judge_message<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         wire: &Wire<S>,
     ) -> Result<(), CloseReason> {
         let now = Instant::now();
-        // While nothing is read it cannot end.
-        let begun = wire.unfinished().filter(|_| self.held.is_none() && self.throttle.is_none());
+        let begun = wire.unfinished().filter(|_| self.is_heard());
         let since = |number| match self.unfinished.as_deref() {
             Some((same, since)) if *same == number => (number, *since),
             _ => (number, now),

@@ -95,6 +95,11 @@ impl World {
         assert!(was_there, "client {client} left");
     }
 
+    /// Drops the messages that have waited for too long at this time; how many they are.
+    fn expire(&self, now: Instant) -> u64 {
+        self.backend.expire_messages(now).iter().map(|undelivered| undelivered.messages).sum()
+    }
+
     /// Everybody leaves, and nothing is left of them.
     fn end(&self) {
         for client in self.clients {
@@ -142,6 +147,14 @@ fn talk(mut sender: Connection, name: &'static str, count: u64) -> JoinHandle<u6
 /// What was heard of what a client has sent.
 fn of(heard: &[Heard], who: usize) -> Vec<&str> {
     heard.iter().filter(|heard| heard.sender == who as u64).map(|heard| &*heard.text).collect()
+}
+
+/// What was heard of what a client has sent, nothing twice and nothing behind what was sent later.
+fn once_and_in_order(heard: &[Heard], who: usize) -> Vec<String> {
+    let sorted: BTreeSet<_> = of(heard, who).into_iter().map(str::to_owned).collect();
+    let heard: Vec<_> = of(heard, who).into_iter().map(str::to_owned).collect();
+    assert_eq!(heard, sorted.into_iter().collect::<Vec<_>>(), "once and in order");
+    heard
 }
 
 /// The texts that [`talk`] sends.
@@ -335,8 +348,7 @@ fn a_channel_that_is_taken_and_given_leaves_nothing_behind() {
         channels.into_iter().for_each(|thread| thread.join().unwrap());
         let taken = ada.join().unwrap();
         reader.serve();
-        let heard: BTreeSet<_> = of(&reader.heard, ADA).into_iter().map(str::to_owned).collect();
-        assert_eq!(of(&reader.heard, ADA), heard.iter().collect::<Vec<_>>(), "once and in order");
+        let heard = once_and_in_order(&reader.heard, ADA);
         assert!(heard.iter().all(|text| texts("ada", taken).contains(text)), "{heard:?} of {taken}");
         world.end();
     });
@@ -350,22 +362,13 @@ fn a_message_is_heard_or_expires() {
         let mut reader = world.open(GRACE, "reader", any(1));
         let ada = talk(world.open(ADA, "ada", any(2)), "ada", 3);
         let expires = Arc::clone(&world);
-        let expiring = spawn(move || {
-            let mut expired = 0;
-            for _ in 0..2 {
-                let all = expires.backend.expire_messages(later);
-                expired += all.iter().map(|undelivered| undelivered.messages).sum::<u64>();
-            }
-            expired
-        });
+        let expiring = spawn(move || expires.expire(later) + expires.expire(later));
         reader.serve();
         let (taken, mut expired) = (ada.join().unwrap(), expiring.join().unwrap());
         reader.serve();
-        let left = world.backend.expire_messages(later);
-        expired += left.iter().map(|undelivered| undelivered.messages).sum::<u64>();
+        expired += world.expire(later);
         assert_eq!((taken, reader.heard.len() as u64 + expired), (3, 3));
-        let heard: BTreeSet<_> = of(&reader.heard, ADA).into_iter().map(str::to_owned).collect();
-        assert_eq!(of(&reader.heard, ADA), heard.iter().collect::<Vec<_>>(), "once and in order");
+        once_and_in_order(&reader.heard, ADA);
         world.end();
     });
 }

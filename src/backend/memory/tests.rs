@@ -4,6 +4,13 @@ use std::task::{Context, Waker};
 
 use super::*;
 
+/// A backend, and so many clients that are registered there.
+fn with_clients<const COUNT: usize>(limits: Limits, authorize_all: bool) -> (Memory, [ClientId; COUNT]) {
+    let memory = Memory::new(limits, authorize_all).expect("randomness");
+    let ids = [(); COUNT].map(|()| memory.register(None).expect("randomness").id);
+    (memory, ids)
+}
+
 /// A claim, and whether another was replaced by it.
 fn claim_with(memory: &Memory, id: ClientId, bell: &Arc<Bell>) -> (Claim, bool) {
     let (outbox, socket) = (&mut Outbox::default(), &mut None);
@@ -46,8 +53,7 @@ fn written(memory: &Memory, claim: &Claim, take: usize) -> String {
 #[test]
 fn the_total_bound_holds_over_all_mailboxes_and_is_given_back() {
     let limits = Limits { max_total_bytes: 600, ..Limits::default() };
-    let memory = Memory::new(limits, true).expect("randomness");
-    let ids: Vec<_> = (0..3).map(|_| memory.register(None).expect("randomness").id).collect();
+    let (memory, ids) = with_clients::<3>(limits, true);
     let mut sender = claim(&memory, ids[0]);
     for _ in 0..3 {
         memory.append(&mut sender, ids[1], None, "").expect("room");
@@ -63,8 +69,7 @@ fn the_total_bound_holds_over_all_mailboxes_and_is_given_back() {
 #[test]
 fn who_does_not_read_cannot_fill_the_total_bound_for_who_does() {
     let limits = Limits { max_total_bytes: 8000, ..Limits::default() };
-    let memory = Memory::new(limits, true).expect("randomness");
-    let ids = [(); 3].map(|()| memory.register(None).expect("randomness").id);
+    let (memory, ids) = with_clients::<3>(limits, true);
     let mut sender = claim(&memory, ids[0]);
     let fill = |sender: &mut Claim, id| {
         while memory.append(sender, id, None, "\"text\"").is_ok() {}
@@ -85,8 +90,7 @@ fn who_does_not_read_cannot_fill_the_total_bound_for_who_does() {
 #[test]
 fn what_is_refused_leaves_nothing_behind() {
     let limits = Limits { max_total_bytes: 1000, ..Limits::default() };
-    let memory = Memory::new(limits, true).expect("randomness");
-    let ids: Vec<_> = (0..20).map(|_| memory.register(None).expect("randomness").id).collect();
+    let (memory, ids) = with_clients::<20>(limits, true);
     let mut sender = claim(&memory, ids[0]);
     let taken = ids[1..].iter().filter(|id| memory.append(&mut sender, **id, None, "").is_ok()).count();
     assert!(taken > 0 && taken < 19, "{taken}");
@@ -98,8 +102,7 @@ fn what_is_refused_leaves_nothing_behind() {
 #[test]
 fn a_client_opens_so_many_channels_and_others_when_those_are_gone() {
     let limits = Limits { max_opened_channels: 2, ..Limits::default() };
-    let memory = Memory::new(limits, true).expect("randomness");
-    let ids: Vec<_> = (0..5).map(|_| memory.register(None).expect("randomness").id).collect();
+    let (memory, ids) = with_clients::<5>(limits, true);
     let (mut one, mut other) = (claim_reliably(&memory, ids[0]), claim(&memory, ids[1]));
     let numbered = |sender: &mut Claim, to: usize, seq| memory.append(sender, ids[to], Some(Seq(seq)), "1");
     let refused = Err(Refusal::ChannelNotRegistered);
@@ -125,8 +128,7 @@ fn a_client_opens_so_many_channels_and_others_when_those_are_gone() {
 
 #[test]
 fn who_writes_for_another_leaves_it_to_that_one_who_is_there() {
-    let memory = Memory::new(Limits::default(), false).expect("randomness");
-    let ids = [(); 2].map(|()| memory.register(None).expect("randomness").id);
+    let (memory, ids) = with_clients::<2>(Limits::default(), false);
     memory.authorize_pair(ids[0], ids[1]).expect("two clients");
     let reader = claim_reliably(&memory, ids[0]);
     let mut sender = claim(&memory, ids[1]);
@@ -143,8 +145,7 @@ fn who_waits_for_room_that_a_stuck_connection_takes_hears_of_its_replacement() {
     let long = format!("\"{}\"", "x".repeat(1000));
     // For two such messages, but not while one of them is stuck as well.
     let limits = Limits { max_total_bytes: 3000, ..Limits::default() };
-    let memory = Memory::new(limits, false).expect("randomness");
-    let ids = [(); 2].map(|()| memory.register(None).expect("randomness").id);
+    let (memory, ids) = with_clients::<2>(limits, false);
     memory.authorize_pair(ids[0], ids[1]).expect("two clients");
     let reader = claim_reliably(&memory, ids[1]);
     let bell = Arc::default();
