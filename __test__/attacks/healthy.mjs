@@ -14,7 +14,8 @@ const FILLING = 'x'.repeat(200);
 let sides = [];
 let tokens = new Map();
 let known;
-let latencies = [];
+/** The latencies in milliseconds, a list for each time since a mark. */
+const latencies = [[]];
 
 /** One direction: what one client sends and the other gets. */
 class Direction {
@@ -30,7 +31,7 @@ class Direction {
 
   hear(text) {
     const [n, time] = text.split(' ', 2).map(Number);
-    latencies.push(performance.now() - time);
+    latencies.at(-1).push(performance.now() - time);
     if (this.missing.delete(n)) this.counts.reordered += 1;
     else if (n < this.next) this.counts.doubled += 1;
     for (; this.next < n; this.next += 1) this.missing.add(this.next);
@@ -98,13 +99,16 @@ serve({
 
   learn,
 
-  /** The latencies since this was last asked, in milliseconds. */
-  latencies() {
-    const sorted = latencies.sort((one, other) => one - other);
-    latencies = [];
-    const at = (share) => sorted[Math.floor(sorted.length * share)] ?? NaN;
-    return { messages: sorted.length, p50: at(0.5), p99: at(0.99) };
-  },
+  /** What is timed from here on counts by itself. */
+  mark: () => void latencies.push([]),
+
+  /** Of each time since a mark, what its latencies were. To be asked when all is over: to sort them takes its time too. */
+  latencies: () =>
+    latencies.slice(1).map((times) => {
+      const sorted = times.sort((one, other) => one - other);
+      const at = (share) => sorted[Math.floor(sorted.length * share)];
+      return { p50: at(0.5), p99: at(0.99) };
+    }),
 
   /** Sends no more, and waits for what is on its way. */
   async finish() {
