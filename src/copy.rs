@@ -5,6 +5,9 @@
 /// alike within their pages, as large buffers do. In pieces it does not come to that.
 const PIECE: usize = 4096;
 
+/// Bytes of a line of the caches.
+pub const LINE: usize = 64;
+
 /// Appends `bytes`.
 pub fn append(bytes: &[u8], to: &mut Vec<u8>) {
     to.reserve(bytes.len());
@@ -39,19 +42,36 @@ pub fn fill_aside(bytes: &[u8], to: &mut [u8]) {
     }
 }
 
+/// Fills whole lines of the caches, into which `bytes` fit, likewise: what is behind them in the last is overwritten.
+pub fn fill_lines_aside(bytes: &[u8], to: &mut [u8]) {
+    assert!(to.as_ptr().addr().is_multiple_of(LINE) && to.len() == bytes.len().next_multiple_of(LINE));
+    let (lines, rest) = bytes.as_chunks::<LINE>();
+    let mut last = [0; LINE];
+    last[..rest.len()].copy_from_slice(rest);
+    let (to_lines, to_last) = to.split_at_mut(lines.len() * LINE);
+    fill_aside(lines.as_flattened(), to_lines);
+    if !rest.is_empty() {
+        fill_aside(&last, to_last);
+    }
+}
+
 #[expect(unsafe_code, reason = "the processor's own instructions")]
 mod aside {
+    #[cfg(target_arch = "x86_64")]
+    use std::arch::x86_64::{
+        __m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128, _mm512_loadu_si512, _mm512_stream_si512,
+    };
+
+    #[cfg(target_arch = "x86_64")]
+    use super::LINE;
+
     /// Copies `bytes` to `to`.
     ///
     /// # Safety
     /// There is room for them at `to`, which is nobody else's.
     #[cfg(target_arch = "x86_64")]
     pub unsafe fn write(bytes: &[u8], to: *mut u8) {
-        use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
-
-        /// Only whole lines: what stands beside them, a header for one, stays in the cache.
-        const LINE: usize = 64;
-
+        // Only whole lines: what stands beside them stays in the cache.
         let (first, rest) = bytes.split_at(to.align_offset(LINE).min(bytes.len()));
         let (lines, last) = rest.as_chunks::<LINE>();
         let middle = first.len();
@@ -60,15 +80,41 @@ mod aside {
         unsafe {
             to.copy_from_nonoverlapping(first.as_ptr(), first.len());
             to.add(behind).copy_from_nonoverlapping(last.as_ptr(), last.len());
-            for (place, line) in lines.iter().enumerate() {
-                let (from, to) =
-                    (line.as_ptr().cast::<__m128i>(), to.add(middle + place * LINE).cast::<__m128i>());
+            // A line that is written at once goes out as one, whoever else has the processor's buffers for that.
+            match is_x86_feature_detected!("avx512f") {
+                true => write_whole(lines, to.add(middle)),
+                false => write_in_parts(lines, to.add(middle)),
+            }
+            // Behind it other threads see what was written.
+            _mm_sfence();
+        }
+    }
+
+    /// # Safety
+    /// As for [`write`]; `to` is aligned as lines are, and the processor has AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn write_whole(lines: &[[u8; LINE]], to: *mut u8) {
+        for (place, line) in lines.iter().enumerate() {
+            // SAFETY: it is the place of a line.
+            unsafe {
+                _mm512_stream_si512(to.add(place * LINE).cast(), _mm512_loadu_si512(line.as_ptr().cast()));
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`write`]; `to` is aligned as lines are.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn write_in_parts(lines: &[[u8; LINE]], to: *mut u8) {
+        for (place, line) in lines.iter().enumerate() {
+            // SAFETY: the parts make up the place of a line.
+            unsafe {
+                let (from, to) = (line.as_ptr().cast::<__m128i>(), to.add(place * LINE).cast::<__m128i>());
                 for part in 0..LINE / size_of::<__m128i>() {
                     _mm_stream_si128(to.add(part), _mm_loadu_si128(from.add(part)));
                 }
             }
-            // Behind it other threads see what was written.
-            _mm_sfence();
         }
     }
 
@@ -111,6 +157,12 @@ mod tests {
                 }
                 assert_eq!(to, [&[7].repeat(start), from, &[7]].concat());
             }
+            let mut lines = vec![7; length + 3 * LINE];
+            let first = lines.as_ptr().align_offset(LINE);
+            let whole = length.next_multiple_of(LINE);
+            fill_lines_aside(from, &mut lines[first..first + whole]);
+            assert_eq!(lines[first..first + length], *from);
+            assert_eq!(lines[first + whole..], [7].repeat(lines.len() - first - whole));
         }
     }
 }

@@ -1,40 +1,43 @@
-//! Messages back to back, in chunks, with a mark between those that were read and the unread.
+//! Messages in order, with a mark between those that were read and the unread.
+
+mod chunk;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use memmap2::MmapMut;
-
-use crate::copy;
 use crate::ids::{Offset, Seq};
 
-/// What stands before each message: its offset, its number and its length.
-const HEADER: usize = 8 + 8 + 4;
+use chunk::{Chunk, MAPPED};
+
+pub use chunk::release_spare;
 
 /// The largest chunk from the heap. The first is as big as its message, each other as what the queue holds already.
 const LARGEST: usize = 16 * 1024;
-/// Chunks of a long queue are pages of their own, which go back to the system when they have been read. From the heap
-/// they would not: something small always lies behind them.
-const MAPPED: usize = 64 * 1024;
-/// Such chunks that are kept for the next queue that needs one, as long as queues do.
-const SPARE_CHUNKS: usize = 256;
 
 /// Messages from this length on are kept out of the caches: they are read again only when they could not be written at
 /// once, or must be written once more.
 pub const LONG: usize = 4096;
 
-/// Messages in order.
+/// Messages in order. What is known of them is kept apart from their JSON strings: forgetting a message does not touch its
+/// string, which no cache has any more.
 #[derive(Debug, Default)]
 pub struct Queue {
+    heads: VecDeque<Head>,
     chunks: VecDeque<Chunk>,
-    /// Where the unread begin: in which chunk, at which byte of it.
+    /// Where the strings of the unread begin: in which chunk, at which byte of it.
     unread: (usize, usize),
-    messages: usize,
     /// Bytes of all messages.
     bytes: usize,
+    /// How many were read.
     read: usize,
     /// Bytes of those.
     read_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    offset: Offset,
+    seq: Seq,
+    length: u32,
 }
 
 /// A message that waits.
@@ -44,7 +47,7 @@ pub struct Message<'a> {
     pub offset: Offset,
     /// Its number, 0 from a plain sender.
     pub seq: Seq,
-    /// Its JSON string.
+    /// Its JSON string, which is never empty: it has its quotes.
     pub json: &'a [u8],
 }
 
@@ -58,166 +61,32 @@ pub struct Place {
     pub length: usize,
 }
 
-#[derive(Debug)]
-struct Chunk {
-    memory: Memory,
-    start: usize,
-}
-
-#[derive(Debug)]
-enum Memory {
-    Heap(Vec<u8>),
-    Mapped { pages: MmapMut, length: usize },
-}
-
-/// Chunks that nobody needs just now.
-#[derive(Debug)]
-struct Spare {
-    chunks: Vec<MmapMut>,
-    /// How many came back since one was needed.
-    unneeded: usize,
-    /// The fewest that there were since [`release_spare`] was called.
-    least: usize,
-}
-
-static SPARE: Mutex<Spare> = Mutex::new(Spare { chunks: Vec::new(), unneeded: 0, least: 0 });
-
-impl Spare {
-    fn take(&mut self) -> Option<MmapMut> {
-        self.unneeded = 0;
-        let chunk = self.chunks.pop();
-        self.least = self.least.min(self.chunks.len());
-        chunk
-    }
-}
-
-fn spare() -> MutexGuard<'static, Spare> {
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Gives those chunks back to the system that nobody has needed since this was called last. To be called now and then.
-pub fn release_spare() {
-    let mut spare = spare();
-    let unneeded = spare.least.min(spare.chunks.len());
-    // Those that were needed last are the last ones.
-    let surplus: Vec<_> = spare.chunks.drain(..unneeded).collect();
-    spare.least = spare.chunks.len();
-    // The system takes its time.
-    drop(spare);
-    drop(surplus);
-}
-
-impl Chunk {
-    fn new(size: usize) -> Self {
-        let memory = match size >= MAPPED {
-            true => map(size).map(|pages| Memory::Mapped { pages, length: 0 }),
-            false => None,
-        };
-        Self { memory: memory.unwrap_or_else(|| Memory::Heap(Vec::with_capacity(size))), start: 0 }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match &self.memory {
-            Memory::Heap(bytes) => bytes,
-            Memory::Mapped { pages, length } => &pages[..*length],
-        }
-    }
-
-    fn has_room(&self, size: usize) -> bool {
-        match &self.memory {
-            Memory::Heap(bytes) => bytes.capacity() - bytes.len() >= size,
-            Memory::Mapped { pages, length } => pages.len() - length >= size,
-        }
-    }
-
-    fn push(&mut self, Message { offset, seq, json }: Message<'_>) {
+impl Head {
+    fn of(Message { offset, seq, json }: Message<'_>) -> Self {
+        debug_assert!(!json.is_empty(), "it has its quotes");
         let length = u32::try_from(json.len()).expect("no message is longer than 256 MiB");
-        self.append(&offset.0.to_ne_bytes(), false);
-        self.append(&seq.0.to_ne_bytes(), false);
-        self.append(&length.to_ne_bytes(), false);
-        self.append(json, json.len() >= LONG);
+        Self { offset, seq, length }
     }
 
-    #[inline]
-    fn append(&mut self, bytes: &[u8], aside: bool) {
-        match &mut self.memory {
-            Memory::Heap(all) if aside => copy::append_aside(bytes, all),
-            Memory::Heap(all) => copy::append(bytes, all),
-            Memory::Mapped { pages, length } => {
-                let room = &mut pages[*length..*length + bytes.len()];
-                if aside {
-                    copy::fill_aside(bytes, room)
-                } else {
-                    copy::fill(bytes, room)
-                }
-                *length += bytes.len();
-            }
-        }
+    fn length(self) -> usize {
+        self.length as usize
     }
 
-    fn first(&self) -> Option<Message<'_>> {
-        self.message(self.start)
+    fn with(self, json: &[u8]) -> Message<'_> {
+        let Self { offset, seq, .. } = self;
+        Message { offset, seq, json }
     }
-
-    /// The message that begins at this byte, if there is one.
-    fn message(&self, at: usize) -> Option<Message<'_>> {
-        let (offset, behind) = self.bytes()[at..].split_first_chunk()?;
-        let (seq, behind) = behind.split_first_chunk()?;
-        let (length, behind) = behind.split_first_chunk()?;
-        let json = &behind[..u32::from_ne_bytes(*length) as usize];
-        let (offset, seq) = (Offset(u64::from_ne_bytes(*offset)), Seq(u64::from_ne_bytes(*seq)));
-        Some(Message { offset, seq, json })
-    }
-
-    /// Closes the gap where messages stood.
-    fn cut(&mut self, from: usize, to: usize) {
-        match &mut self.memory {
-            Memory::Heap(bytes) => drop(bytes.drain(from..to)),
-            Memory::Mapped { pages, length } => {
-                pages.copy_within(to..*length, from);
-                *length -= to - from;
-            }
-        }
-    }
-
-    /// Keeps its pages for the next of its size, unless so many come back and none is needed that nobody waits for them.
-    fn recycle(self) {
-        let Memory::Mapped { pages, .. } = self.memory else { return };
-        if pages.len() != MAPPED {
-            return;
-        }
-        let mut surplus = Vec::new();
-        let mut spare = spare();
-        spare.unneeded += 1;
-        if spare.unneeded > SPARE_CHUNKS {
-            surplus = std::mem::take(&mut spare.chunks);
-        }
-        if spare.unneeded <= SPARE_CHUNKS && spare.chunks.len() < SPARE_CHUNKS {
-            spare.chunks.push(pages);
-        } else {
-            surplus.push(pages);
-        }
-        // The system takes its time.
-        drop(spare);
-        drop(surplus);
-    }
-}
-
-/// Pages that are at least this many bytes, unless the system has none.
-fn map(size: usize) -> Option<MmapMut> {
-    let kept = if size == MAPPED { spare().take() } else { None };
-    kept.or_else(|| MmapMut::map_anon(size).ok())
 }
 
 impl Queue {
     /// How many messages there are.
     pub fn len(&self) -> usize {
-        self.messages
+        self.heads.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.messages == 0
+        self.heads.is_empty()
     }
 
     /// Bytes of all messages.
@@ -237,91 +106,102 @@ impl Queue {
 
     /// Adds a message behind the others.
     pub fn push_back(&mut self, message: Message<'_>) {
-        let size = HEADER + message.json.len();
+        let size = message.json.len();
+        if self.heads.is_empty() {
+            // Most queues are empty again before they need a second.
+            self.heads.reserve_exact(1);
+            self.chunks.reserve_exact(1);
+        }
         if self.chunks.back().is_none_or(|last| !last.has_room(size)) {
             let usual = match self.bytes.next_power_of_two() {
                 long if long > LARGEST => MAPPED,
                 short => short,
             };
-            if self.chunks.is_empty() {
-                // Most queues are empty again before they need a second.
-                self.chunks.reserve_exact(1);
-            }
             self.chunks.push_back(Chunk::new(usual.max(size)));
         }
         if let Some(last) = self.chunks.back_mut() {
-            last.push(message);
+            last.push(message.json);
         }
-        self.messages += 1;
-        self.bytes += message.json.len();
+        self.heads.push_back(Head::of(message));
+        self.bytes += size;
     }
 
     /// Adds a message before the others, all of which are unread.
     pub fn push_front(&mut self, message: Message<'_>) {
         debug_assert_eq!(self.read, 0, "what was read is before what is put back");
-        let mut chunk = Chunk::new(HEADER + message.json.len());
-        chunk.push(message);
+        let mut chunk = Chunk::new(message.json.len());
+        chunk.push(message.json);
         self.chunks.push_front(chunk);
+        self.heads.push_front(Head::of(message));
         self.rewind();
-        self.messages += 1;
         self.bytes += message.json.len();
     }
 
     /// The first message.
     pub fn front(&self) -> Option<Message<'_>> {
-        self.chunks.front()?.first()
+        let (head, chunk) = (self.heads.front()?, self.chunks.front()?);
+        Some(head.with(chunk.get(chunk.begin(chunk.start, head.length()), head.length())))
     }
 
     /// Forgets the first message.
     pub fn pop_front(&mut self) {
-        let Some(length) = self.front().map(|message| message.json.len()) else { return };
-        self.messages -= 1;
-        self.bytes -= length;
+        let Some(head) = self.heads.pop_front() else { return };
+        self.bytes -= head.length();
         let first = &mut self.chunks[0];
-        first.start += HEADER + length;
-        if first.start == first.bytes().len() {
+        first.start = first.begin(first.start, head.length()) + head.length();
+        if first.is_empty() {
             self.chunks.pop_front().into_iter().for_each(Chunk::recycle);
             self.unread = match self.unread {
-                (0, _) => (0, self.chunks.front().map_or(0, |next| next.start)),
+                (0, _) => (0, self.first_start()),
                 (chunk, at) => (chunk - 1, at),
             };
         }
-        if self.messages == 0 {
+        if self.heads.is_empty() {
             // An empty queue keeps nothing.
             *self = Self::default();
         } else if self.read == 0 {
             self.rewind();
         } else {
             self.read -= 1;
-            self.read_bytes -= length;
+            self.read_bytes -= head.length();
         }
+    }
+
+    fn first_start(&self) -> usize {
+        self.chunks.front().map_or(0, |first| first.start)
+    }
+
+    /// The first unread message, and where it stands.
+    fn next(&self) -> Option<(Place, Head)> {
+        let head = *self.heads.get(self.read)?;
+        let (mut chunk, mut start) = self.unread;
+        // Behind the last byte of a chunk begins the next.
+        if start == self.chunks[chunk].end() {
+            chunk += 1;
+            start = self.chunks[chunk].start;
+        }
+        let start = self.chunks[chunk].begin(start, head.length());
+        Some((Place { chunk, start, length: head.length() }, head))
     }
 
     /// The first unread message.
     pub fn unread(&self) -> Option<Message<'_>> {
-        let (chunk, at) = self.unread;
-        // Behind the last byte of a chunk begins the next.
-        self.chunks.get(chunk)?.message(at).or_else(|| self.chunks.get(chunk + 1)?.first())
+        let (place, head) = self.next()?;
+        Some(head.with(self.json(place)))
     }
 
     /// Reads the first unread message.
     pub fn read(&mut self) -> Option<(Place, Message<'_>)> {
-        let length = self.unread()?.json.len();
-        if self.unread.1 == self.chunks[self.unread.0].bytes().len() {
-            let next = self.unread.0 + 1;
-            self.unread = (next, self.chunks[next].start);
-        }
-        let (chunk, at) = self.unread;
-        self.unread.1 += HEADER + length;
+        let (place, head) = self.next()?;
+        self.unread = (place.chunk, place.start + place.length);
         self.read += 1;
-        self.read_bytes += length;
-        let place = Place { chunk, start: at + HEADER, length };
-        Some((place, self.chunks[chunk].message(at)?))
+        self.read_bytes += place.length;
+        Some((place, head.with(self.json(place))))
     }
 
     /// The JSON string of the message at this place.
     pub fn json(&self, Place { chunk, start, length }: Place) -> &[u8] {
-        &self.chunks[chunk].bytes()[start..start + length]
+        self.chunks[chunk].get(start, length)
     }
 
     /// Forgets the unread messages up to `upto`, each of which it shows to `see`.
@@ -333,26 +213,31 @@ impl Queue {
             self.pop_front();
         }
         // Behind what was read, of which some stands in the first of these chunks: that one stays.
-        let (mut chunk, mut from) = self.unread;
+        let ((mut chunk, mut from), mut forgotten) = (self.unread, self.read);
         while let Some(found) = self.chunks.get_mut(chunk).filter(|_| self.read > 0) {
             let mut to = from;
-            while let Some(message) = found.message(to).filter(|message| message.offset <= upto) {
-                see(message);
-                to += HEADER + message.json.len();
-                self.messages -= 1;
-                self.bytes -= message.json.len();
+            while to < found.end()
+                && let Some(head) = self.heads.get(forgotten).filter(|head| head.offset <= upto)
+            {
+                let start = found.begin(to, head.length());
+                see(head.with(found.get(start, head.length())));
+                to = start + head.length();
+                forgotten += 1;
+                self.bytes -= head.length();
             }
-            if to < found.bytes().len() {
-                return found.cut(from, to);
+            let is_last = to < found.end();
+            found.cut(from, to, self.heads.range(forgotten..).map(|head| head.length()));
+            if is_last {
+                break;
             }
-            found.cut(from, to);
-            if found.start == found.bytes().len() {
+            if found.is_empty() {
                 self.chunks.remove(chunk).into_iter().for_each(Chunk::recycle);
             } else {
                 chunk += 1;
             }
             from = self.chunks.get(chunk).map_or(0, |next| next.start);
         }
+        self.heads.drain(self.read..forgotten);
     }
 
     /// Forgets all messages.
@@ -363,7 +248,7 @@ impl Queue {
     /// Makes all messages unread.
     pub fn rewind(&mut self) {
         (self.read, self.read_bytes) = (0, 0);
-        self.unread = (0, self.chunks.front().map_or(0, |first| first.start));
+        self.unread = (0, self.first_start());
     }
 }
 
@@ -385,7 +270,7 @@ mod tests {
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let size = prop_oneof![8 => 0..2000_usize, 1 => 16_000..70_000_usize];
+        let size = prop_oneof![8 => 1..2000_usize, 1 => 16_000..70_000_usize];
         prop_oneof![
             8 => size.clone().prop_map(Step::Push),
             1 => size.prop_map(Step::PutBack),
@@ -461,14 +346,8 @@ mod tests {
         for _ in 0..5000 {
             queue.push_back(Message { offset: Offset(1), seq: Seq(1), json: &json });
         }
-        let held: usize = queue
-            .chunks
-            .iter()
-            .map(|chunk| match &chunk.memory {
-                Memory::Heap(bytes) => bytes.capacity(),
-                Memory::Mapped { pages, .. } => pages.len(),
-            })
-            .sum();
+        let chunks: usize = queue.chunks.iter().map(Chunk::size).sum();
+        let held = chunks + queue.heads.capacity() * size_of::<Head>();
         assert!(held < 5000 * (512 + Limits::MESSAGE_OVERHEAD), "{held}");
     }
 }

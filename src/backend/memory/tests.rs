@@ -56,14 +56,14 @@ fn the_total_bound_holds_over_all_mailboxes_and_is_given_back() {
     let (memory, ids) = with_clients::<3>(limits, true);
     let mut sender = claim(&memory, ids[0]);
     for _ in 0..3 {
-        memory.append(&mut sender, ids[1], None, "").expect("room");
+        memory.append(&mut sender, ids[1], None, "\"\"").expect("room");
     }
-    assert_eq!(memory.append(&mut sender, ids[1], None, ""), Err(Refusal::Full), "the recipient is away");
+    assert_eq!(memory.append(&mut sender, ids[1], None, "\"\""), Err(Refusal::Full), "the recipient is away");
     let reader = claim(&memory, ids[1]);
-    assert_eq!(memory.append(&mut sender, ids[1], None, ""), Err(Refusal::Held), "the recipient is here");
+    assert_eq!(memory.append(&mut sender, ids[1], None, "\"\""), Err(Refusal::Held), "the recipient is here");
     assert!(!written(&memory, &reader, usize::MAX).is_empty());
     assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
-    memory.append(&mut sender, ids[2], None, "").expect("room again");
+    memory.append(&mut sender, ids[2], None, "\"\"").expect("room again");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn what_is_refused_leaves_nothing_behind() {
     let limits = Limits { max_total_bytes: 1000, ..Limits::default() };
     let (memory, ids) = with_clients::<20>(limits, true);
     let mut sender = claim(&memory, ids[0]);
-    let taken = ids[1..].iter().filter(|id| memory.append(&mut sender, **id, None, "").is_ok()).count();
+    let taken = ids[1..].iter().filter(|id| memory.append(&mut sender, **id, None, "\"\"").is_ok()).count();
     assert!(taken > 0 && taken < 19, "{taken}");
     assert_eq!(memory.totals().channels, taken);
     let known = |id| memory.client(id).expect("a client").slot().mailbox.senders().count();

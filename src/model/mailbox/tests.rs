@@ -92,12 +92,12 @@ fn bytes_are_bounded_but_nothing_is_too_big_for_an_empty_mailbox() {
     };
     let mut mailbox = Mailbox::default();
     assert_eq!(append(&mut mailbox, 1, &"x".repeat(1000), &limits), Appended::New);
-    assert_eq!(append(&mut mailbox, 2, "", &limits), Appended::Full);
+    assert_eq!(append(&mut mailbox, 2, "x", &limits), Appended::Full);
     take(&mut mailbox);
     assert_eq!(append(&mut mailbox, 1, "123456", &limits), Appended::New);
     assert_eq!(append(&mut mailbox, 1, "12345", &limits), Appended::Full, "the lane's bytes");
-    assert_eq!(append(&mut mailbox, 2, "", &limits), Appended::New);
-    assert_eq!(append(&mut mailbox, 3, "", &limits), Appended::Full, "the mailbox's bytes");
+    assert_eq!(append(&mut mailbox, 2, "x", &limits), Appended::New);
+    assert_eq!(append(&mut mailbox, 3, "x", &limits), Appended::Full, "the mailbox's bytes");
 }
 
 #[test]
