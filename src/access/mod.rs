@@ -30,20 +30,23 @@ impl Pace {
         Self { rate, clients: Mutex::new(Buckets::new(Limits::MAX_COUNTED)) }
     }
 
-    /// Counts a message, if `client` may send it now.
+    /// Counts a message, if `client` may send it now. What time it is is asked only where that matters: to look at the
+    /// clock takes as long as to read a message.
     ///
     /// # Errors
     /// How long it has to wait until it may.
-    pub fn take(&self, client: ClientId, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, client: ClientId, now: impl FnOnce() -> Instant) -> Result<(), Duration> {
         let Some(rate) = &self.rate else { return Ok(()) };
+        let now = now();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.update(client, |bucket| bucket.take(rate, now))
     }
 
     /// Counts a message that was read already. Returns how long the client has to pause, and whether it had half of its
-    /// burst left.
-    pub fn charge(&self, client: ClientId, now: Instant) -> (Duration, bool) {
+    /// burst left. It asks what time it is as [`Pace::take`] does.
+    pub fn charge(&self, client: ClientId, now: impl FnOnce() -> Instant) -> (Duration, bool) {
         let Some(rate) = &self.rate else { return (Duration::ZERO, true) };
+        let now = now();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.update(client, |bucket| {
             let is_calm = bucket.is_half_full(rate, now);

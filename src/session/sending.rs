@@ -25,7 +25,7 @@ pub(super) struct Held {
 impl Session {
     /// Counts a message of a plain client, which has been read already: above the rate nothing more is read for a while.
     fn charge(&mut self, client: ClientId) -> Result<(), CloseReason> {
-        let (wait, is_calm) = self.shared.pace.charge(client, std::time::Instant::now());
+        let (wait, is_calm) = self.shared.pace.charge(client, std::time::Instant::now);
         if is_calm {
             self.throttle = None;
         }
@@ -57,7 +57,7 @@ impl Session {
         let client = attachment.claim.id();
         match frame.seq {
             Some(seq) => {
-                if let Err(wait) = self.shared.pace.take(client, std::time::Instant::now()) {
+                if let Err(wait) = self.shared.pace.take(client, std::time::Instant::now) {
                     let retry_after = wait.max(Limits::HOLD_RETRY);
                     return self.pass_over(target, &Notice::Hold { target, seq, retry_after });
                 }
