@@ -86,13 +86,13 @@ impl Decoder {
         let Some(header) = Header::parse(input)? else { return Ok(None) };
         self.check(&header)?;
         let Some(payload) = input.get_mut(header.size..header.size + header.payload) else { return Ok(None) };
-        unmask(payload, header.mask);
+        let is_ascii = unmask(payload, header.mask);
         let payload: &'a [u8] = payload;
         let incoming = match header.opcode {
             PING => Some(Incoming::Ping(payload)),
             PONG => Some(Incoming::Pong),
             CLOSE => Some(parse_close(payload)?),
-            _ => self.data(&header, payload)?,
+            _ => self.data(&header, payload, is_ascii)?,
         };
         Ok(Some((incoming, header.size + header.payload)))
     }
@@ -113,7 +113,12 @@ impl Decoder {
         if header.payload > room { Err(Offence::MessageTooBig) } else { Ok(()) }
     }
 
-    fn data<'a>(&'a mut self, header: &Header, payload: &'a [u8]) -> Result<Option<Incoming<'a>>, Offence> {
+    fn data<'a>(
+        &'a mut self,
+        header: &Header,
+        payload: &'a [u8],
+        mut is_ascii: bool,
+    ) -> Result<Option<Incoming<'a>>, Offence> {
         let opcode = match self.state {
             State::InMessage(opcode) => opcode,
             _ => header.opcode,
@@ -122,6 +127,8 @@ impl Decoder {
             payload
         } else {
             let before = self.message.len();
+            // Not known of the fragments before.
+            is_ascii = false;
             self.message.extend_from_slice(payload);
             if !header.fin {
                 if opcode == TEXT {
@@ -139,6 +146,7 @@ impl Decoder {
         Ok(Some(match opcode {
             #[cfg(feature = "conformance")]
             BINARY => Incoming::Binary(whole),
+            _ if is_ascii => Incoming::Text(ascii(whole)),
             _ => Incoming::Text(utf8(whole)?),
         }))
     }
@@ -189,15 +197,31 @@ pub fn missing(input: &[u8]) -> usize {
     whole.saturating_sub(input.len()).max(1)
 }
 
-#[multiversion(targets("x86_64+avx2", "x86_64+avx512f+avx512bw"))]
-fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+/// Unmasks in place. True when all of it is ASCII: that is seen on the way, and most text is.
+#[multiversion(targets("x86_64+avx512f+avx512bw", "x86_64+avx2"))]
+fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
     let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
     let (words, tail) = payload.as_chunks_mut::<8>();
+    let mut bits = 0;
     for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+        let plain = u64::from_ne_bytes(*word) ^ wide;
+        bits |= plain;
+        *word = plain.to_ne_bytes();
     }
     for (byte, mask) in tail.iter_mut().zip(mask.iter().cycle()) {
         *byte ^= mask;
+        bits |= u64::from(*byte);
+    }
+    bits & 0x8080_8080_8080_8080 == 0
+}
+
+/// The text that ASCII is.
+fn ascii(bytes: &[u8]) -> &str {
+    debug_assert!(bytes.is_ascii());
+    #[expect(unsafe_code, reason = "each safe way would look at all of it once more")]
+    // SAFETY: ASCII is UTF-8.
+    unsafe {
+        std::str::from_utf8_unchecked(bytes)
     }
 }
 
