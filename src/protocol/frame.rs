@@ -3,6 +3,7 @@
 use multiversion::multiversion;
 
 use crate::error::Offence;
+use crate::trim;
 
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
@@ -79,8 +80,7 @@ impl Decoder {
         input: &'a mut [u8],
     ) -> Result<Option<(Option<Incoming<'a>>, usize)>, Offence> {
         if self.state == State::HandedOut {
-            self.message = Vec::new();
-            self.fragments = 0;
+            self.forget_message();
             self.state = State::Between;
         }
         let Some(header) = Header::parse(input)? else { return Ok(None) };
@@ -95,6 +95,12 @@ impl Decoder {
             _ => self.data(&header, payload, is_ascii)?,
         };
         Ok(Some((incoming, header.size + header.payload)))
+    }
+
+    fn forget_message(&mut self) {
+        trim::count_freed(self.message.capacity());
+        self.message = Vec::new();
+        self.fragments = 0;
     }
 
     fn check(&self, header: &Header) -> Result<(), Offence> {
@@ -149,6 +155,12 @@ impl Decoder {
             _ if is_ascii => Incoming::Text(ascii(whole)),
             _ => Incoming::Text(utf8(whole)?),
         }))
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        self.forget_message();
     }
 }
 

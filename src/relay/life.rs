@@ -10,13 +10,13 @@ use crate::ids::{ClientId, Token};
 use crate::metrics::{Closed, Counts, Tables};
 use crate::model::release_spare;
 use crate::session::Shared;
-use crate::trim::trim;
+use crate::trim::{freed, trim};
 
 /// The time between two looks at whether the relay has come to rest.
 const LOOK: Duration = Duration::from_secs(5);
 /// Fewer messages leave nothing behind that is worth it.
 const MANY_MESSAGES: u64 = 1000;
-/// And neither do fewer bytes of them that have waited.
+/// And neither do fewer bytes of them that have waited, or were put together.
 const MANY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Registrations that end at one time before others have their turn.
@@ -156,27 +156,38 @@ async fn expire(shared: &Shared) {
     }
 }
 
+/// What there was at one look: messages that were ever relayed, bytes of buffers that were ever freed, bytes that wait.
+#[derive(Clone, Copy)]
+struct Seen {
+    messages: u64,
+    freed: usize,
+    queued: usize,
+}
+
 /// Gives the system back what many messages have left behind, when they have become few or have gone; for ever.
 async fn tidy(shared: &Shared) {
     let look = || {
-        let Totals { relayed_messages, queued_bytes, .. } = shared.backend.totals();
-        (relayed_messages, queued_bytes)
+        let Totals { relayed_messages: messages, queued_bytes: queued, .. } = shared.backend.totals();
+        Seen { messages, freed: freed(), queued }
     };
-    let (mut before, mut most) = look();
-    let mut trimmed_at = before;
+    let mut before = look();
+    let (mut most, mut trimmed) = (before.queued, before);
     loop {
         crate::faults::point("tidy");
         tokio::time::sleep(LOOK).await;
         release_spare();
-        let (now, queued) = look();
-        let (lately, all) = (now - before, now - trimmed_at);
+        let now = look();
+        let lately =
+            Seen { messages: now.messages - before.messages, freed: now.freed - before.freed, ..now };
+        let all = Seen { messages: now.messages - trimmed.messages, freed: now.freed - trimmed.freed, ..now };
         before = now;
-        most = most.max(queued);
+        most = most.max(now.queued);
         // As many as ever need the memory again.
-        let are_few = all >= MANY_MESSAGES && lately < all / 10;
-        if are_few || most - queued >= MANY_BYTES {
+        let are_few = all.messages >= MANY_MESSAGES && lately.messages < all.messages / 10;
+        let has_ended = all.freed >= MANY_BYTES && lately.freed < all.freed / 10;
+        if are_few || has_ended || most - now.queued >= MANY_BYTES {
             trim();
-            (trimmed_at, most) = (now, queued);
+            (trimmed, most) = (now, now.queued);
         }
     }
 }
