@@ -203,10 +203,15 @@ impl Limits {
     pub const HOLD_RETRY: Duration = Duration::from_millis(250);
     /// What waits on a bridge in either direction, beside what the other side's socket holds.
     pub const BRIDGE_BYTES: usize = 64 * 1024;
-    /// Frames of one connection that are decoded before the others have their turn, empty ones and parts of messages too.
-    /// Fewer, down to 32, the more connections wait for their next turn; and so with the bytes, down to 16 KiB.
+    /// Frames of one connection that are decoded at one time, empty ones and parts of messages too. Who brings more waits in
+    /// line from then on, until it brings less.
+    pub const SHORT_TURN_FRAMES: usize = 64;
+    /// Bytes of one connection that are read at one time, likewise.
+    pub const SHORT_TURN_BYTES: usize = 32 * 1024;
+    /// Frames that are decoded of one that waits in line, when its turn comes. After two such turns the thread looks who
+    /// else has something to say: they go first.
     pub const TURN_FRAMES: usize = 256;
-    /// Bytes of one connection that are read before the others have their turn; at least a read.
+    /// Bytes that are read of it then; at least a read.
     pub const TURN_BYTES: usize = 144 * 1024;
     /// Bytes that TLS encrypts ahead of what the socket has taken.
     pub const TLS_WRITE_AHEAD: usize = 16 * 1024;

@@ -17,7 +17,7 @@ use crate::read_buffer;
 
 mod turn;
 
-use turn::{Turn, poll_others};
+use turn::Turn;
 
 /// The longest beginning of a frame that is put before what is read, to be decoded there when the frame is complete.
 const BEGINNING: usize = 32 * 1024;
@@ -27,8 +27,6 @@ const WRITE: usize = 16 * 1024;
 
 const _: () = assert!(BEGINNING + Limits::TURN_BYTES <= read_buffer::SIZE);
 
-/// What is asked for at first, in bytes: more as long as all of it comes.
-const FIRST_READ: usize = 32 * 1024;
 /// What is asked for of a connection that brings more frames than are decoded in one turn. What is left of them is kept.
 const SHORTEST_READ: usize = 4 * 1024;
 
@@ -70,7 +68,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// A connection that has just been upgraded; `early` came behind the request.
     pub fn new(stream: S, early: &[u8], max_frame: usize) -> Self {
         let (decoder, input, turn) = (Decoder::new(max_frame), early.to_vec(), Turn::default());
-        Self { stream, decoder, input, heard: 0, turn, appetite: FIRST_READ as u32, messages: 0 }
+        Self {
+            stream,
+            decoder,
+            input,
+            heard: 0,
+            turn,
+            appetite: Limits::SHORT_TURN_BYTES as u32,
+            messages: 0,
+        }
     }
 
     /// The number of the message that has come in part, if there is one.
@@ -96,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Reads once, if the receiver is ready, and hands it what came. Pending also while it is not ready, and when it is the
-    /// others' turn; then it wakes the task when they have had it.
+    /// turn of others; then the task is woken when they have had it.
     ///
     /// # Errors
     /// Why the connection is over.
@@ -106,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         receiver: &mut impl Receiver,
     ) -> Poll<Result<(), CloseReason>> {
         if !receiver.is_ready() {
+            self.turn.leave();
             return Poll::Pending;
         }
         ready!(self.turn.poll(cx));
@@ -114,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         let received = self.poll_read(cx, receiver);
         if received.is_pending() {
-            self.turn = Turn::default();
+            self.turn.rest();
         }
         received
     }
@@ -219,6 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Ends the connection: writes what is in the outbox, then the close frame, and waits until the client has closed
     /// too, all of it for at most `wait`.
     pub async fn close(&mut self, mut outbox: Outbox, reason: &CloseReason, wait: Duration) {
+        self.turn.leave();
         if matches!(reason, CloseReason::Lost) {
             return;
         }
@@ -233,13 +241,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         tokio::time::timeout(wait, farewell).await.ok();
     }
 
+    /// Reads until the client has closed. It waits for its turns as others do.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        read_buffer::fill(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-            ready!(read).map_err(|_| CloseReason::Lost)?;
-            if buffer.filled().is_empty() { Poll::Ready(Ok(())) } else { poll_others(cx).map(Ok) }
-        })
+        loop {
+            ready!(self.turn.poll(cx));
+            let read = read_buffer::fill(|buffer| {
+                let mut read = ReadBuf::new(&mut buffer[..self.turn.max_bytes()]);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).map_err(|_| CloseReason::Lost)?;
+                Poll::Ready(Ok(read.filled().len()))
+            });
+            match read {
+                Poll::Pending => {
+                    self.turn.rest();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                Poll::Ready(length) => self.turn.read(length?),
+            }
+        }
     }
 }
 

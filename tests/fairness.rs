@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use common::{authentication, masked, relay, soon};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
@@ -16,12 +17,14 @@ use websocket_relay::backend::Backend;
 use websocket_relay::hand::Hand;
 use websocket_relay::session::{self, Shared};
 use websocket_relay::stream::Connection;
-use websocket_relay::{Limits, Registration, events};
+use websocket_relay::{CloseReason, Limits, Registration, events};
 
-/// What the server has of a connection, and how many bytes it has read from it and written to it.
+/// What the server has of a connection, how many bytes it has read from it and written to it, and how often it has tried to
+/// read.
 struct Counted {
     stream: DuplexStream,
     moved: Arc<AtomicUsize>,
+    tried: Arc<AtomicUsize>,
 }
 
 impl Connection for Counted {
@@ -38,6 +41,7 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.tried.fetch_add(1, Ordering::Relaxed);
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         self.moved.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
@@ -64,12 +68,21 @@ impl AsyncWrite for Counted {
 /// A connection on which all of this has come already, and that takes as much; the client's end, and how many bytes the
 /// server has moved.
 async fn connect(shared: &Arc<Shared>, bytes: &[u8]) -> (DuplexStream, Arc<AtomicUsize>) {
+    let (client, moved, _) = connect_counted(shared, bytes).await;
+    (client, moved)
+}
+
+/// The same, and how often the server has tried to read.
+async fn connect_counted(
+    shared: &Arc<Shared>,
+    bytes: &[u8],
+) -> (DuplexStream, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (mut client, stream) = duplex(bytes.len().max(FLOOD) + 64 * 1024);
     client.write_all(bytes).await.unwrap();
-    let moved = Arc::<AtomicUsize>::default();
-    let counted = Counted { stream, moved: Arc::clone(&moved) };
+    let [moved, tried] = [(); 2].map(|()| Arc::<AtomicUsize>::default());
+    let counted = Counted { stream, moved: Arc::clone(&moved), tried: Arc::clone(&tried) };
     tokio::spawn(session::run(counted, &[], Arc::clone(shared), None, ()));
-    (client, moved)
+    (client, moved, tried)
 }
 
 /// Bytes that are more than any turn may move.
@@ -77,7 +90,9 @@ const FLOOD: usize = 16 << 20;
 
 /// What sessions share that take messages of anybody for anybody.
 fn open() -> Arc<Shared> {
-    let limits = Limits { max_queued_bytes: 2 * FLOOD, ..Limits::default() };
+    // No heartbeat wakes who was forgotten.
+    let ping_interval = Duration::from_secs(3600);
+    let limits = Limits { max_queued_bytes: 2 * FLOOD, ping_interval, ..Limits::default() };
     let backend = Backend::memory(limits.clone(), true).unwrap();
     let (sink, _) = events::channel(limits.max_queued_events);
     Arc::new(Shared::new(limits, backend, sink))
@@ -153,20 +168,82 @@ async fn who_gets_all_that_waited_keeps_nobody_waiting() {
     assert!(moved <= FLOOD / 4, "{moved} bytes were written before another was served");
 }
 
+const CROWD: usize = 64;
+
+/// One of a crowd: who it is, its end of the connection, and how many bytes the server has moved of it.
+type Member = (Registration, DuplexStream, Arc<AtomicUsize>);
+
+/// Clients that have all sent the same long messages.
+async fn crowd(shared: &Arc<Shared>, bytes: &[u8]) -> Vec<Member> {
+    let mut members = Vec::new();
+    for _ in 0..CROWD {
+        let client = shared.backend.register(None).unwrap();
+        let (stream, moved) = connect(shared, &[&hello(&client), bytes].concat()).await;
+        members.push((client, stream, moved));
+    }
+    members
+}
+
+fn long_messages(to: &Registration, count: usize) -> Vec<u8> {
+    masked(0x81, relay(to, &"x".repeat(10_000)).as_bytes()).repeat(count)
+}
+
+fn moved(crowd: &[Member]) -> usize {
+    crowd.iter().map(|(_, _, moved)| moved.load(Ordering::Relaxed)).sum()
+}
+
 #[tokio::test]
-async fn the_more_flood_the_shorter_are_their_turns() {
+async fn a_crowd_that_floods_keeps_nobody_waiting() {
     let shared = open();
     let [friend, ada, grace] = [(); 3].map(|()| shared.backend.register(None).unwrap());
     let (mut reader, _) = connect(&shared, &hello(&grace)).await;
-    let long = masked(0x81, relay(&friend, &"x".repeat(10_000)).as_bytes()).repeat(200);
-    let mut crowd = Vec::new();
-    for _ in 0..64 {
-        let mallory = shared.backend.register(None).unwrap();
-        crowd.push(connect(&shared, &[hello(&mallory), long.clone()].concat()).await);
-    }
-    let moved = || crowd.iter().map(|(_, moved)| moved.load(Ordering::Relaxed)).sum::<usize>();
-    let before = moved();
+    let crowd = crowd(&shared, &long_messages(&friend, 200)).await;
     greet(&shared, &ada, &grace, &mut reader).await;
-    let moved = moved() - before;
-    assert!(moved <= FLOOD, "{moved} bytes were read before another was served");
+    let at_first = moved(&crowd);
+    let bound = CROWD * Limits::SHORT_TURN_BYTES + 8 * Limits::TURN_BYTES;
+    assert!(at_first <= bound, "{at_first} bytes were read before another was served");
+    // Now all of them are in line, and she is not.
+    greet(&shared, &ada, &grace, &mut reader).await;
+    let then = moved(&crowd) - at_first;
+    assert!(then <= 8 * Limits::TURN_BYTES, "{then} bytes were read before another was served");
+}
+
+#[tokio::test]
+async fn who_waits_in_line_has_a_turn_though_all_before_have_left() {
+    let shared = open();
+    let friend = shared.backend.register(None).unwrap();
+    let bytes = long_messages(&friend, 60);
+    let mut crowd = crowd(&shared, &bytes).await;
+    while moved(&crowd) < CROWD * Limits::SHORT_TURN_BYTES {
+        yield_now().await;
+    }
+    let (_last, _stream, last) = crowd.pop().unwrap();
+    for (other, stream, _) in crowd {
+        // So that there is nothing to be discarded either, for which it would wait in line again.
+        drop(stream);
+        let reason = CloseReason::ByServer(1000, String::new());
+        assert!(shared.backend.disconnect(other.id, reason, || ()).unwrap());
+    }
+    soon(async {
+        while last.load(Ordering::Relaxed) < bytes.len() {
+            yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_no_more_to_say_is_left_alone() {
+    let shared = open();
+    let [friend, ada] = [(); 2].map(|()| shared.backend.register(None).unwrap());
+    let bytes = [hello(&ada), long_messages(&friend, 20)].concat();
+    let (_stream, moved, tried) = connect_counted(&shared, &bytes).await;
+    while moved.load(Ordering::Relaxed) < bytes.len() {
+        yield_now().await;
+    }
+    let enough = tried.load(Ordering::Relaxed) + 3;
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert!(tried.load(Ordering::Relaxed) <= enough, "it is read again and again");
 }

@@ -105,7 +105,7 @@ fn decode_pieces(bytes: &[u8], max: usize, size: usize, patience: u8, whole: &[(
         match wire.poll_receive(&mut cx, &mut recorder) {
             Poll::Pending => recorder.left = patience,
             // More frames than are decoded in one turn may be kept for the next.
-            Poll::Ready(Ok(())) if recorder.is_ready() && whole.len() < Limits::TURN_FRAMES => {
+            Poll::Ready(Ok(())) if recorder.is_ready() && whole.len() < Limits::SHORT_TURN_FRAMES => {
                 // Nothing that has come is kept back, and no more is kept than a frame that has not come in full.
                 let come = whole.iter().filter(|(end, _)| *end <= read());
                 let begun = come.clone().map(|(end, _)| *end).max().unwrap_or(0);

@@ -1,48 +1,117 @@
-//! How much one connection may bring before the others have their turn.
+//! Who of a thread's connections reads when: who brings little goes first, who brings much waits in line.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::task::yield_now;
 
 use crate::limits::Limits;
 
-/// Where so many connections wait for their next turn, turns are half as long; where it is twice as many, a third.
-const CROWD: usize = 8;
-/// The shortest turn, however many wait: bytes that are read, and frames.
-const LEAST_BYTES: usize = 16 * 1024;
-const LEAST_FRAMES: usize = 32;
+/// So many of those in line have their turn before the thread looks again who else has something to say.
+const LET_ON: usize = 2;
+/// Room in the line, in places, that is kept while nobody is in it.
+const KEPT: usize = 1024;
 
 thread_local! {
-    /// Connections of this thread that have more to say and wait for their next turn.
-    static WAITING: Cell<usize> = const { Cell::new(0) };
+    static LINE: RefCell<Line> = RefCell::default();
 }
 
-/// What a connection has brought since others had their turn, or since there was nothing.
+/// Those connections of a thread that bring much and wait for their next turn. As long as there are any, one of them is
+/// the pacer: it has the line move on whenever the thread has looked who else has something to say.
+#[derive(Debug, Default)]
+struct Line {
+    /// By ticket, from `let_on`; none of who has gone away.
+    waiting: VecDeque<Option<Waker>>,
+    /// The first ticket whose turn has not come.
+    let_on: u32,
+    /// The ticket of the pacer.
+    pacer: Option<u32>,
+}
+
+impl Line {
+    /// A place at the end.
+    fn join(&mut self, cx: &Context<'_>) -> u32 {
+        self.waiting.push_back(Some(cx.waker().clone()));
+        self.let_on.wrapping_add(self.waiting.len() as u32 - 1)
+    }
+
+    fn place(&mut self, ticket: u32) -> Option<&mut Option<Waker>> {
+        self.waiting.get_mut(ticket.wrapping_sub(self.let_on) as usize)
+    }
+
+    /// Gives up a place. Whoever paces, or was woken to, is followed by the first in line.
+    fn leave(&mut self, ticket: u32) {
+        if let Some(place) = self.place(ticket) {
+            *place = None;
+        }
+        if self.pacer.is_none_or(|pacer| pacer == ticket) {
+            self.pacer = None;
+            self.wake_first();
+        }
+    }
+
+    /// The thread has looked: it is the turn of the first in line, and somebody else's to pace than `pacer`, which is awake.
+    fn move_on(&mut self, pacer: u32) {
+        let mut left = LET_ON;
+        while left > 0
+            && let Some(first) = self.waiting.pop_front()
+        {
+            left -= usize::from(first.is_some());
+            first.filter(|_| self.let_on != pacer).into_iter().for_each(Waker::wake);
+            self.let_on = self.let_on.wrapping_add(1);
+        }
+        self.pacer = None;
+        self.wake_first();
+    }
+
+    /// Wakes the first in line, who then finds that nobody paces; nobody else would come to know.
+    fn wake_first(&mut self) {
+        while let Some(None) = self.waiting.front() {
+            self.waiting.pop_front();
+            self.let_on = self.let_on.wrapping_add(1);
+        }
+        match self.waiting.front() {
+            Some(first) => first.iter().for_each(Waker::wake_by_ref),
+            None if self.waiting.capacity() > KEPT => self.waiting = VecDeque::new(),
+            None => {}
+        }
+    }
+}
+
+/// What a connection brings at one time.
 #[derive(Debug, Default)]
 pub struct Turn {
-    frames: u32,
+    stage: Stage,
+    /// Whether it brought much when it last did: then it waits in line before it is read.
+    is_long: bool,
+    frames: u16,
     bytes: u32,
-    /// 0 before it has begun.
-    max_frames: u32,
-    max_bytes: u32,
-    /// Whether this is one of those that wait.
-    is_waiting: bool,
+    /// Its place in line.
+    ticket: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// There was nothing to read when it was last tried.
+    #[default]
+    Resting,
+    Reading,
+    InLine,
 }
 
 impl Turn {
-    /// A turn as long as the others let it be.
-    fn begin() -> Self {
-        let share = 1 + WAITING.get() / CROWD;
-        let max_frames = (Limits::TURN_FRAMES / share).max(LEAST_FRAMES) as u32;
-        let max_bytes = (Limits::TURN_BYTES / share).max(LEAST_BYTES) as u32;
-        Self { frames: 0, bytes: 0, max_frames, max_bytes, is_waiting: false }
+    fn limits(&self) -> (usize, usize) {
+        match self.is_long {
+            true => (Limits::TURN_FRAMES, Limits::TURN_BYTES),
+            false => (Limits::SHORT_TURN_FRAMES, Limits::SHORT_TURN_BYTES),
+        }
     }
 
     /// The most that may be read at one time.
     pub fn max_bytes(&self) -> usize {
-        self.max_bytes as usize
+        self.limits().1
     }
 
     /// So many bytes were read.
@@ -57,37 +126,64 @@ impl Turn {
 
     /// Whether another frame may be decoded.
     pub fn may_decode(&self) -> bool {
-        self.frames < self.max_frames
+        usize::from(self.frames) < self.limits().0
     }
 
-    /// Begins it. Pending when it is over; then it has the task come again when the others have had theirs.
+    /// Ready while it is the connection's turn. Pending when it is that of others; then the task is woken when it may go
+    /// on.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_waiting || self.max_frames == 0 {
-            self.wait_no_more();
-            *self = Self::begin();
-        }
-        if self.may_decode() && self.bytes < self.max_bytes {
-            return Poll::Ready(());
-        }
-        self.is_waiting = true;
-        WAITING.set(WAITING.get() + 1);
-        poll_others(cx)
+        let is_over = !self.may_decode() || self.bytes as usize >= self.max_bytes();
+        LINE.with_borrow_mut(|line| {
+            match self.stage {
+                Stage::Resting if !self.is_long => self.begin(),
+                Stage::Reading if !is_over => {}
+                Stage::Resting | Stage::Reading => {
+                    self.is_long = true;
+                    self.stage = Stage::InLine;
+                    self.ticket = line.join(cx);
+                }
+                Stage::InLine if line.pacer == Some(self.ticket) => line.move_on(self.ticket),
+                Stage::InLine => {}
+            }
+            if self.stage == Stage::InLine {
+                if line.place(self.ticket).is_some() {
+                    return match line.pacer {
+                        Some(_) => Poll::Pending,
+                        None => {
+                            line.pacer = Some(self.ticket);
+                            // Wakes the task when the thread has looked.
+                            pin!(yield_now()).poll(cx)
+                        }
+                    };
+                }
+                self.begin();
+            }
+            Poll::Ready(())
+        })
     }
 
-    fn wait_no_more(&mut self) {
-        if std::mem::take(&mut self.is_waiting) {
-            WAITING.set(WAITING.get().saturating_sub(1));
+    fn begin(&mut self) {
+        (self.stage, self.frames, self.bytes) = (Stage::Reading, 0, 0);
+    }
+
+    /// There is nothing more to read.
+    pub fn rest(&mut self) {
+        let (frames, bytes) = (usize::from(self.frames), self.bytes as usize);
+        self.is_long = frames > Limits::SHORT_TURN_FRAMES || bytes > Limits::SHORT_TURN_BYTES;
+        self.stage = Stage::Resting;
+    }
+
+    /// It is not read from for now, or ever again.
+    pub fn leave(&mut self) {
+        if self.stage == Stage::InLine {
+            LINE.with_borrow_mut(|line| line.leave(self.ticket));
+            self.stage = Stage::Resting;
         }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.wait_no_more();
+        self.leave();
     }
-}
-
-/// Pending. Has the task come again when the others have had their turn.
-pub fn poll_others(cx: &mut Context<'_>) -> Poll<()> {
-    pin!(yield_now()).poll(cx)
 }
