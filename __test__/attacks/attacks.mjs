@@ -146,7 +146,7 @@ export const attacks = {
         await peer.pour(times(mib, pings));
         return peer;
       }, peers);
-      await a.until(allAreClosed(peers));
+      await a.until(allAreClosed(peers * a.round));
       flooding.forEach((peer) => peer.destroy());
       return { sent: `${peers * mib} MiB of pings`, count: peers };
     },
@@ -273,7 +273,7 @@ export const attacks = {
         void writer.pour(forEver(message));
         return [reader, writer];
       }, peers);
-      await a.until(allAreClosed(peers));
+      await a.until(allAreClosed(peers * a.round));
       timers.forEach((timer) => clearInterval(timer));
       all.flat().forEach((peer) => peer.destroy());
       const { peak } = await a.relay('stats');
@@ -486,7 +486,7 @@ export const attacks = {
       const offences = Buffer.concat(Array(9).fill(frame(Opcode.TEXT, 'no JSON')));
       all.forEach((peer) => peer.write(offences));
       await blocked;
-      await a.until(({ offences }) => offences.ERR_INVALID_JSON >= 9 * peers);
+      await a.until(({ offences }) => offences.ERR_INVALID_JSON >= 9 * peers * a.round);
       all.forEach((peer) => peer.destroy());
       return { sent: `${9 * peers} offences in ${block} ms`, count: 1 };
     },

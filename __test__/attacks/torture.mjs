@@ -3,6 +3,9 @@
 import { attacks } from './attacks.mjs';
 import { run } from './run.mjs';
 
+/** How often an attack is tried while all that is wrong is a latency: the machine has its pauses too. */
+const TRIES = 3;
+
 const words = process.argv.slice(2).map((word) => word.toLowerCase());
 const names = Object.keys(attacks).filter((name) => words.every((word) => name.toLowerCase().includes(word)));
 if (names.length === 0) {
@@ -15,9 +18,18 @@ for (const name of names) {
     console.log(`  needs ${attacks[name].needs}`);
     continue;
   }
-  const { row, wrong } = await run(name, 'long');
-  for (const [column, value] of Object.entries(row)) if (column !== 'attack') console.log(`  ${column}: ${value}`);
-  wrong.forEach((line) => console.log(`  WRONG: ${line}`));
-  console.log(wrong.length === 0 ? '  ok' : '  FAILED');
-  if (wrong.length > 0) process.exitCode = 1;
+  if (!(await isWithstood(name))) process.exitCode = 1;
+}
+
+async function isWithstood(name) {
+  for (let tries = 1; ; tries += 1) {
+    const { row, wrong, slow } = await run(name, 'long');
+    for (const [column, value] of Object.entries(row)) if (column !== 'attack') console.log(`  ${column}: ${value}`);
+    const again = wrong.length === 0 && slow.length > 0 && tries < TRIES;
+    [...wrong, ...slow].forEach((line) => console.log(`  ${again ? 'again' : 'WRONG'}: ${line}`));
+    if (again) continue;
+    const isOk = wrong.length + slow.length === 0;
+    console.log(isOk ? '  ok' : '  FAILED');
+    return isOk;
+  }
 }
