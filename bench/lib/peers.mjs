@@ -32,6 +32,7 @@ function uws(id, builds, ...mode) {
  */
 export const peers = [
   { id: 'floor', title: 'the floor', command: (clients) => [path('../load/target/release/floor'), String(clients)] },
+  { id: 'floor-uring', title: 'the floor, by io_uring', only: ['512-w32', '512-w1'], command: (clients) => [path('../load/target/release/floor-uring'), String(clients)], isExtra: true },
   { id: 'ours', title: 'websocket-relay', command: script('ours') },
   { id: 'ours-2', title: 'websocket-relay, generation 2', generation: 2, command: script('ours') },
   { id: 'ours-blocked', title: 'websocket-relay, Node blocked', only: ['latency'], command: script('ours', 'blocked') },

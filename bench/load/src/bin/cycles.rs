@@ -34,7 +34,8 @@ fn main() -> Result<()> {
     let plan: Plan = serde_json::from_reader(std::io::stdin().lock()).context("the plan")?;
     let done = AtomicU64::new(0);
     thread::scope(|scope| {
-        let workers: Vec<_> = plan.clients.iter().map(|client| scope.spawn(|| work(&plan, client, &done))).collect();
+        let workers: Vec<_> =
+            plan.clients.iter().map(|client| scope.spawn(|| work(&plan, client, &done))).collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("no panic"))
     })
 }
@@ -61,7 +62,11 @@ fn cycle(port: u16, Client { id, token }: &Client, number: u64, is_reliable: boo
         false => (String::new(), ""),
     };
     let mut output = UPGRADE.as_bytes().to_vec();
-    write_frame(0x81, &format!(r#"{{"authentication":{{"clientId":{id},"token":"{token}"{more}}}}}"#), &mut output);
+    write_frame(
+        0x81,
+        &format!(r#"{{"authentication":{{"clientId":{id},"token":"{token}"{more}}}}}"#),
+        &mut output,
+    );
     write_frame(0x81, &format!(r#"{{"relay":{{"targetId":{id},"message":"{number}"{seq}}}}}"#), &mut output);
     (&stream).write_all(&output)?;
     let mut input = BufReader::new(&stream);
@@ -71,7 +76,11 @@ fn cycle(port: u16, Client { id, token }: &Client, number: u64, is_reliable: boo
         let (first, text) = read_frame(&mut input)?;
         ensure!(first == 0x81, "a frame that begins with {first:#x}: {text}");
         if text.contains(&message) {
-            break text.split(r#""offset":"#).nth(1).and_then(|rest| rest.split([',', '}']).next()).map(str::to_owned);
+            break text
+                .split(r#""offset":"#)
+                .nth(1)
+                .and_then(|rest| rest.split([',', '}']).next())
+                .map(str::to_owned);
         }
     };
     let mut output = Vec::new();
@@ -90,7 +99,13 @@ fn reset_when_dropped(stream: &TcpStream) -> Result<()> {
     let size = size_of::<libc::linger>() as libc::socklen_t;
     // SAFETY: the pointer is to a value of this size, which the call only reads.
     let failed = unsafe {
-        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size)
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size,
+        )
     };
     if failed != 0 { bail!(std::io::Error::last_os_error()) } else { Ok(()) }
 }
