@@ -3,8 +3,13 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import v8 from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { makeCertificate } from '../tls/certificates.mjs';
 import { serve } from './remote.mjs';
+
+v8.setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc');
 
 /** As users have it. */
 const RelayServer = createRequire(import.meta.url)('websocket-relay');
@@ -85,6 +90,12 @@ serve({
   /** Whatever comes, the JavaScript thread does nothing for so long. */
   block(milliseconds) {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+  },
+
+  /** What it does and takes when JavaScript's garbage is gone, which else goes when V8 finds it worth the while. */
+  rest() {
+    collectGarbage();
+    return this.stats();
   },
 
   stats() {

@@ -48,7 +48,7 @@ export async function run(name, form) {
     await pause(calm);
     await healthy.call('mark');
     await pause(calm);
-    const before = await relay.call('stats');
+    const before = await relay.call('rest');
     await relay.call('forgetPeak');
     await healthy.call('mark');
     const attacked = await attacker.call('run', { name, form, atLeast, port: place.port, pairs }).catch((reason) => ({ reason }));
@@ -57,7 +57,7 @@ export async function run(name, form) {
     const talk = await healthy.call('finish');
     const latencies = await healthy.call('latencies');
     const isBack = ({ rss }) => rss - before.rss <= SLACK;
-    const after = await settled(() => relay.call('stats'), isBack, form === 'long' ? RETURNS_WITHIN : 0);
+    const after = await settled(() => relay.call('rest'), isBack, form === 'long' ? RETURNS_WITHIN : 0);
     return judge({ name, form, size, grows, seen, error, interrupts, before, attacked, talk, after, latencies });
   } catch (reason) {
     return { name, row: { attack: name, alive: relay.isAlive() }, wrong: [String(reason.stack)], slow: [] };
