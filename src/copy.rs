@@ -106,7 +106,7 @@ mod aside {
     /// # Safety
     /// As for [`write`]; `to` is aligned as lines are.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn write_in_parts(lines: &[[u8; LINE]], to: *mut u8) {
+    pub(super) unsafe fn write_in_parts(lines: &[[u8; LINE]], to: *mut u8) {
         for (place, line) in lines.iter().enumerate() {
             // SAFETY: the parts make up the place of a line.
             unsafe {
@@ -164,5 +164,21 @@ mod tests {
             assert_eq!(lines[first..first + length], *from);
             assert_eq!(lines[first + whole..], [7].repeat(lines.len() - first - whole));
         }
+    }
+
+    /// That of processors without AVX-512, also on those with it.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn lines_in_parts_are_the_same_lines() {
+        let from: Vec<[u8; LINE]> = (0..20).map(|number| [number; LINE]).collect();
+        let mut to = vec![0; (from.len() + 1) * LINE];
+        let first = to.as_ptr().align_offset(LINE);
+        let room = &mut to[first..first + from.len() * LINE];
+        #[expect(unsafe_code, reason = "it is what is tested")]
+        // SAFETY: there is so much room, which begins with a line.
+        unsafe {
+            aside::write_in_parts(&from, room.as_mut_ptr());
+        }
+        assert_eq!(*room, *from.as_flattened());
     }
 }
