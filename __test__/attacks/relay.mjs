@@ -29,7 +29,7 @@ async function listen() {
   server = new RelayServer({ host: '127.0.0.1', ...settings });
   server.on('error', ({ code }) => (errors[code] = (errors[code] ?? 0) + 1));
   await once(server, 'listening');
-  if (enginePriority) prefer('websocket-relay', enginePriority);
+  if (enginePriority && process.platform === 'linux') prefer('websocket-relay', enginePriority);
 }
 
 /** Gives the threads of this name a real-time priority, where the system lets us. */

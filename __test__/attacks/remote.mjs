@@ -34,25 +34,16 @@ export function link(end, methods = {}) {
     });
 }
 
-const works = (command, ...args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0;
-
 /** Whether the system lets processes have real-time priorities. */
-const hasPriorities = () => works('chrt', '-f', '10', 'true');
-
-/** Whether there are two cores, and processes can be kept on one of them. */
-const hasCores = () => works('taskset', '-c', '0,1', 'true') && works('taskset', '-c', '1', 'true');
+const hasPriorities = () => spawnSync('chrt', ['-f', '10', 'true'], { stdio: 'ignore' }).status === 0;
 
 /**
  * A program of this folder in a process of its own: how to call it, and how to end it. With a real-time `priority` it goes before
- * those that have a lower one or none, and it stays on its `core`, where the system can do that.
+ * those that have a lower one or none, where the system lets it.
  */
-export function start(program, { methods, priority = 0, core } = {}) {
-  const before = [
-    ...(core !== undefined && hasCores() ? ['taskset', '-c', String(core)] : []),
-    ...(priority > 0 && hasPriorities() ? ['chrt', '-f', String(priority)] : []),
-  ];
-  const [execPath, ...execArgv] = [...before, process.execPath];
-  const child = fork(new URL(program, import.meta.url), { execPath, execArgv });
+export function start(program, { methods, priority = 0 } = {}) {
+  const first = priority > 0 && hasPriorities() ? { execPath: 'chrt', execArgv: ['-f', String(priority), process.execPath] } : {};
+  const child = fork(new URL(program, import.meta.url), first);
   const isAlive = () => child.exitCode === null && child.signalCode === null;
   const end = async () => {
     if (!isAlive()) return;

@@ -6,17 +6,16 @@ import { start } from './remote.mjs';
 const MIB = 2 ** 20;
 
 /**
- * Pairs of healthy clients, and how long they talk before and after the attack, in milliseconds. Where latencies are judged, it is
- * as if there were more machines: the relay has a core, its engine goes before its JavaScript, and the healthy before the
- * attacker. And an attack that is over sooner is repeated: one pause of the machine would else be more than a hundredth of all
+ * Pairs of healthy clients, and how long they talk before and after the attack, in milliseconds. Where latencies are judged, the
+ * relay and the healthy go before the attacker, who elsewhere has machines of his own, and the relay's engine before its
+ * JavaScript, which elsewhere has a core of its own. And an attack that is over sooner is repeated: one pause of the machine would else be more than a hundredth of all
  * that was measured.
  */
 const FORMS = {
   quick: { pairs: 4, calm: 300, atLeast: 0 },
   long: {
     ...{ pairs: 100, calm: 3000, atLeast: 3000 },
-    places: { relay: { priority: 10 }, healthy: { priority: 20 } },
-    engine: 15,
+    priorities: { relay: 10, engine: 15, healthy: 20 },
   },
 };
 
@@ -38,11 +37,11 @@ const SLOWER = { times: 2, milliseconds: 5 };
 /** Runs an attack by its name; `wrong` is a list of what is wrong, and `slow` of what took too long; empty when all is well. */
 export async function run(name, form) {
   const { tls = false, interrupts = false, options = () => ({}), grows = () => 0, seen, error, ...sizes } = attacks[name];
-  const [{ pairs, calm, atLeast, places, engine }, size] = [FORMS[form], sizes[form]];
-  const [relay, healthy] = ['relay', 'healthy'].map((name) => start(`${name}.mjs`, places?.[name]));
-  const attacker = start('attacker.mjs', { ...places?.attacker, methods: { relay: relay.call, healthy: healthy.call } });
+  const [{ pairs, calm, atLeast, priorities = {} }, size] = [FORMS[form], sizes[form]];
+  const [relay, healthy] = ['relay', 'healthy'].map((name) => start(`${name}.mjs`, { priority: priorities[name] }));
+  const attacker = start('attacker.mjs', { methods: { relay: relay.call, healthy: healthy.call } });
   try {
-    const place = await relay.call('open', { options: options(size, pairs), tls, pairs, engine });
+    const place = await relay.call('open', { options: options(size, pairs), tls, pairs, engine: priorities.engine });
     await healthy.call('connect', { ...place, onlyReliable: interrupts });
     // What is new is slow at first.
     await pause(calm);
