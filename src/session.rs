@@ -170,7 +170,7 @@ impl Session {
         if self.mail {
             self.mail = self.poll_deliver(wire, cx, false)?.is_pending();
         }
-        if self.answers.as_mut().is_some_and(|answers| answers.poll_due(cx).is_ready()) {
+        while self.answers.as_mut().is_some_and(|answers| answers.poll_due(cx).is_ready()) {
             self.mail |= self.poll_deliver(wire, cx, true)?.is_pending();
             // A connection that has nothing to answer keeps nothing for it.
             self.answers.take_if(|answers| answers.are_idle());
@@ -189,16 +189,22 @@ impl Session {
     ) -> Poll<Result<(), CloseReason>> {
         let (answers, max) = (&mut self.answers, self.shared.limits.max_write_ahead);
         let mut write = |outbox: &mut Outbox| loop {
-            let mut pending = answers.as_mut().filter(|answers| answers.are_pending());
-            if let Some(answers) = pending.take_if(|_| outbox.len() < max || outbox.is_drained()) {
-                answers.move_to(outbox);
+            let mut is_left = false;
+            if let Some(answers) = answers.as_mut().filter(|answers| answers.are_pending()) {
+                is_left = outbox.len() >= max && !outbox.is_drained();
+                if !is_left {
+                    answers.move_to(outbox);
+                }
             }
-            if is_due || !outbox.is_empty() {
+            if !outbox.is_empty() {
                 outbox.tell_accepted();
+            }
+            if is_due && let Some(answers) = answers {
+                answers.tell_overdue(outbox);
             }
             ready!(wire.poll_write(cx, outbox))?;
             // Those that had no room before the socket took everything have it now, and nobody would come back for them.
-            if pending.is_none() {
+            if !is_left {
                 return Poll::Ready(Ok(()));
             }
         };

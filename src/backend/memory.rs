@@ -22,7 +22,7 @@ use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
 use crate::model::{Appended, Forged, Freed, LONG, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
-use crate::read_buffer;
+use crate::read_buffer::{self, Lent};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock};
 
 use expiry::Expiry;
@@ -132,6 +132,15 @@ impl Drop for Reserved<'_> {
 fn ring(bell: Option<Arc<Bell>>) {
     if let Some(bell) = bell {
         bell.ring();
+    }
+}
+
+/// A message as it was read, to be written from there.
+fn lend(message: &[u8]) -> Option<Lent> {
+    #[expect(unsafe_code, reason = "the compiler does not see how far it was decoded")]
+    // SAFETY: of what was read, only what comes behind a message that was decoded is still written, to unmask it.
+    unsafe {
+        read_buffer::lend(message)
     }
 }
 
@@ -292,7 +301,7 @@ impl Memory {
         let (was_idle, had_unread) = (!slot.is_writing(), slot.mailbox.has_unread());
         let is_reading = !had_unread && slot.outlet.as_ref().is_some_and(|outlet| outlet.stuck == 0);
         let may_pass = is_authorized && numbered.is_none() && self.has_room();
-        let passed = may_pass && slot.pass(sender, json, &self.limits);
+        let passed = may_pass && slot.pass(sender, json, &self.limits, || lend(json));
         let appended = match passed {
             true => Appended::New,
             false => {
@@ -319,9 +328,9 @@ impl Memory {
                 });
                 if json.len() >= LONG
                     && !passed
-                    && let Some(place) = read_buffer::Place::of(json)
+                    && let Some(lent) = lend(json)
                 {
-                    JUST_READ.with(|all| all.borrow_mut().push((target, slot.mailbox.last(), place)));
+                    JUST_READ.with(|all| all.borrow_mut().push((target, slot.mailbox.last(), lent)));
                 }
                 None
             }

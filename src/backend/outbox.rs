@@ -9,7 +9,7 @@ use crate::limits::Limits;
 use crate::model::{LONG, Message, Place};
 use crate::protocol::encode::{self, Notice};
 use crate::protocol::frame;
-use crate::read_buffer;
+use crate::read_buffer::Lent;
 
 /// Buffers that a thread keeps for the next connection that writes, and the largest that it keeps.
 const SPARE_BUFFERS: usize = 16;
@@ -32,20 +32,37 @@ pub struct Outbox {
     /// Up to which number the client's own messages were accepted, for each target, since that was last told. It goes
     /// with whatever is written next.
     accepted: Vec<(ClientId, Seq)>,
-    /// Long messages that belong between these frames and are written from where they are kept. Only between filling
-    /// the outbox and writing it, under one lock.
+    /// Whether some of that has waited since the sender's task looked last.
+    pub is_overdue: bool,
+    /// Long messages that belong between these frames and are not copied to them, and their bytes in all.
     splices: Vec<Splice>,
+    spliced: usize,
 }
 
 /// A message that is not copied to the outbox.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Splice {
     /// Where in the frames it belongs.
     at: usize,
-    sender: ClientId,
-    place: Place,
-    /// Where it was read, if it still stands there.
-    read: Option<read_buffer::Place>,
+    piece: Piece,
+}
+
+/// Where a message is written from.
+#[derive(Debug)]
+enum Piece {
+    /// Where it was read, until the thread that read it flushes.
+    Read(Lent),
+    /// Its sender's lane. Only between filling the outbox and writing it, under one lock.
+    Kept(ClientId, Place),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Read(lent) => lent.len(),
+            Self::Kept(_, place) => place.length,
+        }
+    }
 }
 
 /// The most of them between two writes: the system takes 1,024 pieces.
@@ -71,7 +88,7 @@ impl Outbox {
 
     /// Bytes of all frames of which the last has not been taken.
     pub fn len(&self) -> usize {
-        self.frames.len() + self.splices.iter().map(|splice| splice.place.length).sum::<usize>()
+        self.frames.len() + self.spliced
     }
 
     /// Whether nothing was written since the last that was taken was forgotten.
@@ -107,8 +124,14 @@ impl Outbox {
         }
     }
 
+    /// Whether something was accepted that was not told.
+    pub fn has_accepted(&self) -> bool {
+        !self.accepted.is_empty()
+    }
+
     /// Appends what was accepted.
     pub fn tell_accepted(&mut self) {
+        self.is_overdue = false;
         for (target, seq) in std::mem::take(&mut self.accepted) {
             self.write(|frames| encode::notice(&Notice::Accepted { target, seq }, frames));
         }
@@ -121,51 +144,53 @@ impl Outbox {
 
     /// Appends a message that is kept at `place` until the recipient has acknowledged it, and that [`Outbox::write_spliced`]
     /// takes from there, or from where it was `read`.
-    pub fn splice(
-        &mut self,
-        sender: ClientId,
-        place: Place,
-        message: Message<'_>,
-        read: Option<read_buffer::Place>,
-    ) {
-        if place.length < LONG || self.splices.len() == MAX_SPLICES {
+    pub fn splice(&mut self, sender: ClientId, place: Place, message: Message<'_>, read: Option<Lent>) {
+        if !self.may_splice(message.json) {
             return self.relay(sender, message);
         }
+        let piece = read.map_or(Piece::Kept(sender, place), Piece::Read);
+        self.insert(sender, Some(message.offset), piece);
+    }
+
+    fn may_splice(&self, json: &[u8]) -> bool {
+        json.len() >= LONG && self.splices.len() < MAX_SPLICES
+    }
+
+    fn insert(&mut self, sender: ClientId, offset: Option<Offset>, piece: Piece) {
         let mut at = 0;
         self.write(|frames| {
-            encode::relay_head(sender, Some(message.offset), place.length, frames);
+            encode::relay_head(sender, offset, piece.len(), frames);
             at = frames.len();
             encode::relay_tail(frames);
         });
-        self.splices.push(Splice { at, sender, place, read });
+        self.spliced += piece.len();
+        self.splices.push(Splice { at, piece });
     }
 
-    /// Whether something in between is to be written from where it is kept.
+    /// Whether something in between is to be written from elsewhere.
     pub fn is_spliced(&self) -> bool {
         !self.splices.is_empty()
     }
 
-    /// Lets `write` have all pieces at once, those from `json` that are not in what was `read` last. What it does not
-    /// take is copied.
+    /// Lets `write` have all pieces at once, those that are kept from `json`. What it does not take is copied.
     pub fn write_spliced<'a>(
         &mut self,
         json: impl Fn(ClientId, Place) -> &'a [u8],
-        read: &[u8],
         write: impl FnOnce(&[IoSlice<'_>]) -> usize,
     ) {
+        let length = self.len();
         let splices = std::mem::take(&mut self.splices);
-        let length = self.frames.len() + splices.iter().map(|splice| splice.place.length).sum::<usize>();
+        self.spliced = 0;
         let ends = splices.iter().map(|splice| splice.at).chain([self.frames.len()]);
         let mut pieces = Vec::with_capacity(2 * splices.len() + 1);
         let mut start = self.taken;
         for (number, end) in ends.enumerate() {
             pieces.push(IoSlice::new(&self.frames[start..end]));
             start = end;
-            if let Some(splice) = splices.get(number) {
-                let kept = json(splice.sender, splice.place);
-                let hot = splice.read.and_then(read_buffer::Place::range).and_then(|range| read.get(range));
-                debug_assert!(hot.is_none_or(|hot| hot == kept), "it stands where it was read");
-                pieces.push(IoSlice::new(hot.unwrap_or(kept)));
+            match splices.get(number).map(|splice| &splice.piece) {
+                Some(Piece::Read(lent)) => pieces.push(IoSlice::new(lent)),
+                Some(&Piece::Kept(sender, place)) => pieces.push(IoSlice::new(json(sender, place))),
+                None => {}
             }
         }
         let bytes = write(&pieces);
@@ -180,18 +205,47 @@ impl Outbox {
             self.taken = taken;
         } else {
             self.taken = self.frames.len();
+            // All have been taken.
+            self.only_here.iter_mut().for_each(|message| message.end = message.end.min(self.taken as u32));
+        }
+    }
+
+    /// Copies what is to be written from where it was read. To be called before anything but [`Outbox::write_spliced`]
+    /// looks at what is to be written.
+    pub fn settle(&mut self) {
+        if self.is_spliced() {
+            self.write_spliced(|_, _| unreachable!("what is kept was written under the same lock"), |_| 0);
         }
     }
 
     /// Appends a message for a recipient that acknowledges nothing: from here on it is kept here only.
-    pub fn relay_only_copy(&mut self, sender: ClientId, Message { offset, seq, json }: Message<'_>) {
-        self.write(|frames| encode::relay(sender, None, json, frames));
-        let (end, length) = (self.frames.len() as u32, json.len() as u32);
+    pub fn relay_only_copy(&mut self, sender: ClientId, message: Message<'_>) {
+        self.write(|frames| encode::relay(sender, None, message.json, frames));
+        self.keep(sender, message);
+    }
+
+    /// The same for one that was read into a buffer that `lend` lends. It is written from there.
+    pub fn relay_lent(
+        &mut self,
+        sender: ClientId,
+        message: Message<'_>,
+        lend: impl FnOnce() -> Option<Lent>,
+    ) {
+        match self.may_splice(message.json).then(lend).flatten() {
+            Some(lent) => self.insert(sender, None, Piece::Read(lent)),
+            None => self.write(|frames| encode::relay(sender, None, message.json, frames)),
+        }
+        self.keep(sender, message);
+    }
+
+    fn keep(&mut self, sender: ClientId, Message { offset, seq, json }: Message<'_>) {
+        let (end, length) = (self.len() as u32, json.len() as u32);
         self.only_here.push(OnlyHere { sender, offset, seq, end, length });
     }
 
     /// What the socket has not taken.
     pub fn untaken(&self) -> &[u8] {
+        debug_assert!(!self.is_spliced(), "it is settled");
         &self.frames[self.taken..]
     }
 

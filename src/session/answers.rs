@@ -84,6 +84,7 @@ impl Answers {
     pub fn move_to(&mut self, outbox: &mut Outbox) {
         if !self.accepted.is_empty() && self.due.is_none() {
             self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
+            outbox.is_overdue = true;
         }
         if self.len() == 0 {
             // Taken, not drained, for an idle connection keeps no buffer.
@@ -97,6 +98,17 @@ impl Answers {
             for mut frames in [std::mem::take(&mut self.frames), std::mem::take(&mut self.refusals)] {
                 outbox.write(|all| all.append(&mut frames));
             }
+        }
+    }
+
+    /// Tells what was accepted when it was due last, if nothing that was written since has told it. What was accepted
+    /// later may wait as long: where there is traffic, something is written before.
+    pub fn tell_overdue(&mut self, outbox: &mut Outbox) {
+        if outbox.is_overdue {
+            outbox.tell_accepted();
+        } else if outbox.has_accepted() {
+            self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
+            outbox.is_overdue = true;
         }
     }
 

@@ -9,7 +9,10 @@ impl Memory {
         mut write: impl FnMut(&mut Outbox) -> Poll<Result<(), CloseReason>>,
     ) -> Poll<Result<(), CloseReason>> {
         self.write(claim.id, &claim.client, Some(claim.number), false, |slot| {
-            slot.outlet.as_mut().map_or(Poll::Ready(Ok(())), |outlet| write(&mut outlet.outbox))
+            slot.outlet.as_mut().map_or(Poll::Ready(Ok(())), |outlet| {
+                outlet.outbox.settle();
+                write(&mut outlet.outbox)
+            })
         })
     }
 

@@ -11,9 +11,9 @@ thread_local! {
 }
 
 thread_local! {
-    /// The long messages that this thread has appended from what it read last: for whom, with which offset, and where they
-    /// stand. They are better written from there than from memory that no cache has.
-    pub(super) static JUST_READ: RefCell<Vec<(ClientId, Offset, read_buffer::Place)>> = const { RefCell::new(Vec::new()) };
+    /// The long messages that this thread has appended from what it read last: for whom, with which offset, and as they
+    /// stand there. They are better written from there than from memory that no cache has.
+    pub(super) static JUST_READ: RefCell<Vec<(ClientId, Offset, Lent)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What this thread has appended and not yet counted: counting is dear where all threads do it.
@@ -29,12 +29,11 @@ thread_local! {
     pub(super) static TALLY: Cell<Tally> = const { Cell::new(Tally { messages: 0, bytes: 0, queued: 0 }) };
 }
 
-/// Where a message of this recipient stands in what was read last, if it does.
-pub(super) fn just_read(recipient: ClientId, offset: Offset) -> Option<read_buffer::Place> {
-    JUST_READ.with(|all| {
-        let all = all.borrow();
-        let found = all.iter().find(|(of, at, _)| (*of, *at) == (recipient, offset));
-        found.map(|(_, _, place)| *place)
+/// A message of this recipient as it was read last, if it was.
+pub(super) fn just_read(recipient: ClientId, offset: Offset) -> Option<Lent> {
+    JUST_READ.with_borrow_mut(|all| {
+        let at = all.iter().position(|(of, at, _)| (*of, *at) == (recipient, offset))?;
+        Some(all.swap_remove(at).2)
     })
 }
 

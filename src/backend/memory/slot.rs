@@ -13,7 +13,7 @@ use crate::ids::{ClientId, Seq, SessionId};
 use crate::limits::Limits;
 use crate::model::{Freed, Mailbox, Message, Notices, Window};
 use crate::protocol::encode::{self, Notice};
-use crate::read_buffer;
+use crate::read_buffer::Lent;
 
 /// Clients of which one read tells whether they are there. Each is looked up after the reader's lock is let go.
 const PRESENCE_BATCH: usize = 64;
@@ -91,6 +91,7 @@ impl Slot {
         let Outlet { bell, mut outbox, socket, stuck, .. } = self.outlet.take()?;
         // Dropping it would close the connection.
         socket.into_iter().for_each(Hand::forget);
+        outbox.settle();
         self.mailbox.rewind();
         let (mut messages, mut bytes) = (0, 0);
         if !everything {
@@ -106,8 +107,14 @@ impl Slot {
     }
 
     /// Lets a message of a plain sender pass straight to the outbox of a recipient that acknowledges nothing, when it
-    /// has room and nothing waits before it.
-    pub fn pass(&mut self, sender: ClientId, json: &[u8], limits: &Limits) -> bool {
+    /// has room and nothing waits before it. `lend` lends it, if it is where it was read.
+    pub fn pass(
+        &mut self,
+        sender: ClientId,
+        json: &[u8],
+        limits: &Limits,
+        lend: impl FnOnce() -> Option<Lent>,
+    ) -> bool {
         let Some(outlet) = self.outlet.as_mut().filter(|outlet| outlet.has_room(limits)) else {
             return false;
         };
@@ -115,7 +122,12 @@ impl Slot {
             return false;
         }
         let offset = self.mailbox.pass();
-        outlet.outbox.relay_only_copy(sender, Message { offset, seq: Seq::default(), json });
+        let message = Message { offset, seq: Seq::default(), json };
+        match outlet.socket {
+            Some(_) => outlet.outbox.relay_lent(sender, message, lend),
+            // Nobody but its own connection can write it.
+            None => outlet.outbox.relay_only_copy(sender, message),
+        }
         true
     }
 
@@ -171,7 +183,7 @@ impl Slot {
             let write = |pieces: &[IoSlice<'_>]| {
                 socket.as_ref().and_then(|socket| socket.try_write_vectored(pieces).ok()).unwrap_or(0)
             };
-            read_buffer::look(|read| outbox.write_spliced(json, read, write));
+            outbox.write_spliced(json, write);
         }
         while let Some(socket) = &socket
             && !outbox.is_drained()
