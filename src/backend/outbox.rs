@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::IoSlice;
+use std::mem::take;
 
 use crate::copy;
 use crate::ids::{ClientId, Offset, Seq};
@@ -15,8 +16,11 @@ use crate::read_buffer::Lent;
 const SPARE_BUFFERS: usize = 16;
 const SPARE_BYTES: usize = 512 * 1024;
 
+/// An outbox's frames, the messages that are kept there only, and those that are written from elsewhere.
+type Buffers = (Vec<u8>, Vec<OnlyHere>, Vec<Splice>);
+
 thread_local! {
-    static SPARE: RefCell<Vec<(Vec<u8>, Vec<OnlyHere>)>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Buffers>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Frames back to back, on their way to one socket.
@@ -65,8 +69,8 @@ impl Piece {
     }
 }
 
-/// The most of them between two writes: the system takes 1,024 pieces.
-const MAX_SPLICES: usize = 256;
+/// The most of them between two writes: as many as are read in one turn.
+const MAX_SPLICES: usize = Limits::TURN_BYTES / LONG;
 
 /// A message of which the frame in the outbox is the only copy.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +103,7 @@ impl Outbox {
     /// Lets `write` append frames.
     pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.frames.capacity() == 0 {
-            (self.frames, self.only_here) = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+            (self.frames, self.only_here, self.splices) = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         }
         write(&mut self.frames);
         if self.frames.is_empty() {
@@ -132,7 +136,7 @@ impl Outbox {
     /// Appends what was accepted.
     pub fn tell_accepted(&mut self) {
         self.is_overdue = false;
-        for (target, seq) in std::mem::take(&mut self.accepted) {
+        for (target, seq) in take(&mut self.accepted) {
             self.write(|frames| encode::notice(&Notice::Accepted { target, seq }, frames));
         }
     }
@@ -179,21 +183,20 @@ impl Outbox {
         write: impl FnOnce(&[IoSlice<'_>]) -> usize,
     ) {
         let length = self.len();
-        let splices = std::mem::take(&mut self.splices);
-        self.spliced = 0;
-        let ends = splices.iter().map(|splice| splice.at).chain([self.frames.len()]);
-        let mut pieces = Vec::with_capacity(2 * splices.len() + 1);
+        let mut all = [IoSlice::new(&[]); 2 * MAX_SPLICES + 1];
         let mut start = self.taken;
-        for (number, end) in ends.enumerate() {
-            pieces.push(IoSlice::new(&self.frames[start..end]));
-            start = end;
-            match splices.get(number).map(|splice| &splice.piece) {
-                Some(Piece::Read(lent)) => pieces.push(IoSlice::new(lent)),
-                Some(&Piece::Kept(sender, place)) => pieces.push(IoSlice::new(json(sender, place))),
-                None => {}
-            }
+        for (Splice { at, piece }, pair) in self.splices.iter().zip(all.chunks_exact_mut(2)) {
+            let piece = match *piece {
+                Piece::Read(ref lent) => lent,
+                Piece::Kept(sender, place) => json(sender, place),
+            };
+            pair.copy_from_slice(&[IoSlice::new(&self.frames[start..*at]), IoSlice::new(piece)]);
+            start = *at;
         }
-        let bytes = write(&pieces);
+        let last = 2 * self.splices.len();
+        all[last] = IoSlice::new(&self.frames[start..]);
+        let pieces = &all[..=last];
+        let bytes = write(pieces);
         let taken = self.taken + bytes;
         self.sent += bytes as u64;
         if taken < length {
@@ -208,6 +211,8 @@ impl Outbox {
             // All have been taken.
             self.only_here.iter_mut().for_each(|message| message.end = message.end.min(self.taken as u32));
         }
+        self.splices.clear();
+        self.spliced = 0;
     }
 
     /// Copies what is to be written from where it was read. To be called before anything but [`Outbox::write_spliced`]
@@ -263,15 +268,16 @@ impl Outbox {
 
     /// Forgets everything, taken or not. An idle connection keeps no buffer.
     pub fn forget(&mut self) {
-        let (mut frames, mut only_here) =
-            (std::mem::take(&mut self.frames), std::mem::take(&mut self.only_here));
-        self.taken = 0;
+        let (mut frames, mut only_here, mut splices) =
+            (take(&mut self.frames), take(&mut self.only_here), take(&mut self.splices));
+        (self.taken, self.spliced) = (0, 0);
         if (1..=SPARE_BYTES).contains(&frames.capacity()) {
             frames.clear();
             only_here.clear();
+            splices.clear();
             SPARE.with_borrow_mut(|spare| {
                 if spare.len() < SPARE_BUFFERS {
-                    spare.push((frames, only_here));
+                    spare.push((frames, only_here, splices));
                 }
             });
         }
@@ -280,9 +286,7 @@ impl Outbox {
     /// Hands over the messages that are kept here only and that the socket has not taken as a whole, the last one
     /// first.
     pub fn give_back(&mut self, mut to: impl FnMut(ClientId, Message<'_>)) {
-        for OnlyHere { sender, offset, seq, end, length } in
-            std::mem::take(&mut self.only_here).into_iter().rev()
-        {
+        for OnlyHere { sender, offset, seq, end, length } in take(&mut self.only_here).into_iter().rev() {
             let (end, length) = (end as usize, length as usize);
             if end <= self.taken {
                 break;
@@ -300,5 +304,116 @@ impl Outbox {
         }
         self.frames.truncate(end);
         self.only_here.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(number: u64) -> ClientId {
+        ClientId::new(number).expect("an id")
+    }
+
+    /// A long message as it was read.
+    fn read(letter: u8) -> Lent {
+        crate::read_buffer::fill(|buffer| {
+            let bytes = &mut buffer[100..100 + LONG];
+            bytes.fill(letter);
+            #[expect(unsafe_code, reason = "only what reads lends")]
+            // SAFETY: it is not written any more.
+            unsafe { crate::read_buffer::lend(bytes) }.expect("in the buffer")
+        })
+    }
+
+    /// Three messages, of which the second is short, for a client that acknowledges nothing.
+    fn outbox() -> (Outbox, [Vec<u8>; 3]) {
+        let (mut outbox, messages) = (Outbox::default(), [vec![b'a'; LONG], b"b".to_vec(), vec![b'c'; LONG]]);
+        for (json, number) in messages.iter().zip(1..) {
+            let message = Message { offset: Offset(number), seq: Seq(number), json };
+            outbox.relay_lent(client(7), message, || Some(read(json[0])));
+        }
+        (outbox, messages)
+    }
+
+    fn written_in_whole() -> Vec<u8> {
+        let (mut outbox, _) = outbox();
+        outbox.settle();
+        outbox.untaken().to_vec()
+    }
+
+    #[test]
+    fn what_is_written_from_where_it_was_read_is_the_same_wherever_the_socket_stops() {
+        let whole = written_in_whole();
+        let (mut copied, messages) = (Outbox::default(), outbox().1);
+        for json in &messages {
+            copied.relay_only_copy(client(7), Message { offset: Offset(1), seq: Seq(1), json });
+        }
+        assert!(whole == copied.untaken());
+        for taken in (0..=whole.len()).step_by(61).chain([whole.len()]) {
+            let (mut outbox, messages) = outbox();
+            assert_eq!((outbox.is_spliced(), outbox.len()), (true, whole.len()));
+            let mut written = Vec::new();
+            outbox.write_spliced(
+                |_, _| unreachable!("nothing is kept in a lane"),
+                |pieces| {
+                    written = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+                    taken
+                },
+            );
+            assert!(written == whole);
+            assert_eq!((outbox.sent, outbox.is_drained()), (taken as u64, taken == whole.len()));
+            assert!(*outbox.untaken() == whole[taken..]);
+            assert_eq!(outbox.numbered().count(), messages.len());
+            let mut back = Vec::new();
+            outbox.give_back(|sender, message| {
+                assert_eq!(sender, client(7));
+                back.push((message.offset.0, message.json.to_vec()));
+            });
+            back.reverse();
+            // Those of which the last byte was not taken.
+            let ends = [1, 2, 3].map(|count| frames_of(&messages[..count]).len());
+            let expected: Vec<_> = (1..)
+                .zip(messages)
+                .zip(ends)
+                .filter(|(_, end)| *end > taken)
+                .map(|(message, _)| message)
+                .collect();
+            assert!(back == expected, "{taken} of {}", whole.len());
+        }
+    }
+
+    fn frames_of(messages: &[Vec<u8>]) -> Vec<u8> {
+        let mut frames = Vec::new();
+        messages.iter().for_each(|json| encode::relay(client(7), None, json, &mut frames));
+        frames
+    }
+
+    #[test]
+    fn what_is_written_behind_comes_behind() {
+        let whole = written_in_whole();
+        let (mut outbox, _) = outbox();
+        outbox.write(frame::ping);
+        outbox.settle();
+        assert!(*outbox.untaken() == [&whole, &[0x89, 0][..]].concat());
+    }
+
+    #[test]
+    fn no_more_is_left_where_it_was_read_than_the_system_takes_at_once() {
+        let json = vec![b'x'; LONG];
+        let mut outbox = Outbox::default();
+        for number in 1..=3 * MAX_SPLICES as u64 {
+            let message = Message { offset: Offset(number), seq: Seq(0), json: &json };
+            outbox.relay_lent(client(7), message, || Some(read(b'x')));
+        }
+        outbox.write_spliced(
+            |_, _| unreachable!("nothing is kept in a lane"),
+            |pieces| {
+                assert_eq!(pieces.len(), 2 * MAX_SPLICES + 1);
+                0
+            },
+        );
+        let expected = frames_of(&vec![json; 3 * MAX_SPLICES]);
+        assert!(*outbox.untaken() == expected);
     }
 }

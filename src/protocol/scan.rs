@@ -67,18 +67,26 @@ fn string_end(text: &str) -> Option<usize> {
     }
 }
 
-/// What is looked at without a branch.
+/// What is looked at without a branch, in a text that is long and in one that is not.
+const LARGE_BLOCK: usize = 512;
 const BLOCK: usize = 64;
 
 /// How many bytes, from the first, mean themselves in a JSON string. Written so that it becomes vector
 /// instructions: a block at a time, without a branch inside it.
 #[multiversion(targets("x86_64+avx512f+avx512bw", "x86_64+avx2"))]
 fn plain_run(bytes: &[u8]) -> usize {
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let is_plain =
-        |block: &&[u8; BLOCK]| !block.iter().fold(false, |special, byte| special | is_special(*byte));
-    let start = blocks.iter().take_while(is_plain).count() * BLOCK;
+    let start = plain_blocks::<LARGE_BLOCK>(bytes);
+    let start = start + plain_blocks::<BLOCK>(&bytes[start..]);
     start + short_run(&bytes[start..])
+}
+
+/// Bytes of the blocks, from the first, in which all mean themselves.
+#[inline]
+fn plain_blocks<const SIZE: usize>(bytes: &[u8]) -> usize {
+    let (blocks, _) = bytes.as_chunks::<SIZE>();
+    let is_plain =
+        |block: &&[u8; SIZE]| !block.iter().fold(false, |special, byte| special | is_special(*byte));
+    blocks.iter().take_while(is_plain).count() * SIZE
 }
 
 /// The same, a word at a time, for bytes that are few or among which there is one that does not mean itself.
@@ -166,16 +174,20 @@ mod tests {
 
     #[test]
     fn a_run_ends_at_the_first_byte_that_does_not_mean_itself() {
+        let check = |length: usize, at: usize, byte: u8| {
+            let mut bytes = vec![b'x'; length];
+            bytes.extend([byte, 0, b'"', byte]);
+            bytes.swap(at, length);
+            let expected = if is_special(byte) { at } else { length + 1 };
+            assert_eq!(plain_run(&bytes), expected, "{byte} at {at} of {length}");
+        };
         for length in 0..150 {
-            for at in 0..=length {
-                for byte in 0..=u8::MAX {
-                    let mut bytes = vec![b'x'; length];
-                    bytes.extend([byte, 0, b'"', byte]);
-                    bytes.swap(at, length);
-                    let expected = if is_special(byte) { at } else { length + 1 };
-                    assert_eq!(plain_run(&bytes), expected, "{byte} at {at} of {length}");
-                }
-            }
+            (0..=length).for_each(|at| (0..=u8::MAX).for_each(|byte| check(length, at, byte)));
+        }
+        for length in [LARGE_BLOCK - 4, LARGE_BLOCK, LARGE_BLOCK + 1, 2 * LARGE_BLOCK + BLOCK + 9] {
+            (0..=length).for_each(|at| {
+                [0x1F, b' ', b'"', b'\\', 0xFF].iter().for_each(|byte| check(length, at, *byte))
+            });
         }
     }
 
