@@ -189,7 +189,8 @@ impl Limits {
     /// Sessions of a client that were replaced and that are remembered: to be kept away, and to take nothing twice from
     /// one that comes back when it has been forgotten here.
     pub const REPLACED_SESSIONS: usize = 8;
-    /// How long it may take until a sender is told what was accepted, where nothing else is told it before.
+    /// How long it may take until a sender is told what was accepted, where nothing else is told it before; twice as long
+    /// while it goes on sending.
     pub const ACCEPT_DELAY: Duration = Duration::from_millis(10);
     /// Targets of one sender after which it is told at once, for they are searched one by one.
     pub const ACCEPT_BATCH: usize = 32;

@@ -159,8 +159,8 @@ impl Session {
         wire: &mut Wire<S>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CloseReason>> {
-        if let Some(throttle) = &mut self.throttle {
-            throttle.poll(cx);
+        if self.throttle.as_mut().is_some_and(|throttle| throttle.poll(cx)) {
+            self.hear_again();
         }
         while let Some(held) = &mut self.held
             && held.retry.as_mut().poll(cx).is_ready()
@@ -378,8 +378,7 @@ impl Receiver for Session {
         let unread = self.answers.as_ref().map_or(0, |answers| answers.len());
         // When nothing more is taken from it, there is nothing to read from who sends no acknowledgements.
         let may_acknowledge = !self.is_draining || self.generation() == Generation::Reliable;
-        let is_pausing = self.throttle.as_ref().is_some_and(|throttle| throttle.is_pausing());
-        self.held.is_none() && !is_pausing && may_acknowledge && unread < self.shared.limits.max_write_ahead
+        self.is_heard() && may_acknowledge && unread < self.shared.limits.max_write_ahead
     }
 
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason> {

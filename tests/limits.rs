@@ -5,9 +5,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{TestRelay, authentication, close_code, masked, read_rest, relay, soon};
+use common::{TestRelay, authentication, close_code, masked, read_rest, received, relay, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use websocket_relay::{CloseReason, Event, Limits};
+
+const PING: [u8; 2] = [0x89, 0];
 
 #[tokio::test]
 async fn a_full_queue_for_who_is_away_refuses_by_name_and_keeps_what_it_has() {
@@ -85,6 +87,55 @@ async fn a_sender_is_not_held_back_for_ever() {
     };
     soon(flood).await;
     assert_eq!(server.offence().await.1, "ERR_QUEUE_FULL");
+}
+
+#[tokio::test]
+async fn who_was_held_back_has_all_the_time_to_answer() {
+    let limits = Limits {
+        max_queued_messages: 1,
+        ping_interval: Duration::from_millis(100),
+        ping_timeout: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let (mut recipient, _) = server.reliable(&grace, "0123456789abcdef", &serde_json::json!({})).await;
+    let mut sender = server.upgraded().await;
+    let relays = ["first", "held back"].map(|message| masked(0x81, relay(&grace, message).as_bytes()));
+    let all = [masked(0x81, authentication(&ada).as_bytes()), relays.concat()].concat();
+    soon(sender.write_all(&all)).await.unwrap();
+    let mut head = [0; 2];
+    // It is asked while nothing is read from it.
+    soon(sender.read_exact(&mut head)).await.unwrap();
+    assert_eq!(head, PING);
+    recipient.send(received(&ada, 1)).await;
+    soon(async { while !recipient.text().await.contains("held back") {} }).await;
+    // And again, before it counts as gone.
+    soon(sender.read_exact(&mut head)).await.unwrap();
+    assert_eq!(head, PING);
+    soon(sender.read_exact(&mut head)).await.unwrap();
+    assert_eq!(head[0], 0x88, "the close frame: it has never answered");
+}
+
+#[tokio::test]
+async fn who_was_over_its_rate_and_is_gone_is_found_as_others_are() {
+    let limits = Limits {
+        rate_limit: 20,
+        ping_interval: Duration::from_millis(100),
+        ping_timeout: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let mut server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let mut sender = server.client(&ada).await;
+    for _ in 0..30 {
+        sender.send(relay(&grace, "one of many")).await;
+    }
+    let gone = server.find(|event| match event {
+        Event::Disconnected(id, reason) if id == ada.id => Some(reason),
+        _ => None,
+    });
+    assert_eq!(soon(gone).await, CloseReason::PingTimeout);
 }
 
 #[tokio::test]

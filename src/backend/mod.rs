@@ -1,9 +1,11 @@
 //! The seam behind which clients, channels and messages are kept. Every verb is one atomic step.
 
+mod accepted;
 mod bell;
 mod memory;
 mod outbox;
 
+pub use accepted::Accepted;
 pub use bell::{Bell, Ending};
 pub use memory::{Claim, Memory};
 pub use outbox::Outbox;

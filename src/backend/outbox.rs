@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::io::IoSlice;
 use std::mem::take;
 
+use super::Accepted;
 use crate::copy;
 use crate::ids::{ClientId, Offset, Seq};
 use crate::limits::Limits;
 use crate::model::{LONG, Message, Place};
-use crate::protocol::encode::{self, Notice};
+use crate::protocol::encode;
 use crate::protocol::frame;
 use crate::read_buffer::Lent;
 
@@ -33,9 +34,8 @@ pub struct Outbox {
     pub sent: u64,
     /// The messages among the frames that are kept nowhere else.
     only_here: Vec<OnlyHere>,
-    /// Up to which number the client's own messages were accepted, for each target, since that was last told. It goes
-    /// with whatever is written next.
-    accepted: Vec<(ClientId, Seq)>,
+    /// What was accepted of the client's own messages. It goes with whatever is written next.
+    accepted: Accepted,
     /// Whether some of that has waited since the sender's task looked last.
     pub is_overdue: bool,
     /// Long messages that belong between these frames and are not copied to them, and their bytes in all.
@@ -111,19 +111,9 @@ impl Outbox {
         }
     }
 
-    /// `target`'s messages are stored up to `seq`. Told once for many.
+    /// `target`'s messages are stored up to `seq`.
     pub fn accept(&mut self, target: ClientId, seq: Seq) {
-        match self.accepted.iter_mut().find(|(of, _)| *of == target) {
-            Some((_, last)) => *last = seq,
-            None => {
-                if self.accepted.is_empty() {
-                    // Most clients send to one at a time.
-                    self.accepted.reserve_exact(1);
-                }
-                self.accepted.push((target, seq));
-            }
-        }
-        if self.accepted.len() >= Limits::ACCEPT_BATCH {
+        if self.accepted.add(target, seq) {
             self.tell_accepted();
         }
     }
@@ -136,8 +126,9 @@ impl Outbox {
     /// Appends what was accepted.
     pub fn tell_accepted(&mut self) {
         self.is_overdue = false;
-        for (target, seq) in take(&mut self.accepted) {
-            self.write(|frames| encode::notice(&Notice::Accepted { target, seq }, frames));
+        if self.has_accepted() {
+            let mut accepted = take(&mut self.accepted);
+            self.write(|frames| accepted.write(frames));
         }
     }
 

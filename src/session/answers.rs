@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Sleep, sleep};
 
-use crate::backend::Outbox;
+use crate::backend::{Accepted, Outbox};
 use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
 use crate::protocol::encode::{self, Notice};
@@ -18,8 +18,8 @@ pub(super) struct Answers {
     frames: Vec<u8>,
     /// Those of them that refuse, to be written behind the others.
     refusals: Vec<u8>,
-    /// Up to which number messages were accepted, for each target, since the outbox was last told.
-    accepted: Vec<(ClientId, Seq)>,
+    /// What was accepted since the outbox was last told.
+    accepted: Accepted,
     /// When the client has to be told what was accepted, if nothing is written before. Boxed, for a connection that is
     /// silent needs none.
     due: Option<Pin<Box<Sleep>>>,
@@ -28,27 +28,17 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// `target`'s messages are stored up to `seq`. Told once for many.
+    /// `target`'s messages are stored up to `seq`.
     pub fn accepted(&mut self, target: ClientId, seq: Seq) {
-        match self.accepted.iter_mut().find(|(of, _)| *of == target) {
-            Some((_, last)) => *last = seq,
-            None => {
-                if self.accepted.is_empty() {
-                    // Most clients send to one at a time.
-                    self.accepted.reserve_exact(1);
-                }
-                self.accepted.push((target, seq));
-            }
-        }
-        if self.accepted.len() >= Limits::ACCEPT_BATCH {
-            self.write_accepted();
+        if self.accepted.add(target, seq) {
+            self.accepted.write(&mut self.frames);
         }
     }
 
     /// An answer, behind what was accepted before it.
     pub fn add(&mut self, notice: &Notice<'_>) {
         // A refusal names the oldest message that is outstanding: what was accepted has to be known before it.
-        self.write_accepted();
+        self.accepted.write(&mut self.frames);
         let is_refusal = matches!(notice, Notice::Hold { .. } | Notice::Rejected { .. });
         encode::notice(notice, if is_refusal { &mut self.refusals } else { &mut self.frames });
     }
@@ -57,12 +47,6 @@ impl Answers {
     /// messages; whoever comes again sends them again, and is refused again.
     pub fn forget_refusals(&mut self) {
         self.refusals.clear();
-    }
-
-    fn write_accepted(&mut self) {
-        for (target, seq) in std::mem::take(&mut self.accepted) {
-            encode::notice(&Notice::Accepted { target, seq }, &mut self.frames);
-        }
     }
 
     /// Bytes of answers that have found no room in the outbox yet.
@@ -87,13 +71,10 @@ impl Answers {
             outbox.is_overdue = true;
         }
         if self.len() == 0 {
-            // Taken, not drained, for an idle connection keeps no buffer.
-            for (target, seq) in std::mem::take(&mut self.accepted) {
-                outbox.accept(target, seq);
-            }
+            self.accepted.move_to(|target, seq| outbox.accept(target, seq));
         } else {
             outbox.tell_accepted();
-            self.write_accepted();
+            self.accepted.write(&mut self.frames);
             // Given back, for an idle connection keeps no buffer.
             for mut frames in [std::mem::take(&mut self.frames), std::mem::take(&mut self.refusals)] {
                 outbox.write(|all| all.append(&mut frames));

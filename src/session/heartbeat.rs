@@ -73,8 +73,16 @@ impl Session {
     }
 
     /// Whether the client is read from: it is not while a message is held back or it has to pause, and nothing is its fault.
-    fn is_heard(&self) -> bool {
-        self.held.is_none() && self.throttle.is_none()
+    pub(super) fn is_heard(&self) -> bool {
+        self.held.is_none() && self.throttle.as_ref().is_none_or(|throttle| !throttle.is_pausing())
+    }
+
+    /// It is read from again. What the client had no chance to say until now is not held against it.
+    pub(super) fn hear_again(&mut self) {
+        if let Heartbeat::Listening { heard, .. } = &mut self.heartbeat {
+            *heard = u64::MAX;
+        }
+        self.unfinished = None;
     }
 
     /// Whether a message that has begun has been on its way for too long.

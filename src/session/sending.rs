@@ -122,6 +122,7 @@ impl Session {
             Err(Refusal::Held) if Instant::now() < held.until => Ok(()),
             appended => {
                 self.held = None;
+                self.hear_again();
                 appended.map(|_| ()).or_else(|refusal| self.refuse(target, refusal))
             }
         }

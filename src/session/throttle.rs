@@ -35,8 +35,8 @@ impl Throttle {
         self.pause.is_some()
     }
 
-    /// Ends a pause that has been long enough.
-    pub fn poll(&mut self, cx: &mut Context<'_>) {
-        self.pause.take_if(|pause| matches!(pause.as_mut().poll(cx), Poll::Ready(())));
+    /// Ends a pause that has been long enough; true when there was one.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        self.pause.take_if(|pause| matches!(pause.as_mut().poll(cx), Poll::Ready(()))).is_some()
     }
 }
