@@ -11,10 +11,11 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use serde_json::json;
 
+#[path = "../handshake.rs"]
+mod handshake;
+
 const LISTENER: Token = Token(usize::MAX);
 const READ_BUFFER: usize = 256 * 1024;
-const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 struct Connection {
     stream: TcpStream,
@@ -166,18 +167,14 @@ impl Floor {
             };
             connection.input.drain(..end + 4);
             connection.is_upgraded = true;
-            connection.stream.write_all(UPGRADED.as_bytes())?;
+            connection.stream.write_all(handshake::UPGRADED.as_bytes())?;
         }
         let &[_, length, a, b, c, d, ref rest @ ..] = &connection.input[..] else { return Ok(()) };
         let size = usize::from(length & 0x7F);
         ensure!(size < 126, "an authentication is short");
         let Some((text, behind)) = rest.split_at_checked(size) else { return Ok(()) };
-        let text: Vec<u8> =
-            text.iter().zip([a, b, c, d].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-        let text = String::from_utf8(text)?;
-        let (_, number) = text.split_once("\"clientId\":").context("no client")?;
-        let digits = number.split(|next: char| !next.is_ascii_digit()).next().context("no number")?;
-        let client = digits.parse().ok().filter(|client| *client < self.clients.len()).context("who?")?;
+        let client = handshake::client(&[a, b, c, d], text)?;
+        ensure!(client < self.clients.len(), "who?");
         let behind = behind.to_vec();
         connection.input = Vec::new();
         connection.client = Some(client);

@@ -13,8 +13,8 @@ use io_uring::types::{BufRingEntry, Fixed};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use serde_json::json;
 
-const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+#[path = "../handshake.rs"]
+mod handshake;
 
 /// Operations that may be asked for before the system is called.
 const OPERATIONS: u32 = 1024;
@@ -53,16 +53,12 @@ fn greet(mut stream: TcpStream) -> Result<(usize, TcpStream)> {
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
     }
-    stream.write_all(UPGRADED.as_bytes())?;
+    stream.write_all(handshake::UPGRADED.as_bytes())?;
     let mut header = [0; 6];
     stream.read_exact(&mut header)?;
     let mut text = vec![0; usize::from(header[1] & 0x7F)];
     stream.read_exact(&mut text)?;
-    text.iter_mut().zip(header[2..].iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
-    let text = String::from_utf8(text)?;
-    let (_, number) = text.split_once("\"clientId\":").context("no client")?;
-    let digits = number.split(|next: char| !next.is_ascii_digit()).next().context("no number")?;
-    Ok((digits.parse()?, stream))
+    Ok((handshake::client(&header[2..], &text)?, stream))
 }
 
 /// Where the system finds free buffers, as it wants it: entries that begin with a page.
