@@ -30,18 +30,21 @@ pub struct Outbox {
     frames: Vec<u8>,
     /// How much of them the socket has taken.
     taken: usize,
-    /// Bytes that the socket has ever taken; what it means is only whether it grew.
-    pub sent: u64,
+    /// Bytes that the socket has ever taken, as far as they fit; what it means is only whether it changed.
+    pub sent: u32,
     /// The messages among the frames that are kept nowhere else.
     only_here: Vec<OnlyHere>,
     /// What was accepted of the client's own messages. It goes with whatever is written next.
     accepted: Accepted,
     /// Whether some of that has waited since the sender's task looked last.
     pub is_overdue: bool,
-    /// Long messages that belong between these frames and are not copied to them, and their bytes in all.
+    /// Long messages that belong between these frames and are not copied to them.
     splices: Vec<Splice>,
-    spliced: usize,
 }
+
+// Every connection has one, and each byte of it is one of an idle connection.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Outbox>() <= 112);
 
 /// A message that is not copied to the outbox.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ struct Splice {
     /// Where in the frames it belongs.
     at: usize,
     piece: Piece,
+    /// Bytes of all such messages up to this one.
+    total: usize,
 }
 
 /// Where a message is written from.
@@ -92,7 +97,11 @@ impl Outbox {
 
     /// Bytes of all frames of which the last has not been taken.
     pub fn len(&self) -> usize {
-        self.frames.len() + self.spliced
+        self.frames.len() + self.spliced()
+    }
+
+    fn spliced(&self) -> usize {
+        self.splices.last().map_or(0, |splice| splice.total)
     }
 
     /// Whether nothing was written since the last that was taken was forgotten.
@@ -158,8 +167,8 @@ impl Outbox {
             at = frames.len();
             encode::relay_tail(frames);
         });
-        self.spliced += piece.len();
-        self.splices.push(Splice { at, piece });
+        let total = self.spliced() + piece.len();
+        self.splices.push(Splice { at, piece, total });
     }
 
     /// Whether something in between is to be written from elsewhere.
@@ -176,7 +185,7 @@ impl Outbox {
         let length = self.len();
         let mut all = [IoSlice::new(&[]); 2 * MAX_SPLICES + 1];
         let mut start = self.taken;
-        for (Splice { at, piece }, pair) in self.splices.iter().zip(all.chunks_exact_mut(2)) {
+        for (Splice { at, piece, .. }, pair) in self.splices.iter().zip(all.chunks_exact_mut(2)) {
             let piece = match *piece {
                 Piece::Read(ref lent) => lent,
                 Piece::Kept(sender, place) => json(sender, place),
@@ -189,7 +198,7 @@ impl Outbox {
         let pieces = &all[..=last];
         let bytes = write(pieces);
         let taken = self.taken + bytes;
-        self.sent += bytes as u64;
+        self.sent = self.sent.wrapping_add(bytes as u32);
         if taken < length {
             let before = &self.frames[..self.taken];
             let all = std::iter::once(before).chain(pieces.iter().map(|piece| &**piece));
@@ -203,7 +212,6 @@ impl Outbox {
             self.only_here.iter_mut().for_each(|message| message.end = message.end.min(self.taken as u32));
         }
         self.splices.clear();
-        self.spliced = 0;
     }
 
     /// Copies what is to be written from where it was read. To be called before anything but [`Outbox::write_spliced`]
@@ -248,7 +256,7 @@ impl Outbox {
     /// The socket has taken so many bytes more.
     pub fn take(&mut self, bytes: usize) {
         self.taken += bytes;
-        self.sent += bytes as u64;
+        self.sent = self.sent.wrapping_add(bytes as u32);
     }
 
     /// The numbered messages that were kept here only: who sent them, their places and numbers.
@@ -261,7 +269,7 @@ impl Outbox {
     pub fn forget(&mut self) {
         let (mut frames, mut only_here, mut splices) =
             (take(&mut self.frames), take(&mut self.only_here), take(&mut self.splices));
-        (self.taken, self.spliced) = (0, 0);
+        self.taken = 0;
         if (1..=SPARE_BYTES).contains(&frames.capacity()) {
             frames.clear();
             only_here.clear();
@@ -353,7 +361,7 @@ mod tests {
                 },
             );
             assert!(written == whole);
-            assert_eq!((outbox.sent, outbox.is_drained()), (taken as u64, taken == whole.len()));
+            assert_eq!((outbox.sent, outbox.is_drained()), (taken as u32, taken == whole.len()));
             assert!(*outbox.untaken() == whole[taken..]);
             assert_eq!(outbox.numbered().count(), messages.len());
             let mut back = Vec::new();

@@ -19,7 +19,7 @@ pub(super) enum Heartbeat {
     /// The next ping is due at the timer's end.
     Resting,
     /// Something must have been heard at the timer's end: what the counters were when the ping went out.
-    Listening { heard: u64, sent: u64, stuck: bool },
+    Listening { heard: u64, sent: u32, stuck: bool },
 }
 
 impl Session {
