@@ -31,7 +31,8 @@ thread_local! {
 
 /// A message of this recipient as it was read last, if it was.
 pub(super) fn just_read(recipient: ClientId, offset: Offset) -> Option<Lent> {
-    JUST_READ.with_borrow_mut(|all| {
+    JUST_READ.with(|all| {
+        let mut all = all.borrow_mut();
         let at = all.iter().position(|(of, at, _)| (*of, *at) == (recipient, offset))?;
         Some(all.swap_remove(at).2)
     })
