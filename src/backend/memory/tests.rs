@@ -3,6 +3,7 @@
 use std::task::{Context, Waker};
 
 use super::*;
+use crate::hand::Hand;
 
 /// A backend, and so many clients that are registered there.
 fn with_clients<const COUNT: usize>(limits: Limits, authorize_all: bool) -> (Memory, [ClientId; COUNT]) {
@@ -184,4 +185,75 @@ fn a_replaced_connection_can_do_nothing_more() {
     assert!(begun.is_some() && begun < kept, "{messages}");
     assert!(memory.release(&new, false, || {}).is_some_and(|outbox| outbox.is_empty()));
     assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
+}
+
+/// A long message and a short one for a plain client whose connection others can write to, appended while the long one
+/// stands where it was read, and not flushed. Its claim, and the other end of its connection.
+async fn appended() -> (Memory, ClientId, Claim, tokio::net::TcpStream) {
+    let (memory, ids) = with_clients::<2>(Limits::default(), false);
+    memory.authorize_pair(ids[0], ids[1]).expect("both are there");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let peer =
+        tokio::net::TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a listener");
+    let (reading, writing) = listener.accept().await.expect("a connection").0.into_split();
+    // It would close with what reads from it.
+    std::mem::forget(reading);
+    writing.writable().await.expect("room");
+    let (bell, outbox, socket) = (&Arc::default(), &mut Outbox::default(), &mut Some(Hand::Tcp(writing)));
+    let claimant = Claimant { bell, outbox, socket, resume: None };
+    let Claiming::Claimed(reader) = memory.claim(ids[1], claimant, |_, _| {}) else { panic!("it is there") };
+    let mut sender = claim(&memory, ids[0]);
+    read_buffer::fill(|buffer| {
+        buffer[..LONG].copy_from_slice(long().as_bytes());
+        let read = std::str::from_utf8(&buffer[..LONG]).expect("text");
+        for message in [read, SHORT] {
+            memory.append(&mut sender, ids[1], None, message).expect("room");
+        }
+    });
+    (memory, ids[1], reader, peer)
+}
+
+const SHORT: &str = "\"short\"";
+
+fn long() -> String {
+    format!("\"{}\"", "x".repeat(LONG - 2))
+}
+
+/// Whether the long message is there once, and the short one behind it, once.
+fn are_both_in(text: &str) -> bool {
+    let places = |message: &str| text.match_indices(message).map(|(place, _)| place).collect::<Vec<_>>();
+    matches!((&*places(&long()), &*places(SHORT)), ([first], [second]) if first < second)
+}
+
+#[tokio::test]
+async fn what_is_written_from_where_it_was_read_arrives() {
+    let (memory, _, reader, peer) = appended().await;
+    memory.flush();
+    let mut text = String::new();
+    while !text.contains(SHORT) {
+        peer.readable().await.expect("something");
+        let mut bytes = [0; LONG];
+        let length = peer.try_read(&mut bytes).unwrap_or(0);
+        text.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    }
+    assert!(are_both_in(&text));
+    assert!(!memory.has_waiting(&reader));
+}
+
+#[tokio::test]
+async fn who_comes_before_it_is_written_from_where_it_was_read_gets_it() {
+    let (memory, id, ..) = appended().await;
+    let next = claim(&memory, id);
+    // The buffer may be filled again meanwhile.
+    read_buffer::fill(|buffer| buffer.fill(b'?'));
+    memory.flush();
+    assert!(are_both_in(&written(&memory, &next, usize::MAX)));
+}
+
+#[tokio::test]
+async fn its_own_connection_may_write_it_first() {
+    let (memory, _, reader, peer) = appended().await;
+    assert!(are_both_in(&written(&memory, &reader, usize::MAX)));
+    memory.flush();
+    assert_eq!(peer.try_read(&mut [0]).expect_err("nothing was written").kind(), io::ErrorKind::WouldBlock);
 }
