@@ -7,9 +7,18 @@ use std::time::Duration;
 
 use common::{TestRelay, authentication, close_code, masked, read_rest, received, relay, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use websocket_relay::{CloseReason, Event, Limits};
+use websocket_relay::{ClientId, CloseReason, Event, Limits};
 
 const PING: [u8; 2] = [0x89, 0];
+
+/// Why this client's connection ends.
+async fn end_of(server: &mut TestRelay, client: ClientId) -> CloseReason {
+    let reason = server.find(|event| match event {
+        Event::Disconnected(id, reason) if id == client => Some(reason),
+        _ => None,
+    });
+    reason.await
+}
 
 #[tokio::test]
 async fn a_full_queue_for_who_is_away_refuses_by_name_and_keeps_what_it_has() {
@@ -131,11 +140,7 @@ async fn who_was_over_its_rate_and_is_gone_is_found_as_others_are() {
     for _ in 0..30 {
         sender.send(relay(&grace, "one of many")).await;
     }
-    let gone = server.find(|event| match event {
-        Event::Disconnected(id, reason) if id == ada.id => Some(reason),
-        _ => None,
-    });
-    assert_eq!(soon(gone).await, CloseReason::PingTimeout);
+    assert_eq!(soon(end_of(&mut server, ada.id)).await, CloseReason::PingTimeout);
 }
 
 #[tokio::test]
@@ -289,10 +294,7 @@ async fn who_never_reads_is_closed_though_it_keeps_sending() {
         }
         std::future::pending().await
     };
-    let gone = server.find(|event| match event {
-        Event::Disconnected(id, reason) if id == grace.id => Some(reason),
-        _ => None,
-    });
+    let gone = end_of(&mut server, grace.id);
     let reason = tokio::select! {
         reason = gone => reason,
         never = chatter => never,

@@ -235,10 +235,10 @@ impl Outbox {
         message: Message<'_>,
         lend: impl FnOnce() -> Option<Lent>,
     ) {
-        match self.may_splice(message.json).then(lend).flatten() {
-            Some(lent) => self.insert(sender, None, Piece::Read(lent)),
-            None => self.write(|frames| encode::relay(sender, None, message.json, frames)),
-        }
+        let Some(lent) = self.may_splice(message.json).then(lend).flatten() else {
+            return self.relay_only_copy(sender, message);
+        };
+        self.insert(sender, None, Piece::Read(lent));
         self.keep(sender, message);
     }
 

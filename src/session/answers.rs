@@ -67,8 +67,7 @@ impl Answers {
     /// Moves all answers to the outbox.
     pub fn move_to(&mut self, outbox: &mut Outbox) {
         if !self.accepted.is_empty() && self.due.is_none() {
-            self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
-            outbox.is_overdue = true;
+            self.wait(outbox);
         }
         if self.len() == 0 {
             self.accepted.move_to(|target, seq| outbox.accept(target, seq));
@@ -88,9 +87,14 @@ impl Answers {
         if outbox.is_overdue {
             outbox.tell_accepted();
         } else if outbox.has_accepted() {
-            self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
-            outbox.is_overdue = true;
+            self.wait(outbox);
         }
+    }
+
+    /// What was accepted may wait from now on.
+    fn wait(&mut self, outbox: &mut Outbox) {
+        self.due = Some(Box::pin(sleep(Limits::ACCEPT_DELAY)));
+        outbox.is_overdue = true;
     }
 
     /// Ready when what was accepted has waited for long enough.
