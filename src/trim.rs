@@ -23,11 +23,8 @@ pub fn freed() -> usize {
 pub fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        #[expect(unsafe_code, reason = "the allocator's own call; it has no conditions")]
-        unsafe extern "C" {
-            safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
-        }
-        // Whether there was something to give back.
-        let _ = malloc_trim(0);
+        #[expect(unsafe_code, reason = "the allocator's own call")]
+        // SAFETY: it has no conditions. It says whether there was something to give back.
+        let _ = unsafe { libc::malloc_trim(0) };
     }
 }

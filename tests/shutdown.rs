@@ -35,7 +35,7 @@ async fn every_connection_gets_1001_and_the_port_is_free() {
 async fn who_does_not_answer_is_cut_after_the_close_timeout() {
     let limits = Limits { close_timeout: Duration::from_millis(50), ..Limits::default() };
     let mut server = TestRelay::start(limits).await;
-    let _half_a_head = server.tcp().await;
+    let _half_a_head = server.half_open().await;
     let mut deaf = server.upgraded().await;
     soon(deaf.write_all(&masked(0x81, b"{}"))).await.unwrap();
     server.offence().await;

@@ -244,7 +244,7 @@ async fn dropping_ends_the_connections_of_all_threads_at_once() {
     for _ in 0..10 * THREADS {
         connections.push(server.upgraded().await);
     }
-    let half_open = server.tcp().await;
+    let half_open = server.half_open().await;
     drop(server);
     for mut connection in connections.into_iter().chain([half_open]) {
         // Whether it was reset or closed: it is over.

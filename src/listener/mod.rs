@@ -319,6 +319,7 @@ mod tests {
     use std::future::pending;
     use std::net::Ipv4Addr;
 
+    use tokio::io::AsyncWriteExt;
     use tokio::runtime::Builder;
 
     use super::*;
@@ -332,9 +333,9 @@ mod tests {
         let accept = async |tasks: &mut [Vec<_>; 3]| {
             let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).expect("a port");
             let address = listener.local_addr().expect("its address");
-            let accepted = poll_fn(|cx| poll_accept(&listener, &threads, cx));
-            let (connected, accepted) = tokio::join!(TcpStream::connect(address), accepted);
-            connected.expect("a connection");
+            let mut client = TcpStream::connect(address).await.expect("a connection");
+            client.write_all(b"hello").await.expect("it is connected");
+            let accepted = poll_fn(|cx| poll_accept(&listener, &threads, cx)).await;
             let (_, _, thread) = accepted.expect("a connection");
             let place = threads.iter().position(|other| other.id() == thread.id()).expect("one of them");
             tasks[place].push(thread.spawn(pending::<()>()));

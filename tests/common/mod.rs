@@ -115,6 +115,13 @@ impl TestRelay {
         soon(TcpStream::connect(self.address)).await.unwrap()
     }
 
+    /// A connection that has sent half a head.
+    pub async fn half_open(&self) -> TcpStream {
+        let mut stream = self.tcp().await;
+        soon(stream.write_all(&UPGRADE[..UPGRADE.len() / 2])).await.unwrap();
+        stream
+    }
+
     /// A connection that is upgraded and has sent nothing, without a WebSocket library on its side.
     pub async fn upgraded(&self) -> TcpStream {
         let mut stream = self.tcp().await;
