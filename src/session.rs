@@ -1,7 +1,7 @@
 //! One connection, one task: it authenticates, then relays, until either side ends it.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -132,52 +132,62 @@ impl Session {
     ) -> Result<std::convert::Infallible, CloseReason> {
         let (shared, bell) = (Arc::clone(&self.shared), Arc::clone(&self.bell));
         let mut stop = pin!(shared.stop.cancelled());
-        // Asking it takes a lock: it is asked once, so that it wakes this task, and then when it has come.
-        let mut is_asked = false;
         let mut timer = pin!(sleep_until(Instant::now() + shared.limits.auth_timeout));
+        let (mut has_asked_stop, mut has_asked_timer) = (false, false);
         loop {
             tokio::select! {
                 biased;
-                () = poll_fn(|cx| match std::mem::replace(&mut is_asked, true) && !shared.is_stopping() {
-                    true => Poll::Pending,
-                    false => stop.as_mut().poll(cx),
-                }) => return Err(shared.farewell()),
+                () = poll_fn(|cx| poll_once(stop.as_mut(), &mut has_asked_stop, shared.is_stopping(), cx)) => {
+                    return Err(shared.farewell());
+                }
                 () = poll_fn(|cx| bell.poll_rung(cx)) => self.answer_bell()?,
-                () = &mut timer => self.beat(wire, timer.as_mut())?,
-                received = poll_fn(|cx| self.poll(wire, cx)) => {
-                    received?;
+                () = poll_fn(|cx| {
+                    let is_elapsed = timer.is_elapsed();
+                    poll_once(timer.as_mut(), &mut has_asked_timer, is_elapsed, cx)
+                }) => {
+                    self.beat(wire, timer.as_mut())?;
+                    has_asked_timer = false;
+                }
+                said_who = poll_fn(|cx| self.poll(wire, cx)) => {
+                    said_who?;
                     self.start_heartbeat(timer.as_mut());
+                    has_asked_timer = false;
                 }
             }
         }
     }
 
-    /// Moves bytes, tries again for a message that is held back when that is due, and sees what answers are due. Ready
-    /// when something was received.
+    /// Moves bytes until there are no more, tries again for a message that is held back when that is due, and sees what
+    /// answers are due. Ready when the client has said who it is.
     fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         wire: &mut Wire<S>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CloseReason>> {
-        if self.throttle.as_mut().is_some_and(|throttle| throttle.poll(cx)) {
-            self.hear_again();
+        loop {
+            if self.throttle.as_mut().is_some_and(|throttle| throttle.poll(cx)) {
+                self.hear_again();
+            }
+            while let Some(held) = &mut self.held
+                && held.retry.as_mut().poll(cx).is_ready()
+            {
+                self.retry()?;
+            }
+            if self.mail {
+                self.mail = self.poll_deliver(wire, cx, false)?.is_pending();
+            }
+            while self.answers.as_mut().is_some_and(|answers| answers.poll_due(cx).is_ready()) {
+                self.mail |= self.poll_deliver(wire, cx, true)?.is_pending();
+                // A connection that has nothing to answer keeps nothing for it.
+                self.answers.take_if(|answers| answers.are_idle());
+            }
+            let received = ready!(wire.poll_receive(cx, self));
+            self.shared.backend.flush();
+            received?;
+            if self.attachment.is_some() && matches!(self.heartbeat, Heartbeat::Authenticating) {
+                return Poll::Ready(Ok(()));
+            }
         }
-        while let Some(held) = &mut self.held
-            && held.retry.as_mut().poll(cx).is_ready()
-        {
-            self.retry()?;
-        }
-        if self.mail {
-            self.mail = self.poll_deliver(wire, cx, false)?.is_pending();
-        }
-        while self.answers.as_mut().is_some_and(|answers| answers.poll_due(cx).is_ready()) {
-            self.mail |= self.poll_deliver(wire, cx, true)?.is_pending();
-            // A connection that has nothing to answer keeps nothing for it.
-            self.answers.take_if(|answers| answers.are_idle());
-        }
-        let received = wire.poll_receive(cx, self);
-        self.shared.backend.flush();
-        received
     }
 
     /// Writes what this client is owed and what waits for it, until there is no more or the socket takes no more.
@@ -364,6 +374,16 @@ impl Session {
         outbox.tell_accepted();
         outbox
     }
+}
+
+/// Asks `future` once, so that it wakes this task, and then when it is due: asking takes a lock.
+fn poll_once<F: Future>(
+    future: Pin<&mut F>,
+    has_asked: &mut bool,
+    is_due: bool,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    if std::mem::replace(has_asked, true) && !is_due { Poll::Pending } else { future.poll(cx) }
 }
 
 impl Drop for Session {

@@ -116,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             return Poll::Pending;
         }
         ready!(self.turn.poll(cx));
-        if self.decode_input(receiver)? {
+        if !self.input.is_empty() && self.decode_input(receiver)? {
             return Poll::Ready(Ok(()));
         }
         let received = self.poll_read(cx, receiver);
@@ -176,9 +176,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Decodes what has come and was not decoded. True when there was a frame.
     fn decode_input(&mut self, receiver: &mut impl Receiver) -> Result<bool, CloseReason> {
-        if self.input.is_empty() {
-            return Ok(false);
-        }
         let mut input = std::mem::take(&mut self.input);
         let used = self.decode(&mut input, receiver)?;
         if used < input.len() {
@@ -195,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Decodes frames while the receiver is ready and the turn lasts; returns how many bytes they took.
     fn decode(&mut self, input: &mut [u8], receiver: &mut impl Receiver) -> Result<usize, CloseReason> {
         let mut used = 0;
-        while self.may_decode(receiver) {
+        while used < input.len() && self.may_decode(receiver) {
             let (incoming, size) = match self.decoder.decode(&mut input[used..]) {
                 Ok(Some(found)) => found,
                 Ok(None) => break,

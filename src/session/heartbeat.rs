@@ -24,10 +24,8 @@ pub(super) enum Heartbeat {
 
 impl Session {
     pub(super) fn start_heartbeat(&mut self, timer: Pin<&mut Sleep>) {
-        if self.attachment.is_some() && matches!(self.heartbeat, Heartbeat::Authenticating) {
-            self.heartbeat = Heartbeat::Resting;
-            timer.reset(Instant::now() + self.shared.limits.ping_interval);
-        }
+        self.heartbeat = Heartbeat::Resting;
+        timer.reset(Instant::now() + self.shared.limits.ping_interval);
     }
 
     pub(super) fn beat<S: AsyncRead + AsyncWrite + Unpin>(

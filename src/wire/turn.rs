@@ -133,10 +133,17 @@ impl Turn {
     /// on.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_over = !self.may_decode() || self.bytes as usize >= self.max_bytes();
+        // Most connections never come to see the line.
+        match self.stage {
+            Stage::Resting if !self.is_long => {
+                self.begin();
+                return Poll::Ready(());
+            }
+            Stage::Reading if !is_over => return Poll::Ready(()),
+            _ => {}
+        }
         LINE.with_borrow_mut(|line| {
             match self.stage {
-                Stage::Resting if !self.is_long => self.begin(),
-                Stage::Reading if !is_over => {}
                 Stage::Resting | Stage::Reading => {
                     self.is_long = true;
                     self.stage = Stage::InLine;

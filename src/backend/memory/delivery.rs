@@ -128,7 +128,9 @@ impl Memory {
 
     /// The senders hear of what became free.
     pub(super) fn tell_freed(&self, recipient: ClientId, freed: Freed) {
-        self.ring(&freed.waiting);
+        if !freed.waiting.is_empty() {
+            self.ring(&freed.waiting);
+        }
         for (sender, session, seq) in freed.delivered {
             let Some(sender) = self.client(sender) else { continue };
             sender.notify(
