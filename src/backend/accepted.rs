@@ -1,12 +1,17 @@
 //! What a sender is still to be told of its messages: told once for many.
 
+use smallvec::SmallVec;
+
 use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
 use crate::protocol::encode::{self, Notice};
 
 /// Up to which number a client's messages were accepted, for each target, since that was last told.
 #[derive(Debug, Default)]
-pub struct Accepted(Vec<(ClientId, Seq)>);
+pub struct Accepted(
+    /// Most clients send to one at a time, and that one needs no memory of its own.
+    SmallVec<[(ClientId, Seq); 1]>,
+);
 
 impl Accepted {
     /// Whether everything was told.
@@ -18,13 +23,7 @@ impl Accepted {
     pub fn add(&mut self, target: ClientId, seq: Seq) -> bool {
         match self.0.iter_mut().find(|(of, _)| *of == target) {
             Some((_, last)) => *last = seq,
-            None => {
-                if self.0.is_empty() {
-                    // Most clients send to one at a time.
-                    self.0.reserve_exact(1);
-                }
-                self.0.push((target, seq));
-            }
+            None => self.0.push((target, seq)),
         }
         self.0.len() >= Limits::ACCEPT_BATCH
     }

@@ -6,6 +6,7 @@ mod reading;
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::ages::Ages;
 use super::lane::{Lane, Window};
@@ -60,6 +61,9 @@ pub struct Contents {
     pub bytes: usize,
 }
 
+/// Senders whose numbered messages were received: up to which, of which session. Mostly it is one.
+pub type Receipts = SmallVec<[(ClientId, SessionId, Seq); 1]>;
+
 /// What became free when messages were received or dropped.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Freed {
@@ -68,9 +72,9 @@ pub struct Freed {
     /// Bytes, overhead included.
     pub bytes: usize,
     /// Plain senders that were held back and may try again.
-    pub waiting: Vec<ClientId>,
-    /// Senders whose numbered messages were received: up to which, of which session.
-    pub delivered: Vec<(ClientId, SessionId, Seq)>,
+    pub waiting: SmallVec<[ClientId; 1]>,
+    /// Who sent of them with numbers.
+    pub delivered: Receipts,
 }
 
 /// Messages of one sender that have waited for too long and are dropped.
@@ -97,7 +101,7 @@ impl Freed {
             messages: dropped.messages,
             bytes: dropped.cost(),
             waiting: is_waiting.then_some(sender).into_iter().collect(),
-            delivered: Vec::new(),
+            delivered: Receipts::new(),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::error::CloseReason;
 use crate::hand::Hand;
 use crate::ids::{ClientId, Seq, SessionId};
 use crate::limits::Limits;
-use crate::model::{Freed, Mailbox, Message, Notices, Window};
+use crate::model::{Freed, Mailbox, Message, Notices, Receipts, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer::Lent;
 
@@ -197,9 +197,9 @@ impl Slot {
     }
 
     /// The socket has taken the whole outbox: whose messages a client has that acknowledges nothing.
-    pub fn drained(&mut self) -> Vec<(ClientId, SessionId, Seq)> {
-        let Some(Outlet { outbox, .. }) = &mut self.outlet else { return Vec::new() };
-        let mut delivered: Vec<(ClientId, SessionId, Seq)> = Vec::new();
+    pub fn drained(&mut self) -> Receipts {
+        let Some(Outlet { outbox, .. }) = &mut self.outlet else { return Receipts::new() };
+        let mut delivered = Receipts::new();
         for (sender, offset, seq) in outbox.numbered() {
             let Some((session, seq)) = self.mailbox.receipt(sender, offset, seq) else { continue };
             match delivered.last_mut() {
