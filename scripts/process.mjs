@@ -1,5 +1,5 @@
 // Starting other programs, and saying what goes wrong in one sentence.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
@@ -24,5 +24,11 @@ export function capture(command, args, options = {}) {
     });
   });
 }
+
+/** Whether a program is there and does what it is asked. */
+export const works = (program, ...args) => spawnSync(program, args, { stdio: 'ignore' }).status === 0;
+
+/** Whether the system lets processes have real-time priorities. */
+export const hasPriorities = () => works('chrt', '-f', '10', 'true');
 
 export const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`;

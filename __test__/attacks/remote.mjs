@@ -1,6 +1,7 @@
 // Calls from one process to another, over the channel that Node opens between a process and those it forks.
-import { fork, spawnSync } from 'node:child_process';
+import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { hasPriorities } from '../../scripts/process.mjs';
 
 /** Answers calls from the other end by `methods`; returns a function that calls what is there. */
 export function link(end, methods = {}) {
@@ -33,9 +34,6 @@ export function link(end, methods = {}) {
       end.send({ id: last, name, args });
     });
 }
-
-/** Whether the system lets processes have real-time priorities. */
-const hasPriorities = () => spawnSync('chrt', ['-f', '10', 'true'], { stdio: 'ignore' }).status === 0;
 
 /**
  * A program of this folder in a process of its own: how to call it, and how to end it. With a real-time `priority` it goes before

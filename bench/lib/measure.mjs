@@ -4,17 +4,16 @@ import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { hasPriorities, works } from '../../scripts/process.mjs';
 
 const LOAD = fileURLToPath(new URL('../load/target/release/load', import.meta.url));
 const MAX_SECONDS = 60;
-
-const works = (program, ...args) => spawnSync(program, args, { stdio: 'ignore' }).status === 0;
 
 /** What this machine lets us do. */
 export function conditions() {
   return {
     isPinned: availableParallelism() > 1 && works('taskset', '-c', '0,1', 'true'),
-    isRealTime: works('chrt', '-f', '10', 'true'),
+    isRealTime: hasPriorities(),
     files: Number(spawnSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }).stdout) || 1024,
   };
 }
