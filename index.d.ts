@@ -258,10 +258,7 @@ declare namespace RelayServer {
     maxUnauthenticatedPayload?: number | undefined;
     /** How long a connection may take to authenticate, in milliseconds. Default: 10,000. */
     authTimeout?: number | undefined;
-    /**
-     * How long the HTTP head of a connection may take, a TLS handshake included, in milliseconds. For who says nothing it
-     * begins a second later on Linux. Default: 5,000.
-     */
+    /** How long the HTTP head of a connection may take, a TLS handshake included, in milliseconds. Default: 5,000. */
     headersTimeout?: number | undefined;
     /** How long a message that has begun may take, as the heartbeats find it, in milliseconds. Default: 120,000. */
     messageTimeout?: number | undefined;

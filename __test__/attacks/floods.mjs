@@ -12,17 +12,21 @@ export const floods = {
     seen: 'connections',
     async run(a) {
       const { files, more, pause: milliseconds } = a.size;
+      const cpu = async () => {
+        const before = await a.relay('stats');
+        await pause(milliseconds);
+        return ((await a.relay('stats')).cpu - before.cpu) / milliseconds;
+      };
+      // What it has to do for the healthy.
+      const usual = await cpu();
       await a.relay('limitFiles', files);
       // Not one by one: the system's queue may be full as well.
       const peers = Array.from({ length: files + more }, () => a.peer().write(HEAD));
       const opened = () => peers.filter(({ status, isOver, socket }) => status === 101 && !isOver && !socket.destroyed);
       await a.settled(() => opened().length);
       assert.ok(opened().length >= files / 2 && opened().length < files + more, `${opened().length} were opened`);
-      const before = await a.relay('stats');
-      await pause(milliseconds);
-      const after = await a.relay('stats');
-      const busy = (after.cpu - before.cpu) / milliseconds;
-      assert.ok(busy < 0.3, `the process took ${Math.round(busy * 100)} % of a core while it could not accept`);
+      const busy = (await cpu()) - usual;
+      assert.ok(busy < 0.2, `the process took ${Math.round(busy * 100)} % of a core more while it could not accept`);
       const waiting = peers.filter(({ status }) => !status);
       const start = performance.now();
       opened().slice(0, files / 2).forEach((peer) => peer.destroy());
@@ -31,7 +35,7 @@ export const floods = {
       await a.settled(() => opened().length);
       assert.ok(waiting.filter(({ status }) => status === 101).length >= files / 4);
       peers.forEach((peer) => peer.destroy());
-      return { sent: `${files + more} connections for ${files} files, CPU ${Math.round(busy * 100)} %`, count: 1, took };
+      return { sent: `${files + more} connections for ${files} files, ${Math.round(busy * 100)} % more CPU`, count: 1, took };
     },
   },
 

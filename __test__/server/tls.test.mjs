@@ -258,8 +258,10 @@ test('a client that stalls in the handshake is cut off after headersTimeout, and
 
 test('a connection in its handshake has one of the places', async (t) => {
   const server = await listen(t, { cert, key, maxConnections: 1 });
-  const socket = net.connect(server.address().port, '127.0.0.1');
+  // Its first byte, for it is accepted when there is something.
+  const socket = net.connect(server.address().port, '127.0.0.1').setNoDelay(true);
   await once(socket, 'connect');
+  socket.write('\x16');
   const late = await Connection.open(server, undefined, trusting(one));
   assert.equal((await late.closed).code, 1013);
   socket.destroy();
