@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop;
 use tokio::time::{Instant, sleep_until};
 
 use crate::access::Source;
@@ -383,7 +384,12 @@ fn poll_once<F: Future>(
     is_due: bool,
     cx: &mut Context<'_>,
 ) -> Poll<F::Output> {
-    if std::mem::replace(has_asked, true) && !is_due { Poll::Pending } else { future.poll(cx) }
+    if *has_asked && !is_due {
+        return Poll::Pending;
+    }
+    // Without any it puts the question off, and wakes this task to ask again.
+    *has_asked = coop::has_budget_remaining();
+    future.poll(cx)
 }
 
 impl Drop for Session {
