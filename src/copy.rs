@@ -59,7 +59,7 @@ pub fn fill_lines_aside(bytes: &[u8], to: &mut [u8]) {
 mod aside {
     #[cfg(target_arch = "x86_64")]
     use std::arch::x86_64::{
-        __m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128, _mm512_loadu_si512, _mm512_stream_si512,
+        __m256i, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256, _mm512_loadu_si512, _mm512_stream_si512,
     };
 
     #[cfg(target_arch = "x86_64")]
@@ -81,9 +81,12 @@ mod aside {
             to.copy_from_nonoverlapping(first.as_ptr(), first.len());
             to.add(behind).copy_from_nonoverlapping(last.as_ptr(), last.len());
             // A line that is written at once goes out as one, whoever else has the processor's buffers for that.
-            match is_x86_feature_detected!("avx512f") {
-                true => write_whole(lines, to.add(middle)),
-                false => write_in_parts(lines, to.add(middle)),
+            if is_x86_feature_detected!("avx512f") {
+                write_whole(lines, to.add(middle));
+            } else if is_x86_feature_detected!("avx") {
+                write_in_halves(lines, to.add(middle));
+            } else {
+                to.add(middle).copy_from_nonoverlapping(lines.as_ptr().cast(), lines.len() * LINE);
             }
             // Behind it other threads see what was written.
             _mm_sfence();
@@ -104,16 +107,16 @@ mod aside {
     }
 
     /// # Safety
-    /// As for [`write`]; `to` is aligned as lines are.
+    /// As for [`write`]; `to` is aligned as lines are, and the processor has AVX.
     #[cfg(target_arch = "x86_64")]
-    pub(super) unsafe fn write_in_parts(lines: &[[u8; LINE]], to: *mut u8) {
+    #[target_feature(enable = "avx")]
+    pub(super) unsafe fn write_in_halves(lines: &[[u8; LINE]], to: *mut u8) {
         for (place, line) in lines.iter().enumerate() {
-            // SAFETY: the parts make up the place of a line.
+            // SAFETY: the halves make up the place of a line.
             unsafe {
-                let (from, to) = (line.as_ptr().cast::<__m128i>(), to.add(place * LINE).cast::<__m128i>());
-                for part in 0..LINE / size_of::<__m128i>() {
-                    _mm_stream_si128(to.add(part), _mm_loadu_si128(from.add(part)));
-                }
+                let (from, to) = (line.as_ptr().cast::<__m256i>(), to.add(place * LINE).cast::<__m256i>());
+                _mm256_stream_si256(to, _mm256_loadu_si256(from));
+                _mm256_stream_si256(to.add(1), _mm256_loadu_si256(from.add(1)));
             }
         }
     }
@@ -169,15 +172,18 @@ mod tests {
     /// That of processors without AVX-512, also on those with it.
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn lines_in_parts_are_the_same_lines() {
+    fn lines_in_halves_are_the_same_lines() {
+        if !is_x86_feature_detected!("avx") {
+            return;
+        }
         let from: Vec<[u8; LINE]> = (0..20).map(|number| [number; LINE]).collect();
         let mut to = vec![0; (from.len() + 1) * LINE];
         let first = to.as_ptr().align_offset(LINE);
         let room = &mut to[first..first + from.len() * LINE];
         #[expect(unsafe_code, reason = "it is what is tested")]
-        // SAFETY: there is so much room, which begins with a line.
+        // SAFETY: there is so much room, which begins with a line, and the processor has it.
         unsafe {
-            aside::write_in_parts(&from, room.as_mut_ptr());
+            aside::write_in_halves(&from, room.as_mut_ptr());
         }
         assert_eq!(*room, *from.as_flattened());
     }

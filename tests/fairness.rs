@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use common::{authentication, masked, relay, soon};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
-use tokio::task::yield_now;
+use tokio::task::{coop, yield_now};
+use tokio::time::timeout;
 use websocket_relay::backend::Backend;
 use websocket_relay::hand::Hand;
 use websocket_relay::session::{self, Shared};
@@ -20,9 +21,10 @@ use websocket_relay::stream::Connection;
 use websocket_relay::{CloseReason, Limits, Registration, events};
 
 /// What the server has of a connection, how many bytes it has read from it and written to it, and how often it has tried to
-/// read.
+/// read. A greedy one spends with each read all that tokio lets a task do in a turn.
 struct Counted {
     stream: DuplexStream,
+    is_greedy: bool,
     moved: Arc<AtomicUsize>,
     tried: Arc<AtomicUsize>,
 }
@@ -45,6 +47,9 @@ impl AsyncRead for Counted {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         self.moved.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        while self.is_greedy && coop::has_budget_remaining() {
+            ready!(coop::poll_proceed(cx)).made_progress();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -80,7 +85,7 @@ async fn connect_counted(
     let (mut client, stream) = duplex(bytes.len().max(FLOOD) + 64 * 1024);
     client.write_all(bytes).await.unwrap();
     let [moved, tried] = [(); 2].map(|()| Arc::<AtomicUsize>::default());
-    let counted = Counted { stream, moved: Arc::clone(&moved), tried: Arc::clone(&tried) };
+    let counted = Counted { stream, is_greedy: false, moved: Arc::clone(&moved), tried: Arc::clone(&tried) };
     tokio::spawn(session::run(counted, &[], Arc::clone(shared), None, ()));
     (client, moved, tried)
 }
@@ -246,4 +251,18 @@ async fn who_has_no_more_to_say_is_left_alone() {
         yield_now().await;
     }
     assert!(tried.load(Ordering::Relaxed) <= enough, "it is read again and again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_spent_a_turn_is_asked_for_a_sign_of_life_all_the_same() {
+    let shared = open();
+    let ada = shared.backend.register(None).unwrap();
+    let (mut client, stream) = duplex(64 * 1024);
+    let greedy = Counted { stream, is_greedy: true, moved: Arc::default(), tried: Arc::default() };
+    tokio::spawn(session::run(greedy, &[], Arc::clone(&shared), None, ()));
+    client.write_all(&hello(&ada)).await.unwrap();
+    let mut ping = [0; 2];
+    let asked = timeout(2 * shared.limits.ping_interval, client.read_exact(&mut ping)).await;
+    asked.expect("it is asked").unwrap();
+    assert_eq!(ping, [0x89, 0]);
 }
