@@ -106,13 +106,14 @@ async function testAddon() {
     // What V8 and Node keep until the end is no leak of ours: only errors count.
     const options = `detect_leaks=0:log_path=${report}:exitcode=67`;
     const node = [process.execPath, '--test', '--test-reporter=spec', '--test-timeout=600000'];
-    const steps = ['server', 'attacks'].map((name) => ({
+    const tests = ['server', 'attacks'].map((name) => ({
       name: `Node tests, ${name}`,
       command: [...node, ...findFiles(`__test__/${name}`, /\.test\.mjs$/)],
       env: { LD_PRELOAD: runtime, ASAN_OPTIONS: options },
       minutes: MINUTES,
     }));
-    await runSteps(steps);
+    const client = { name: 'client', command: [process.execPath, 'scripts/compile.mjs'], minutes: MINUTES };
+    await runSteps([client, ...tests]);
   } finally {
     if (existsSync(kept)) copyFileSync(kept, place);
     else rmSync(place);
