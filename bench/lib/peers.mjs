@@ -10,15 +10,16 @@ function script(name, ...args) {
 
 /** uWebSockets.js, of the first of these builds that runs here. */
 function uws(id, builds, ...mode) {
+  const named = (name) => [name, ...mode].join(', ').replace('tls', 'TLS');
   return {
     id,
-    title: ['uWebSockets.js', ...mode].join(', '),
+    title: named('uWebSockets.js'),
     pace: 0.5,
     resolve() {
       const found = findBuild(builds);
       if (!found) return null;
       const { build, prefix, glibc } = found;
-      const title = [`uWebSockets.js ${build}`, ...mode].join(', ');
+      const title = named(`uWebSockets.js ${build}`);
       const note = `uWebSockets.js ${build} ran ${glibc ? `with a C library of its own, glibc ${glibc}` : "with the system's C library"}.`;
       return { ...this, title, note, command: (...counts) => [...prefix, ...script('uws', build, ...mode)(...counts)] };
     },

@@ -2,6 +2,8 @@
 import { short } from './statistics.mjs';
 
 const WIDTH = 720;
+/** How wide a character is at most, on average. */
+const CHARACTER = 7.5;
 const COLOURS = ['#8a8f98', '#d9480f', '#f59f00', '#1c7ed6', '#12b886', '#ae3ec9', '#e64980', '#5c940d', '#495057'];
 const STYLE = `<style>
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
@@ -48,7 +50,7 @@ function ticks(values) {
 
 /** `rows` are `{ title, colour, median, min, max }`. */
 export function bars(title, unit, rows) {
-  const left = 230;
+  const left = Math.max(230, ...rows.map(({ title: name }) => 24 + name.length * CHARACTER));
   const right = WIDTH - 70;
   const marks = ticks(rows.flatMap(({ median }) => [median, median * 0.6]));
   const x = scale(marks, left, right);
