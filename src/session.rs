@@ -383,12 +383,8 @@ fn poll_once<F: Future>(
     is_due: bool,
     cx: &mut Context<'_>,
 ) -> Poll<F::Output> {
-    if *has_asked && !is_due {
-        return Poll::Pending;
-    }
-    // `select!` asks nothing when the task has done enough for this time, so this is not put off.
-    *has_asked = true;
-    future.poll(cx)
+    // `select!` asks nothing when the task has done enough for this time, so the question is not put off.
+    if std::mem::replace(has_asked, true) && !is_due { Poll::Pending } else { future.poll(cx) }
 }
 
 impl Drop for Session {

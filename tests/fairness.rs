@@ -84,10 +84,16 @@ async fn connect_counted(
 ) -> (DuplexStream, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (mut client, stream) = duplex(bytes.len().max(FLOOD) + 64 * 1024);
     client.write_all(bytes).await.unwrap();
-    let [moved, tried] = [(); 2].map(|()| Arc::<AtomicUsize>::default());
-    let counted = Counted { stream, is_greedy: false, moved: Arc::clone(&moved), tried: Arc::clone(&tried) };
-    tokio::spawn(session::run(counted, &[], Arc::clone(shared), None, ()));
+    let [moved, tried] = serve(shared, stream, false);
     (client, moved, tried)
+}
+
+/// Serves this end of a connection; how many bytes the server has moved, and how often it has tried to read.
+fn serve(shared: &Arc<Shared>, stream: DuplexStream, is_greedy: bool) -> [Arc<AtomicUsize>; 2] {
+    let [moved, tried] = [(); 2].map(|()| Arc::<AtomicUsize>::default());
+    let counted = Counted { stream, is_greedy, moved: Arc::clone(&moved), tried: Arc::clone(&tried) };
+    tokio::spawn(session::run(counted, &[], Arc::clone(shared), None, ()));
+    [moved, tried]
 }
 
 /// Bytes that are more than any turn may move.
@@ -258,8 +264,7 @@ async fn who_has_spent_a_turn_is_asked_for_a_sign_of_life_all_the_same() {
     let shared = open();
     let ada = shared.backend.register(None).unwrap();
     let (mut client, stream) = duplex(64 * 1024);
-    let greedy = Counted { stream, is_greedy: true, moved: Arc::default(), tried: Arc::default() };
-    tokio::spawn(session::run(greedy, &[], Arc::clone(&shared), None, ()));
+    serve(&shared, stream, true);
     client.write_all(&hello(&ada)).await.unwrap();
     let mut ping = [0; 2];
     let asked = timeout(2 * shared.limits.ping_interval, client.read_exact(&mut ping)).await;

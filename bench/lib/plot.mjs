@@ -48,9 +48,12 @@ function ticks(values) {
   return all.slice(Math.max(first, 0), last + 1);
 }
 
+/** The room that the longest title takes. */
+const widthOf = (titled) => Math.max(...titled.map(({ title }) => title.length)) * CHARACTER;
+
 /** `rows` are `{ title, colour, median, min, max }`. */
 export function bars(title, unit, rows) {
-  const left = Math.max(230, ...rows.map(({ title: name }) => 24 + name.length * CHARACTER));
+  const left = Math.max(230, 24 + widthOf(rows));
   const right = WIDTH - 70;
   const marks = ticks(rows.flatMap(({ median }) => [median, median * 0.6]));
   const x = scale(marks, left, right);
@@ -74,7 +77,7 @@ export function bars(title, unit, rows) {
 
 /** `series` are `{ title, colour, points: [{ x, label, median }] }`. */
 export function lines(title, unit, axis, series) {
-  const [left, right, top, bottom] = [64, WIDTH - 250, 60, 320];
+  const [left, right, top, bottom] = [64, WIDTH - Math.max(250, 50 + widthOf(series)), 60, 320];
   const points = series.flatMap((one) => one.points);
   const [xs, ys] = [points.map((point) => point.x), ticks(points.map(({ median }) => median))];
   const [x, y] = [scale(xs, left, right), scale(ys, bottom, top)];
