@@ -82,7 +82,7 @@ fn unframe(name: String, text: &str) -> Case {
     frame.extend(text.bytes().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     let mut decoder = Decoder::new(1 << 20);
     case(name, move || {
-        let decoded = decoder.decode(black_box(&mut frame)).expect("a frame");
+        let decoded = decoder.decode(black_box(&mut &mut frame[..])).expect("a frame");
         black_box(decoded.expect("a whole one"));
     })
 }

@@ -49,7 +49,7 @@ fn fragments(name: String, length: usize, count: usize) -> Case {
     case(name, move || {
         let mut used = 0;
         while used < bytes.len() {
-            let decoded = decoder.decode(black_box(&mut bytes[used..])).expect("frames");
+            let decoded = decoder.decode(black_box(&mut &mut bytes[used..])).expect("frames");
             used += black_box(decoded.expect("a whole one")).1;
         }
     })

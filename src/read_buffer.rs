@@ -1,8 +1,9 @@
 //! What a thread has read last: one buffer for all its connections.
 
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, Range};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// Bytes of the buffer.
@@ -12,15 +13,33 @@ thread_local! {
     static BUFFER: RefCell<Arc<Buffer>> = RefCell::new(Buffer::new());
 }
 
-struct Buffer(UnsafeCell<Box<[u8]>>);
+/// Owns its bytes as a `Box` would, but claims no exclusive access to them: while [`fill`] writes to some of them, others
+/// that are lent are read, through this same pointer.
+struct Buffer(NonNull<[u8]>);
 
-#[expect(unsafe_code, reason = "what one thread has read and lent is written by another")]
-// SAFETY: it is written only in `fill`, by the thread that reads into it, and what is lent is not written.
+#[expect(unsafe_code, reason = "bytes that one thread has read and lent are read by another")]
+// SAFETY: it owns its bytes, so any thread may free them.
+unsafe impl Send for Buffer {}
+
+#[expect(unsafe_code, reason = "bytes that one thread has read and lent are read by another")]
+// SAFETY: the bytes are written only in `fill`, by the thread that reads into them, and lent bytes are not written.
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
     fn new() -> Arc<Self> {
-        Arc::new(Self(UnsafeCell::new(vec![0; SIZE].into())))
+        Arc::new(Self(NonNull::from(Box::leak(vec![0; SIZE].into_boxed_slice()))))
+    }
+
+    fn start(&self) -> *const u8 {
+        self.0.cast().as_ptr()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        #[expect(unsafe_code, reason = "it owns its bytes by a pointer")]
+        // SAFETY: the pointer came from a box in `new`, and whoever reads or writes the bytes has an `Arc` of this.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
@@ -37,8 +56,7 @@ impl Deref for Lent {
         #[expect(unsafe_code, reason = "the rest of the buffer may be written")]
         // SAFETY: whoever lent it has promised that these bytes are not, and the range is one of the buffer.
         unsafe {
-            let start = (*self.buffer.0.get()).as_ptr().add(self.range.start);
-            std::slice::from_raw_parts(start, self.range.len())
+            std::slice::from_raw_parts(self.buffer.start().add(self.range.start), self.range.len())
         }
     }
 }
@@ -49,30 +67,31 @@ impl fmt::Debug for Lent {
     }
 }
 
-/// Lets `read` fill the buffer.
-pub fn fill<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+/// Lets `read` fill the buffer. It is given a reference to the slice so that it can cut pieces off: a slice that contains
+/// lent bytes must not be used any more, nor be an argument of a function that is still running.
+pub fn fill<T>(read: impl FnOnce(&mut &mut [u8]) -> T) -> T {
     let buffer = BUFFER.with_borrow_mut(|buffer| {
         if Arc::get_mut(buffer).is_none() {
             *buffer = Buffer::new();
         }
         Arc::clone(buffer)
     });
-    #[expect(unsafe_code, reason = "what is lent meanwhile is read at the same time")]
-    // SAFETY: nobody else had it, and who fills on this thread meanwhile finds that somebody has. What is lent meanwhile
-    // is not written.
-    read(unsafe { &mut *buffer.0.get() })
+    #[expect(unsafe_code, reason = "bytes that are lent meanwhile are read at the same time")]
+    // SAFETY: nobody else had the buffer, and a `fill` inside this one finds that somebody has. Bytes that are lent
+    // meanwhile are read through the buffer's own pointer, and this slice is then used for the others only.
+    let mut bytes = unsafe { &mut *buffer.0.as_ptr() };
+    read(&mut bytes)
 }
 
 /// Lends these bytes, if they are in this thread's buffer.
 ///
 /// # Safety
-/// Whoever fills the buffer, if somebody does, does not write to them any more.
+/// If the buffer is being filled, these bytes are not written any more, and no exclusive slice that contains them is used
+/// any more or is an argument of a function that is still running.
 #[expect(unsafe_code, reason = "the compiler does not see that they outlive what fills the buffer")]
 pub unsafe fn lend(bytes: &[u8]) -> Option<Lent> {
     BUFFER.with_borrow(|buffer| {
-        // SAFETY: only a pointer, which never changes, is read.
-        let first = unsafe { (*buffer.0.get()).as_ptr() };
-        let start = bytes.as_ptr().addr().checked_sub(first.addr())?;
+        let start = bytes.as_ptr().addr().checked_sub(buffer.start().addr())?;
         let end = start + bytes.len();
         (end <= SIZE).then(|| Lent { buffer: Arc::clone(buffer), range: start..end })
     })
@@ -97,6 +116,23 @@ mod tests {
         fill(|buffer| buffer.fill(0));
         assert_eq!(*again, *b"hello");
         std::thread::spawn(move || assert_eq!(*lent, *b"hello")).join().expect("the same there");
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "it is what is tested")]
+    fn what_is_lent_is_read_while_the_rest_is_written() {
+        fill(|buffer| {
+            let hello = buffer.split_off_mut(..5).expect("so many");
+            hello.copy_from_slice(b"hello");
+            let hello: &[u8] = hello;
+            // SAFETY: it is cut off, and not written again.
+            let lent = unsafe { lend(hello) }.expect("in the buffer");
+            assert_eq!(*lent, *b"hello");
+            let there = std::thread::spawn(move || assert_eq!(*lent, *b"hello"));
+            buffer.fill(0);
+            assert_eq!(*hello, *b"hello");
+            there.join().expect("the same there");
+        });
     }
 
     #[test]

@@ -141,17 +141,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             self.heard += length as u64;
             self.turn.read(length);
-            let (before, bytes) = buffer[..BEGINNING + length].split_at_mut(BEGINNING);
             let begun = self.input.len();
+            let filled = std::mem::take(buffer);
             let start = if (1..=BEGINNING).contains(&begun) && frame::missing(&self.input) <= length {
-                copy::fill(&std::mem::take(&mut self.input), &mut before[BEGINNING - begun..]);
+                copy::fill(&std::mem::take(&mut self.input), &mut filled[BEGINNING - begun..BEGINNING]);
                 BEGINNING - begun
             } else {
-                BEGINNING + self.complete_frame(bytes, receiver)?
+                BEGINNING + self.complete_frame(&filled[BEGINNING..BEGINNING + length], receiver)?
             };
-            let rest = &mut buffer[start..BEGINNING + length];
-            let used = self.decode(rest, receiver)?;
-            copy::append(&rest[used..], &mut self.input);
+            let mut rest = &mut filled[start..BEGINNING + length];
+            self.decode(&mut rest, receiver)?;
+            copy::append(rest, &mut self.input);
             if !self.turn.may_decode() {
                 self.appetite = SHORTEST_READ as u32;
             } else if length == wanted {
@@ -177,8 +177,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Decodes what has come and was not decoded. True when there was a frame.
     fn decode_input(&mut self, receiver: &mut impl Receiver) -> Result<bool, CloseReason> {
         let mut input = std::mem::take(&mut self.input);
-        let used = self.decode(&mut input, receiver)?;
-        if used < input.len() {
+        let length = input.len();
+        let mut rest = &mut input[..];
+        self.decode(&mut rest, receiver)?;
+        let used = length - rest.len();
+        if used < length {
             input.drain(..used);
             self.input = input;
         }
@@ -189,16 +192,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         receiver.is_ready() && self.turn.may_decode()
     }
 
-    /// Decodes frames while the receiver is ready and the turn lasts; returns how many bytes they took.
-    fn decode(&mut self, input: &mut [u8], receiver: &mut impl Receiver) -> Result<usize, CloseReason> {
-        let mut used = 0;
-        while used < input.len() && self.may_decode(receiver) {
-            let (incoming, size) = match self.decoder.decode(&mut input[used..]) {
-                Ok(Some(found)) => found,
+    /// Decodes frames while the receiver is ready and the turn lasts, and cuts them off `input`: a message may be lent to
+    /// its recipient, and lent bytes must not lie in a slice that is still in use.
+    fn decode(&mut self, input: &mut &mut [u8], receiver: &mut impl Receiver) -> Result<(), CloseReason> {
+        while !input.is_empty() && self.may_decode(receiver) {
+            let incoming = match self.decoder.decode(input) {
+                Ok(Some((incoming, _))) => incoming,
                 Ok(None) => break,
                 Err(offence) => return Err(receiver.offend(offence)),
             };
-            used += size;
             self.turn.decoded();
             let max_frame = match incoming {
                 None | Some(Incoming::Pong) => continue,
@@ -217,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.decoder.max_message = max_frame;
             self.messages = self.messages.wrapping_add(1);
         }
-        Ok(used)
+        Ok(())
     }
 
     /// Ends the connection: writes what is in the outbox, then the close frame, and waits until the client has closed

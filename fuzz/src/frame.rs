@@ -42,7 +42,7 @@ fn decode_whole(bytes: &[u8], max: usize) -> Vec<(usize, Option<Heard>)> {
     let (mut decoder, mut bytes, mut frames) = (Decoder::new(max), bytes.to_vec(), Vec::new());
     let mut end = 0;
     loop {
-        let heard = match decoder.decode(&mut bytes[end..]) {
+        let heard = match decoder.decode(&mut &mut bytes[end..]) {
             Ok(None) => return frames,
             Ok(Some((incoming, size))) => {
                 end += size;

@@ -69,15 +69,16 @@ impl Decoder {
         matches!(self.state, State::InMessage(_))
     }
 
-    /// The next message or control frame in `input` and the number of bytes it took; `None` for the message when
-    /// these bytes were but a fragment, `None` in all when the frame is not complete. Unmasks in place.
+    /// Cuts the next frame off `input`, unmasks it in place, and returns its message and the number of bytes it took. The
+    /// message is `None` when the frame is only a fragment; the result is `None`, and nothing is cut off, when the frame
+    /// is not complete.
     ///
     /// # Errors
     /// [`Offence`] for what RFC 6455 forbids, binary frames, text that is not UTF-8 and messages above
     /// `max_message`, these as soon as their header says so, or in more fragments than they may have bytes.
-    pub fn decode<'a>(
+    pub fn decode<'a, 'b: 'a>(
         &'a mut self,
-        input: &'a mut [u8],
+        input: &mut &'b mut [u8],
     ) -> Result<Option<(Option<Incoming<'a>>, usize)>, Offence> {
         if self.state == State::HandedOut {
             self.forget_message();
@@ -85,7 +86,9 @@ impl Decoder {
         }
         let Some(header) = Header::parse(input)? else { return Ok(None) };
         self.check(&header)?;
-        let Some(payload) = input.get_mut(header.size..header.size + header.payload) else { return Ok(None) };
+        let size = header.size + header.payload;
+        let Some(frame) = input.split_off_mut(..size) else { return Ok(None) };
+        let payload = &mut frame[header.size..];
         let is_ascii = unmask(payload, header.mask);
         let payload: &'a [u8] = payload;
         let incoming = match header.opcode {
@@ -94,7 +97,7 @@ impl Decoder {
             CLOSE => Some(parse_close(payload)?),
             _ => self.data(&header, payload, is_ascii)?,
         };
-        Ok(Some((incoming, header.size + header.payload)))
+        Ok(Some((incoming, size)))
     }
 
     fn forget_message(&mut self) {
@@ -355,7 +358,7 @@ mod tests {
         let (mut buffer, mut found) = (Vec::new(), Vec::new());
         for bytes in input.chunks(piece) {
             buffer.extend_from_slice(bytes);
-            while let Some((incoming, used)) = decoder.decode(&mut buffer)? {
+            while let Some((incoming, used)) = decoder.decode(&mut &mut buffer[..])? {
                 found.extend(incoming.map(|incoming| format!("{incoming:?}")));
                 buffer.drain(..used);
             }
@@ -401,12 +404,12 @@ mod tests {
         for close in [&[3][..], &[3, 0xEC], &[3, 0xED], &[3, 0xEE], &[0, 0], &[3, 0xE7], &[0x13, 0x88]] {
             protocol(0x88, close);
         }
-        let (plain, mut decoder) = (&mut [0x81, 1, b'x'], Decoder::new(10));
-        assert!(matches!(decoder.decode(plain), Err(Offence::Protocol(_))));
+        let (mut plain, mut decoder) = ([0x81, 1, b'x'], Decoder::new(10));
+        assert!(matches!(decoder.decode(&mut &mut plain[..]), Err(Offence::Protocol(_))));
         assert_eq!(decode_all(&masked(0x82, b""), 9).expect_err("binary"), Offence::Binary);
         assert_eq!(decode_all(&masked(0x81, &[0xFF]), 9).expect_err("no text"), Offence::InvalidUtf8);
         let huge = [0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0x86, 0xA1, 0, 0, 0, 0];
-        assert_eq!(Decoder::new(100_000).decode(&mut huge.clone()), Err(Offence::MessageTooBig));
+        assert_eq!(Decoder::new(100_000).decode(&mut &mut huge.clone()[..]), Err(Offence::MessageTooBig));
         let parts = [masked(0x01, &[b'x'; 60_000]), masked(0x80, &[b'x'; 40_001])].concat();
         assert_eq!(decode_all(&parts, usize::MAX).expect_err("too big in all"), Offence::MessageTooBig);
     }
@@ -422,7 +425,7 @@ mod tests {
                 let (mut end, mut first) = (0, TEXT);
                 for part in text.chunks(piece) {
                     end += part.len();
-                    let refused = decoder.decode(&mut masked(first, part)).is_err();
+                    let refused = decoder.decode(&mut &mut masked(first, part)[..]).is_err();
                     let found = std::str::from_utf8(&text[..end]);
                     let is_wrong = found.is_err_and(|error| error.error_len().is_some());
                     assert_eq!(refused, is_wrong, "{text:x?} in pieces of {piece}, up to {end}");
