@@ -1,5 +1,6 @@
-// `npm run sanitize -- thread` runs the Rust tests under ThreadSanitizer, `npm run sanitize -- address` the addon and its Node
-// tests under AddressSanitizer. On Linux, with a compiler of any channel: what they need is not stable.
+// `npm run sanitize -- thread` runs the Rust tests under ThreadSanitizer, `-- address` the addon and its Node tests under
+// AddressSanitizer, on Linux, with a compiler of any channel: the features that they need are not stable. `-- miri` runs the
+// Rust tests of all unsafe code that needs no system call under Miri, which only nightly toolchains have.
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -14,7 +15,7 @@ const TARGET = `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-unknown-linux
 const MINUTES = 120;
 
 /** Each builds and runs in a folder of its own, to which the runtime writes what it finds: a file for each process. */
-const KINDS = { thread: testEngine, address: testAddon };
+const KINDS = { thread: testEngine, address: testAddon, miri: interpretEngine };
 const [kind] = process.argv.slice(2);
 const folder = join(root, 'target', 'sanitize', kind ?? '');
 const report = join(folder, 'report');
@@ -28,7 +29,7 @@ const base = {
 };
 
 try {
-  if (!(kind in KINDS)) throw new Problem('npm run sanitize -- thread, or -- address');
+  if (!(kind in KINDS)) throw new Problem(`npm run sanitize -- ${Object.keys(KINDS).join(', or -- ')}`);
   addRustToPath();
   for (const file of written()) rmSync(file);
   await KINDS[kind]();
@@ -90,6 +91,45 @@ async function instrumentable() {
   // What names the functions of a report, by which it is known which are suppressed.
   const symbolizer = (await capture(clang, ['--print-prog-name=llvm-symbolizer'])).trim();
   return { env, flags, symbolizer: [`external_symbolizer_path=${symbolizer}`] };
+}
+
+/** The unit tests of these modules hold or reach all `unsafe` of the engine, but for single system calls. */
+const INTERPRETED = ['read_buffer', 'copy', 'protocol', 'model', 'backend', 'session', 'stream::bridge'];
+
+/** Tests of unsafe code, and whole sessions over simulated sockets, under both of Miri's models of borrowing. */
+async function interpretEngine() {
+  const miri = await interpreter();
+  const cargo = [...miri, 'test', '--locked', '--no-default-features'];
+  const sessions = ['--features', 'faults', '--test', 'simulation', 'every_message'];
+  const models = { 'Stacked Borrows': '', 'Tree Borrows': '-Zmiri-tree-borrows' };
+  const steps = Object.entries(models).flatMap(([model, flag]) => {
+    const env = {
+      // Clocks and randomness are the system's.
+      MIRIFLAGS: `-Zmiri-disable-isolation ${flag}`.trim(),
+      CARGO_TARGET_DIR: folder,
+      PROPTEST_CASES: '4',
+      SIMULATION_QUICK_SEEDS: '2',
+    };
+    return [
+      { name: `Unit tests, ${model}`, command: [...cargo, '--lib', '--', ...INTERPRETED], env, minutes: MINUTES },
+      { name: `Sessions, ${model}`, command: [...cargo, ...sessions], env, minutes: MINUTES },
+    ];
+  });
+  await runSteps(steps);
+}
+
+/** `cargo miri` of the toolchain that is in use, or of rustup's nightly one. */
+async function interpreter() {
+  const choices = [['cargo', 'miri'], ['cargo', '+nightly', 'miri']];
+  for (const [program, ...args] of choices) {
+    try {
+      console.log((await capture(program, [...args, '--version'])).trim());
+      return [program, ...args];
+    } catch {
+      // It is not there.
+    }
+  }
+  throw new Problem('No toolchain here has Miri: run "rustup toolchain install nightly --component miri,rust-src".');
 }
 
 /** The Node tests with an addon of its own kind in place of the one that is there, which comes back. */

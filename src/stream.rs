@@ -113,6 +113,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[cfg_attr(miri, ignore = "needs a socket")]
     async fn what_is_taken_over_lives_on_when_its_first_owner_closes_it() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let other = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
@@ -130,6 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[cfg_attr(miri, ignore = "needs a socket")]
     async fn what_is_no_connection_is_left_as_it_was() {
         let (listener, pipe) =
             (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)), std::os::unix::net::UnixStream::pair());

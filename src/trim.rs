@@ -21,7 +21,7 @@ pub fn freed() -> usize {
 
 /// To be called when much was freed, and rarely: it looks at all that is allocated.
 pub fn trim() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
     {
         #[expect(unsafe_code, reason = "the allocator's own call")]
         // SAFETY: it has no conditions. It says whether there was something to give back.

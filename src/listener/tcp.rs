@@ -76,6 +76,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[cfg_attr(miri, ignore = "needs a socket")]
     async fn accepted_connections_do_not_hold_small_writes_back() {
         let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).expect("a port");
         let mut client =
@@ -86,6 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[cfg_attr(miri, ignore = "needs a socket")]
     #[cfg(target_os = "linux")]
     async fn who_speaks_is_accepted_before_who_does_not_and_both_are() {
         let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).expect("a port");

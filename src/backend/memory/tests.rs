@@ -226,6 +226,7 @@ fn are_both_in(text: &str) -> bool {
 }
 
 #[tokio::test]
+#[cfg_attr(miri, ignore = "needs a socket")]
 async fn what_is_written_from_where_it_was_read_arrives() {
     let (memory, _, reader, peer) = appended().await;
     memory.flush();
@@ -241,6 +242,7 @@ async fn what_is_written_from_where_it_was_read_arrives() {
 }
 
 #[tokio::test]
+#[cfg_attr(miri, ignore = "needs a socket")]
 async fn who_comes_before_it_is_written_from_where_it_was_read_gets_it() {
     let (memory, id, ..) = appended().await;
     let next = claim(&memory, id);
@@ -251,6 +253,7 @@ async fn who_comes_before_it_is_written_from_where_it_was_read_gets_it() {
 }
 
 #[tokio::test]
+#[cfg_attr(miri, ignore = "needs a socket")]
 async fn its_own_connection_may_write_it_first() {
     let (memory, _, reader, peer) = appended().await;
     assert!(are_both_in(&written(&memory, &reader, usize::MAX)));
