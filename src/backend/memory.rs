@@ -138,7 +138,7 @@ fn ring(bell: Option<Arc<Bell>>) {
 /// A message as it was read, to be written from there.
 fn lend(message: &[u8]) -> Option<Lent> {
     #[expect(unsafe_code, reason = "the compiler does not see how far it was decoded")]
-    // SAFETY: of what was read, only what comes behind a message that was decoded is still written, to unmask it.
+    // SAFETY: a frame is cut off from the bytes that are still written, to unmask them, before its message comes here.
     unsafe {
         read_buffer::lend(message)
     }
