@@ -1,10 +1,13 @@
 // The one list of all that `npm run lint` and `npm test` run.
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { findFiles } from './files.mjs';
+import { root } from './process.mjs';
 
 const node = process.execPath;
 
-function clippy(name, ...features) {
-  return { name, command: ['cargo', 'clippy', '--locked', '--all-targets', ...features, '--', '-D', 'warnings'] };
+function clippy(name, ...choice) {
+  return { name, command: ['cargo', 'clippy', '--locked', ...choice, '--', '-D', 'warnings'] };
 }
 
 function nodeTests(name, files) {
@@ -23,11 +26,11 @@ export const lints = [
     command: [node, 'node_modules/typescript/bin/tsc', '--noEmit', '--project', project],
   })),
   { name: 'rustfmt', command: ['cargo', 'fmt', '--check'] },
-  clippy('Clippy'),
-  clippy('Clippy, engine alone', '--no-default-features'),
-  clippy('Clippy, conformance', '--no-default-features', '--features', 'conformance'),
-  clippy('Clippy, engine with faults', '--no-default-features', '--features', 'faults'),
-  clippy('Clippy, engine with shuttle', '--no-default-features', '--features', 'faults,shuttle'),
+  clippy('Clippy', '--all-targets'),
+  // Everything that a feature adds, and nothing of Node.
+  clippy('Clippy, engine with faults and shuttle', '--all-targets', '--no-default-features', '--features', 'faults,shuttle'),
+  // The engine with neither: code that only a feature or Node uses is dead here.
+  clippy('Clippy, conformance', '--lib', '--examples', '--no-default-features', '--features', 'conformance'),
 ];
 
 const testFiles = findFiles('__test__', /\.test\.[cm]?js$/);
@@ -35,11 +38,17 @@ const isBrowserTest = (path) => path.startsWith('__test__/browser/');
 
 const rustTests = ['cargo', 'test', '--locked', '--no-default-features', '--no-fail-fast'];
 
+/** Tests of a relay with as many threads as the environment says. All others would only do the same again. */
+const relayTests = findFiles('tests', /^tests\/\w+\.rs$/)
+  .filter((path) => /^mod common;$/m.test(readFileSync(join(root, path), 'utf8')))
+  .filter((path) => !/\/(panics|threads)\.rs$/.test(path))
+  .flatMap((path) => ['--test', basename(path, '.rs')]);
+
 export const tests = [
   { name: 'Rust tests', command: rustTests },
   { name: 'Rust tests with faults', command: [...rustTests, '--features', 'faults', '--test', 'panics', '--test', 'simulation'] },
   { name: 'Rust tests with shuttle', command: [...rustTests, '--features', 'faults,shuttle', '--test', 'interleavings'] },
-  { name: 'Rust tests, four threads', command: rustTests, env: { WEBSOCKET_RELAY_TEST_THREADS: '4' } },
+  { name: 'Rust tests, four threads', command: [...rustTests, ...relayTests], env: { WEBSOCKET_RELAY_TEST_THREADS: '4' } },
   nodeTests('Node tests', testFiles.filter((path) => !isBrowserTest(path))),
   nodeTests('Browser tests', testFiles.filter(isBrowserTest)),
 ];

@@ -408,8 +408,8 @@ mod tests {
         assert!(matches!(decoder.decode(&mut &mut plain[..]), Err(Offence::Protocol(_))));
         assert_eq!(decode_all(&masked(0x82, b""), 9).expect_err("binary"), Offence::Binary);
         assert_eq!(decode_all(&masked(0x81, &[0xFF]), 9).expect_err("no text"), Offence::InvalidUtf8);
-        let huge = [0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0x86, 0xA1, 0, 0, 0, 0];
-        assert_eq!(Decoder::new(100_000).decode(&mut &mut huge.clone()[..]), Err(Offence::MessageTooBig));
+        let mut huge = [0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0x86, 0xA1, 0, 0, 0, 0];
+        assert_eq!(Decoder::new(100_000).decode(&mut &mut huge[..]), Err(Offence::MessageTooBig));
         let parts = [masked(0x01, &[b'x'; 60_000]), masked(0x80, &[b'x'; 40_001])].concat();
         assert_eq!(decode_all(&parts, usize::MAX).expect_err("too big in all"), Offence::MessageTooBig);
     }
