@@ -151,6 +151,7 @@ impl Connection {
 
     /// Writes what waits and has the page read, until nothing waits.
     pub fn deliver(&mut self) {
+        self.backend().tell_presence();
         loop {
             let socket = self.socket.clone();
             let delivered = self.backend().deliver(&self.claim, |outbox| {

@@ -96,7 +96,7 @@ fn what_is_refused_leaves_nothing_behind() {
     let taken = ids[1..].iter().filter(|id| memory.append(&mut sender, **id, None, "\"\"").is_ok()).count();
     assert!(taken > 0 && taken < 19, "{taken}");
     assert_eq!(memory.totals().channels, taken);
-    let known = |id| memory.client(id).expect("a client").slot().mailbox.senders().count();
+    let known = |id| memory.client(id).expect("a client").slot().mailbox.senders().len();
     assert_eq!(ids.iter().map(|id| known(*id)).sum::<usize>(), 2 * taken);
 }
 
@@ -112,7 +112,7 @@ fn a_client_opens_so_many_channels_and_others_when_those_are_gone() {
     numbered(&mut one, 2, 1).expect("the first");
     numbered(&mut one, 3, 1).expect("the second");
     assert_eq!(numbered(&mut one, 4, 1), refused);
-    assert_eq!(memory.client(ids[4]).expect("a client").slot().mailbox.senders().count(), 0);
+    assert_eq!(memory.client(ids[4]).expect("a client").slot().mailbox.senders().len(), 0);
     numbered(&mut one, 3, 2).expect("a channel that is open");
     memory.revoke_pair(ids[0], ids[3]).expect("a channel");
     assert_eq!(numbered(&mut one, 4, 1), Ok(Taken::New), "nothing is kept with who opened it");
@@ -128,7 +128,7 @@ fn a_client_opens_so_many_channels_and_others_when_those_are_gone() {
 }
 
 #[test]
-fn who_writes_for_another_leaves_it_to_that_one_who_is_there() {
+fn who_is_there_is_told_by_the_task_that_does_and_by_nobody_else() {
     let (memory, ids) = with_clients::<2>(Limits::default(), false);
     memory.authorize_pair(ids[0], ids[1]).expect("two clients");
     let reader = claim_reliably(&memory, ids[0]);
@@ -138,7 +138,9 @@ fn who_writes_for_another_leaves_it_to_that_one_who_is_there() {
     let begun = memory.with_outbox(&reader, |outbox| String::from_utf8_lossy(outbox.untaken()).into_owned());
     let begun = begun.expect("the reader's outbox");
     assert!(begun.contains("hello") && !begun.contains("presence"), "{begun}");
-    assert!(written(&memory, &reader, usize::MAX).contains("presence"));
+    assert!(!written(&memory, &reader, usize::MAX).contains("presence"));
+    assert_eq!(memory.tell_presence(), Told { is_left: false, has_rung: true });
+    assert!(written(&memory, &reader, usize::MAX).contains("\"online\":true"));
 }
 
 #[test]
