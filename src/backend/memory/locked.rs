@@ -20,13 +20,13 @@ thread_local! {
 
 impl<'a> Locked<'a> {
     pub fn new(slot: &'a Mutex<Slot>) -> Self {
-        debug_assert_eq!(LOCKED.get(), 0, "one lock at a time");
+        debug_assert_eq!(LOCKED.with(Cell::get), 0, "one lock at a time");
         Self::next(slot)
     }
 
     /// Locks the slots of several clients, in the order of their ids; of one that is there twice once.
     pub fn all(mut clients: Vec<(ClientId, &'a Client)>) -> Vec<(ClientId, Self)> {
-        debug_assert_eq!(LOCKED.get(), 0, "all locks at once");
+        debug_assert_eq!(LOCKED.with(Cell::get), 0, "all locks at once");
         clients.sort_unstable_by_key(|(id, _)| *id);
         clients.dedup_by_key(|(id, _)| *id);
         clients.into_iter().map(|(id, client)| (id, Self::next(&client.slot))).collect()
@@ -43,7 +43,7 @@ impl<'a> Locked<'a> {
 
     fn next(slot: &'a Mutex<Slot>) -> Self {
         if cfg!(debug_assertions) {
-            LOCKED.set(LOCKED.get() + 1);
+            LOCKED.with(|locked| locked.set(locked.get() + 1));
         }
         // A panic under the lock has ended its connection; the next may go on with what is there.
         Self(slot.lock().unwrap_or_else(PoisonError::into_inner))
@@ -53,7 +53,7 @@ impl<'a> Locked<'a> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if cfg!(debug_assertions) {
-            LOCKED.set(LOCKED.get() - 1);
+            LOCKED.with(|locked| locked.set(locked.get() - 1));
         }
         // Whose mailbox it is has to go on where a panic of somebody else has left it.
         if std::thread::panicking() {
