@@ -273,12 +273,14 @@ impl Memory {
         let numbered = session.zip(seq);
         self.expire_waiting(target, recipient);
         let mut slot = recipient.slot();
+        let mut is_authorized = slot.mailbox.is_authorized(sender);
         // The sender's, where the message may open a channel.
         let mut own = None;
-        if self.authorize_all_channels && target != sender && !slot.mailbox.is_authorized(sender) {
+        if !is_authorized && self.authorize_all_channels && target != sender {
             drop(slot);
             let locked = Locked::pair((sender, client), (target, recipient));
             (own, slot) = (Some(locked.0), locked.1);
+            is_authorized = slot.mailbox.is_authorized(sender);
         }
         // Under the target's lock: whoever took over has to take it too before its first message, so no message
         // of the replaced connection comes behind one of the new.
@@ -288,7 +290,6 @@ impl Memory {
         if slot.is_gone {
             return Err(Refusal::ChannelNotRegistered);
         }
-        let is_authorized = slot.mailbox.is_authorized(sender);
         let opened = || own.as_ref().unwrap_or(&slot).mailbox.opened();
         let may_send =
             is_authorized || self.authorize_all_channels && opened() < self.limits.max_opened_channels;
@@ -353,7 +354,10 @@ impl Memory {
             slot.mailbox.authorize(sender);
             own.as_mut().unwrap_or(&mut slot).mailbox.open(target);
             self.channels.fetch_add(1, Ordering::Relaxed);
-            listed = [introduce(&mut slot, sender).then_some(target), own.as_mut().and_then(|own| introduce(own, target).then_some(sender))];
+            listed = [
+                introduce(&mut slot, sender).then_some(target),
+                own.as_mut().and_then(|own| introduce(own, target).then_some(sender)),
+            ];
         }
         let visit = if refusal.is_none() { self.arrived(&mut slot) } else { None };
         crate::faults::point("append");

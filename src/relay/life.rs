@@ -99,7 +99,11 @@ impl Relay {
     ///
     /// # Errors
     /// [`Error::ClientNotFound`], and nothing has changed.
-    pub fn register_relay_channels_with(&self, client: ClientId, others: &[ClientId]) -> Result<usize, Error> {
+    pub fn register_relay_channels_with(
+        &self,
+        client: ClientId,
+        others: &[ClientId],
+    ) -> Result<usize, Error> {
         self.shared.backend.authorize_with(client, others)
     }
 

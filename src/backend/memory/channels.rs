@@ -39,11 +39,18 @@ impl Memory {
     pub(in crate::backend) fn authorize_all(&self, ids: &[ClientId]) -> Result<usize, Error> {
         let members = self.members(ids)?;
         let blocks: Vec<_> = members.chunks(BLOCK).collect();
-        let pairs = blocks.iter().enumerate().flat_map(|(place, one)| blocks[..=place].iter().map(move |two| (one, two)));
+        let pairs = blocks
+            .iter()
+            .enumerate()
+            .flat_map(|(place, one)| blocks[..=place].iter().map(move |two| (one, two)));
         Ok(pairs.map(|(one, two)| self.open(one, two)).sum())
     }
 
-    pub(in crate::backend) fn authorize_with(&self, id: ClientId, others: &[ClientId]) -> Result<usize, Error> {
+    pub(in crate::backend) fn authorize_with(
+        &self,
+        id: ClientId,
+        others: &[ClientId],
+    ) -> Result<usize, Error> {
         let one = [self.member(id, "clientId")?];
         let others = self.members(others)?;
         Ok(others.chunks(BLOCK).map(|others| self.open(&one, others)).sum())

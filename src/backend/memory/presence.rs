@@ -10,10 +10,12 @@ use crate::model::ClientSet;
 
 /// Clients with which one that came or left is marked, at one time.
 const MARKS: usize = 256;
-/// Clients that are told at one time. Each costs a write to its socket.
+/// Clients that are told at one time, when each hears of few. Each costs a write to its socket.
 const TOLD: usize = 16;
 /// Of so many clients one hears at one time, and of the rest in its next turn.
 const BATCH: usize = 64;
+/// To look up so many clients takes about as long as a write to a socket.
+const LOOKUPS: usize = 16;
 
 /// What of a client's coming and going is under way.
 #[derive(Debug, Default)]
@@ -76,14 +78,17 @@ impl Memory {
     }
 
     pub(in crate::backend) fn tell_presence(&self) -> Told {
+        crate::faults::point("presence");
         let mut teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = std::mem::take(&mut self.presence().changed);
         teller.announced.extend(changed.into_iter().filter(|client| self.has_changed(*client)));
         self.mark(&mut teller);
-        let mut has_rung = false;
-        for _ in 0..TOLD {
+        let (mut left, mut has_rung) = (TOLD, false);
+        while left > 0 {
             let Some(client) = self.presence().listed.pop_front() else { break };
-            has_rung |= self.tell(client);
+            let (others, is_rung) = self.tell(client);
+            left = left.saturating_sub(1 + others / LOOKUPS);
+            has_rung |= is_rung;
         }
         let is_idle = teller.marking.is_none() && teller.announced.is_empty();
         let queue = self.presence();
@@ -106,19 +111,18 @@ impl Memory {
     fn mark(&self, teller: &mut Teller) {
         let mut left = MARKS;
         while left > 0 {
-            let Some((client, mut peers)) = teller.marking.take().or_else(|| self.next_to_mark(teller)) else {
-                return;
-            };
+            if teller.marking.is_none() {
+                teller.marking = self.next_to_mark(teller);
+            }
+            let Some((client, peers)) = &mut teller.marking else { return };
             let marked = peers.take(left.min(BATCH));
             left = left.saturating_sub(marked.len().max(1));
-            let listed = marked.into_iter().filter(|peer| {
-                let Some(peer) = self.client(*peer) else { return false };
-                let mut slot = peer.slot();
-                introduce(&mut slot, client)
-            });
+            let listed = marked
+                .into_iter()
+                .filter(|peer| self.client(*peer).is_some_and(|peer| introduce(&mut peer.slot(), *client)));
             let listed: Vec<_> = listed.collect();
             self.list(listed);
-            teller.marking = (!peers.is_empty()).then_some((client, peers));
+            teller.marking.take_if(|(_, peers)| peers.is_empty());
         }
     }
 
@@ -133,9 +137,9 @@ impl Memory {
         Some((id, peers.unwrap_or_default()))
     }
 
-    /// Tells a client of others; true when its connection was rung for, to write it.
-    fn tell(&self, id: ClientId) -> bool {
-        let Some(client) = self.client(id) else { return false };
+    /// Tells a client of others; of how many, and whether its connection was rung for, to write it.
+    fn tell(&self, id: ClientId) -> (usize, bool) {
+        let Some(client) = self.client(id) else { return (0, false) };
         let mut slot = client.slot();
         if let Some(reliable) = &mut slot.reliable {
             reliable.is_listed = false;
@@ -143,9 +147,10 @@ impl Memory {
         let holder = ClaimNumber(client.claim.load(Ordering::Acquire));
         let has_room = slot.outlet.as_ref().is_some_and(|outlet| outlet.has_room(&self.limits));
         // It is listed again when its outbox is drained.
-        let Some(due) = slot.presence_due().filter(|_| has_room) else { return false };
+        let Some(due) = slot.presence_due().filter(|_| has_room) else { return (0, false) };
         let others = due.take(BATCH);
         drop(slot);
+        let count = others.len();
         let others: Vec<_> = others.into_iter().map(|other| (other, self.is_online(other, id))).collect();
         let mut slot = client.slot();
         // Another connection hears of all anew.
@@ -158,7 +163,7 @@ impl Memory {
         let is_listed = slot.list();
         drop(slot);
         self.list(is_listed.then_some(id));
-        self.write_now(id, &client)
+        (count, self.write_now(id, &client))
     }
 
     /// Whether `to` is to hear that a client is connected: not any more when they share no channel.

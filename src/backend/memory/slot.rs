@@ -235,7 +235,11 @@ impl Slot {
     /// Whether the client has to be put in line to be told who came and left. It is taken to be, then.
     pub fn list(&mut self) -> bool {
         let is_due = self.presence_due().is_some_and(|due| !due.is_empty());
-        is_due && self.reliable.as_deref_mut().is_some_and(|reliable| !mem::replace(&mut reliable.is_listed, true))
+        is_due
+            && self
+                .reliable
+                .as_deref_mut()
+                .is_some_and(|reliable| !mem::replace(&mut reliable.is_listed, true))
     }
 
     /// Lets these clients send; returns how many of them could not before. The client is to be told whether those are there,
