@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backend::{Departure, Parted, Status, Totals};
-use crate::model::Unregistered;
+use crate::model::{Shard, Unregistered};
 use crate::trim::trim;
 
 /// Peers that forget a client at one time.
@@ -166,9 +166,11 @@ impl Memory {
     }
 
     pub(in crate::backend) fn ids(&self) -> Vec<ClientId> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        let mut ids: Vec<_> = registry.ids().collect();
-        drop(registry);
+        let mut ids = Vec::new();
+        for shard in Shard::all() {
+            // Of all of them at once others would have to wait.
+            ids.extend(self.registry.read().unwrap_or_else(PoisonError::into_inner).ids(shard));
+        }
         ids.sort_unstable();
         ids
     }
