@@ -118,13 +118,23 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
   setSecureContext(options: RelayServer.SecureContext): void;
 
   /**
-   * Lets all clients of a room talk to each other. Channels that are there already stay, so that it can be called again
-   * with those who came later. None gets a channel to itself. If an id is wrong, nothing has changed.
+   * Lets all clients of a room talk to each other. Channels that exist already stay. No client gets a channel to itself.
+   * If an id is wrong, nothing has changed.
    *
    * @returns how many channels are new
    * @throws Error with `name` `ClientNotFoundException`
    */
   registerRelayChannels(clientIds: Iterable<number>): number;
+  /**
+   * Lets a client that joins a room talk to each of the others. The cost grows with the number of `clientIds`, not with
+   * the number of pairs among them. `clientId` may be one of `clientIds`; it gets no channel to itself.
+   *
+   * @param clientId the client that joins
+   * @param clientIds the clients that it may talk to
+   * @returns how many channels are new
+   * @throws Error with `name` `ClientNotFoundException`
+   */
+  registerRelayChannels(clientId: number, clientIds: Iterable<number>): number;
 
   /**
    * Ends the channel between two clients, and drops what waits in it. If it is registered again, nothing is delivered

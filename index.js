@@ -225,7 +225,16 @@ class RelayServer extends EventEmitter {
     debug('clients %d and %d have a channel', clientId1, clientId2);
   }
 
-  registerRelayChannels(clientIds) {
+  registerRelayChannels(clientId, clientIds) {
+    if (typeof clientId === 'object' || clientIds === undefined) return this.#connectRoom(clientId);
+    checkClientId('clientId', clientId);
+    const ids = checkClientIds(clientIds);
+    const count = this.#call('registerRelayChannelsWith', clientId, ids);
+    debug('client %d has channels with %j, %d of them new', clientId, ids, count);
+    return count;
+  }
+
+  #connectRoom(clientIds) {
     const ids = checkClientIds(clientIds);
     const count = this.#call('registerRelayChannels', ids);
     debug('clients %j have all channels, %d of them new', ids, count);

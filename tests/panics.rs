@@ -220,6 +220,18 @@ async fn told(events: &mut EventReceiver) -> Vec<Event> {
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[tokio::test]
+async fn while_telling_who_is_there() {
+    let _alone = ALONE.lock().await;
+    let mut server = TestRelay::with(options()).await;
+    let (ada, grace) = server.pair();
+    faults::arm("presence");
+    let mut one = server.reliable(&ada, common::PAGE, &serde_json::json!({ "presence": true })).await.0;
+    let _two = server.client(&grace).await;
+    panicked(&mut server, 1).await;
+    while common::next(&mut one).await["presence"]["online"] != true {}
+}
+
+#[tokio::test]
 async fn when_memory_is_given_back() {
     let _alone = ALONE.lock().await;
     faults::arm("tidy");

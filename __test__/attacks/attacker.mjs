@@ -65,10 +65,10 @@ class Attacker {
     return peer.until(() => peer.status);
   }
 
-  /** A client that is let in, sooner or later. */
-  async admitted(client) {
+  /** A client that is let in, sooner or later. It may ask for more than reliable delivery. */
+  async admitted(client, more = true) {
     for (;;) {
-      const peer = await this.open(client, true);
+      const peer = await this.open(client, more);
       await peer.until(() => peer.texts.length > 0 || peer.code);
       if (peer.texts.length > 0) return peer;
       peer.destroy();

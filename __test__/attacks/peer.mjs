@@ -40,9 +40,9 @@ export function text(value) {
   return frame(Opcode.TEXT, JSON.stringify(value));
 }
 
-/** What a client says who it is with; a reliable one says more. */
+/** What a client says who it is with; a `reliable` one says more, and may ask for more. */
 export function authentication({ id, token }, reliable = false) {
-  const session = reliable ? { version: 2, session: randomBytes(8).toString('hex'), connection: 1 } : {};
+  const session = reliable ? { version: 2, session: randomBytes(8).toString('hex'), connection: 1, ...Object(reliable) } : {};
   return text({ authentication: { clientId: id, token, ...session } });
 }
 
@@ -126,6 +126,11 @@ export class Peer {
     this.socket.destroy();
   }
 
+  /** What becomes of each text; may be replaced. */
+  hear(text) {
+    this.texts.push(text);
+  }
+
   #receive(bytes) {
     this.#received = this.#received.length > 0 ? Buffer.concat([this.#received, bytes]) : bytes;
     if (!this.status) {
@@ -150,7 +155,7 @@ export class Peer {
     this.#received = all.subarray(start + length);
     const opcode = all[0] & 0x0f;
     if (opcode === Opcode.PONG) this.pongs += 1;
-    if (opcode === Opcode.TEXT) this.texts.push(payload.toString());
+    if (opcode === Opcode.TEXT) this.hear(payload.toString());
     if (opcode === Opcode.CLOSE) this.code = length >= 2 ? payload.readUInt16BE(0) : 1005;
     return true;
   }

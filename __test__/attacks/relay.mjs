@@ -50,6 +50,33 @@ function registerPairs(count) {
   });
 }
 
+/** Whatever a developer may do with many clients. */
+async function develop({ room, joins, expiring, expiresIn }) {
+  const ids = register(room).map(({ id }) => id);
+  const channels = server.registerRelayChannels(ids);
+  const joined = register(joins).map(({ id }) => {
+    const count = server.registerRelayChannels(id, ids);
+    ids.push(id);
+    server.stats();
+    return count;
+  });
+  server.registerRelayChannels(ids);
+  for (const id of ids) server.refreshToken(id);
+  const listed = [...server.clients()].filter(({ connected }) => !connected).length;
+  if (listed < ids.length) throw new Error(`clients() has ${listed} of ${ids.length}`);
+  for (const id of ids) server.unregisterClient(id);
+  let expired = 0;
+  const all = new Promise((resolve) => {
+    server.on('expired', function count() {
+      expired += 1;
+      if (expired === expiring) resolve(server.off('expired', count));
+    });
+  });
+  for (let n = 0; n < expiring; n += 1) server.registerClient({ expiresIn });
+  await all;
+  return { channels, joined, expired };
+}
+
 serve({
   async open({ options, tls, pairs, engine }) {
     enginePriority = engine;
@@ -67,6 +94,19 @@ serve({
   unregister(clients) {
     for (const { id } of clients) server.unregisterClient(id);
   },
+
+  /** Clients that all have a channel with each other. */
+  registerRoom(count) {
+    const room = register(count);
+    server.registerRelayChannels(room.map(({ id }) => id));
+    return room;
+  },
+
+  disconnect(id) {
+    return server.disconnectClient(id);
+  },
+
+  develop,
 
   /** Bytes that wait for a client. */
   queued(id) {

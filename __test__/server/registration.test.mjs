@@ -163,6 +163,8 @@ test('an id that is nobody\'s is named', async (t) => {
     isConnected: (id) => server.isConnected(id),
     unregisterRelayChannel: (id) => server.unregisterRelayChannel(0, id),
     registerRelayChannels: (id) => server.registerRelayChannels([0, id]),
+    'registerRelayChannels, joining': (id) => server.registerRelayChannels(id, [0]),
+    'registerRelayChannels, joined': (id) => server.registerRelayChannels(0, [0, id]),
   };
   for (const [call, attempt] of Object.entries(calls)) {
     for (const [id, Kind] of [[1, Error], [Number.MAX_SAFE_INTEGER, Error], ['0', TypeError], [undefined, TypeError], [-1, RangeError], [0.5, RangeError]]) {
@@ -173,7 +175,31 @@ test('an id that is nobody\'s is named', async (t) => {
   }
   for (const ids of [undefined, null, 0, '01']) {
     assert.throws(() => server.registerRelayChannels(ids), { name: 'TypeError', message: /^clientIds must be an iterable/ });
+    if (ids !== undefined) assert.throws(() => server.registerRelayChannels(0, ids), { name: 'TypeError', message: /^clientIds must be an iterable/ });
   }
+  assert.equal(server.stats().channels, 0, 'nothing has changed');
+});
+
+test('a client that joins a room has a channel with each of the others, and with them only', async (t) => {
+  const server = await listen(t);
+  const [newcomer, ...others] = Array.from({ length: 200 }, () => server.registerClient());
+  const ids = others.map(({ id }) => id);
+  assert.equal(server.registerRelayChannels(newcomer.id, ids.slice(0, 70)), 70);
+  assert.equal(server.registerRelayChannels(newcomer.id, new Set([...ids, newcomer.id])), 129);
+  assert.equal(server.registerRelayChannels(newcomer.id, ids), 0);
+  assert.equal(server.registerRelayChannels(newcomer.id, []), 0);
+  assert.equal(server.stats().channels, 199);
+  const [one, two] = await Promise.all([newcomer, others[150]].map((client) => Connection.open(server, client)));
+  one.relay(others[150].id, 'hello');
+  assert.equal((await two.relayed()).message, 'hello');
+  two.relay(newcomer.id, 'welcome');
+  assert.equal((await one.relayed()).message, 'welcome');
+  assert.throws(() => server.unregisterRelayChannel(newcomer.id, newcomer.id), { name: 'ClientsHaveNoChannel' });
+  assert.throws(() => server.unregisterRelayChannel(ids[0], ids[1]), { name: 'ClientsHaveNoChannel' });
+  server.unregisterClient(others[0].id);
+  assert.equal(server.stats().channels, 198);
+  server.unregisterClient(newcomer.id);
+  assert.equal(server.stats().channels, 0);
 });
 
 test('a room has all channels, once each', async (t) => {

@@ -101,7 +101,7 @@ for (const token of tokens) {
     isConnected: [[token], [whole], [new Map([[token, token]])]],
     registerRelayChannel: [[token, 0], [whole, whole], [0, whole], [[[token]], 0]],
     unregisterRelayChannel: [[token, 0], [whole, whole]],
-    registerRelayChannels: [[token], [[token]], [[whole, whole]], [new Set([token])]],
+    registerRelayChannels: [[token], [[token]], [[whole, whole]], [new Set([token])], [token, [0]], [0, [token]], [0, token]],
     setSecureContext: [[{ cert: token, key: token }], [{ passphrase: [token] }]],
     close: [[token], [{ timeout: token }], [{ timeout: 1, retryAfter: whole }]],
   };

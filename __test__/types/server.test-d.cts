@@ -9,7 +9,7 @@ new RelayServer({ port: '4000' });
 const { id, token }: { id: number; token: string } = server.registerClient();
 server.registerRelayChannel(id, id);
 server.unregisterRelayChannel(id, id);
-const channels: number = server.registerRelayChannels(new Set([id, 1]));
+const channels: number = server.registerRelayChannels(new Set([id, 1])) + server.registerRelayChannels(id, [1, 2]);
 const expiring: RelayServer.RegisteredClient = server.registerClient({ expiresIn: 60_000, data: { user: 'ada' } });
 const refreshed: string = server.refreshToken(expiring.id);
 server.refreshToken(id, { expiresIn: 60_000 }).trim();
@@ -96,6 +96,10 @@ server.registerClient({ expiresIn: '1h' });
 server.registerClient({ expires: 1 });
 // @ts-expect-error a room is of ids
 server.registerRelayChannels(['0', '1']);
+// @ts-expect-error so are those of whom somebody joins
+server.registerRelayChannels(0, ['1']);
+// @ts-expect-error one client joins at a time
+server.registerRelayChannels([0], [1]);
 // @ts-expect-error a reason is text
 server.disconnectClient(id, 4000, 1);
 // @ts-expect-error what is unknown has to be looked at

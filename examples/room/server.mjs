@@ -32,7 +32,7 @@ app.post('/seat', (request, response) => {
   const others = seats.filter((other) => other !== seat);
   // What still waits for the one who sat here before is not for this one, and ends with the channels.
   for (const other of others) relayServer.unregisterRelayChannel(seat.id, other.id);
-  relayServer.registerRelayChannels(seats.map(({ id }) => id));
+  relayServer.registerRelayChannels(seat.id, others.map(({ id }) => id));
   response.json({
     id: seat.id,
     name: seat.name,

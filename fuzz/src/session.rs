@@ -160,6 +160,7 @@ impl World {
     async fn settle(&mut self) {
         for _ in 0..100_000 {
             let before = self.polls.load(Ordering::Relaxed);
+            while self.shared.backend.tell_presence().is_left {}
             yield_now().await;
             yield_now().await;
             if self.polls.load(Ordering::Relaxed) == before {

@@ -1,11 +1,15 @@
-//! The model behind locks. Each lock is held for one method, never across an `.await`, and never two at once, but for
-//! that of the channels, which comes first.
+//! The model behind locks. Each lock is held for one method, never across an `.await`, and never two at once, but where a
+//! channel is opened or revoked: that is done under the locks of both its ends, so that they always agree, and those are
+//! taken in the order of the clients' ids. No lock is held for longer than a few microseconds: what has to be done for
+//! many clients is done for some at a time.
 
+mod channels;
 mod delivery;
 mod expiry;
 mod flush;
 mod life;
 mod locked;
+mod presence;
 mod slot;
 
 use std::cell::Cell;
@@ -16,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, Resume, Taken};
+use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, Resume, Taken, Told};
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
@@ -37,9 +41,12 @@ pub struct Memory {
     authorize_all_channels: bool,
     epoch: Epoch,
     registry: RwLock<Registry<Arc<Client>>>,
-    /// How many channels are registered. Held while channels or clients come or go, so that both ends of a channel
-    /// always agree.
-    channels: Mutex<usize>,
+    /// How many channels are registered. Changed under the locks of both ends, or of a client that is gone.
+    channels: AtomicUsize,
+    /// Who is to hear of whom, see [`presence`].
+    presence: Mutex<presence::Queue>,
+    teller: Mutex<presence::Teller>,
+    presence_due: Notify,
     /// Messages that wait for too long.
     expiry: Mutex<Expiry>,
     /// The next registration to end, or the next message to expire, is another.
@@ -56,8 +63,6 @@ pub struct Memory {
 struct Client {
     /// The number of the newest claim. Compared under the lock of whatever the claim's holder is about to change.
     claim: AtomicU64,
-    /// Channels that it has opened by sending, as its mailbox counts them.
-    opened: AtomicUsize,
     slot: Mutex<Slot>,
 }
 
@@ -87,16 +92,6 @@ impl Claim {
 impl Client {
     fn slot(&self) -> Locked<'_> {
         Locked::new(&self.slot)
-    }
-
-    /// Whether it may open one more channel by sending. Known without its lock, for its target's is held.
-    fn may_open(&self, limits: &Limits) -> bool {
-        self.opened.load(Ordering::Relaxed) < limits.max_opened_channels
-    }
-
-    /// To be called under its lock when that may have changed.
-    fn count_opened(&self, slot: &Slot) {
-        self.opened.store(slot.mailbox.opened(), Ordering::Relaxed);
     }
 
     fn is_held_by(&self, number: ClaimNumber) -> bool {
@@ -157,7 +152,10 @@ impl Memory {
             authorize_all_channels,
             epoch,
             registry,
-            channels: Mutex::default(),
+            channels: AtomicUsize::new(0),
+            presence: Mutex::default(),
+            teller: Mutex::default(),
+            presence_due: Notify::new(),
             expiry: Mutex::default(),
             deadline: Notify::new(),
             queued_bytes: AtomicUsize::new(0),
@@ -211,20 +209,18 @@ impl Memory {
         greet(&mut outbox, Greeting { resumed, has_replaced: retired.is_some() });
         let (bell, socket, is_reliable) = (Arc::clone(bell), socket.take(), resume.is_some());
         slot.outlet = Some(Outlet { bell, outbox, socket, is_reliable, stuck: 0 });
-        let wants_presence = resume.is_some_and(|resume| resume.presence);
-        if let Slot { mailbox, reliable: Some(reliable), .. } = &mut *slot
-            && wants_presence
-        {
-            mailbox.channels().for_each(|peer| reliable.notices.presence(peer));
+        let channels = slot.mailbox.channels().clone();
+        if let Some(due) = slot.presence_due() {
+            *due = channels;
         }
-        let (channels, waiting): (Vec<_>, _) = match retired {
-            None => (slot.mailbox.channels().collect(), Vec::new()),
-            // Who knew that the client is there need not be told again. Who waits for room may have it now: what was
-            // stuck counts no more.
-            Some(_) => (Vec::new(), slot.mailbox.release_waiting()),
-        };
+        let (is_listed, has_changed) = (slot.list(), retired.is_none() && slot.presence.change());
+        // Who waits for room may have it now: what was stuck counts no more.
+        let waiting = retired.as_ref().map(|_| slot.mailbox.release_waiting()).unwrap_or_default();
         drop(slot);
-        self.announce(id, &channels);
+        self.list(is_listed.then_some(id));
+        if has_changed {
+            self.announce(id);
+        }
         if let Some(Retired { bell, .. }) = retired {
             bell.ring();
             self.ring(&waiting);
@@ -241,22 +237,16 @@ impl Memory {
         let Retired { outbox, messages, bytes, stuck, .. } = slot.retire(everything)?;
         self.requeued(messages);
         self.recount(stuck, bytes);
-        let waiting = slot.mailbox.release_waiting();
-        let channels: Vec<_> = slot.mailbox.channels().collect();
+        let (waiting, has_changed) = (slot.mailbox.release_waiting(), slot.presence.change());
         // Under the lock, as in `claim`.
         tell();
         drop(slot);
         self.ring(&waiting);
-        self.announce(claim.id, &channels);
+        if has_changed {
+            self.announce(claim.id);
+        }
         self.expire_waiting(claim.id, &claim.client);
         Some(outbox)
-    }
-
-    /// Tells those who share a channel that `client` came or left.
-    fn announce(&self, client: ClientId, channels: &[ClientId]) {
-        for peer in channels.iter().filter_map(|peer| self.client(*peer)) {
-            peer.notify(|reader| reader.presence, |notices| notices.presence(client));
-        }
     }
 
     /// The client with this id, kept at hand for the next time.
@@ -283,6 +273,15 @@ impl Memory {
         let numbered = session.zip(seq);
         self.expire_waiting(target, recipient);
         let mut slot = recipient.slot();
+        let mut is_authorized = slot.mailbox.is_authorized(sender);
+        // The sender's, where the message may open a channel.
+        let mut own = None;
+        if !is_authorized && self.authorize_all_channels && target != sender {
+            drop(slot);
+            let locked = Locked::pair((sender, client), (target, recipient));
+            (own, slot) = (Some(locked.0), locked.1);
+            is_authorized = slot.mailbox.is_authorized(sender);
+        }
         // Under the target's lock: whoever took over has to take it too before its first message, so no message
         // of the replaced connection comes behind one of the new.
         if !client.is_held_by(*number) {
@@ -291,8 +290,9 @@ impl Memory {
         if slot.is_gone {
             return Err(Refusal::ChannelNotRegistered);
         }
-        let is_authorized = slot.mailbox.is_authorized(sender);
-        let may_send = is_authorized || self.authorize_all_channels && client.may_open(&self.limits);
+        let opened = || own.as_ref().unwrap_or(&slot).mailbox.opened();
+        let may_send =
+            is_authorized || self.authorize_all_channels && opened() < self.limits.max_opened_channels;
         if !may_send {
             // What was taken before the channel was revoked was taken.
             let duplicate = numbered.and_then(|(session, seq)| slot.mailbox.duplicate(sender, session, seq));
@@ -347,24 +347,28 @@ impl Memory {
         };
         self.uncount(&freed);
         let has_begun = was_idle && slot.is_writing();
-        let is_refused = refusal == Some(Refusal::Full);
-        let is_first = !is_authorized && !is_refused && slot.mailbox.authorize(sender);
-        if !is_authorized && is_refused {
-            // What is refused leaves nothing behind.
-            slot.mailbox.revoke(sender);
+        let mut listed = [None; 2];
+        // What is refused leaves nothing behind.
+        if !is_authorized && refusal != Some(Refusal::Full) {
+            // Whoever lets a message in lets its recipient answer.
+            slot.mailbox.authorize(sender);
+            own.as_mut().unwrap_or(&mut slot).mailbox.open(target);
+            self.channels.fetch_add(1, Ordering::Relaxed);
+            listed = [
+                introduce(&mut slot, sender).then_some(target),
+                own.as_mut().and_then(|own| introduce(own, target).then_some(sender)),
+            ];
         }
         let visit = if refusal.is_none() { self.arrived(&mut slot) } else { None };
         crate::faults::point("append");
-        drop(slot);
+        drop((slot, own));
+        self.list(listed.into_iter().flatten());
         self.visit_at(target, visit);
         if has_begun {
             // Who has something to write looks for more when that is written.
             WRITTEN_TO.with(|all| all.borrow_mut().push((target, Arc::clone(recipient))));
         }
         self.tell_freed(target, freed);
-        if is_first {
-            self.answer_opening(client, sender, recipient, target);
-        }
         refusal.map_or(Ok(Taken::New), Err)
     }
 
@@ -393,10 +397,10 @@ impl Memory {
     }
 }
 
-/// Has each of two clients that share a channel told whether the other is there.
-fn introduce(one: &Client, first: ClientId, two: &Client, second: ClientId) {
-    one.notify(|reader| reader.presence, |notices| notices.presence(second));
-    two.notify(|reader| reader.presence, |notices| notices.presence(first));
+/// Has a client told whether another is there with which it has a channel now, or has none any more. True when it is to be
+/// put in line for that, see [`Slot::list`].
+fn introduce(slot: &mut Slot, other: ClientId) -> bool {
+    slot.presence_due().is_some_and(|due| due.insert(other)) && slot.list()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::error::{CloseReason, Error};
 use crate::hand::Hand;
 use crate::ids::{ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
-use crate::model::{Contents, Forged};
+use crate::model::{ClientSet, Contents, Forged};
 
 /// What became of a message that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,28 @@ pub struct Parted {
     pub was_connected: bool,
     /// Messages for it that it had not received.
     pub undelivered: usize,
+}
+
+/// A client that is unregistered, and with whom it had to do.
+#[derive(Debug)]
+pub struct Departure {
+    /// Which client.
+    pub client: ClientId,
+    /// What it leaves.
+    pub parted: Parted,
+    /// Those who have yet to forget it.
+    peers: ClientSet,
+    /// Whether most clients that there were are gone.
+    many_left: bool,
+}
+
+/// What is left to be told of who came and left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Whether something is.
+    pub is_left: bool,
+    /// Whether connections were woken to write what they were told: each of them has to have its turn.
+    pub has_rung: bool,
 }
 
 /// Messages that were not received in time and are dropped.
@@ -201,10 +223,31 @@ impl Backend {
         }
     }
 
-    /// Unregisters a client whose registration has ended by `now`, if there is one.
-    pub fn expire(&self, now: Instant) -> Option<(ClientId, Parted)> {
+    /// Unregisters a client whose registration has ended by `now`, if there is one. [`Backend::part`] does the rest.
+    pub fn expire(&self, now: Instant) -> Option<Departure> {
         match self {
             Self::Memory(memory) => memory.expire(now),
+        }
+    }
+
+    /// Has some of those that shared a channel with a client forget it; false when all have.
+    pub fn part(&self, departure: &mut Departure) -> bool {
+        match self {
+            Self::Memory(memory) => memory.part(departure),
+        }
+    }
+
+    /// Waits until somebody is to hear that a client came or left.
+    pub async fn presence_due(&self) {
+        match self {
+            Self::Memory(memory) => memory.presence_due().await,
+        }
+    }
+
+    /// Tells some of those that share a channel with a client that came or left. To be called by one task.
+    pub fn tell_presence(&self) -> Told {
+        match self {
+            Self::Memory(memory) => memory.tell_presence(),
         }
     }
 
@@ -276,6 +319,16 @@ impl Backend {
     pub fn authorize_all(&self, clients: &[ClientId]) -> Result<usize, Error> {
         match self {
             Self::Memory(memory) => memory.authorize_all(clients),
+        }
+    }
+
+    /// Lets a client talk to each of the others, to itself not; returns how many channels that made.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`], and nothing has changed.
+    pub fn authorize_with(&self, client: ClientId, others: &[ClientId]) -> Result<usize, Error> {
+        match self {
+            Self::Memory(memory) => memory.authorize_with(client, others),
         }
     }
 

@@ -4,11 +4,13 @@ mod expiry;
 mod reading;
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::ages::Ages;
+use super::client_set::ClientSet;
 use super::lane::{Lane, Window};
 use super::queue::Message;
 use crate::ids::{ClientId, Offset, Seq, SessionId};
@@ -17,28 +19,24 @@ use crate::limits::Limits;
 /// One recipient's mailbox.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    /// Those who may send, or have sent.
-    senders: FxHashMap<ClientId, Sender>,
+    /// The clients that may send.
+    channels: ClientSet,
+    /// By sender. A lane is made when there is something to keep in it, and stays when its sender may send no more.
+    /// Boxed, for the table has room for more than it holds.
+    lanes: FxHashMap<ClientId, Box<Lane>>,
     /// The lanes with something that may be read, each once.
     turns: VecDeque<ClientId>,
     /// The place of the message that came last.
     last: Offset,
     /// Bytes of all messages, overhead included.
     bytes: usize,
-    /// Channels that the recipient has opened itself.
-    opened: usize,
+    /// The clients to which the recipient has opened a channel itself, and of which something is kept. Boxed, for most
+    /// open none.
+    opened: Option<Box<ClientSet>>,
+    /// The clients whose channel was revoked: they may still keep something of the recipient, to be forgotten with it.
+    revoked: Option<Box<ClientSet>>,
     /// How long they have waited, where that is bounded.
     ages: Option<Box<Ages>>,
-}
-
-#[derive(Debug, Default)]
-struct Sender {
-    /// Whether a channel is registered.
-    is_authorized: bool,
-    /// Whether the recipient has opened it itself.
-    is_opened: bool,
-    /// Boxed, for the table has room for more than it holds, and made when there is something to keep in it.
-    lane: Option<Box<Lane>>,
 }
 
 /// What became of a message.
@@ -115,47 +113,66 @@ impl Mailbox {
 
     /// Lets `sender` send; false when it could already.
     pub fn authorize(&mut self, sender: ClientId) -> bool {
-        !std::mem::replace(&mut self.senders.entry(sender).or_default().is_authorized, true)
+        self.channels.insert(sender)
     }
 
-    /// Lets `sender` answer, to whom the recipient has opened a channel; false when it could send already.
-    pub fn open(&mut self, sender: ClientId) -> bool {
-        let found = self.senders.entry(sender).or_default();
-        self.opened += usize::from(!std::mem::replace(&mut found.is_opened, true));
-        !std::mem::replace(&mut found.is_authorized, true)
+    /// Lets all of these send; returns how many of them could not before. Those are added to `new`, if it is given.
+    pub fn authorize_all(&mut self, senders: &ClientSet, new: Option<&mut ClientSet>) -> usize {
+        self.channels.extend(senders, new)
+    }
+
+    /// Lets `sender` answer, to whom the recipient has opened a channel.
+    pub fn open(&mut self, sender: ClientId) {
+        self.opened.get_or_insert_default().insert(sender);
+        self.channels.insert(sender);
     }
 
     /// How many channels the recipient has opened, of which something is kept.
     pub fn opened(&self) -> usize {
-        self.opened
+        self.opened.as_ref().map_or(0, |opened| opened.len())
+    }
+
+    /// Forgets that the recipient has opened a channel to `sender`.
+    fn close(&mut self, sender: ClientId) {
+        if let Some(opened) = &mut self.opened {
+            opened.remove(sender);
+        }
     }
 
     /// Whether a channel from `sender` was registered.
     pub fn is_authorized(&self, sender: ClientId) -> bool {
-        self.senders.get(&sender).is_some_and(|sender| sender.is_authorized)
+        self.channels.contains(sender)
     }
 
     /// Takes the channel from `sender` and drops what it has waiting here. What its lane knows of the past stays, so that
     /// nothing is taken or told twice when the channel is registered again.
     pub fn revoke(&mut self, sender: ClientId) -> Freed {
-        let Some(found) = self.senders.get_mut(&sender) else { return Freed::default() };
-        found.is_authorized = false;
-        let freed =
-            found.lane.as_deref_mut().map_or_else(Freed::default, |lane| Freed::dropped(sender, lane));
-        if found.lane.as_ref().is_none_or(|lane| lane.is_blank()) {
-            self.opened -= usize::from(found.is_opened);
-            self.senders.remove(&sender);
+        if self.channels.remove(sender) {
+            self.revoked.get_or_insert_default().insert(sender);
+        }
+        let mut freed = Freed::default();
+        let is_blank = self.lanes.get_mut(&sender).is_none_or(|lane| {
+            freed = Freed::dropped(sender, lane);
+            lane.is_blank()
+        });
+        if is_blank {
+            self.close(sender);
+            self.lanes.remove(&sender);
         }
         self.left(sender, freed)
     }
 
     /// Forgets `sender`, who will not come back, and drops what it has waiting here.
     pub fn forget(&mut self, sender: ClientId) -> Freed {
-        let found = self.senders.remove(&sender).unwrap_or_default();
-        self.opened -= usize::from(found.is_opened);
-        let freed = found.lane.map_or_else(Freed::default, |mut lane| Freed::dropped(sender, &mut lane));
-        if self.senders.len() < self.senders.capacity() / 8 {
-            self.senders.shrink_to(self.senders.len() * 2);
+        self.channels.remove(sender);
+        self.close(sender);
+        if let Some(revoked) = &mut self.revoked {
+            revoked.remove(sender);
+        }
+        let lane = self.lanes.remove(&sender);
+        let freed = lane.map_or_else(Freed::default, |mut lane| Freed::dropped(sender, &mut lane));
+        if self.lanes.len() < self.lanes.capacity() / 8 {
+            self.lanes.shrink_to(self.lanes.len() * 2);
         }
         self.left(sender, freed)
     }
@@ -173,33 +190,36 @@ impl Mailbox {
         freed
     }
 
-    /// All who have a channel or a lane here.
-    pub fn senders(&self) -> impl Iterator<Item = ClientId> {
-        self.senders.keys().copied()
+    /// All who have a channel or a lane here, or had a channel.
+    pub fn senders(&self) -> ClientSet {
+        let mut senders: ClientSet = self.lanes.keys().copied().collect();
+        for more in [Some(&self.channels), self.revoked.as_deref()].into_iter().flatten() {
+            senders.extend(more, None);
+        }
+        senders
     }
 
     /// What waits here.
     pub fn contents(&self) -> Contents {
-        let lanes = self.senders.values().filter_map(|sender| sender.lane.as_deref());
-        Contents { messages: lanes.map(Lane::count).sum(), bytes: self.bytes }
+        Contents { messages: self.lanes.values().map(|lane| lane.count()).sum(), bytes: self.bytes }
     }
 
     /// Those who may send.
-    pub fn channels(&self) -> impl Iterator<Item = ClientId> {
-        self.senders.iter().filter(|(_, sender)| sender.is_authorized).map(|(id, _)| *id)
+    pub fn channels(&self) -> &ClientSet {
+        &self.channels
     }
 
     fn lane(&mut self, sender: ClientId) -> Option<&mut Lane> {
-        self.senders.get_mut(&sender)?.lane.as_deref_mut()
+        self.lanes.get_mut(&sender).map(|lane| &mut **lane)
     }
 
     fn lanes(&mut self) -> impl Iterator<Item = (ClientId, &mut Lane)> {
-        self.senders.iter_mut().filter_map(|(id, sender)| Some((*id, sender.lane.as_deref_mut()?)))
+        self.lanes.iter_mut().map(|(id, lane)| (*id, &mut **lane))
     }
 
     /// The last number that was accepted from this session of `sender`, if `seq` is not above it.
     pub fn duplicate(&self, sender: ClientId, session: SessionId, seq: Seq) -> Option<Seq> {
-        self.senders.get(&sender)?.lane.as_ref()?.duplicate(session, seq)
+        self.lanes.get(&sender)?.duplicate(session, seq)
     }
 
     /// Adds a message to its sender's lane, unless it is a duplicate. It is taken only if `reserve` has so many bytes of
@@ -212,21 +232,25 @@ impl Mailbox {
         limits: &Limits,
         reserve: impl FnOnce(usize) -> bool,
     ) -> Appended {
-        let place = &mut self.senders.entry(sender).or_default().lane;
+        let place = self.lanes.entry(sender);
+        let lane = match &place {
+            Entry::Occupied(lane) => Some(&**lane.get()),
+            Entry::Vacant(_) => None,
+        };
         let duplicate = |lane: &Lane| number.and_then(|(session, seq)| lane.duplicate(session, seq));
-        if let Some(last) = place.as_deref().and_then(duplicate) {
+        if let Some(last) = lane.and_then(duplicate) {
             return Appended::Duplicate(last);
         }
-        let has_room = place.as_deref().is_none_or(|lane| {
+        let has_room = lane.is_none_or(|lane| {
             lane.has_room(json.len(), limits.max_queued_messages, limits.max_queued_bytes)
         });
-        let cost = Self::cost(json, place.as_deref());
+        let cost = Self::cost(json, lane);
         let fits = self.bytes == 0 || self.bytes + cost <= limits.max_mailbox_bytes;
         if !has_room || !fits || !reserve(cost) {
             return Appended::Full;
         }
         // Not before: what is refused is to leave nothing behind.
-        let lane = place.get_or_insert_with(Lane::boxed);
+        let lane = place.or_insert_with(Lane::boxed);
         self.last = Offset(self.last.0 + 1);
         lane.append(self.last, number, json);
         self.bytes += cost;
@@ -265,9 +289,11 @@ impl Mailbox {
     /// Puts a message back before the others of its sender; nothing of them has been read. Returns what it counts; `None`
     /// when the sender's channel is registered no more: then it is dropped, as those that waited were.
     pub fn put_back(&mut self, sender: ClientId, message: Message<'_>) -> Option<usize> {
-        let found = self.senders.get_mut(&sender).filter(|sender| sender.is_authorized)?;
-        let cost = Self::cost(message.json, found.lane.as_deref());
-        let lane = found.lane.get_or_insert_with(Lane::boxed);
+        if !self.is_authorized(sender) {
+            return None;
+        }
+        let lane = self.lanes.entry(sender).or_insert_with(Lane::boxed);
+        let cost = Self::cost(message.json, Some(lane));
         lane.put_back(message);
         self.bytes += cost;
         self.ages.iter_mut().for_each(|ages| ages.came_back());
@@ -280,7 +306,7 @@ impl Mailbox {
 
     /// Remembers that the plain `sender` waits for room, to be named when there is some.
     pub fn hold(&mut self, sender: ClientId) {
-        self.senders.entry(sender).or_default().lane.get_or_insert_with(Lane::boxed).sender_waits = true;
+        self.lanes.entry(sender).or_insert_with(Lane::boxed).sender_waits = true;
     }
 
     /// The plain senders that are held back, who from now on are not.

@@ -1,14 +1,16 @@
 //! Who exists, who may talk, and what waits for whom: pure state, without locks, clocks or sockets.
 
 pub mod ages;
+pub mod client_set;
 pub mod lane;
 pub mod mailbox;
 pub mod notices;
 pub mod queue;
 pub mod registry;
 
+pub use client_set::ClientSet;
 pub use lane::Window;
 pub use mailbox::{Appended, Contents, Expired, Forged, Freed, Mailbox, Receipts};
 pub use notices::{Expiry, Notices};
 pub use queue::{LONG, Message, Place, release_spare};
-pub use registry::{Registry, Unregistered};
+pub use registry::{Registry, Shard, Unregistered};

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 
+use super::client_set::ClientSet;
 use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
 
@@ -17,7 +18,7 @@ pub struct Notices {
     /// The targets of which that is to be told.
     delivered_due: BTreeSet<ClientId>,
     /// The clients of which it is to be told whether they are there.
-    presence_due: BTreeSet<ClientId>,
+    presence_due: ClientSet,
     /// Boxed, for most never have any.
     expired: Option<Box<Expiries>>,
     /// Answers that the session owes on this connection.
@@ -113,16 +114,16 @@ impl Notices {
         }
     }
 
-    /// A client came or left.
-    pub fn presence(&mut self, client: ClientId) {
-        self.presence_due.insert(client);
+    /// The clients of which it is to be told whether they are there: to be added to when one came or left.
+    pub fn presence(&mut self) -> &mut ClientSet {
+        &mut self.presence_due
     }
 
     /// A client is gone for good: nothing more will be delivered to it.
     pub fn forget(&mut self, client: ClientId) {
         self.delivered.remove(&client);
         self.delivered_due.remove(&client);
-        self.presence_due.remove(&client);
+        self.presence_due.remove(client);
         if self.delivered.is_empty() {
             self.delivered = FxHashMap::default();
         }
@@ -141,20 +142,10 @@ impl Notices {
         self.delivered.get(&target).map(|seq| (target, *seq))
     }
 
-    /// The next client of which it is to be told whether it is there.
-    pub fn next_presence(&mut self) -> Option<ClientId> {
-        pop(&mut self.presence_due)
-    }
-
     /// Whether there is something to be told of the client's own messages.
     pub fn has_receipts(&self) -> bool {
         !self.delivered_due.is_empty()
             || self.expired.as_ref().is_some_and(|expired| expired.told < expired.open.len())
-    }
-
-    /// Whether there is a client of which it is to be told whether it is there.
-    pub fn has_presence(&self) -> bool {
-        !self.presence_due.is_empty()
     }
 }
 

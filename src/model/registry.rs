@@ -14,8 +14,12 @@ pub struct Registry<T> {
     next: ClientId,
     /// What an unknown id is compared with when there is nobody else's token.
     decoy: Token,
-    /// The ids are ours, so nobody can choose them to collide.
-    clients: FxHashMap<ClientId, Entry<T>>,
+    /// By the id's last digits: a table that grows, or shrinks, is moved as a whole, and a part of it takes no time. The
+    /// ids are ours, so nobody can choose them to collide.
+    shards: [FxHashMap<ClientId, Entry<T>>; Shard::COUNT],
+    count: usize,
+    /// So many there have been since most were gone, or twice as many as were left then.
+    most: usize,
     /// When registrations end that do.
     deadlines: BTreeSet<(Instant, ClientId)>,
 }
@@ -44,14 +48,39 @@ pub struct Unregistered<T> {
     pub many_left: bool,
 }
 
+/// A part of the clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Shard(usize);
+
+impl Shard {
+    const COUNT: usize = 64;
+
+    /// All parts.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+
+    fn of(id: ClientId) -> Self {
+        Self(id.get() as usize % Self::COUNT)
+    }
+}
+
 impl<T> Registry<T> {
     /// A table that is emptier than this keeps its room.
     const KEPT: usize = 1024;
 
     /// An empty registry; `decoy` is a token that nobody is given.
     pub fn new(decoy: Token) -> Self {
-        let (clients, deadlines) = (FxHashMap::default(), BTreeSet::new());
-        Self { next: ClientId::default(), decoy, clients, deadlines }
+        let shards = std::array::from_fn(|_| FxHashMap::default());
+        Self { next: ClientId::default(), decoy, shards, count: 0, most: 0, deadlines: BTreeSet::new() }
+    }
+
+    fn shard(&mut self, id: ClientId) -> &mut FxHashMap<ClientId, Entry<T>> {
+        &mut self.shards[Shard::of(id).0]
+    }
+
+    fn entry(&self, id: ClientId) -> Option<&Entry<T>> {
+        self.shards[Shard::of(id).0].get(&id)
     }
 
     /// Adds a client and returns its id: 0 for the first, then 1, and so on. `life` is for how long from now on; `None`
@@ -61,21 +90,27 @@ impl<T> Registry<T> {
         self.next = id.next();
         let life = life.map(|span| Box::new(Life { span, end: now + span }));
         self.deadlines.extend(life.iter().map(|life| (life.end, id)));
-        self.clients.insert(id, Entry { token, client, life });
+        self.shard(id).insert(id, Entry { token, client, life });
+        self.count += 1;
+        self.most = self.most.max(self.count);
         id
     }
 
     /// Forgets a client. Its id is not given again.
     pub fn unregister(&mut self, id: ClientId) -> Option<Unregistered<T>> {
-        let Entry { client, life, .. } = self.clients.remove(&id)?;
+        let shard = self.shard(id);
+        let Entry { client, life, .. } = shard.remove(&id)?;
+        // Rarely enough that the cost of moving all is spread over many.
+        if shard.capacity() > Self::KEPT / Shard::COUNT && shard.len() < shard.capacity() / 4 {
+            shard.shrink_to(shard.len() * 2);
+        }
         if let Some(life) = life {
             self.deadlines.remove(&(life.end, id));
         }
-        // Rarely enough that the cost of moving all is spread over many.
-        let many_left =
-            self.clients.capacity() > Self::KEPT && self.clients.len() < self.clients.capacity() / 4;
+        self.count -= 1;
+        let many_left = self.most > Self::KEPT && self.count < self.most / 4;
         if many_left {
-            self.clients.shrink_to(self.clients.len() * 2);
+            self.most = self.count * 2;
         }
         Some(Unregistered { client, many_left })
     }
@@ -83,7 +118,7 @@ impl<T> Registry<T> {
     /// Gives a client another token, and its whole life anew: `life` if it is given, else as it was. False when there is
     /// no such client.
     pub fn refresh(&mut self, id: ClientId, token: Token, life: Option<Duration>, now: Instant) -> bool {
-        let Some(entry) = self.clients.get_mut(&id) else { return false };
+        let Some(entry) = self.shards[Shard::of(id).0].get_mut(&id) else { return false };
         entry.token = token;
         let before = entry.life.take();
         if let Some(life) = &before {
@@ -109,37 +144,37 @@ impl<T> Registry<T> {
 
     /// How many clients are registered.
     pub fn len(&self) -> usize {
-        self.clients.len()
+        self.count
     }
 
     /// Whether nobody is registered.
     pub fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+        self.count == 0
     }
 
-    /// The registered clients' ids, in no order.
-    pub fn ids(&self) -> impl Iterator<Item = ClientId> {
-        self.clients.keys().copied()
+    /// The registered clients' ids of a part, in no order.
+    pub fn ids(&self, Shard(number): Shard) -> impl Iterator<Item = ClientId> {
+        self.shards[number].keys().copied()
     }
 
     /// Whether a client had this id and is registered no more.
     pub fn is_former(&self, id: ClientId) -> bool {
-        id < self.next && !self.clients.contains_key(&id)
+        id < self.next && self.entry(id).is_none()
     }
 
     /// The client with this id.
     pub fn get(&self, id: ClientId) -> Option<&T> {
-        self.clients.get(&id).map(|entry| &entry.client)
+        self.entry(id).map(|entry| &entry.client)
     }
 
     /// The client with this id, if `token` is its token. An unknown id and a wrong token take equally long.
     pub fn authenticate(&self, id: ClientId, token: &str) -> Option<&T> {
-        let known = self.clients.get(&id);
+        let known = self.entry(id);
         // Somebody else's token stands in for that of an unknown id: what has not been read for long takes longer to read.
         let other = ClientId::new((id.get() ^ 1) % self.next.get().max(1));
         // One's own is looked up once more for it, so that nobody's takes a step more.
         let whose = black_box(other.filter(|_| known.is_none()).unwrap_or(id));
-        let matches = self.clients.get(&whose).map_or(&self.decoy, |entry| &entry.token).matches(token);
+        let matches = self.entry(whose).map_or(&self.decoy, |entry| &entry.token).matches(token);
         known.filter(|_| matches).map(|entry| &entry.client)
     }
 }
@@ -198,9 +233,11 @@ mod tests {
         let token = Token::random().expect("randomness");
         let (mut registry, now) = (Registry::new(token.clone()), Instant::now());
         let ids: Vec<_> = (0..50_000).map(|_| registry.register(token.clone(), (), None, now)).collect();
-        let large = registry.clients.capacity();
+        let capacity =
+            |registry: &Registry<()>| registry.shards.iter().map(FxHashMap::capacity).sum::<usize>();
+        let large = capacity(&registry);
         let gone: Vec<_> = ids.into_iter().filter_map(|id| registry.unregister(id)).collect();
         assert!((1..20).contains(&gone.iter().filter(|gone| gone.many_left).count()));
-        assert!(registry.is_empty() && registry.clients.capacity() < large / 10);
+        assert!(registry.is_empty() && capacity(&registry) < large / 10);
     }
 }

@@ -85,8 +85,14 @@ impl NativeRelay {
     /// Lets all of these clients talk to each other; returns how many channels that made.
     #[napi(catch_unwind)]
     pub fn register_relay_channels(&self, clients: Vec<f64>) -> Result<f64, Code> {
-        let ids: Result<Vec<_>, Code> = clients.into_iter().map(|client| id(client, "clientIds")).collect();
-        Ok(self.relay.register_relay_channels(&ids?).map_err(coded)? as f64)
+        Ok(self.relay.register_relay_channels(&ids(clients)?).map_err(coded)? as f64)
+    }
+
+    /// Lets a client talk to each of the others; returns how many channels that made.
+    #[napi(catch_unwind)]
+    pub fn register_relay_channels_with(&self, client: f64, others: Vec<f64>) -> Result<f64, Code> {
+        let (client, others) = (id(client, "clientId")?, ids(others)?);
+        Ok(self.relay.register_relay_channels_with(client, &others).map_err(coded)? as f64)
     }
 
     /// Takes the channel of two clients from them.
@@ -151,6 +157,10 @@ pub(super) fn duration(milliseconds: Option<f64>) -> Option<Duration> {
 /// Nobody has an id that is no integer from 0 on.
 pub(super) fn id(number: f64, argument: &'static str) -> Result<ClientId, Code> {
     ClientId::from_f64(number).ok_or_else(|| coded(Error::ClientNotFound { argument }))
+}
+
+fn ids(numbers: Vec<f64>) -> Result<Vec<ClientId>, Code> {
+    numbers.into_iter().map(|number| id(number, "clientIds")).collect()
 }
 
 fn counts<K: ToString>(counts: &BTreeMap<K, u64>) -> Vec<NativeCount> {

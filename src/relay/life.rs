@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Relay, go_on};
-use crate::backend::{Registration, Status, Totals, Undelivered};
+use crate::backend::{Departure, Registration, Status, Told, Totals, Undelivered};
 use crate::error::{CloseReason, Error, MessageExpired};
 use crate::events::Event;
 use crate::ids::{ClientId, Token};
@@ -21,6 +21,9 @@ const MANY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Registrations that end at one time before others have their turn.
 const BATCH: usize = 64;
+
+/// The time for which no presence is told when connections were woken to write some.
+const PRESENCE_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a relay counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,6 +95,18 @@ impl Relay {
         self.shared.backend.authorize_all(clients)
     }
 
+    /// Lets a client talk to each of the others, to itself not; returns how many channels that made.
+    ///
+    /// # Errors
+    /// [`Error::ClientNotFound`], and nothing has changed.
+    pub fn register_relay_channels_with(
+        &self,
+        client: ClientId,
+        others: &[ClientId],
+    ) -> Result<usize, Error> {
+        self.shared.backend.authorize_with(client, others)
+    }
+
     /// Takes the channel of two clients from them and drops what waits in it.
     ///
     /// # Errors
@@ -130,7 +145,25 @@ impl Relay {
 /// What has its time, for ever.
 pub(super) async fn keep(shared: &Shared) {
     // Each by itself: a panic of one must not cost the other what it is about to tell.
-    tokio::join!(go_on(shared, || expire(shared)), go_on(shared, || tidy(shared)));
+    tokio::join!(
+        go_on(shared, || expire(shared)),
+        go_on(shared, || tidy(shared)),
+        go_on(shared, || tell_presence(shared))
+    );
+}
+
+/// Tells clients who came and left, for ever.
+async fn tell_presence(shared: &Shared) {
+    loop {
+        let Told { is_left, has_rung } = shared.backend.tell_presence();
+        match (is_left, has_rung) {
+            (false, _) => shared.backend.presence_due().await,
+            // Others have their turn first.
+            (true, false) => tokio::task::yield_now().await,
+            // They may be on other threads, which have more to do.
+            (true, true) => tokio::time::sleep(PRESENCE_PAUSE).await,
+        }
+    }
 }
 
 /// Ends registrations and drops messages when their time has come, for ever.
@@ -140,9 +173,13 @@ async fn expire(shared: &Shared) {
         crate::faults::point("expire");
         let now = Instant::now();
         for _ in 0..BATCH {
-            let Some((client, parted)) = shared.backend.expire(now) else { break };
+            let Some(mut departure) = shared.backend.expire(now) else { break };
+            let Departure { client, parted, .. } = departure;
             if parted.was_connected {
                 shared.events.emit(Event::Disconnected(client, CloseReason::Expired));
+            }
+            while shared.backend.part(&mut departure) {
+                tokio::task::yield_now().await;
             }
             let undelivered = parted.undelivered;
             // It is told once, and whoever keeps something for the client has to know.

@@ -68,6 +68,8 @@ pub struct Connection {
     socket: Socket,
     /// What its page has heard. All that is no message is checked to be for it.
     pub heard: Vec<Heard>,
+    /// Who is there, as far as its page was told.
+    pub online: BTreeMap<u64, bool>,
     /// What it has not acknowledged: up to where, by sender.
     unacknowledged: BTreeMap<u64, u64>,
     has_begun: bool,
@@ -110,12 +112,18 @@ impl Connection {
             Claiming::Claimed(claim) => claim,
             other => panic!("{name}: {other:?}"),
         };
-        let (heard, unacknowledged, has_begun) = (Vec::new(), BTreeMap::new(), false);
-        Self { world, name, claim, bell, socket, heard, unacknowledged, has_begun }
+        let (heard, online) = (Vec::new(), BTreeMap::new());
+        let (unacknowledged, has_begun) = (BTreeMap::new(), false);
+        Self { world, name, claim, bell, socket, heard, online, unacknowledged, has_begun }
     }
 
     fn backend(&self) -> &Backend {
         &self.world.backend
+    }
+
+    /// Tries to send a message.
+    pub fn try_send(&mut self, target: ClientId, text: &str) -> Result<Taken, Refusal> {
+        self.world.backend.append(&mut self.claim, target, None, &format!("\"{text}\""))
     }
 
     /// Sends a message. Who is held back waits until its bell rings.
@@ -151,6 +159,7 @@ impl Connection {
 
     /// Writes what waits and has the page read, until nothing waits.
     pub fn deliver(&mut self) {
+        self.backend().tell_presence();
         loop {
             let socket = self.socket.clone();
             let delivered = self.backend().deliver(&self.claim, |outbox| {
@@ -205,6 +214,8 @@ impl Connection {
         if let Value::String(name) = &frame["answer"] {
             assert_eq!(name, self.name, "another's answer");
         }
+        let presence = &frame["presence"];
+        self.online.extend(presence["clientId"].as_u64().zip(presence["online"].as_bool()));
         let relay = &frame["relay"];
         if let (Some(sender), Some(text)) = (relay["senderId"].as_u64(), relay["message"].as_str()) {
             self.heard.push(Heard { sender, text: text.to_owned() });

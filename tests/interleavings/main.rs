@@ -5,6 +5,7 @@
 //! `npm run torture:interleavings` tries more of them. `INTERLEAVINGS_SEED` is what the schedules are drawn from.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
+mod channels;
 mod connection;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +71,11 @@ pub struct World {
 impl World {
     /// Three clients: [`ADA`] and [`BOB`] have a channel to [`GRACE`], or need none.
     fn new(limits: Limits) -> Arc<Self> {
-        let authorize_all = one_in_two();
+        Self::with(limits, one_in_two())
+    }
+
+    /// With `authorize_all` nobody needs a channel.
+    fn with(limits: Limits, authorize_all: bool) -> Arc<Self> {
         let backend = Backend::memory(limits, authorize_all).unwrap();
         let clients = [(); 3].map(|()| backend.register(None).unwrap().id);
         if !authorize_all {

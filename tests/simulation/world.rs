@@ -254,6 +254,9 @@ impl World {
         let now = self.now;
         match act {
             Act::Poll => {
+                if self.random.one_in(4) {
+                    self.shared.backend.tell_presence();
+                }
                 let woken: Vec<_> = (0..self.tasks.len()).filter(|task| self.is_woken(*task)).collect();
                 if !woken.is_empty() {
                     let task = self.random.pick(&woken);
@@ -443,7 +446,7 @@ impl World {
 
     /// Sessions do what there is to do, and everything is carried. False when there is nothing.
     fn serve(&mut self) -> bool {
-        let mut is_busy = false;
+        let mut is_busy = self.shared.backend.tell_presence().is_left;
         for task in 0..self.tasks.len() {
             if self.is_woken(task) {
                 self.poll(task);

@@ -32,14 +32,6 @@ impl Memory {
             if number.is_some_and(|number| number != holder) {
                 return Poll::Ready(Ok(()));
             }
-            // Left to the reader, whom it has woken: who is there is looked up without the lock, and of two threads that
-            // do so the one that looked first might write last.
-            let presence = if number.is_some() { slot.presence_due(&self.limits) } else { Vec::new() };
-            if !presence.is_empty() {
-                drop(slot);
-                self.write_presence(id, client, holder, &presence);
-                continue;
-            }
             let mut freed = slot.fill(&self.limits, splice.then_some(id));
             self.uncount(&freed);
             crate::faults::point(if number.is_some() { "deliver" } else { "flush" });
@@ -51,26 +43,13 @@ impl Memory {
             if is_drained {
                 freed.delivered = slot.drained();
             }
-            let is_done = !is_drained || !slot.has_waiting(number.is_some());
+            let is_done = !is_drained || !slot.has_waiting();
+            let is_listed = is_drained && slot.list();
             drop(slot);
+            self.list(is_listed.then_some(id));
             self.tell_freed(id, freed);
             if is_done {
                 return written;
-            }
-        }
-    }
-
-    fn write_presence(&self, id: ClientId, client: &Client, holder: ClaimNumber, others: &[ClientId]) {
-        for other in others {
-            let online = self.client(*other).is_some_and(|other| {
-                let slot = other.slot();
-                // Whoever shares no channel any more is told no more.
-                slot.outlet.is_some() && slot.mailbox.is_authorized(id)
-            });
-            let notice = Notice::Presence { client: *other, online };
-            let mut slot = client.slot();
-            if let Some(outlet) = slot.outlet.as_mut().filter(|_| client.is_held_by(holder)) {
-                outlet.outbox.write(|frames| encode::notice(&notice, frames));
             }
         }
     }

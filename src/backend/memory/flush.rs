@@ -42,12 +42,19 @@ impl Memory {
     pub(in crate::backend) fn flush(&self) {
         self.count();
         while let Some((id, client)) = WRITTEN_TO.with(|all| all.borrow_mut().pop()) {
-            if self.write(id, &client, None, true, Slot::write_now).is_pending() {
-                let bell = client.slot().outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
-                ring(bell);
-            }
+            self.write_now(id, &client);
         }
         JUST_READ.with(|all| all.borrow_mut().clear());
+    }
+
+    /// Writes what waits for a client, or rings its bell when its socket cannot take all of it; true then.
+    pub(super) fn write_now(&self, id: ClientId, client: &Client) -> bool {
+        let is_left = self.write(id, client, None, true, Slot::write_now).is_pending();
+        if is_left {
+            let bell = client.slot().outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
+            ring(bell);
+        }
+        is_left
     }
 
     /// Counts what this thread has appended.

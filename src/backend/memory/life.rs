@@ -1,9 +1,12 @@
-//! How clients and channels come and go, and what there is to know of them.
+//! How clients come and go, and what there is to know of them.
 
 use super::*;
-use crate::backend::{Parted, Status, Totals};
-use crate::model::Unregistered;
+use crate::backend::{Departure, Parted, Status, Totals};
+use crate::model::{Shard, Unregistered};
 use crate::trim::trim;
+
+/// Peers that forget a client at one time.
+const PARTED: usize = 64;
 
 impl Memory {
     pub(in crate::backend) fn register(&self, life: Option<Duration>) -> Result<Registration, Error> {
@@ -22,28 +25,32 @@ impl Memory {
     pub(in crate::backend) fn refresh(&self, id: ClientId, life: Option<Duration>) -> Result<Token, Error> {
         let token = Token::random().map_err(refused)?;
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        let before = registry.next_deadline();
         if !registry.refresh(id, token.clone(), life, Instant::now()) {
             return Err(Error::ClientNotFound { argument: "clientId" });
         }
+        let is_next = registry.next_deadline() != before;
         drop(registry);
-        self.deadline.notify_one();
+        if is_next {
+            self.deadline.notify_one();
+        }
         Ok(token)
     }
 
     pub(in crate::backend) fn unregister(&self, id: ClientId, reason: CloseReason) -> Result<Parted, Error> {
-        let mut channels = self.channels();
         let found = self.registry.write().unwrap_or_else(PoisonError::into_inner).unregister(id);
         let found = found.ok_or(Error::ClientNotFound { argument: "clientId" })?;
-        Ok(self.forget(&mut channels, id, found, reason))
+        let mut departure = self.depart(id, found, reason);
+        while self.part(&mut departure) {}
+        Ok(departure.parted)
     }
 
-    pub(in crate::backend) fn expire(&self, now: Instant) -> Option<(ClientId, Parted)> {
-        let mut channels = self.channels();
+    pub(in crate::backend) fn expire(&self, now: Instant) -> Option<Departure> {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let id = registry.overdue(now)?;
         let found = registry.unregister(id)?;
         drop(registry);
-        Some((id, self.forget(&mut channels, id, found, CloseReason::Expired)))
+        Some(self.depart(id, found, CloseReason::Expired))
     }
 
     pub(in crate::backend) async fn deadline(&self) {
@@ -61,14 +68,14 @@ impl Memory {
         }
     }
 
-    /// Ends the connection of a client that is registered no more, and takes from everybody what is of it.
-    fn forget(
+    /// Ends the connection of a client that is registered no more, and takes its mailbox. Its peers are yet to forget it,
+    /// see [`Memory::part`].
+    fn depart(
         &self,
-        channels: &mut usize,
         id: ClientId,
         Unregistered { client, many_left }: Unregistered<Arc<Client>>,
         reason: CloseReason,
-    ) -> Parted {
+    ) -> Departure {
         let mut slot = client.slot();
         slot.is_gone = true;
         let retired = slot.retire(false);
@@ -93,38 +100,40 @@ impl Memory {
         self.recount(undelivered.bytes, 0);
         self.queued_messages.fetch_sub(undelivered.messages, Ordering::Relaxed);
         self.ring(&waiting);
-        for sender in mailbox.senders() {
-            *channels -= usize::from(self.part(id, sender) && mailbox.is_authorized(sender));
-        }
-        // A channel to itself is gone with the mailbox.
-        *channels -= usize::from(mailbox.is_authorized(id));
-        drop((mailbox, client));
-        if many_left {
-            trim();
-        }
-        Parted { was_connected, undelivered: contents.messages }
+        // All of them at once: nobody opens or revokes a channel of a client that is gone.
+        self.channels.fetch_sub(mailbox.channels().len(), Ordering::Relaxed);
+        let peers = mailbox.senders();
+        let parted = Parted { was_connected, undelivered: contents.messages };
+        Departure { client: id, parted, peers, many_left }
     }
 
-    /// Has `peer` forget `client`, who is gone. True when they had a channel.
-    fn part(&self, client: ClientId, peer: ClientId) -> bool {
+    pub(in crate::backend) fn part(&self, departure: &mut Departure) -> bool {
+        let Departure { client, peers, many_left, .. } = departure;
+        let listed: Vec<_> =
+            peers.take(PARTED).into_iter().filter(|peer| self.part_from(*peer, *client)).collect();
+        self.list(listed);
+        if peers.is_empty() && std::mem::take(many_left) {
+            trim();
+        }
+        !peers.is_empty()
+    }
+
+    /// Has a peer forget a client that is gone. True when it is to be put in line to hear of that.
+    fn part_from(&self, peer: ClientId, client: ClientId) -> bool {
         let Some(other) = self.client(peer) else { return false };
         let mut slot = other.slot();
         let was_authorized = slot.mailbox.is_authorized(client);
         let freed = slot.mailbox.forget(client);
-        other.count_opened(&slot);
-        let is_connected = slot.outlet.is_some();
-        if let Some(Reliable { reader, notices, .. }) = slot.reliable.as_deref_mut() {
-            notices.forget(client);
-            // Who is away learns who is there when it comes back.
-            if was_authorized && is_connected && reader.is_some_and(|reader| reader.presence) {
-                notices.presence(client);
-            }
+        if let Some(reliable) = slot.reliable.as_deref_mut() {
+            reliable.notices.forget(client);
         }
-        let bell = slot.outlet.as_ref().map(|outlet| Arc::clone(&outlet.bell));
+        // Who is away learns who is there when it comes back.
+        let is_listed = was_authorized && introduce(&mut slot, client);
+        let bell = slot.bell_after(&freed);
         drop(slot);
         ring(bell);
         self.free(peer, freed);
-        was_authorized
+        is_listed
     }
 
     pub(in crate::backend) fn disconnect(
@@ -143,92 +152,25 @@ impl Memory {
         bell.end(reason, outbox.untaken().into());
         // After the reason is there: from here on the connection is refused everything.
         client.claim.fetch_add(1, Ordering::AcqRel);
-        let waiting = slot.mailbox.release_waiting();
-        let channels: Vec<_> = slot.mailbox.channels().collect();
+        let (waiting, has_changed) = (slot.mailbox.release_waiting(), slot.presence.change());
         // Under the lock, as in `claim`.
         tell();
         drop(slot);
         bell.ring();
         self.ring(&waiting);
-        self.announce(id, &channels);
+        if has_changed {
+            self.announce(id);
+        }
         self.expire_waiting(id, &client);
         Ok(true)
     }
 
-    pub(in crate::backend) fn authorize_pair(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
-        let mut channels = self.channels();
-        let find = |id, argument| self.client(id).ok_or(Error::ClientNotFound { argument });
-        let (one, two) = (find(first, "clientId1")?, find(second, "clientId2")?);
-        let is_new = open(&mut channels, &one, first, &two, second);
-        if is_new { Ok(()) } else { Err(Error::ChannelExists) }
-    }
-
-    pub(in crate::backend) fn authorize_all(&self, ids: &[ClientId]) -> Result<usize, Error> {
-        let mut channels = self.channels();
-        let find = |id: &ClientId| Some((*id, self.client(*id)?));
-        let argument = "each of clientIds";
-        let clients: Option<Vec<_>> = ids.iter().map(find).collect();
-        let clients = clients.ok_or(Error::ClientNotFound { argument })?;
-        let mut opened = 0;
-        for (place, (first, one)) in clients.iter().enumerate() {
-            for (second, two) in clients[..place].iter().filter(|(second, _)| second != first) {
-                opened += usize::from(open(&mut channels, one, *first, two, *second));
-            }
-        }
-        Ok(opened)
-    }
-
-    pub(in crate::backend) fn revoke_pair(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
-        let mut channels = self.channels();
-        let find = |id, argument| self.client(id).ok_or(Error::ClientNotFound { argument });
-        let (one, two) = (find(first, "clientId1")?, find(second, "clientId2")?);
-        let may_send = |to: &Client, from| to.slot().mailbox.is_authorized(from);
-        let may_both = [(&one, second), (&two, first)].into_iter().all(|(to, from)| may_send(to, from));
-        if !may_both {
-            return Err(Error::ChannelNotFound);
-        }
-        for (client, id, sender) in [(&one, first, second), (&two, second, first)] {
-            let mut slot = client.slot();
-            let freed = slot.mailbox.revoke(sender);
-            client.count_opened(&slot);
-            drop(slot);
-            self.free(id, freed);
-        }
-        *channels -= 1;
-        drop(channels);
-        introduce(&one, first, &two, second);
-        Ok(())
-    }
-
-    /// The recipient of a first message has let its sender send; it may answer.
-    pub(super) fn answer_opening(&self, one: &Client, first: ClientId, two: &Client, second: ClientId) {
-        let mut channels = self.channels();
-        // Revoked since, or unregistered.
-        if !two.slot().mailbox.is_authorized(first) {
-            return;
-        }
-        let mut slot = one.slot();
-        if slot.is_gone {
-            drop(slot);
-            let mut slot = two.slot();
-            let freed = slot.mailbox.forget(first);
-            two.count_opened(&slot);
-            drop(slot);
-            return self.free(second, freed);
-        }
-        // A channel to itself is answered already.
-        let is_new = slot.mailbox.open(second) || first == second;
-        one.count_opened(&slot);
-        drop(slot);
-        *channels += usize::from(is_new);
-        drop(channels);
-        introduce(one, first, two, second);
-    }
-
     pub(in crate::backend) fn ids(&self) -> Vec<ClientId> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        let mut ids: Vec<_> = registry.ids().collect();
-        drop(registry);
+        let mut ids = Vec::new();
+        for shard in Shard::all() {
+            // Of all of them at once others would have to wait.
+            ids.extend(self.registry.read().unwrap_or_else(PoisonError::into_inner).ids(shard));
+        }
         ids.sort_unstable();
         ids
     }
@@ -244,7 +186,7 @@ impl Memory {
         let queued = self.queued_messages.load(Ordering::Relaxed);
         Totals {
             registered,
-            channels: *self.channels(),
+            channels: self.channels.load(Ordering::Relaxed),
             // What was read may have been appended a moment before it was counted.
             queued_messages: isize::try_from(queued).map_or(0, isize::unsigned_abs),
             queued_bytes: self.queued_bytes.load(Ordering::Relaxed),
@@ -263,19 +205,4 @@ impl Memory {
     pub(super) fn is_former(&self, id: ClientId) -> bool {
         self.registry.read().unwrap_or_else(PoisonError::into_inner).is_former(id)
     }
-
-    fn channels(&self) -> MutexGuard<'_, usize> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Lets two clients talk; false when they could already.
-fn open(channels: &mut usize, one: &Client, first: ClientId, two: &Client, second: ClientId) -> bool {
-    let is_new = one.slot().mailbox.authorize(second);
-    if is_new {
-        two.slot().mailbox.authorize(first);
-        *channels += 1;
-        introduce(one, first, two, second);
-    }
-    is_new
 }

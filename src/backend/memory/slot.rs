@@ -1,22 +1,21 @@
 //! A client as its lock guards it: the mailbox, the connection that reads it, and what that is to be told.
 
 use std::io::IoSlice;
+use std::mem;
 use std::sync::Arc;
 use std::task::Poll;
 
 use super::expiry::write_expiry;
 use super::flush::just_read;
+use super::presence::Presence;
 use crate::backend::{Bell, Outbox, Resume};
 use crate::error::CloseReason;
 use crate::hand::Hand;
 use crate::ids::{ClientId, Seq, SessionId};
 use crate::limits::Limits;
-use crate::model::{Freed, Mailbox, Message, Notices, Receipts, Window};
+use crate::model::{ClientSet, Freed, Mailbox, Message, Notices, Receipts, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer::Lent;
-
-/// Clients of which one read tells whether they are there. Each is looked up after the reader's lock is let go.
-const PRESENCE_BATCH: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {
@@ -27,6 +26,8 @@ pub(super) struct Slot {
     pub reliable: Option<Box<Reliable>>,
     /// Whether the client was unregistered. Somebody may still have it at hand.
     pub is_gone: bool,
+    /// What others are told of its coming and going.
+    pub presence: Presence,
 }
 
 /// A connection, as far as those who write to it see it.
@@ -45,7 +46,7 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// Whether more may be written into the outbox.
-    fn has_room(&self, limits: &Limits) -> bool {
+    pub fn has_room(&self, limits: &Limits) -> bool {
         self.stuck == 0 && self.outbox.len() < limits.max_write_ahead
     }
 }
@@ -67,6 +68,8 @@ pub(super) struct Reliable {
     /// What the connection that reads, or read last, said of itself; none of a plain one.
     pub reader: Option<Resume>,
     pub notices: Notices,
+    /// Whether the client stands in line to be told who came and left.
+    pub is_listed: bool,
     /// The sessions that were replaced, the newest last.
     replaced: Vec<SessionId>,
 }
@@ -216,17 +219,43 @@ impl Slot {
         self.outlet.as_ref().is_some_and(|outlet| !outlet.outbox.is_empty() || self.mailbox.has_unread())
     }
 
-    /// Whether there is something that could be moved to the outbox, by the reader itself or by others.
-    pub fn has_waiting(&self, is_reader: bool) -> bool {
-        let has = |notices: &Notices| notices.has_receipts() || is_reader && notices.has_presence();
-        self.mailbox.has_unread() || self.reliable.as_ref().is_some_and(|reliable| has(&reliable.notices))
+    /// Whether there is something that could be moved to the outbox.
+    pub fn has_waiting(&self) -> bool {
+        let has_receipts = |reliable: &Reliable| reliable.notices.has_receipts();
+        self.mailbox.has_unread() || self.reliable.as_deref().is_some_and(has_receipts)
     }
 
-    /// Clients of which the reader is to be told whether they are there, while the outbox has room.
-    pub fn presence_due(&mut self, limits: &Limits) -> Vec<ClientId> {
-        let has_room = self.outlet.as_ref().is_some_and(|outlet| outlet.has_room(limits));
-        let Some(reliable) = self.reliable.as_mut().filter(|_| has_room) else { return Vec::new() };
-        std::iter::from_fn(|| reliable.notices.next_presence()).take(PRESENCE_BATCH).collect()
+    /// The clients of which the connection is to be told whether they are there; `None` when it does not want to know.
+    pub fn presence_due(&mut self) -> Option<&mut ClientSet> {
+        self.outlet.as_ref()?;
+        let Reliable { reader, notices, .. } = self.reliable.as_deref_mut()?;
+        reader.is_some_and(|reader| reader.presence).then(|| notices.presence())
+    }
+
+    /// Whether the client has to be put in line to be told who came and left. It is taken to be, then.
+    pub fn list(&mut self) -> bool {
+        let is_due = self.presence_due().is_some_and(|due| !due.is_empty());
+        is_due
+            && self
+                .reliable
+                .as_deref_mut()
+                .is_some_and(|reliable| !mem::replace(&mut reliable.is_listed, true))
+    }
+
+    /// Lets these clients send; returns how many of them could not before. The client is to be told whether those are there,
+    /// see [`Slot::list`].
+    pub fn authorize_all(&mut self, senders: &ClientSet) -> usize {
+        let mut new = self.presence_due().map(mem::take);
+        let count = self.mailbox.authorize_all(senders, new.as_mut());
+        if let (Some(due), Some(new)) = (self.presence_due(), new) {
+            *due = new;
+        }
+        count
+    }
+
+    /// The bell of the connection, when it has to look again: messages were dropped that it may have waited for.
+    pub fn bell_after(&self, dropped: &Freed) -> Option<Arc<Bell>> {
+        self.outlet.as_ref().filter(|_| dropped.messages > 0).map(|outlet| Arc::clone(&outlet.bell))
     }
 
     /// Another connection reads from now on. True when it is of the same session.

@@ -96,7 +96,7 @@ fn what_is_refused_leaves_nothing_behind() {
     let taken = ids[1..].iter().filter(|id| memory.append(&mut sender, **id, None, "\"\"").is_ok()).count();
     assert!(taken > 0 && taken < 19, "{taken}");
     assert_eq!(memory.totals().channels, taken);
-    let known = |id| memory.client(id).expect("a client").slot().mailbox.senders().count();
+    let known = |id| memory.client(id).expect("a client").slot().mailbox.senders().len();
     assert_eq!(ids.iter().map(|id| known(*id)).sum::<usize>(), 2 * taken);
 }
 
@@ -112,7 +112,7 @@ fn a_client_opens_so_many_channels_and_others_when_those_are_gone() {
     numbered(&mut one, 2, 1).expect("the first");
     numbered(&mut one, 3, 1).expect("the second");
     assert_eq!(numbered(&mut one, 4, 1), refused);
-    assert_eq!(memory.client(ids[4]).expect("a client").slot().mailbox.senders().count(), 0);
+    assert_eq!(memory.client(ids[4]).expect("a client").slot().mailbox.senders().len(), 0);
     numbered(&mut one, 3, 2).expect("a channel that is open");
     memory.revoke_pair(ids[0], ids[3]).expect("a channel");
     assert_eq!(numbered(&mut one, 4, 1), Ok(Taken::New), "nothing is kept with who opened it");
@@ -128,7 +128,7 @@ fn a_client_opens_so_many_channels_and_others_when_those_are_gone() {
 }
 
 #[test]
-fn who_writes_for_another_leaves_it_to_that_one_who_is_there() {
+fn who_is_there_is_told_by_the_task_that_does_and_by_nobody_else() {
     let (memory, ids) = with_clients::<2>(Limits::default(), false);
     memory.authorize_pair(ids[0], ids[1]).expect("two clients");
     let reader = claim_reliably(&memory, ids[0]);
@@ -138,7 +138,109 @@ fn who_writes_for_another_leaves_it_to_that_one_who_is_there() {
     let begun = memory.with_outbox(&reader, |outbox| String::from_utf8_lossy(outbox.untaken()).into_owned());
     let begun = begun.expect("the reader's outbox");
     assert!(begun.contains("hello") && !begun.contains("presence"), "{begun}");
-    assert!(written(&memory, &reader, usize::MAX).contains("presence"));
+    assert!(!written(&memory, &reader, usize::MAX).contains("presence"));
+    assert_eq!(memory.tell_presence(), Told { is_left: false, has_rung: true });
+    assert!(written(&memory, &reader, usize::MAX).contains("\"online\":true"));
+}
+
+/// A room of reliable clients that are connected and have been told who is there. The claims are by place.
+fn room<const COUNT: usize>() -> (Memory, [ClientId; COUNT], Vec<Claim>) {
+    let (memory, ids) = with_clients::<COUNT>(Limits::default(), false);
+    assert_eq!(memory.authorize_all(&ids).expect("clients"), COUNT * (COUNT - 1) / 2);
+    let claims: Vec<_> = ids.iter().map(|id| claim_reliably(&memory, *id)).collect();
+    let told = all_told(&memory, &claims);
+    assert!(told.matches("\"online\":true").count() >= COUNT * (COUNT - 1));
+    (memory, ids, claims)
+}
+
+/// What has been written to the claims' connections of who is there: how many were told, and of what.
+fn told(memory: &Memory, claims: &[Claim]) -> (usize, String) {
+    let texts: Vec<_> = claims.iter().map(|claim| written(memory, claim, usize::MAX)).collect();
+    (texts.iter().filter(|text| text.contains("presence")).count(), texts.concat())
+}
+
+/// All that is to be told, when everything is told.
+fn all_told(memory: &Memory, claims: &[Claim]) -> String {
+    let mut texts = String::new();
+    loop {
+        let is_left = memory.tell_presence().is_left;
+        let (count, text) = told(memory, claims);
+        texts += &text;
+        if !is_left && count == 0 {
+            return texts;
+        }
+    }
+}
+
+#[test]
+fn a_room_hears_of_a_client_that_left_a_little_at_a_time() {
+    let (memory, ids, mut claims) = room::<300>();
+    let gone = claims.remove(7);
+    memory.release(&gone, false, || {}).expect("its outbox");
+    assert_eq!(told(&memory, &claims).0, 0, "nobody is told by who leaves");
+    let (mut count, mut steps) = (0, 0);
+    loop {
+        let is_left = memory.tell_presence().is_left;
+        let (more, text) = told(&memory, &claims);
+        assert!(more <= 16 && !text.contains("true"), "{more}");
+        (count, steps) = (count + more, steps + 1);
+        if !is_left {
+            break;
+        }
+    }
+    assert_eq!((count, steps >= 19), (299, true));
+    // To come back is told to all, and of all to who came back.
+    claims.insert(7, claim_reliably(&memory, ids[7]));
+    let texts = all_told(&memory, &claims);
+    assert_eq!(texts.matches("\"clientId\":7,\"online\":true").count(), 299);
+    assert_eq!(texts.matches("presence").count(), 2 * 299);
+}
+
+#[test]
+fn who_left_and_came_back_before_it_was_told_has_not_left() {
+    let (memory, ids, mut claims) = room::<100>();
+    for _ in 0..23 {
+        let gone = claims.remove(7);
+        memory.release(&gone, false, || {}).expect("its outbox");
+        claims.insert(7, claim_reliably(&memory, ids[7]));
+    }
+    let text = all_told(&memory, &claims);
+    assert_eq!(text.matches("\"clientId\":7,").count(), 0, "the others know");
+    assert_eq!(text.matches("presence").count(), 99, "it is told of the others, on its last connection");
+}
+
+#[test]
+fn a_client_with_many_channels_is_forgotten_a_little_at_a_time_and_counted_at_once() {
+    let memory = Memory::new(Limits::default(), false).expect("randomness");
+    let start = Instant::now();
+    let hub = memory.register(Some(Duration::from_secs(1))).expect("randomness").id;
+    let others: Vec<_> = (0..1000).map(|_| memory.register(None).expect("randomness").id).collect();
+    assert_eq!(memory.authorize_with(hub, &others).expect("clients"), 1000);
+    assert!(memory.expire(start).is_none());
+    let mut departure = memory.expire(start + Duration::from_secs(9)).expect("its time has come");
+    assert_eq!(memory.totals().channels, 0);
+    let mut steps = 1;
+    while memory.part(&mut departure) {
+        steps += 1;
+    }
+    assert!(steps >= 8, "{steps}");
+    let left = others
+        .iter()
+        .filter(|id| memory.client(**id).is_some_and(|one| !one.slot().mailbox.senders().is_empty()));
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn who_was_revoked_before_it_is_gone_leaves_nothing_behind() {
+    let (memory, ids) = with_clients::<2>(Limits::default(), false);
+    memory.authorize_pair(ids[0], ids[1]).expect("two clients");
+    let mut sender = claim_reliably(&memory, ids[0]);
+    memory.append(&mut sender, ids[1], Some(Seq(1)), "1").expect("room");
+    memory.revoke_pair(ids[0], ids[1]).expect("a channel");
+    let kept = || memory.client(ids[1]).expect("a client").slot().mailbox.senders().len();
+    assert_eq!(kept(), 1, "what tells a message that is sent again");
+    memory.unregister(ids[0], CloseReason::Unregistered).expect("a client");
+    assert_eq!(kept(), 0);
 }
 
 #[test]

@@ -35,10 +35,8 @@ impl Mailbox {
         }
         self.bytes -= freed.bytes;
         if freed.messages > 0 {
-            let Self { senders, turns, .. } = self;
-            turns.retain(|turn| {
-                senders.get(turn).and_then(|sender| sender.lane.as_ref()).is_some_and(|lane| lane.in_turn)
-            });
+            let Self { lanes, turns, .. } = self;
+            turns.retain(|turn| lanes.get(turn).is_some_and(|lane| lane.in_turn));
         }
         (freed, expired)
     }

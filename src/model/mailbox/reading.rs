@@ -51,8 +51,7 @@ impl Mailbox {
         let mut wanted = true;
         while wanted && let Some(sender) = self.turns.pop_front() {
             // Not by `lane`, which would borrow all of the mailbox.
-            let lane = self.senders.get_mut(&sender).and_then(|sender| sender.lane.as_mut());
-            let Some(lane) = lane else { continue };
+            let Some(lane) = self.lanes.get_mut(&sender) else { continue };
             wanted = read(sender, lane);
             lane.in_turn = lane.is_readable(window);
             if lane.in_turn {
@@ -67,13 +66,12 @@ impl Mailbox {
 
     /// The session that gave `sender`'s message its number, if it has one and that session sent last.
     pub fn receipt(&self, sender: ClientId, offset: Offset, seq: Seq) -> Option<(SessionId, Seq)> {
-        self.senders.get(&sender)?.lane.as_ref()?.receipt(offset, seq)
+        self.lanes.get(&sender)?.receipt(offset, seq)
     }
 
     /// The JSON string of the message of `sender` at this place.
     pub fn json(&self, sender: ClientId, place: Place) -> &[u8] {
-        let lane = self.senders.get(&sender).and_then(|sender| sender.lane.as_ref());
-        lane.map_or(&[], |lane| lane.json(place))
+        self.lanes.get(&sender).map_or(&[], |lane| lane.json(place))
     }
 
     /// Forgets the messages of `sender` up to `upto`.
@@ -99,14 +97,13 @@ impl Mailbox {
 
     /// Makes unread what was read and not received: the connection that read it is gone.
     pub fn rewind(&mut self) {
-        let Self { senders, turns, ages, .. } = self;
+        let Self { lanes, turns, ages, .. } = self;
         ages.iter_mut().for_each(|ages| ages.came_back());
-        for (sender, lane) in senders.iter_mut().filter_map(|(id, sender)| Some((*id, sender.lane.as_mut()?)))
-        {
+        for (sender, lane) in lanes {
             lane.rewind();
             if !lane.in_turn && lane.is_readable(Window::UNLIMITED) {
                 lane.in_turn = true;
-                turns.push_back(sender);
+                turns.push_back(*sender);
             }
         }
     }
