@@ -197,6 +197,11 @@ impl Limits {
     /// Notices of expired messages that a client is told again on its next connection, unless it has answered a heartbeat
     /// since it was told.
     pub const MAX_UNANSWERED: usize = 1024;
+    /// Notices of expired messages that a client has not been told. From then on its messages are held (`hold`), so that a
+    /// client that sends and does not read adds no more than what waits already.
+    pub const MAX_UNTOLD: usize = 1024;
+    /// What such a notice counts against `max_total_bytes`, told or not. A message that expires has counted more.
+    pub const NOTICE_OVERHEAD: usize = 64;
     /// Channels of one connection that may be refused at one time before it is closed (4504).
     pub const MAX_REFUSING: usize = 10_000;
     /// When a sender that is held back tries again: a plain one beside being told that there is room, one that

@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::model::{Appended, Forged, Freed, LONG, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer::{self, Lent};
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock};
 
 use expiry::Expiry;
 use flush::{JUST_READ, TALLY, Tally, WRITTEN_TO};
@@ -58,6 +58,8 @@ struct Client {
     claim: AtomicU64,
     /// Channels that it has opened by sending, as its mailbox counts them.
     opened: AtomicUsize,
+    /// Whether nothing is taken from it because it has too many notices of expired messages.
+    is_held: AtomicBool,
     slot: Mutex<Slot>,
 }
 
@@ -205,6 +207,7 @@ impl Memory {
             self.recount(*stuck, *bytes);
         }
         let is_same = slot.begin(resume);
+        self.count_notices(&client, &mut slot);
         let mut outbox = std::mem::take(outbox);
         let resumed = is_same && resume.is_some_and(|resume| resume.knows_epoch);
         // Under the lock too, so that connections are told of in the order in which they take the mailbox.
@@ -306,8 +309,9 @@ impl Memory {
             true => Appended::New,
             false => {
                 let mut reserved = Reserved { total: &self.queued_bytes, bytes: 0 };
+                let is_held = numbered.is_some() && client.is_held.load(Ordering::Relaxed);
                 let reserve = |cost| {
-                    let fits = self.reserve(cost, is_reading);
+                    let fits = !is_held && self.reserve(cost, is_reading);
                     reserved.bytes = if fits { cost } else { 0 };
                     crate::faults::point("reserve");
                     fits

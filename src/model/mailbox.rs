@@ -84,8 +84,21 @@ pub struct Expired {
     pub sender: ClientId,
     /// How many.
     pub messages: usize,
-    /// Those with a number of the session that sent last: from which to which.
-    pub numbers: Vec<(SessionId, Seq, Seq)>,
+    /// The numbers of those that the session sent that sent last.
+    pub numbers: Vec<Numbers>,
+}
+
+/// The numbers of messages that have expired. What was never taken may lie between them, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// The session that gave them.
+    pub session: SessionId,
+    /// The first.
+    pub first: Seq,
+    /// And the last.
+    pub last: Seq,
+    /// The number that expired before the first, if nothing between the two was received or may be; else 0.
+    pub behind: Seq,
 }
 
 /// The recipient acknowledged what it was not given.
@@ -144,20 +157,25 @@ impl Mailbox {
             found.lane.as_deref_mut().map_or_else(Freed::default, |lane| Freed::dropped(sender, lane));
         if found.lane.as_ref().is_none_or(|lane| lane.is_blank()) {
             self.opened -= usize::from(found.is_opened);
-            self.senders.remove(&sender);
+            self.remove(sender);
         }
         self.left(sender, freed)
     }
 
     /// Forgets `sender`, who will not come back, and drops what it has waiting here.
     pub fn forget(&mut self, sender: ClientId) -> Freed {
-        let found = self.senders.remove(&sender).unwrap_or_default();
+        let found = self.remove(sender);
         self.opened -= usize::from(found.is_opened);
         let freed = found.lane.map_or_else(Freed::default, |mut lane| Freed::dropped(sender, &mut lane));
+        self.left(sender, freed)
+    }
+
+    fn remove(&mut self, sender: ClientId) -> Sender {
+        let found = self.senders.remove(&sender).unwrap_or_default();
         if self.senders.len() < self.senders.capacity() / 8 {
             self.senders.shrink_to(self.senders.len() * 2);
         }
-        self.left(sender, freed)
+        found
     }
 
     /// `sender` has nothing here any more; `freed` is what it had.
@@ -165,12 +183,20 @@ impl Mailbox {
         if freed.messages > 0 {
             // What has no unread message has no turn.
             self.turns.retain(|turn| *turn != sender);
+            self.shrink_turns();
             if let Some(lane) = self.lane(sender) {
                 lane.in_turn = false;
             }
         }
         self.bytes -= freed.bytes;
         freed
+    }
+
+    /// An idle mailbox keeps no room for turns.
+    fn shrink_turns(&mut self) {
+        if self.turns.is_empty() {
+            self.turns = VecDeque::new();
+        }
     }
 
     /// All who have a channel or a lane here.

@@ -41,6 +41,7 @@ impl Memory {
                 continue;
             }
             let mut freed = slot.fill(&self.limits, splice.then_some(id));
+            self.count_notices(client, &mut slot);
             self.uncount(&freed);
             crate::faults::point(if number.is_some() { "deliver" } else { "flush" });
             let written = write(&mut slot);

@@ -67,6 +67,8 @@ pub(super) struct Reliable {
     /// What the connection that reads, or read last, said of itself; none of a plain one.
     pub reader: Option<Resume>,
     pub notices: Notices,
+    /// What they count against the total bound, and whether they are so many that nothing is taken from the client.
+    pub counted: (usize, bool),
     /// The sessions that were replaced, the newest last.
     replaced: Vec<SessionId>,
 }

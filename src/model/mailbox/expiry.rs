@@ -39,6 +39,7 @@ impl Mailbox {
             turns.retain(|turn| {
                 senders.get(turn).and_then(|sender| sender.lane.as_ref()).is_some_and(|lane| lane.in_turn)
             });
+            self.shrink_turns();
         }
         (freed, expired)
     }
