@@ -202,6 +202,11 @@ impl Limits {
     pub const MAX_UNTOLD: usize = 1024;
     /// What such a notice counts against `max_total_bytes`, told or not. A message that expires has counted more.
     pub const NOTICE_OVERHEAD: usize = 64;
+    /// Bytes of answers to one client's frames that have found no room in its outbox; then it is not read from.
+    pub const MAX_ANSWERS: usize = 16 * 1024;
+    /// Bytes that a connection may have left to write when it is being closed, though there is no room for them in
+    /// `max_total_bytes`. With more it is cut.
+    pub const SHORT_FAREWELL: usize = 16 * 1024;
     /// Channels of one connection that may be refused at one time before it is closed (4504).
     pub const MAX_REFUSING: usize = 10_000;
     /// When a sender that is held back tries again: a plain one beside being told that there is room, one that

@@ -118,7 +118,7 @@ impl Client {
     }
 }
 
-/// Bytes of the total bound that are given back, should a panic keep their message from being added.
+/// Bytes of the total bound that are given back with it.
 struct Reserved<'a> {
     total: &'a AtomicUsize,
     bytes: usize,
@@ -308,6 +308,7 @@ impl Memory {
         let appended = match passed {
             true => Appended::New,
             false => {
+                // Given back, should a panic keep the message from being added.
                 let mut reserved = Reserved { total: &self.queued_bytes, bytes: 0 };
                 let is_held = numbered.is_some() && client.is_held.load(Ordering::Relaxed);
                 let reserve = |cost| {
@@ -382,6 +383,13 @@ impl Memory {
         if before != now {
             self.queued_bytes.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn linger(&self, bytes: usize) -> Option<impl Sized> {
+        let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let counted = Reserved { total: &self.queued_bytes, bytes };
+        let fits = bytes <= Limits::SHORT_FAREWELL || before + bytes <= self.limits.max_total_bytes;
+        fits.then_some(counted)
     }
 
     /// Takes `bytes` of the total bound, if they are there. The last of it is kept for who is reading: those who are not

@@ -47,6 +47,9 @@ impl Memory {
             let written = write(&mut slot);
             let Some(outlet) = &mut slot.outlet else { return Poll::Ready(Ok(())) };
             let is_drained = matches!(written, Poll::Ready(Ok(())));
+            if !is_drained {
+                outlet.outbox.shrink();
+            }
             let stuck = if is_drained { 0 } else { outlet.outbox.len() };
             self.recount(std::mem::replace(&mut outlet.stuck, stuck), stuck);
             if is_drained {
