@@ -200,8 +200,11 @@ impl Limits {
     /// Notices of expired messages that a client has not been told. From then on its messages are held (`hold`), so that a
     /// client that sends and does not read adds no more than what waits already.
     pub const MAX_UNTOLD: usize = 1024;
-    /// What such a notice counts against `max_total_bytes`, told or not. A message that expires has counted more.
+    /// What a notice of expired messages counts against `max_total_bytes` until its client is known to have heard of it. A
+    /// message that expires has counted more.
     pub const NOTICE_OVERHEAD: usize = 64;
+    /// Such notices of each client that count nothing: no more than a client costs that is there and reads.
+    pub const FREE_NOTICES: usize = 64;
     /// Bytes of answers to one client's frames that have found no room in its outbox; then it is not read from.
     pub const MAX_ANSWERS: usize = 16 * 1024;
     /// Bytes that a connection may have left to write when it is being closed, though there is no room for them in

@@ -111,7 +111,8 @@ impl Notices {
     /// What the notices of expired messages count against the total bound.
     pub fn cost(&self) -> usize {
         let count = |expired: &Expiries| expired.told.len() + expired.untold.len();
-        self.expired.as_deref().map_or(0, count) * Limits::NOTICE_OVERHEAD
+        let notices = self.expired.as_deref().map_or(0, count);
+        notices.saturating_sub(Limits::FREE_NOTICES) * Limits::NOTICE_OVERHEAD
     }
 
     /// Whether so many messages have expired that the session has not been told of that nothing more is taken from it.
@@ -266,7 +267,7 @@ mod tests {
                 notices.expired(expiry(target, seq, seq), Seq(seq.saturating_sub(2)));
             }
         }
-        assert_eq!(notices.cost(), 3 * Limits::NOTICE_OVERHEAD);
+        assert_eq!((notices.cost(), notices.expired.as_ref().map(|all| all.untold.len())), (0, Some(3)));
         let told: Vec<_> = std::iter::from_fn(|| notices.next_expired()).map(|(_, expiry)| expiry).collect();
         assert_eq!(told, [1, 2, 3].map(|target| expiry(target, 1, 99_999)));
         // What was told stays as it is, and what is not behind it is another.
@@ -278,15 +279,16 @@ mod tests {
 
     #[test]
     fn who_is_not_told_is_full_and_has_room_again_when_it_is_and_keeps_nothing_in_the_end() {
+        let cost = |notices: usize| notices.saturating_sub(Limits::FREE_NOTICES) * Limits::NOTICE_OVERHEAD;
         let mut notices = Notices::default();
         for number in 1..=5 * Limits::MAX_UNTOLD as u64 {
             assert_eq!(notices.are_full(), number > Limits::MAX_UNTOLD as u64);
             notices.expired(expiry(number, 1, 1), Seq(0));
-            assert_eq!(notices.cost(), number as usize * Limits::NOTICE_OVERHEAD);
+            assert_eq!(notices.cost(), cost(number as usize));
         }
         let told = std::iter::from_fn(|| notices.next_expired()).count();
         assert_eq!((told, notices.are_full()), (5 * Limits::MAX_UNTOLD, false));
-        assert_eq!(notices.cost(), Limits::MAX_UNANSWERED * Limits::NOTICE_OVERHEAD);
+        assert_eq!(notices.cost(), cost(Limits::MAX_UNANSWERED));
         notices.ask();
         notices.answered();
         assert_eq!(notices.cost(), 0);

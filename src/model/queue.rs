@@ -180,7 +180,8 @@ impl Queue {
         let first = &mut self.chunks[0];
         first.start = first.begin(first.start, head.length()) + head.length();
         if first.is_empty() {
-            self.drop_chunk(0);
+            let first = self.chunks.pop_front();
+            self.recycle(first);
             self.unread = match self.unread {
                 (0, _) => (0, self.first_start()),
                 (chunk, at) => (chunk - 1, at),
@@ -197,8 +198,8 @@ impl Queue {
         }
     }
 
-    fn drop_chunk(&mut self, place: usize) {
-        if let Some(chunk) = self.chunks.remove(place) {
+    fn recycle(&mut self, chunk: Option<Chunk>) {
+        if let Some(chunk) = chunk {
             self.held -= chunk.size();
             chunk.recycle();
         }
@@ -206,6 +207,10 @@ impl Queue {
 
     /// Gives back memory that its messages need no more. To be called when some were forgotten, and once for many.
     pub fn shrink(&mut self) {
+        if self.is_empty() {
+            // It has given everything back.
+            return;
+        }
         let (messages, chunks) = (self.heads.len(), self.chunks.len());
         if self.heads.capacity() > ROOM && messages < self.heads.capacity() / 4 {
             self.heads.shrink_to(2 * messages);
@@ -219,6 +224,7 @@ impl Queue {
     }
 
     /// Moves all messages to a chunk that is as large as they need.
+    #[cold]
     fn compact(&mut self) {
         let mut old = std::mem::take(self);
         self.heads.reserve_exact(old.len());
@@ -306,7 +312,8 @@ impl Queue {
                 break;
             }
             if found.is_empty() {
-                self.drop_chunk(chunk);
+                let empty = self.chunks.remove(chunk);
+                self.recycle(empty);
             } else {
                 chunk += 1;
             }
