@@ -23,7 +23,7 @@ pub const LONG: usize = 4096;
 const HELD: usize = 8;
 /// Room for so many messages, and for so many chunks, is kept while there are few.
 const ROOM: usize = 64;
-const ROOM_FOR_CHUNKS: usize = 8;
+const ROOM_FOR_CHUNKS: usize = 16;
 
 /// Messages in order. What is known of them is kept apart from their JSON strings: forgetting a message does not touch its
 /// string, which no cache has any more.
@@ -149,6 +149,7 @@ impl Queue {
         self.bytes += size;
     }
 
+    #[inline]
     fn add_chunk(&mut self, size: usize) {
         let chunk = Chunk::new(size);
         self.held += chunk.size();
@@ -180,8 +181,10 @@ impl Queue {
         let first = &mut self.chunks[0];
         first.start = first.begin(first.start, head.length()) + head.length();
         if first.is_empty() {
-            let first = self.chunks.pop_front();
-            self.recycle(first);
+            if let Some(empty) = self.chunks.pop_front() {
+                self.held -= empty.size();
+                empty.recycle();
+            }
             self.unread = match self.unread {
                 (0, _) => (0, self.first_start()),
                 (chunk, at) => (chunk - 1, at),
@@ -198,33 +201,31 @@ impl Queue {
         }
     }
 
-    fn recycle(&mut self, chunk: Option<Chunk>) {
-        if let Some(chunk) = chunk {
-            self.held -= chunk.size();
-            chunk.recycle();
-        }
-    }
-
     /// Gives back memory that its messages need no more. To be called when some were forgotten, and once for many.
+    #[inline]
     pub fn shrink(&mut self) {
         if self.is_empty() {
-            // It has given everything back.
             return;
         }
         let (messages, chunks) = (self.heads.len(), self.chunks.len());
-        if self.heads.capacity() > ROOM && messages < self.heads.capacity() / 4 {
-            self.heads.shrink_to(2 * messages);
+        let is_too_large = self.heads.capacity() > ROOM.max(4 * messages)
+            || self.chunks.capacity() > ROOM_FOR_CHUNKS.max(4 * chunks)
+            || self.held > HELD * self.cost();
+        if is_too_large {
+            self.give_back();
         }
-        if self.chunks.capacity() > ROOM_FOR_CHUNKS && chunks < self.chunks.capacity() / 4 {
-            self.chunks.shrink_to(2 * chunks);
-        }
+    }
+
+    #[cold]
+    fn give_back(&mut self) {
+        self.heads.shrink_to(ROOM.max(2 * self.heads.len()));
+        self.chunks.shrink_to(ROOM_FOR_CHUNKS.max(2 * self.chunks.len()));
         if self.held > HELD * self.cost() {
             self.compact();
         }
     }
 
     /// Moves all messages to a chunk that is as large as they need.
-    #[cold]
     fn compact(&mut self) {
         let mut old = std::mem::take(self);
         self.heads.reserve_exact(old.len());
@@ -312,8 +313,8 @@ impl Queue {
                 break;
             }
             if found.is_empty() {
-                let empty = self.chunks.remove(chunk);
-                self.recycle(empty);
+                self.held -= found.size();
+                self.chunks.remove(chunk).into_iter().for_each(Chunk::recycle);
             } else {
                 chunk += 1;
             }
