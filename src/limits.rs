@@ -197,6 +197,19 @@ impl Limits {
     /// Notices of expired messages that a client is told again on its next connection, unless it has answered a heartbeat
     /// since it was told.
     pub const MAX_UNANSWERED: usize = 1024;
+    /// Notices of expired messages that a client has not been told. From then on its messages are held (`hold`), so that a
+    /// client that sends and does not read adds no more than what waits already.
+    pub const MAX_UNTOLD: usize = 1024;
+    /// What a notice of expired messages counts against `max_total_bytes` until its client is known to have heard of it. A
+    /// message that expires has counted more.
+    pub const NOTICE_OVERHEAD: usize = 64;
+    /// Such notices of each client that count nothing: no more than a client costs that is there and reads.
+    pub const FREE_NOTICES: usize = 64;
+    /// Bytes of answers to one client's frames that have found no room in its outbox; then it is not read from.
+    pub const MAX_ANSWERS: usize = 16 * 1024;
+    /// Bytes that a connection may have left to write when it is being closed, though there is no room for them in
+    /// `max_total_bytes`. With more it is cut.
+    pub const SHORT_FAREWELL: usize = 16 * 1024;
     /// Channels of one connection that may be refused at one time before it is closed (4504).
     pub const MAX_REFUSING: usize = 10_000;
     /// When a sender that is held back tries again: a plain one beside being told that there is room, one that

@@ -90,7 +90,10 @@ pub fn run<C: Connection, A>(
             Box::pin(session.drain(&mut wire, reason)).await;
         } else {
             let outbox = session.end(&reason);
-            wire.close(outbox, &reason, close_timeout).await;
+            // Nobody is closed politely whose bytes there is no room for.
+            if let Some(_counted) = session.shared.backend.linger(outbox.len()) {
+                wire.close(outbox, &reason, close_timeout).await;
+            }
         }
         // Dropping it would close the connection before its time: it goes with the reading half.
         session.socket.take().into_iter().for_each(Hand::forget);
@@ -220,7 +223,11 @@ impl Session {
         };
         let Some(attachment) = &self.attachment else {
             let outbox = self.outbox.get_or_insert_default();
-            return write(outbox).map_ok(|()| outbox.forget());
+            let written = write(outbox);
+            if written.is_pending() {
+                outbox.shrink();
+            }
+            return written.map_ok(|()| outbox.forget());
         };
         self.shared.backend.deliver(&attachment.claim, write)
     }
@@ -399,7 +406,8 @@ impl Receiver for Session {
         let unread = self.answers.as_ref().map_or(0, |answers| answers.len());
         // When nothing more is taken from it, there is nothing to read from who sends no acknowledgements.
         let may_acknowledge = !self.is_draining || self.generation() == Generation::Reliable;
-        self.is_heard() && may_acknowledge && unread < self.shared.limits.max_write_ahead
+        let max = Limits::MAX_ANSWERS.min(self.shared.limits.max_write_ahead);
+        self.is_heard() && may_acknowledge && unread < max
     }
 
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason> {
@@ -433,7 +441,11 @@ impl Receiver for Session {
     }
 
     fn ping(&mut self, payload: &[u8]) {
-        let max = self.shared.limits.max_write_ahead;
+        let Limits { max_write_ahead, max_unauthenticated_payload, .. } = self.shared.limits;
+        // What strangers are owed counts against no bound of all.
+        let is_stranger = self.attachment.is_none();
+        let max =
+            if is_stranger { max_unauthenticated_payload.min(max_write_ahead) } else { max_write_ahead };
         // Who pings without reading the answers gets none.
         self.with_outbox(|outbox| {
             if outbox.len() < max {

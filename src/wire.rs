@@ -53,7 +53,8 @@ pub trait Receiver {
 pub struct Wire<S> {
     stream: S,
     decoder: Decoder,
-    /// Bytes that came and were not decoded: part of a frame, or frames that the receiver was not ready for.
+    /// Bytes that came and were not decoded: part of a frame, or frames that the receiver was not ready for. At most the
+    /// largest frame and a turn's bytes; given back when all is decoded.
     input: Vec<u8>,
     /// Bytes ever received; what it means is only whether it grew.
     pub heard: u64,
@@ -183,6 +184,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let used = length - rest.len();
         if used < length {
             input.drain(..used);
+            // A beginning may wait for long.
+            if input.capacity() > SHORTEST_READ && input.len() < input.capacity() / 4 {
+                input.shrink_to_fit();
+            }
             self.input = input;
         }
         Ok(used > 0)

@@ -68,6 +68,10 @@ impl Drop for Visit {
             *open -= 1;
             if *open == 0 {
                 counted.open.remove(&self.source);
+                if counted.open.len() < counted.open.capacity() / 8 {
+                    let few = 2 * counted.open.len();
+                    counted.open.shrink_to(few);
+                }
             }
         }
     }

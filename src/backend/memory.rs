@@ -27,7 +27,7 @@ use crate::limits::Limits;
 use crate::model::{Appended, Forged, Freed, LONG, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer::{self, Lent};
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock};
 
 use expiry::Expiry;
 use flush::{JUST_READ, TALLY, Tally, WRITTEN_TO};
@@ -63,6 +63,8 @@ pub struct Memory {
 struct Client {
     /// The number of the newest claim. Compared under the lock of whatever the claim's holder is about to change.
     claim: AtomicU64,
+    /// Whether nothing is taken from it because it has too many notices of expired messages.
+    is_held: AtomicBool,
     slot: Mutex<Slot>,
 }
 
@@ -111,7 +113,7 @@ impl Client {
     }
 }
 
-/// Bytes of the total bound that are given back, should a panic keep their message from being added.
+/// Bytes of the total bound that are given back with it.
 struct Reserved<'a> {
     total: &'a AtomicUsize,
     bytes: usize,
@@ -203,6 +205,7 @@ impl Memory {
             self.recount(*stuck, *bytes);
         }
         let is_same = slot.begin(resume);
+        self.count_notices(&client, &mut slot);
         let mut outbox = std::mem::take(outbox);
         let resumed = is_same && resume.is_some_and(|resume| resume.knows_epoch);
         // Under the lock too, so that connections are told of in the order in which they take the mailbox.
@@ -305,9 +308,11 @@ impl Memory {
         let appended = match passed {
             true => Appended::New,
             false => {
+                // Given back, should a panic keep the message from being added.
                 let mut reserved = Reserved { total: &self.queued_bytes, bytes: 0 };
+                let is_held = numbered.is_some() && client.is_held.load(Ordering::Relaxed);
                 let reserve = |cost| {
-                    let fits = self.reserve(cost, is_reading);
+                    let fits = !is_held && self.reserve(cost, is_reading);
                     reserved.bytes = if fits { cost } else { 0 };
                     crate::faults::point("reserve");
                     fits
@@ -382,6 +387,13 @@ impl Memory {
         if before != now {
             self.queued_bytes.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn linger(&self, bytes: usize) -> Option<impl Sized> {
+        let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let counted = Reserved { total: &self.queued_bytes, bytes };
+        let fits = bytes <= Limits::SHORT_FAREWELL || before + bytes <= self.limits.max_total_bytes;
+        fits.then_some(counted)
     }
 
     /// Takes `bytes` of the total bound, if they are there. The last of it is kept for who is reading: those who are not

@@ -415,6 +415,14 @@ impl Backend {
         }
     }
 
+    /// Counts bytes that a connection without a mailbox has left to write against the total bound, as long as the answer
+    /// lives; `None` when there is no room for them.
+    pub fn linger(&self, bytes: usize) -> Option<impl Sized> {
+        match self {
+            Self::Memory(memory) => memory.linger(bytes),
+        }
+    }
+
     /// Whether something waits that was not yet moved to the outbox, or the outbox was not yet written.
     pub fn has_waiting(&self, claim: &Claim) -> bool {
         match self {

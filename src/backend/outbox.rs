@@ -24,7 +24,9 @@ thread_local! {
     static SPARE: RefCell<Vec<Buffers>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Frames back to back, on their way to one socket.
+/// Frames back to back, on their way to one socket. `maxWriteAhead` bounds them, and one message more; what the socket does
+/// not take at once counts against the total bound. Room is given back when all was taken, and what is too much of it when the
+/// socket takes no more.
 #[derive(Debug, Default)]
 pub struct Outbox {
     frames: Vec<u8>,
@@ -263,6 +265,16 @@ impl Outbox {
     pub fn numbered(&self) -> impl Iterator<Item = (ClientId, Offset, Seq)> {
         let all = self.only_here.iter().map(|message| (message.sender, message.offset, message.seq));
         all.filter(|(_, _, seq)| *seq > Seq::default())
+    }
+
+    /// Gives back room that what is there does not need: it may be there for long, and counts for its bytes only.
+    pub fn shrink(&mut self) {
+        if self.frames.capacity() > LONG.max(4 * self.frames.len()) {
+            self.frames.shrink_to_fit();
+        }
+        if self.only_here.capacity() * size_of::<OnlyHere>() > LONG.max(4 * self.frames.len()) {
+            self.only_here.shrink_to_fit();
+        }
     }
 
     /// Forgets everything, taken or not. An idle connection keeps no buffer.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::mailbox::Numbers;
 use super::queue::{Message, Place, Queue};
 use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
@@ -20,8 +21,10 @@ pub struct Lane {
     /// The first message of that session: those before it carry numbers of another.
     last_from: Offset,
     /// The sessions before that, each with the last it sent, the newest last: one of them may come back and send again
-    /// what it does not know to be accepted.
-    former: Vec<(SessionId, Seq)>,
+    /// what it does not know to be accepted. At most [`Limits::REPLACED_SESSIONS`], and no room for more.
+    former: Box<[(SessionId, Seq)]>,
+    /// The number that expired last; 0 when something was read since, came back, or was dropped otherwise.
+    expired: Seq,
     /// Whether the lane stands in the mailbox's turns.
     pub in_turn: bool,
     /// Whether a plain sender is held back until there is room.
@@ -100,10 +103,7 @@ impl Lane {
         if let Some((session, _)) = number {
             if self.last.is_none_or(|(last, _)| last != session) {
                 self.last_from = offset;
-                self.former.retain(|(former, _)| *former != session);
-                self.former.extend(self.last);
-                let excess = self.former.len().saturating_sub(Limits::REPLACED_SESSIONS);
-                self.former.drain(..excess);
+                self.replace_session(session);
             }
             self.last = number;
         }
@@ -111,9 +111,21 @@ impl Lane {
         self.messages.push_back(Message { offset, seq, json });
     }
 
+    /// Messages of another session come from now on.
+    fn replace_session(&mut self, session: SessionId) {
+        let mut former = std::mem::take(&mut self.former).into_vec();
+        former.retain(|(former, _)| *former != session);
+        former.extend(self.last);
+        let excess = former.len().saturating_sub(Limits::REPLACED_SESSIONS);
+        former.drain(..excess);
+        self.former = former.into();
+        self.expired = Seq::default();
+    }
+
     /// Puts a message back before the others, none of which has been read.
     pub fn put_back(&mut self, message: Message<'_>) {
         self.received = self.received.min(Offset(message.offset.0 - 1));
+        self.expired = Seq::default();
         self.messages.push_front(message);
     }
 
@@ -130,6 +142,7 @@ impl Lane {
         if !self.is_readable(window) {
             return None;
         }
+        self.expired = Seq::default();
         let (place, message) = self.messages.read()?;
         self.given = self.given.max(message.offset);
         Some((place, message))
@@ -142,6 +155,7 @@ impl Lane {
 
     /// Makes everything unread again.
     pub fn rewind(&mut self) {
+        self.expired = Seq::default();
         self.messages.rewind();
     }
 
@@ -161,6 +175,7 @@ impl Lane {
         while self.messages.front().is_some_and(|first| first.offset <= upto) {
             self.drop_first(&mut received);
         }
+        self.messages.shrink();
         Some(received)
     }
 
@@ -176,26 +191,35 @@ impl Lane {
         received.bytes += json.len();
         received.last = self.receipt(offset, seq).or(received.last);
         self.received = self.received.max(offset);
+        self.expired = Seq::default();
         self.messages.pop_front();
         received.is_emptied = self.messages.is_empty();
     }
 
-    /// Forgets the messages up to `upto` that are not on their way; returns what they counted and, of those that the
-    /// session numbered that sent last, from which to which.
-    pub fn expire(&mut self, upto: Offset) -> (Received, Vec<(SessionId, Seq, Seq)>) {
-        let Self { messages, last, last_from, .. } = self;
-        let (mut dropped, mut numbers) = (Received::default(), Vec::<(_, _, Seq)>::new());
-        messages.forget_unread(upto, |Message { offset, seq, json }| {
+    /// Forgets the messages up to `upto` that are not on their way; returns what they counted, and the numbers of those
+    /// that the session sent that sent last. What was never taken may lie in a range, and nothing else.
+    pub fn expire(&mut self, upto: Offset) -> (Received, Vec<Numbers>) {
+        let Self { messages, last, last_from, expired, .. } = self;
+        let (mut dropped, mut numbers) = (Received::default(), Vec::<Numbers>::new());
+        let mut is_whole = true;
+        messages.forget_unread(upto, |Message { offset, seq, json }, is_cut| {
             dropped.messages += 1;
             dropped.bytes += json.len();
+            is_whole &= !is_cut;
             let is_numbered = seq > Seq::default() && offset >= *last_from;
-            match (last.filter(|_| is_numbered), numbers.last_mut()) {
-                (None, _) => {}
-                (Some(_), Some((_, _, end))) if end.0 + 1 == seq.0 => *end = seq,
-                (Some((session, _)), _) => numbers.push((session, seq, seq)),
+            let Some((session, _)) = last.filter(|_| is_numbered) else { return };
+            match numbers.last_mut().filter(|_| is_whole) {
+                Some(range) => range.last = seq,
+                None => {
+                    let behind = if numbers.is_empty() { *expired } else { Seq::default() };
+                    numbers.push(Numbers { session, first: seq, last: seq, behind });
+                }
             }
+            is_whole = true;
         });
+        *expired = numbers.last().map_or(*expired, |range| range.last);
         dropped.is_emptied = dropped.messages > 0 && messages.is_empty();
+        messages.shrink();
         (dropped, numbers)
     }
 
@@ -204,7 +228,13 @@ impl Lane {
         let (messages, bytes) = (self.messages.len(), self.messages.bytes());
         let dropped = Received { messages, bytes, last: None, is_emptied: messages > 0 };
         self.messages.clear();
+        self.expired = Seq::default();
         dropped
+    }
+
+    /// Gives back what its messages need no more.
+    pub fn shrink(&mut self) {
+        self.messages.shrink();
     }
 
     /// How many messages there are.

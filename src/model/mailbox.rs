@@ -82,8 +82,21 @@ pub struct Expired {
     pub sender: ClientId,
     /// How many.
     pub messages: usize,
-    /// Those with a number of the session that sent last: from which to which.
-    pub numbers: Vec<(SessionId, Seq, Seq)>,
+    /// The numbers of those that the session sent that sent last.
+    pub numbers: Vec<Numbers>,
+}
+
+/// The numbers of messages that have expired. What was never taken may lie between them, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// The session that gave them.
+    pub session: SessionId,
+    /// The first.
+    pub first: Seq,
+    /// And the last.
+    pub last: Seq,
+    /// The number that expired before the first, if nothing between the two was received or may be; else 0.
+    pub behind: Seq,
 }
 
 /// The recipient acknowledged what it was not given.
@@ -157,7 +170,7 @@ impl Mailbox {
         });
         if is_blank {
             self.close(sender);
-            self.lanes.remove(&sender);
+            self.remove_lane(sender);
         }
         self.left(sender, freed)
     }
@@ -169,12 +182,17 @@ impl Mailbox {
         if let Some(revoked) = &mut self.revoked {
             revoked.remove(sender);
         }
-        let lane = self.lanes.remove(&sender);
+        let lane = self.remove_lane(sender);
         let freed = lane.map_or_else(Freed::default, |mut lane| Freed::dropped(sender, &mut lane));
+        self.left(sender, freed)
+    }
+
+    fn remove_lane(&mut self, sender: ClientId) -> Option<Box<Lane>> {
+        let lane = self.lanes.remove(&sender);
         if self.lanes.len() < self.lanes.capacity() / 8 {
             self.lanes.shrink_to(self.lanes.len() * 2);
         }
-        self.left(sender, freed)
+        lane
     }
 
     /// `sender` has nothing here any more; `freed` is what it had.
@@ -182,12 +200,20 @@ impl Mailbox {
         if freed.messages > 0 {
             // What has no unread message has no turn.
             self.turns.retain(|turn| *turn != sender);
+            self.shrink_turns();
             if let Some(lane) = self.lane(sender) {
                 lane.in_turn = false;
             }
         }
         self.bytes -= freed.bytes;
         freed
+    }
+
+    /// An idle mailbox keeps no room for turns.
+    fn shrink_turns(&mut self) {
+        if self.turns.is_empty() {
+            self.turns = VecDeque::new();
+        }
     }
 
     /// All who have a channel or a lane here, or had a channel.

@@ -1,13 +1,16 @@
 //! What a client is to be told beside its messages: how far its own were delivered, which of them have expired, and who
 //! came and went.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 
 use super::client_set::ClientSet;
 use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
+
+/// Room for so many notices that were told is kept while there are few.
+const ROOM: usize = 32;
 
 /// One client's notices. But for those of expired messages each is about a state, so a newer one takes the place of an
 /// older that was not told yet.
@@ -39,28 +42,31 @@ pub struct Expiry {
 /// What has expired, until the session has heard of it.
 #[derive(Debug, Default)]
 struct Expiries {
-    /// Of which it is not known to have heard, in the order of their numbers.
-    open: VecDeque<Expiry>,
-    /// The number of the last before them.
+    /// Told on some connection of the session and not known to be heard, in the order of their numbers. They stay as they
+    /// are, because the session heeds a number once. At most [`Limits::MAX_UNANSWERED`], and room for four times as many
+    /// as there are.
+    told: VecDeque<Expiry>,
+    /// The number of the last notice before them.
     before: u64,
     /// How many of them were told on this connection.
-    told: usize,
-    /// How many of them were told on any: those stay as they are, for the session heeds a number once.
-    fixed: usize,
-    /// How many of those it has heard of when it has answered.
+    again: usize,
+    /// How many of those the session has heard of when it has answered.
     asked: usize,
+    /// The others, which have no number yet: the last message of each, by target and first message. At
+    /// [`Limits::MAX_UNTOLD`] nothing more is taken from the client; what waits already may still add to them.
+    untold: BTreeMap<(ClientId, Seq), Seq>,
 }
 
 impl Expiries {
-    /// Forgets the first.
+    /// Forgets the first of those that were told.
     fn forget(&mut self, count: usize) {
-        self.open.drain(..count);
+        self.told.drain(..count);
         self.before += count as u64;
-        self.told -= count;
-        self.fixed -= count;
+        self.again -= count;
         self.asked = self.asked.saturating_sub(count);
-        if self.open.is_empty() {
-            self.open = VecDeque::new();
+        let (length, capacity) = (self.told.len(), self.told.capacity());
+        if capacity > ROOM && length < capacity / 4 {
+            self.told.shrink_to(2 * length);
         }
     }
 }
@@ -74,34 +80,52 @@ impl Notices {
         self.delivered_due.insert(target);
     }
 
-    /// Messages have expired.
-    pub fn expired(&mut self, expiry: Expiry) {
-        let Expiries { open, fixed, .. } = &mut **self.expired.get_or_insert_default();
-        let is_behind = |one: &&mut Expiry| one.target == expiry.target && one.last.0 + 1 == expiry.first.0;
-        let may_grow = open.len() > *fixed;
-        match open.back_mut().filter(is_behind).filter(|_| may_grow) {
-            Some(before) => before.last = expiry.last,
-            None => open.push_back(expiry),
+    /// Messages have expired. `behind` is the number that expired before them if no message between the two was received
+    /// or may be, else 0: one notice is then enough for both.
+    pub fn expired(&mut self, Expiry { target, first, last }: Expiry, behind: Seq) {
+        let Expiries { untold, .. } = &mut **self.expired.get_or_insert_default();
+        let mut before = untold.range_mut((target, Seq::default())..(target, first));
+        let joined = |end: Seq| end.0 + 1 == first.0 || end == behind;
+        match before.next_back().filter(|(_, end)| joined(**end)) {
+            Some((_, end)) => *end = last,
+            None => {
+                untold.insert((target, first), last);
+            }
         }
     }
 
     /// The next messages that have expired, with the number of the notice: the session heeds each number once.
     pub fn next_expired(&mut self) -> Option<(u64, Expiry)> {
         let expired = self.expired.as_deref_mut()?;
-        let next = *expired.open.get(expired.told)?;
-        expired.told += 1;
-        expired.fixed = expired.fixed.max(expired.told);
-        let number = expired.before + expired.told as u64;
+        if expired.again == expired.told.len() {
+            let ((target, first), last) = expired.untold.pop_first()?;
+            expired.told.push_back(Expiry { target, first, last });
+        }
+        let next = expired.told[expired.again];
+        expired.again += 1;
+        let number = expired.before + expired.again as u64;
         // Who never answers is not told for ever.
-        expired.forget(expired.told.saturating_sub(Limits::MAX_UNANSWERED));
+        expired.forget(expired.again.saturating_sub(Limits::MAX_UNANSWERED));
         Some((number, next))
+    }
+
+    /// What the notices of expired messages count against the total bound.
+    pub fn cost(&self) -> usize {
+        let count = |expired: &Expiries| expired.told.len() + expired.untold.len();
+        let notices = self.expired.as_deref().map_or(0, count);
+        notices.saturating_sub(Limits::FREE_NOTICES) * Limits::NOTICE_OVERHEAD
+    }
+
+    /// Whether so many messages have expired that the session has not been told of that nothing more is taken from it.
+    pub fn are_full(&self) -> bool {
+        self.expired.as_ref().is_some_and(|expired| expired.untold.len() >= Limits::MAX_UNTOLD)
     }
 
     /// The session is asked to answer: when it does, it has heard of all that it was told until now.
     pub fn ask(&mut self) {
         // An answer to an earlier question may be on its way, and says nothing of what was told behind that.
         if self.unanswered == 0 {
-            self.expired.iter_mut().for_each(|expired| expired.asked = expired.told);
+            self.expired.iter_mut().for_each(|expired| expired.asked = expired.again);
         }
         self.unanswered += 1;
     }
@@ -132,7 +156,7 @@ impl Notices {
     /// The same session is back: what it was told last may have been lost on the way.
     pub fn resume(&mut self) {
         self.delivered_due.extend(self.delivered.keys());
-        self.expired.iter_mut().for_each(|expired| (expired.told, expired.asked) = (0, 0));
+        self.expired.iter_mut().for_each(|expired| (expired.again, expired.asked) = (0, 0));
         self.unanswered = 0;
     }
 
@@ -145,7 +169,10 @@ impl Notices {
     /// Whether there is something to be told of the client's own messages.
     pub fn has_receipts(&self) -> bool {
         !self.delivered_due.is_empty()
-            || self.expired.as_ref().is_some_and(|expired| expired.told < expired.open.len())
+            || self
+                .expired
+                .as_ref()
+                .is_some_and(|expired| expired.again < expired.told.len() || !expired.untold.is_empty())
     }
 }
 
@@ -174,20 +201,20 @@ mod tests {
             std::iter::from_fn(|| notices.next_expired()).collect::<Vec<_>>()
         };
         for one in [expiry(1, 3, 4), expiry(1, 5, 5), expiry(2, 6, 6), expiry(1, 6, 6)] {
-            assert_eq!(told(&mut |notices| notices.expired(one)).len(), 1);
+            assert_eq!(told(&mut |notices| notices.expired(one, Seq(0))).len(), 1);
         }
         assert_eq!(told(&mut |_| {}), []);
         let again = told(&mut Notices::resume);
         assert_eq!(again.len(), 4, "what was told is not added to");
         assert_eq!(again[3], (4, expiry(1, 6, 6)));
         told(&mut Notices::ask);
-        assert_eq!(told(&mut |notices| notices.expired(expiry(1, 7, 7))), [(5, expiry(1, 7, 7))]);
+        assert_eq!(told(&mut |notices| notices.expired(expiry(1, 7, 7), Seq(0))), [(5, expiry(1, 7, 7))]);
         told(&mut Notices::answered);
         assert_eq!(told(&mut Notices::resume), [(5, expiry(1, 7, 7))], "it was told after the question");
         told(&mut Notices::answered);
         assert_eq!(told(&mut Notices::resume), [(5, expiry(1, 7, 7))], "nobody asked");
         told(&mut Notices::ask);
-        assert_eq!(told(&mut |notices| notices.expired(expiry(1, 9, 9))), [(6, expiry(1, 9, 9))]);
+        assert_eq!(told(&mut |notices| notices.expired(expiry(1, 9, 9), Seq(0))), [(6, expiry(1, 9, 9))]);
         told(&mut Notices::ask);
         told(&mut Notices::answered);
         assert_eq!(told(&mut Notices::resume).len(), 2, "which question was answered?");
@@ -195,10 +222,14 @@ mod tests {
         told(&mut Notices::answered);
         assert_eq!(told(&mut Notices::resume), []);
         let number = |seq| expiry(1, seq, seq);
-        assert_eq!(told(&mut |notices| notices.expired(number(10))), [(7, number(10))], "numbers go on");
+        assert_eq!(
+            told(&mut |notices| notices.expired(number(10), Seq(0))),
+            [(7, number(10))],
+            "numbers go on"
+        );
         let again = told(&mut |notices| {
             notices.resume();
-            notices.expired(number(11));
+            notices.expired(number(11), Seq(0));
         });
         assert_eq!(
             again,
@@ -211,11 +242,48 @@ mod tests {
     fn who_never_answers_is_not_told_for_ever() {
         let mut notices = Notices::default();
         for seq in 1..3000 {
-            notices.expired(expiry(1, 2 * seq, 2 * seq));
+            notices.expired(expiry(1, 2 * seq, 2 * seq), Seq(0));
             assert_eq!(notices.next_expired(), Some((seq, expiry(1, 2 * seq, 2 * seq))));
         }
         notices.resume();
         let again = std::iter::from_fn(|| notices.next_expired()).count();
         assert_eq!(again, Limits::MAX_UNANSWERED);
+    }
+
+    #[test]
+    fn what_expires_while_nobody_is_told_is_one_notice_for_each_target() {
+        let mut notices = Notices::default();
+        for seq in (1..100_000).step_by(2) {
+            for target in 1..=3 {
+                notices.expired(expiry(target, seq, seq), Seq(seq.saturating_sub(2)));
+            }
+        }
+        assert_eq!((notices.cost(), notices.expired.as_ref().map(|all| all.untold.len())), (0, Some(3)));
+        let told: Vec<_> = std::iter::from_fn(|| notices.next_expired()).map(|(_, expiry)| expiry).collect();
+        assert_eq!(told, [1, 2, 3].map(|target| expiry(target, 1, 99_999)));
+        // What was told stays as it is, and what is not behind it is another.
+        notices.expired(expiry(1, 100_001, 100_001), Seq(99_999));
+        notices.expired(expiry(1, 100_005, 100_005), Seq(100_003));
+        assert_eq!(notices.next_expired(), Some((4, expiry(1, 100_001, 100_001))));
+        assert_eq!(notices.next_expired(), Some((5, expiry(1, 100_005, 100_005))));
+    }
+
+    #[test]
+    fn who_is_not_told_is_full_and_has_room_again_when_it_is_and_keeps_nothing_in_the_end() {
+        let cost = |notices: usize| notices.saturating_sub(Limits::FREE_NOTICES) * Limits::NOTICE_OVERHEAD;
+        let mut notices = Notices::default();
+        for number in 1..=5 * Limits::MAX_UNTOLD as u64 {
+            assert_eq!(notices.are_full(), number > Limits::MAX_UNTOLD as u64);
+            notices.expired(expiry(number, 1, 1), Seq(0));
+            assert_eq!(notices.cost(), cost(number as usize));
+        }
+        let told = std::iter::from_fn(|| notices.next_expired()).count();
+        assert_eq!((told, notices.are_full()), (5 * Limits::MAX_UNTOLD, false));
+        assert_eq!(notices.cost(), cost(Limits::MAX_UNANSWERED));
+        notices.ask();
+        notices.answered();
+        assert_eq!(notices.cost(), 0);
+        let expired = notices.expired.expect("numbers go on");
+        assert!(expired.told.capacity() <= ROOM && expired.untold.is_empty());
     }
 }

@@ -35,6 +35,7 @@ impl Session {
             drained = drained => drained.err().unwrap_or(farewell),
         };
         let outbox = self.end(&reason);
+        let Some(_counted) = shared.backend.linger(outbox.len()) else { return };
         tokio::select! {
             // First: also a connection that is cut gets what its socket takes at once.
             biased;

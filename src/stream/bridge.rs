@@ -41,6 +41,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Pipe {
+    /// Unread, less than [`Limits::BRIDGE_BYTES`] and what came last; read, no more than that. Given back when all is read.
     input: Vec<u8>,
     /// How much of the input was read.
     read: usize,
@@ -92,6 +93,11 @@ impl Bank {
     /// Bytes that the socket brought. False when it is not to be read from until an errand says so.
     pub fn push(&self, bytes: &[u8]) -> bool {
         let mut pipe = self.0.pipe();
+        if pipe.read > pipe.input.len() / 2 {
+            // Who never reads quite all of it would else have it grow for ever.
+            let read = std::mem::take(&mut pipe.read);
+            pipe.input.drain(..read);
+        }
         copy::append(bytes, &mut pipe.input);
         pipe.paused |= pipe.input.len() - pipe.read >= Limits::BRIDGE_BYTES;
         let (goes_on, reader) = (!pipe.paused, pipe.reader.take());

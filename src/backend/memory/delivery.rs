@@ -33,11 +33,15 @@ impl Memory {
                 return Poll::Ready(Ok(()));
             }
             let mut freed = slot.fill(&self.limits, splice.then_some(id));
+            self.count_notices(client, &mut slot);
             self.uncount(&freed);
             crate::faults::point(if number.is_some() { "deliver" } else { "flush" });
             let written = write(&mut slot);
             let Some(outlet) = &mut slot.outlet else { return Poll::Ready(Ok(())) };
             let is_drained = matches!(written, Poll::Ready(Ok(())));
+            if !is_drained {
+                outlet.outbox.shrink();
+            }
             let stuck = if is_drained { 0 } else { outlet.outbox.len() };
             self.recount(std::mem::replace(&mut outlet.stuck, stuck), stuck);
             if is_drained {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::backend::Undelivered;
-use crate::model;
+use crate::model::{self, Numbers};
 
 /// Mailboxes that are looked at one after the other before somebody else has a turn.
 const BATCH: usize = 64;
@@ -91,10 +91,11 @@ impl Memory {
         for model::Expired { sender, messages, numbers } in expired {
             *self.expiry().expired.entry((sender, recipient)).or_default() += messages as u64;
             let Some(client) = self.client(sender) else { continue };
-            for (session, first, last) in numbers {
+            for Numbers { session, first, last, behind } in numbers {
                 let expiry = model::Expiry { target: recipient, first, last };
-                client.notify(|reader| reader.session == session, |notices| notices.expired(expiry));
+                client.notify(|reader| reader.session == session, |notices| notices.expired(expiry, behind));
             }
+            self.count_notices(&client, &mut client.slot());
         }
         self.deadline.notify_one();
     }
@@ -111,6 +112,19 @@ impl Memory {
         let mut slot = claim.client.slot();
         if let Some(reliable) = slot.reliable.as_mut().filter(|_| claim.is_current()) {
             change(&mut reliable.notices);
+            self.count_notices(&claim.client, &mut slot);
+        }
+    }
+
+    /// Counts a client's notices against the total bound, and takes nothing more from it while it has too many. To be called
+    /// under its lock when they may have changed.
+    pub(super) fn count_notices(&self, client: &Client, slot: &mut Slot) {
+        let Some(Reliable { notices, counted, .. }) = slot.reliable.as_deref_mut() else { return };
+        let now = (notices.cost(), notices.are_full());
+        if now != *counted {
+            self.recount(counted.0, now.0);
+            client.is_held.store(now.1, Ordering::Relaxed);
+            *counted = now;
         }
     }
 }

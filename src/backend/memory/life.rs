@@ -81,7 +81,9 @@ impl Memory {
         let retired = slot.retire(false);
         let (waiting, contents) = (slot.mailbox.release_waiting(), slot.mailbox.contents());
         let mailbox = std::mem::take(&mut slot.mailbox);
-        slot.reliable = None;
+        if let Some(reliable) = slot.reliable.take() {
+            self.recount(reliable.counted.0, 0);
+        }
         let was_connected = retired.is_some();
         let mut undelivered = contents;
         let bell = retired.map(|Retired { bell, outbox, messages, bytes, stuck }| {

@@ -70,6 +70,8 @@ pub(super) struct Reliable {
     pub notices: Notices,
     /// Whether the client stands in line to be told who came and left.
     pub is_listed: bool,
+    /// What they count against the total bound, and whether they are so many that nothing is taken from the client.
+    pub counted: (usize, bool),
     /// The sessions that were replaced, the newest last.
     replaced: Vec<SessionId>,
 }

@@ -37,6 +37,7 @@ impl Mailbox {
         if freed.messages > 0 {
             let Self { lanes, turns, .. } = self;
             turns.retain(|turn| lanes.get(turn).is_some_and(|lane| lane.in_turn));
+            self.shrink_turns();
         }
         (freed, expired)
     }

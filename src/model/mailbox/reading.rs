@@ -1,7 +1,5 @@
 //! What the recipient takes from its mailbox, lanes in turn, and says to have received.
 
-use std::collections::VecDeque;
-
 use super::{Forged, Freed, Mailbox};
 use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::model::lane::{Lane, Received, Window};
@@ -35,6 +33,7 @@ impl Mailbox {
                 wanted = take(sender, message);
                 lane.drop_first(&mut received);
             }
+            lane.shrink();
             freed.messages += received.messages;
             freed.bytes += received.cost();
             if std::mem::take(&mut lane.sender_waits) {
@@ -58,10 +57,7 @@ impl Mailbox {
                 self.turns.push_back(sender);
             }
         }
-        if self.turns.is_empty() {
-            // An idle mailbox keeps no room for them.
-            self.turns = VecDeque::new();
-        }
+        self.shrink_turns();
     }
 
     /// The session that gave `sender`'s message its number, if it has one and that session sent last.

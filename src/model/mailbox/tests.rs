@@ -225,3 +225,96 @@ fn a_number_is_taken_once_per_session() {
     assert_eq!(append(2, 3), Appended::Duplicate(Seq(3)), "also when the lane is full");
     assert_eq!(append(1, 7), Appended::Duplicate(Seq(7)), "a session that comes back goes on where it was");
 }
+
+#[test]
+fn what_expires_one_behind_the_other_is_one_range_and_nothing_else_lies_in_it() {
+    let (limits, start, second) = (Limits::default(), Instant::now(), Duration::from_secs(1));
+    let (mut mailbox, mut time) = (Mailbox::default(), start);
+    let send = |mailbox: &mut Mailbox, numbers: &[u64], time: Instant| {
+        for seq in numbers {
+            let number = Some((session(1), Seq(*seq)));
+            assert_eq!(mailbox.append(id(1), number, b"x", &limits, |_| true), Appended::New);
+            mailbox.arrived(time, second);
+        }
+    };
+    let mut expire = |mailbox: &mut Mailbox| {
+        time += 2 * second;
+        let (_, expired) = mailbox.expire(time);
+        let ranges = expired.into_iter().flat_map(|expired| expired.numbers);
+        let ranges = ranges.map(|Numbers { first, last, behind, .. }| (first.0, last.0, behind.0));
+        (ranges.collect::<Vec<_>>(), time)
+    };
+    send(&mut mailbox, &[1, 3, 5], start);
+    let (ranges, now) = expire(&mut mailbox);
+    assert_eq!(ranges, [(1, 5, 0)], "what was never taken is named with them");
+    send(&mut mailbox, &[7, 9], now);
+    let (ranges, now) = expire(&mut mailbox);
+    assert_eq!(ranges, [(7, 9, 5)], "nothing was read in between");
+    // One is on its way when others expire behind it, and comes back.
+    send(&mut mailbox, &[11, 13, 15], now);
+    assert_eq!(read(&mut mailbox, 1).len(), 1);
+    let (ranges, now) = expire(&mut mailbox);
+    assert_eq!(ranges, [(13, 15, 0)], "what is read is none of them");
+    send(&mut mailbox, &[17], now);
+    mailbox.rewind();
+    assert_eq!(expire(&mut mailbox).0, [(11, 11, 0), (17, 17, 0)], "those between them were told");
+    // What is dropped with its channel has not expired.
+    let (_, now) = expire(&mut mailbox);
+    send(&mut mailbox, &[19], now);
+    mailbox.revoke(id(1));
+    send(&mut mailbox, &[21], now);
+    assert_eq!(expire(&mut mailbox).0, [(21, 21, 0)]);
+}
+
+#[test]
+fn what_comes_back_and_expires_is_not_named_with_what_did_before() {
+    let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
+    let (start, second, mut taken) = (Instant::now(), Duration::from_secs(1), Vec::new());
+    mailbox.authorize(id(1));
+    let send = |mailbox: &mut Mailbox, seq: u64, time: Instant| {
+        mailbox.append(id(1), Some((session(1), Seq(seq))), b"x", &limits, |_| true);
+        mailbox.arrived(time, second);
+    };
+    let ranges = |(_, expired): (Freed, Vec<Expired>)| {
+        let numbers = expired.into_iter().flat_map(|expired| expired.numbers);
+        numbers.map(|numbers| (numbers.first.0, numbers.last.0, numbers.behind.0)).collect::<Vec<_>>()
+    };
+    // A plain recipient's connection takes the first, and ends when the second has expired.
+    send(&mut mailbox, 1, start);
+    mailbox.take(|_, message| {
+        taken.push((message.offset, message.seq));
+        true
+    });
+    send(&mut mailbox, 3, start);
+    assert_eq!(ranges(mailbox.expire(start + 2 * second)), [(3, 3, 0)]);
+    for (offset, seq) in taken {
+        assert!(mailbox.put_back(id(1), Message { offset, seq, json: b"x" }).is_some());
+    }
+    send(&mut mailbox, 5, start + 2 * second);
+    assert_eq!(ranges(mailbox.expire(start + 4 * second)), [(1, 1, 0), (5, 5, 0)]);
+}
+
+#[test]
+fn a_mailbox_that_was_full_keeps_no_tables() {
+    let (mut mailbox, limits, start) = (Mailbox::default(), Limits::default(), Instant::now());
+    let fill = |mailbox: &mut Mailbox| {
+        for sender in 0..1000 {
+            mailbox.authorize(id(sender));
+            append(mailbox, sender, "x", &limits);
+        }
+        mailbox.arrived(start, Duration::from_secs(1));
+    };
+    fill(&mut mailbox);
+    mailbox.expire(start + Duration::from_secs(2));
+    assert_eq!(mailbox.turns.capacity(), 0);
+    for sender in 0..1000 {
+        mailbox.revoke(id(sender));
+    }
+    assert!(mailbox.lanes.capacity() < 100, "{}", mailbox.lanes.capacity());
+    fill(&mut mailbox);
+    for sender in 0..1000 {
+        mailbox.forget(id(sender));
+    }
+    assert_eq!((mailbox.turns.capacity(), mailbox.bytes), (0, 0));
+    assert!(mailbox.lanes.capacity() < 100, "{}", mailbox.lanes.capacity());
+}
