@@ -182,7 +182,8 @@ impl Limits {
     pub const MAX_HEAD_BYTES: usize = 16 * 1024;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
     pub const MAX_TURNED_AWAY: usize = 64;
-    /// Addresses, or clients, of which it is remembered how often they came, failed or sent; the others begin anew.
+    /// Addresses of which it is remembered how often they came or failed, beside what is remembered of each client. When there
+    /// are half as many, new IPv6 ones are counted by their /48; when there are more, others begin anew.
     pub const MAX_COUNTED: usize = 65_536;
     /// Requests that wait at one time for JavaScript to say whether they may come in; others get a 503.
     pub const MAX_INQUIRIES: usize = 1024;

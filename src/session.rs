@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::access::Source;
-use crate::backend::{Bell, Claimant, Claiming, Greeting, Outbox, Resume};
+use crate::access::{Attempt, Source};
+use crate::backend::{Bell, Claimant, Claiming, Greeting, Identity, Outbox, Resume};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::Event;
 use crate::hand::Hand;
@@ -27,13 +27,11 @@ mod drain;
 mod heartbeat;
 mod sending;
 mod shared;
-mod throttle;
 
 use answers::Answers;
 use attachment::Attachment;
 use heartbeat::Heartbeat;
 use sending::Held;
-use throttle::Throttle;
 
 pub use shared::Shared;
 
@@ -48,8 +46,8 @@ struct Session {
     socket: Option<Hand>,
     /// Where the connection comes from.
     source: Option<Source>,
-    /// Boxed, as few clients are ever over their rate.
-    throttle: Option<Box<Throttle>>,
+    /// Until when nothing is read, because the client is over its rate. Boxed, as few ever are.
+    pause: Option<Pin<Box<Sleep>>>,
     offences: usize,
     /// Boxed, as few connections ever need it.
     held: Option<Box<Held>>,
@@ -115,7 +113,7 @@ impl Session {
             outbox: None,
             socket,
             source,
-            throttle: None,
+            pause: None,
             offences: 0,
             held: None,
             mail: false,
@@ -165,7 +163,8 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CloseReason>> {
         loop {
-            if self.throttle.as_mut().is_some_and(|throttle| throttle.poll(cx)) {
+            if self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_ready()) {
+                self.pause = None;
                 self.hear_again();
             }
             while let Some(held) = &mut self.held
@@ -310,13 +309,17 @@ impl Session {
         };
         self.attachment = Some(Attachment { shared: Arc::clone(&self.shared), claim, generation });
         self.mail = true;
+        // Not before: what others sent as this client until then has been counted.
+        self.collect(client);
         Ok(())
     }
 
     fn is_right(&self, client: ClientId, token: &str) -> bool {
         let Shared { backend, failures, metrics, .. } = &*self.shared;
-        let is_right = backend.authenticate(client, token);
-        let judged = failures.judge(self.source, client, is_right, std::time::Instant::now());
+        let identity = backend.authenticate(client, token);
+        let (is_registered, is_right) = (identity != Identity::Unknown, identity == Identity::Proven);
+        let attempt = Attempt { source: self.source, client, is_registered, is_right };
+        let judged = failures.judge(attempt, now());
         judged.unwrap_or_else(|why| {
             metrics.turned_away(why);
             false
@@ -374,6 +377,11 @@ impl Session {
         outbox.tell_accepted();
         outbox
     }
+}
+
+/// What time it is, by the clock of the timers.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// Asks `future` once, so that it wakes this task, and then when it is due: asking takes a lock.

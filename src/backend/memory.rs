@@ -20,7 +20,7 @@ use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, R
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
-use crate::model::{Appended, Forged, Freed, LONG, Notices, Registry, Window};
+use crate::model::{Appended, Forged, Freed, Identity, LONG, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer::{self, Lent};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock};
@@ -175,9 +175,8 @@ impl Memory {
         self.registry.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    pub(super) fn authenticate(&self, id: ClientId, token: &str) -> bool {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        registry.authenticate(id, token).is_some()
+    pub(super) fn authenticate(&self, id: ClientId, token: &str) -> Identity {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner).authenticate(id, token)
     }
 
     pub(super) fn claim(

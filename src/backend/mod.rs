@@ -18,6 +18,7 @@ use crate::error::{CloseReason, Error};
 use crate::hand::Hand;
 use crate::ids::{ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
+pub use crate::model::Identity;
 use crate::model::{Contents, Forged};
 
 /// What became of a message that was not refused.
@@ -290,7 +291,7 @@ impl Backend {
     }
 
     /// Whether `token` is the client's token. An unknown client and a wrong token take equally long.
-    pub fn authenticate(&self, client: ClientId, token: &str) -> bool {
+    pub fn authenticate(&self, client: ClientId, token: &str) -> Identity {
         match self {
             Self::Memory(memory) => memory.authenticate(client, token),
         }

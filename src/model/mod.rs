@@ -11,4 +11,4 @@ pub use lane::Window;
 pub use mailbox::{Appended, Contents, Expired, Forged, Freed, Mailbox, Receipts};
 pub use notices::{Expiry, Notices};
 pub use queue::{LONG, Message, Place, release_spare};
-pub use registry::{Registry, Unregistered};
+pub use registry::{Identity, Registry, Unregistered};

@@ -1,11 +1,12 @@
 //! What a client sends to others: taken, held back, or refused.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::Session;
-use super::throttle::Throttle;
+use super::{Session, now};
+use crate::access::Charge;
 use crate::backend::{Refusal, Taken};
 use crate::error::{CloseReason, Offence};
 use crate::ids::{ClientId, Seq};
@@ -23,20 +24,27 @@ pub(super) struct Held {
 }
 
 impl Session {
-    /// Counts a message of a plain client, which has been read already: above the rate nothing more is read for a while.
+    /// Counts a message without a number, which has been read already: above the rate nothing more is read for a while.
     fn charge(&mut self, client: ClientId) -> Result<(), CloseReason> {
-        let (wait, is_calm) = self.shared.pace.charge(client, std::time::Instant::now);
-        if is_calm {
-            self.throttle = None;
+        let Charge { pause, over_for } = self.shared.pace.charge(client, now);
+        if over_for > self.shared.limits.hold_timeout {
+            return Err(CloseReason::OverRate);
         }
-        if !wait.is_zero() {
-            let throttle = self.throttle.get_or_insert_with(|| Box::new(Throttle::new()));
-            if throttle.lasts() > self.shared.limits.hold_timeout {
-                return Err(CloseReason::OverRate);
-            }
-            throttle.pause(wait);
-        }
+        self.pause(pause);
         Ok(())
+    }
+
+    /// Has a client that owes something for what it sent by another connection pay before it is read.
+    pub(super) fn collect(&mut self, client: ClientId) {
+        let owed = self.shared.pace.owes(client, now);
+        self.pause(owed);
+    }
+
+    /// Reads nothing for so long.
+    fn pause(&mut self, wait: Duration) {
+        if !wait.is_zero() {
+            self.pause = Some(Box::pin(sleep(wait)));
+        }
     }
 
     pub(super) fn relay(&mut self, frame: RelayFrame<'_>) -> Result<(), CloseReason> {
@@ -57,7 +65,7 @@ impl Session {
         let client = attachment.claim.id();
         match frame.seq {
             Some(seq) => {
-                if let Err(wait) = self.shared.pace.take(client, std::time::Instant::now) {
+                if let Err(wait) = self.shared.pace.take(client, now) {
                     let retry_after = wait.max(Limits::HOLD_RETRY);
                     return self.pass_over(target, &Notice::Hold { target, seq, retry_after });
                 }
