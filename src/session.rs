@@ -48,7 +48,10 @@ struct Session {
     source: Option<Source>,
     /// Until when nothing is read, because the client is over its rate. Boxed, as few ever are.
     pause: Option<Pin<Box<Sleep>>>,
-    offences: usize,
+    /// Offences that count, but for messages to channels that are not registered.
+    offences: u32,
+    /// Those.
+    unregistered: u32,
     /// Boxed, as few connections ever need it.
     held: Option<Box<Held>>,
     /// Whether there may be something to write.
@@ -115,6 +118,7 @@ impl Session {
             source,
             pause: None,
             offences: 0,
+            unregistered: 0,
             held: None,
             mail: false,
             is_draining: false,
@@ -336,28 +340,55 @@ impl Session {
     }
 
     fn offend(&mut self, offence: Offence) -> Result<(), CloseReason> {
+        if self.generation() == Generation::Reliable {
+            self.answers().add(&Notice::Error { code: offence.code(), message: &offence.to_string() });
+        }
+        self.judge(offence)
+    }
+
+    /// Tells what the client did wrong, and sees what comes of it.
+    fn judge(&mut self, offence: Offence) -> Result<(), CloseReason> {
         let consequence = offence.consequence();
         if consequence != Consequence::None {
             self.shared.metrics.offence(offence.code());
         }
-        if self.generation() == Generation::Reliable {
-            self.answers().add(&Notice::Error { code: offence.code(), message: &offence.to_string() });
-        }
+        let is_unregistered = offence == Offence::ChannelNotRegistered;
         self.tell(offence);
         match consequence {
             Consequence::None => Ok(()),
             Consequence::Close(reason) => Err(reason),
             Consequence::Counted => {
-                self.offences += 1;
-                let enough = self.offences >= self.shared.limits.max_offences;
-                if enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
+                let count = if is_unregistered { &mut self.unregistered } else { &mut self.offences };
+                *count = count.saturating_add(1);
+                let counted = self.offences as usize + self.unexcused();
+                if counted >= self.shared.limits.max_offences {
+                    return Err(CloseReason::TooManyOffences);
+                }
+                Ok(())
             }
+        }
+    }
+
+    /// Offences that messages to channels that are not registered come to. For each channel that was taken from the client
+    /// one is excused, for it may have been on its way then. A client with reliable delivery is refused by name and passes
+    /// that on to its page, which may not stop at once.
+    fn unexcused(&self) -> usize {
+        let Some(attachment) = self.attachment.as_ref().filter(|_| self.unregistered > 0) else { return 0 };
+        // Looked up each time: a channel may be closed a moment before it counts as taken.
+        let lost = self.shared.backend.channels_lost(&attachment.claim);
+        let messages = (self.unregistered as usize).saturating_sub(lost);
+        match attachment.generation {
+            Generation::Plain => messages,
+            Generation::Reliable => messages / Limits::REFUSALS_PER_OFFENCE,
         }
     }
 
     fn tell(&self, offence: Offence) {
         let client = self.attachment.as_ref().map(|attachment| attachment.claim.id());
-        self.shared.events.emit(Event::Offence { client, offence });
+        // A stranger is closed before it has said much.
+        if client.is_none_or(|client| self.shared.complaints.take(client, now).is_ok()) {
+            self.shared.events.emit(Event::Offence { client, offence });
+        }
     }
 
     /// Lets the mailbox go; what is still to be written comes back.

@@ -47,6 +47,11 @@ impl Pace {
         Self::at(Rate::new(limits.rate_limit, Duration::from_secs(1), limits.rate_limit_burst))
     }
 
+    /// [`Limits::COMPLAINTS_AT_ONCE`], and then one in [`Limits::COMPLAINT_PERIOD`].
+    pub fn of_complaints() -> Self {
+        Self::at(Rate::new(1, Limits::COMPLAINT_PERIOD, Limits::COMPLAINTS_AT_ONCE))
+    }
+
     fn at(rate: Option<Rate>) -> Self {
         let clients = Mutex::new(Buckets::unbounded(rate.as_ref()));
         Self { rate, clients }

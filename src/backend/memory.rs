@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::model::{Appended, Forged, Freed, Identity, LONG, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer::{self, Lent};
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard};
 
 use expiry::Expiry;
 use flush::{JUST_READ, TALLY, Tally, WRITTEN_TO};
@@ -171,12 +171,16 @@ impl Memory {
         self.epoch
     }
 
+    fn registry(&self) -> RwLockReadGuard<'_, Registry<Arc<Client>>> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn client(&self, id: ClientId) -> Option<Arc<Client>> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.registry().get(id).cloned()
     }
 
     pub(super) fn authenticate(&self, id: ClientId, token: &str) -> Identity {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner).authenticate(id, token)
+        self.registry().authenticate(id, token)
     }
 
     pub(super) fn claim(
@@ -249,6 +253,13 @@ impl Memory {
         self.announce(claim.id, &channels);
         self.expire_waiting(claim.id, &claim.client);
         Some(outbox)
+    }
+
+    pub(super) fn channels_lost(&self, claim: &Claim) -> usize {
+        let lost = claim.client.slot().mailbox.lost();
+        // Where all may talk without registration, whoever is gone was somebody that the client may have sent to.
+        let gone = if self.authorize_all_channels { self.registry().gone() } else { 0 };
+        lost + gone
     }
 
     /// Tells those who share a channel that `client` came or left.

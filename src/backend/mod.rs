@@ -297,6 +297,14 @@ impl Backend {
         }
     }
 
+    /// How many channels were taken from the client so far. Each may have been in use: whoever sent before it could know is
+    /// refused, and has done nothing wrong.
+    pub fn channels_lost(&self, claim: &Claim) -> usize {
+        match self {
+            Self::Memory(memory) => memory.channels_lost(claim),
+        }
+    }
+
     /// Gives the client's mailbox to a connection and takes it from the one that had it: from now on that one can
     /// neither append, nor write, nor acknowledge. `greet` writes what comes before everything else. What it tells is told
     /// before whatever is told of a later connection; it must not come back to the backend.

@@ -26,7 +26,9 @@ pub struct Mailbox {
     /// Bytes of all messages, overhead included.
     bytes: usize,
     /// Channels that the recipient has opened itself.
-    opened: usize,
+    opened: u32,
+    /// Channels that were ever taken from it.
+    lost: u32,
     /// How long they have waited, where that is bounded.
     ages: Option<Box<Ages>>,
 }
@@ -121,13 +123,18 @@ impl Mailbox {
     /// Lets `sender` answer, to whom the recipient has opened a channel; false when it could send already.
     pub fn open(&mut self, sender: ClientId) -> bool {
         let found = self.senders.entry(sender).or_default();
-        self.opened += usize::from(!std::mem::replace(&mut found.is_opened, true));
+        self.opened += u32::from(!std::mem::replace(&mut found.is_opened, true));
         !std::mem::replace(&mut found.is_authorized, true)
     }
 
     /// How many channels the recipient has opened, of which something is kept.
     pub fn opened(&self) -> usize {
-        self.opened
+        self.opened as usize
+    }
+
+    /// How many channels were ever taken from the recipient.
+    pub fn lost(&self) -> usize {
+        self.lost as usize
     }
 
     /// Whether a channel from `sender` was registered.
@@ -139,11 +146,11 @@ impl Mailbox {
     /// nothing is taken or told twice when the channel is registered again.
     pub fn revoke(&mut self, sender: ClientId) -> Freed {
         let Some(found) = self.senders.get_mut(&sender) else { return Freed::default() };
-        found.is_authorized = false;
+        self.lost = self.lost.saturating_add(u32::from(std::mem::take(&mut found.is_authorized)));
         let freed =
             found.lane.as_deref_mut().map_or_else(Freed::default, |lane| Freed::dropped(sender, lane));
         if found.lane.as_ref().is_none_or(|lane| lane.is_blank()) {
-            self.opened -= usize::from(found.is_opened);
+            self.opened -= u32::from(found.is_opened);
             self.senders.remove(&sender);
         }
         self.left(sender, freed)
@@ -152,7 +159,8 @@ impl Mailbox {
     /// Forgets `sender`, who will not come back, and drops what it has waiting here.
     pub fn forget(&mut self, sender: ClientId) -> Freed {
         let found = self.senders.remove(&sender).unwrap_or_default();
-        self.opened -= usize::from(found.is_opened);
+        self.opened -= u32::from(found.is_opened);
+        self.lost = self.lost.saturating_add(u32::from(found.is_authorized));
         let freed = found.lane.map_or_else(Freed::default, |mut lane| Freed::dropped(sender, &mut lane));
         if self.senders.len() < self.senders.capacity() / 8 {
             self.senders.shrink_to(self.senders.len() * 2);

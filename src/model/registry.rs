@@ -123,6 +123,11 @@ impl<T> Registry<T> {
         self.clients.len()
     }
 
+    /// How many clients are registered no more.
+    pub fn gone(&self) -> usize {
+        usize::try_from(self.next.get()).unwrap_or(usize::MAX).saturating_sub(self.len())
+    }
+
     /// Whether nobody is registered.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
@@ -205,7 +210,7 @@ mod tests {
         );
         assert!(!registry.refresh(mortal, token(), None, start));
         assert_eq!(registry.register(token(), 'c', None, start), mortal.next());
-        assert_eq!(registry.len(), 2);
+        assert_eq!((registry.len(), registry.gone()), (2, 1));
     }
 
     #[test]

@@ -104,8 +104,8 @@ impl Session {
         self.pass_over(target, &notice)?;
         if refusal == Refusal::ChannelNotRegistered {
             self.shared.metrics.rejected(offence.code());
-            // The refusal is the answer: it is told to who listens, but is not one of the offences that close.
-            self.tell(offence);
+            // The refusal is the answer.
+            self.judge(offence)?;
         }
         Ok(())
     }
