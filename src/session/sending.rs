@@ -24,7 +24,7 @@ pub(super) struct Held {
 }
 
 impl Session {
-    /// Counts a message without a number, which has been read already: above the rate nothing more is read for a while.
+    /// Counts a message of a plain client, which has been read already: above the rate nothing more is read for a while.
     fn charge(&mut self, client: ClientId) -> Result<(), CloseReason> {
         let Charge { pause, over_for } = self.shared.pace.charge(client, now);
         if over_for > self.shared.limits.hold_timeout {

@@ -46,7 +46,8 @@ impl Shared {
     pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
-        let (failures, pace, complaints) = (Failures::new(&limits), Pace::new(&limits), Pace::of_complaints());
+        let (failures, pace, complaints) =
+            (Failures::new(&limits), Pace::new(&limits), Pace::of_complaints());
         let metrics = Metrics::default();
         Self {
             limits,
