@@ -378,6 +378,16 @@ impl Memory {
         refusal.map_or(Ok(Taken::New), Err)
     }
 
+    pub(super) fn duplicate(
+        &self,
+        Claim { id, session, peer, .. }: &mut Claim,
+        target: ClientId,
+        seq: Seq,
+    ) -> Option<Seq> {
+        let (sender, session) = (*id, (*session)?);
+        self.peer(peer, target)?.slot().mailbox.duplicate(sender, session, seq)
+    }
+
     /// Whether the total bound has not been reached.
     fn has_room(&self) -> bool {
         self.queued_bytes.load(Ordering::Relaxed) < self.limits.max_total_bytes

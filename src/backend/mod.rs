@@ -329,6 +329,13 @@ impl Backend {
         }
     }
 
+    /// The last number that was accepted of this session for `target`, if `seq` is not above it.
+    pub fn duplicate(&self, claim: &mut Claim, target: ClientId, seq: Seq) -> Option<Seq> {
+        match self {
+            Self::Memory(memory) => memory.duplicate(claim, target, seq),
+        }
+    }
+
     /// Adds a message, a JSON string, to the sender's lane in the target's mailbox and, when nothing waits before it and
     /// there is room, to its outbox, which [`Backend::flush`] writes. With a number it is added once, however often it is
     /// sent.

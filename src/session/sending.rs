@@ -66,8 +66,7 @@ impl Session {
         match frame.seq {
             Some(seq) => {
                 if let Err(wait) = self.shared.pace.take(client, now) {
-                    let retry_after = wait.max(Limits::HOLD_RETRY);
-                    return self.pass_over(target, &Notice::Hold { target, seq, retry_after });
+                    return self.hold_back(target, seq, wait);
                 }
             }
             None => self.charge(client)?,
@@ -89,6 +88,18 @@ impl Session {
             (Err(refusal), None) => self.refuse(target, refusal),
             (Err(refusal), Some(seq)) => self.refuse_numbered(target, seq, refusal),
         }
+    }
+
+    /// Has a client with reliable delivery wait that is over its rate. Not for what it only sends again: it is told before the
+    /// refusal what was accepted, and would not know what is refused.
+    fn hold_back(&mut self, target: ClientId, seq: Seq, wait: Duration) -> Result<(), CloseReason> {
+        let Some(attachment) = &mut self.attachment else { return Ok(()) };
+        if let Some(last) = self.shared.backend.duplicate(&mut attachment.claim, target, seq) {
+            self.answers().accepted(target, last);
+            return Ok(());
+        }
+        let retry_after = wait.max(Limits::HOLD_RETRY);
+        self.pass_over(target, &Notice::Hold { target, seq, retry_after })
     }
 
     /// Tells a client with reliable delivery that `seq` was not taken, and passes over what it sent behind it.
