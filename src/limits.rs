@@ -182,8 +182,15 @@ impl Limits {
     pub const MAX_HEAD_BYTES: usize = 16 * 1024;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
     pub const MAX_TURNED_AWAY: usize = 64;
-    /// Addresses, or clients, of which it is remembered how often they came, failed or sent; the others begin anew.
+    /// Addresses of which it is remembered how often they came or failed, beside what is remembered of each client. When there
+    /// are half as many, new IPv6 ones are counted by their /48; when there are more, others begin anew.
     pub const MAX_COUNTED: usize = 65_536;
+    /// Messages of a client with reliable delivery to channels that are not registered which count as one offence.
+    pub const REFUSALS_PER_OFFENCE: usize = 10;
+    /// Mistakes of one client, on all of its connections, that are told at once, each as an event.
+    pub const COMPLAINTS_AT_ONCE: usize = 100;
+    /// The time in which one more of them is told.
+    pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(1);
     /// Requests that wait at one time for JavaScript to say whether they may come in; others get a 503.
     pub const MAX_INQUIRIES: usize = 1024;
     /// Sessions of a client that were replaced and that are remembered: to be kept away, and to take nothing twice from

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::access::Source;
-use crate::backend::{Bell, Claimant, Claiming, Greeting, Outbox, Resume};
+use crate::access::{Attempt, Source};
+use crate::backend::{Bell, Claimant, Claiming, Greeting, Identity, Outbox, Resume};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::Event;
 use crate::hand::Hand;
@@ -27,13 +27,11 @@ mod drain;
 mod heartbeat;
 mod sending;
 mod shared;
-mod throttle;
 
 use answers::Answers;
 use attachment::Attachment;
 use heartbeat::Heartbeat;
 use sending::Held;
-use throttle::Throttle;
 
 pub use shared::Shared;
 
@@ -48,9 +46,12 @@ struct Session {
     socket: Option<Hand>,
     /// Where the connection comes from.
     source: Option<Source>,
-    /// Boxed, as few clients are ever over their rate.
-    throttle: Option<Box<Throttle>>,
-    offences: usize,
+    /// Until when nothing is read, because the client is over its rate. Boxed, as few ever are.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Offences that count, but for messages to channels that are not registered.
+    offences: u32,
+    /// Those.
+    unregistered: u32,
     /// Boxed, as few connections ever need it.
     held: Option<Box<Held>>,
     /// Whether there may be something to write.
@@ -118,8 +119,9 @@ impl Session {
             outbox: None,
             socket,
             source,
-            throttle: None,
+            pause: None,
             offences: 0,
+            unregistered: 0,
             held: None,
             mail: false,
             is_draining: false,
@@ -168,7 +170,8 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CloseReason>> {
         loop {
-            if self.throttle.as_mut().is_some_and(|throttle| throttle.poll(cx)) {
+            if self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_ready()) {
+                self.pause = None;
                 self.hear_again();
             }
             while let Some(held) = &mut self.held
@@ -317,13 +320,17 @@ impl Session {
         };
         self.attachment = Some(Attachment { shared: Arc::clone(&self.shared), claim, generation });
         self.mail = true;
+        // Not before: what others sent as this client until then has been counted.
+        self.collect(client);
         Ok(())
     }
 
     fn is_right(&self, client: ClientId, token: &str) -> bool {
         let Shared { backend, failures, metrics, .. } = &*self.shared;
-        let is_right = backend.authenticate(client, token);
-        let judged = failures.judge(self.source, client, is_right, std::time::Instant::now());
+        let identity = backend.authenticate(client, token);
+        let (is_registered, is_right) = (identity != Identity::Unknown, identity == Identity::Proven);
+        let attempt = Attempt { source: self.source, client, is_registered, is_right };
+        let judged = failures.judge(attempt, now());
         judged.unwrap_or_else(|why| {
             metrics.turned_away(why);
             false
@@ -340,28 +347,55 @@ impl Session {
     }
 
     fn offend(&mut self, offence: Offence) -> Result<(), CloseReason> {
+        if self.generation() == Generation::Reliable {
+            self.answers().add(&Notice::Error { code: offence.code(), message: &offence.to_string() });
+        }
+        self.judge(offence)
+    }
+
+    /// Tells what the client did wrong, and sees what comes of it.
+    fn judge(&mut self, offence: Offence) -> Result<(), CloseReason> {
         let consequence = offence.consequence();
         if consequence != Consequence::None {
             self.shared.metrics.offence(offence.code());
         }
-        if self.generation() == Generation::Reliable {
-            self.answers().add(&Notice::Error { code: offence.code(), message: &offence.to_string() });
-        }
+        let is_unregistered = offence == Offence::ChannelNotRegistered;
         self.tell(offence);
         match consequence {
             Consequence::None => Ok(()),
             Consequence::Close(reason) => Err(reason),
             Consequence::Counted => {
-                self.offences += 1;
-                let enough = self.offences >= self.shared.limits.max_offences;
-                if enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
+                let count = if is_unregistered { &mut self.unregistered } else { &mut self.offences };
+                *count = count.saturating_add(1);
+                let counted = self.offences as usize + self.unexcused();
+                if counted >= self.shared.limits.max_offences {
+                    return Err(CloseReason::TooManyOffences);
+                }
+                Ok(())
             }
+        }
+    }
+
+    /// Offences that messages to channels that are not registered come to. For each channel that was taken from the client
+    /// one is excused, for it may have been on its way then. A client with reliable delivery is refused by name and passes
+    /// that on to its page, which may not stop at once.
+    fn unexcused(&self) -> usize {
+        let Some(attachment) = self.attachment.as_ref().filter(|_| self.unregistered > 0) else { return 0 };
+        // Looked up each time: a channel may be closed a moment before it counts as taken.
+        let lost = self.shared.backend.channels_lost(&attachment.claim);
+        let messages = (self.unregistered as usize).saturating_sub(lost);
+        match attachment.generation {
+            Generation::Plain => messages,
+            Generation::Reliable => messages / Limits::REFUSALS_PER_OFFENCE,
         }
     }
 
     fn tell(&self, offence: Offence) {
         let client = self.attachment.as_ref().map(|attachment| attachment.claim.id());
-        self.shared.events.emit(Event::Offence { client, offence });
+        // A stranger is closed before it has said much.
+        if client.is_none_or(|client| self.shared.complaints.take(client, now).is_ok()) {
+            self.shared.events.emit(Event::Offence { client, offence });
+        }
     }
 
     /// Lets the mailbox go; what is still to be written comes back.
@@ -381,6 +415,11 @@ impl Session {
         outbox.tell_accepted();
         outbox
     }
+}
+
+/// What time it is, by the clock of the timers.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// Asks `future` once, so that it wakes this task, and then when it is due: asking takes a lock.

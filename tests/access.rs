@@ -5,12 +5,16 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{PATIENCE, TestRelay, UPGRADE, options, read_head, read_rest, relay, soon};
+use common::{
+    PATIENCE, TestRelay, UPGRADE, authentication, close_code, masked, numbered, options, read_head,
+    read_rest, relay, reliable, soon,
+};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
-use websocket_relay::{Ask, Event, Limits, Options, Rules, Trust, TurnedAway, Verdict};
+use websocket_relay::{Ask, CloseReason, Event, Limits, Options, Rules, Trust, TurnedAway, Verdict};
 
 /// The status of the answer to a request with these header lines.
 async fn status(server: &TestRelay, lines: &str) -> String {
@@ -134,4 +138,56 @@ async fn who_is_over_its_rate_for_too_long_is_closed() {
         one.send(relay(&grace, "x")).await;
     }
     assert_eq!(one.closed().await, (4003, "over the rate limit".to_owned()));
+}
+
+#[tokio::test]
+async fn who_connects_for_each_message_has_the_rate_of_one_client() {
+    for is_reliable in [false, true] {
+        let mut server = TestRelay::start(Limits { rate_limit: 1, ..Limits::default() }).await;
+        let (ada, grace) = server.pair();
+        let start = Instant::now();
+        let mut connections = Vec::new();
+        for number in 1..=60 {
+            let more = json!({ "connection": number });
+            let who = if is_reliable { reliable(&ada, common::PAGE, &more) } else { authentication(&ada) };
+            let message = if is_reliable { numbered(&grace, number, "x") } else { relay(&grace, "x") };
+            let frames = [UPGRADE, &masked(0x81, who.as_bytes()), &masked(0x81, message.as_bytes())];
+            let mut stream = server.tcp().await;
+            soon(stream.write_all(&frames.concat())).await.unwrap();
+            // From here on the one before is replaced.
+            server.find(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+            connections.push(stream);
+        }
+        drop(connections);
+        server.find(|event| matches!(event, Event::Disconnected(_, CloseReason::Lost)).then_some(())).await;
+        let (relayed, most) = (server.relay.stats().totals.relayed_messages, 2 + start.elapsed().as_secs());
+        assert!((1..=most).contains(&relayed), "{relayed} messages, not {most}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_over_its_rate_for_too_long_on_all_its_connections_is_closed() {
+    let limits = Limits {
+        rate_limit: 20,
+        rate_limit_burst: 1,
+        hold_timeout: Duration::from_millis(1),
+        ..Limits::default()
+    };
+    let server = TestRelay::start(limits).await;
+    let (ada, grace) = server.pair();
+    let code = async {
+        loop {
+            let frames =
+                [masked(0x81, authentication(&ada).as_bytes()), masked(0x81, relay(&grace, "x").as_bytes())];
+            let mut stream = server.upgraded().await;
+            // The next comes when this one has been read, or was closed instead.
+            let close = masked(0x88, &4321_u16.to_be_bytes());
+            stream.write_all(&[frames.concat(), close].concat()).await.unwrap();
+            let code = close_code(&read_rest(&mut stream).await);
+            if code != Some(4321) {
+                return code;
+            }
+        }
+    };
+    assert_eq!(soon(code).await, Some(4003));
 }

@@ -1,7 +1,8 @@
 // The attacks, by name. Each is run by attacker.mjs, against relay.mjs, while healthy.mjs talks.
 import { calls } from './calls.mjs';
+import { clients } from './clients.mjs';
 import { floods } from './floods.mjs';
 import { frames } from './frames.mjs';
 import { time } from './time.mjs';
 
-export const attacks = { ...frames, ...time, ...floods, ...calls };
+export const attacks = { ...frames, ...time, ...floods, ...calls, ...clients };

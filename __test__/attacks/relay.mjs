@@ -108,6 +108,18 @@ serve({
 
   develop,
 
+  /** Clients of which each has a channel with the first. */
+  registerStar(count) {
+    const [hub, ...others] = register(count);
+    for (const { id } of others) server.registerRelayChannel(hub.id, id);
+    return [hub, ...others];
+  },
+
+  /** Messages that wait for a client. */
+  queuedMessages(id) {
+    return [...server.clients()].find((client) => client.id === id).queuedMessages;
+  },
+
   /** Bytes that wait for a client. */
   queued(id) {
     return [...server.clients()].find((client) => client.id === id).queuedBytes;

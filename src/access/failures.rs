@@ -12,6 +12,8 @@ use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// Places that are remembered of each client.
+const KNOWN: usize = 8;
 
 /// What failed of late. Nothing is kept when there is no bound.
 #[derive(Debug)]
@@ -24,9 +26,26 @@ pub struct Failures {
 #[derive(Debug)]
 struct Counted {
     sources: Buckets<Source>,
+    /// Ids of clients that are registered.
     clients: Buckets<ClientId>,
-    /// Who was let in from where. The buckets are of no use; the table's bound is.
-    known: Buckets<(Source, ClientId)>,
+    /// Other ids, which whoever fails may choose: so that nothing is forgotten of a client because of them, and nobody can
+    /// tell by the time which is which.
+    strangers: Buckets<ClientId>,
+    /// From where each client was let in last. Never by time: whoever has been here is known.
+    known: Buckets<ClientId, [Option<Source>; KNOWN]>,
+}
+
+/// An attempt to authenticate.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Where it comes from.
+    pub source: Option<Source>,
+    /// As whom.
+    pub client: ClientId,
+    /// Whether there is such a client.
+    pub is_registered: bool,
+    /// Whether the token is its.
+    pub is_right: bool,
 }
 
 impl Failures {
@@ -34,58 +53,71 @@ impl Failures {
     pub fn new(limits: &Limits) -> Self {
         let per_source = Rate::new(limits.max_auth_failures_per_address, MINUTE, 0);
         let per_client = Rate::new(limits.max_auth_failures_per_client, MINUTE, 0);
-        let bound = Limits::MAX_COUNTED;
-        let (sources, clients, known) = (Buckets::new(bound), Buckets::new(bound), Buckets::new(bound));
-        Self { per_source, per_client, counted: Mutex::new(Counted { sources, clients, known }) }
+        let (bound, for_ever) = (Limits::MAX_COUNTED, Duration::MAX);
+        let counted = Counted {
+            sources: Buckets::new(bound, MINUTE * 2),
+            clients: Buckets::unbounded(per_client.as_ref()),
+            strangers: Buckets::new(bound, MINUTE * 2),
+            known: Buckets::new(bound, for_ever),
+        };
+        Self { per_source, per_client, counted: Mutex::new(counted) }
     }
 
-    /// What comes of an attempt to authenticate, which `is_right` or is not.
+    /// What comes of an attempt: whether its client is let in.
     ///
     /// # Errors
     /// [`TurnedAway`] when it does not count. It is not held against anybody either, so that the wait has an end.
-    pub fn judge(
-        &self,
-        source: Option<Source>,
-        client: ClientId,
-        is_right: bool,
-        now: Instant,
-    ) -> Result<bool, TurnedAway> {
+    pub fn judge(&self, attempt: Attempt, now: Instant) -> Result<bool, TurnedAway> {
+        let Attempt { client, is_registered, is_right, .. } = attempt;
         // Without a rate of its own a place has that of the ids, to know whether it has failed.
-        let (Some(source), Some(rate)) = (source, self.per_source.or(self.per_client)) else {
+        let (Some(source), Some(rate)) = (attempt.source, self.per_source.or(self.per_client)) else {
             return Ok(is_right);
         };
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.admit(self, source, client, now)?;
+        let place = counted.sources.place(source);
+        counted.admit(self, attempt, source, place, now)?;
         if is_right {
-            counted.known.insert((source, client));
+            counted.known.update(client, now, |known| remember(known, source));
         } else {
-            counted.sources.update(source, |bucket| bucket.charge(&rate, now));
+            counted.sources.update(place, now, |bucket| bucket.charge(&rate, now));
             if let Some(rate) = &self.per_client {
                 // Not beyond empty: addresses that have not failed before add to it, and the wait is to have an end.
-                counted.clients.update(client, |bucket| bucket.take(rate, now).ok());
+                counted.ids(is_registered).update(client, now, |bucket| bucket.take(rate, now).ok());
             }
         }
         Ok(is_right)
     }
 }
 
+/// Puts a place first of those that are known.
+fn remember(known: &mut [Option<Source>; KNOWN], source: Source) {
+    let place = known.iter().position(|known| *known == Some(source)).unwrap_or(KNOWN - 1);
+    known[..=place].rotate_right(1);
+    known[0] = Some(source);
+}
+
 impl Counted {
+    fn ids(&mut self, are_registered: bool) -> &mut Buckets<ClientId> {
+        if are_registered { &mut self.clients } else { &mut self.strangers }
+    }
+
     fn admit(
-        &self,
+        &mut self,
         failures: &Failures,
+        Attempt { client, is_registered, .. }: Attempt,
         source: Source,
-        client: ClientId,
+        place: Source,
         now: Instant,
     ) -> Result<(), TurnedAway> {
-        if self.known.contains((source, client)) {
+        if self.known.get(client).contains(&Some(source)) {
             return Ok(());
         }
         let has_run_out = |bucket: super::Bucket, rate: Option<Rate>| {
             rate.is_some_and(|rate| !bucket.wait(&rate, now).is_zero())
         };
-        let of_source = self.sources.get(source);
+        let of_source = self.sources.get(place);
         let is_suspect = !of_source.is_full(now);
-        let client_has_run_out = has_run_out(self.clients.get(client), failures.per_client);
+        let client_has_run_out = has_run_out(self.ids(is_registered).get(client), failures.per_client);
         if has_run_out(of_source, failures.per_source) {
             return Err(TurnedAway::MaxAuthFailuresPerAddress);
         }
@@ -108,9 +140,12 @@ mod tests {
         })
     }
 
+    const REGISTERED: u64 = 1000;
+
     /// Whether somebody is let in.
     fn judge(failures: &Failures, from: Option<Source>, id: ClientId, is_right: bool, now: Instant) -> bool {
-        failures.judge(from, id, is_right, now) == Ok(true)
+        let attempt = Attempt { source: from, client: id, is_registered: id.get() < REGISTERED, is_right };
+        failures.judge(attempt, now) == Ok(true)
     }
 
     fn source(number: u8) -> Option<Source> {
@@ -160,6 +195,52 @@ mod tests {
         }
         assert!(!judge(&failures, source(0), id(0), true, now));
         assert!(judge(&failures, source(0), id(0), true, now + MINUTE / 2));
+    }
+
+    #[test]
+    fn what_an_id_has_failed_is_not_forgotten_for_that_others_fail() {
+        let (failures, now) = (failures(0, 2), Instant::now());
+        let fail = |client| assert!(!judge(&failures, source(1), id(client), false, now));
+        (0..3).for_each(|_| fail(0));
+        (REGISTERED..REGISTERED + 2 * Limits::MAX_COUNTED as u64).for_each(fail);
+        assert!(!judge(&failures, source(1), id(0), true, now));
+        assert!(judge(&failures, source(1), id(0), true, now + MINUTE / 2));
+        let counted = failures.counted.lock().expect("not poisoned");
+        assert!(counted.strangers.len() <= Limits::MAX_COUNTED);
+    }
+
+    #[test]
+    fn a_client_is_known_in_the_places_that_it_came_from_last_whoever_else_comes() {
+        let (failures, now) = (failures(0, 2), Instant::now());
+        for place in 0..=KNOWN as u8 {
+            assert!(judge(&failures, source(place), id(0), true, now));
+        }
+        for many in 0..2 * Limits::MAX_COUNTED as u128 {
+            let place = Source::of(std::net::Ipv6Addr::from_bits(many << 64).into());
+            assert!(judge(&failures, Some(place), id(1), true, now));
+        }
+        for place in 0..=KNOWN as u8 {
+            (0..3).for_each(|_| _ = judge(&failures, source(place), id(0), false, now));
+            assert_eq!(judge(&failures, source(place), id(0), true, now), place > 0, "{place}");
+        }
+    }
+
+    #[test]
+    fn a_network_that_comes_with_many_addresses_is_one_and_others_are_not() {
+        let (failures, now) = (failures(2, 0), Instant::now());
+        let place = |network: u128, many: u128| {
+            Some(Source::of(std::net::Ipv6Addr::from_bits(network << 80 | many << 64).into()))
+        };
+        let fail = |from| {
+            let attempt = Attempt { source: from, client: id(0), is_registered: true, is_right: false };
+            failures.judge(attempt, now).is_ok()
+        };
+        assert!(fail(place(1, 0)) && fail(place(1, 0)) && !fail(place(1, 0)));
+        let taken = (1..65_536).filter(|many| fail(place(1, *many))).count();
+        assert!((30_000..33_000).contains(&taken), "{taken}");
+        assert!(!fail(place(1, 0)), "what it failed before is not forgotten");
+        assert!(fail(place(2, 0)) && fail(source(1)), "others are not concerned");
+        assert!(judge(&failures, place(1, 65_535), id(0), true, now + MINUTE));
     }
 
     #[test]

@@ -34,7 +34,8 @@ impl Guests {
     /// `maxConnectionsPerAddress`, `connectionRate` and `connectionBurst`.
     pub fn new(limits: &Limits) -> Self {
         let rate = Rate::new(limits.connection_rate, Duration::from_secs(1), limits.connection_burst);
-        let counted = Counted { open: HashMap::new(), arrivals: Buckets::new(Limits::MAX_COUNTED) };
+        let span = rate.as_ref().map(Rate::span).unwrap_or_default();
+        let counted = Counted { open: HashMap::new(), arrivals: Buckets::new(Limits::MAX_COUNTED, span) };
         Self { max: limits.max_connections_per_address, rate, counted: Mutex::new(counted) }
     }
 
@@ -48,7 +49,8 @@ impl Guests {
             return Err(TurnedAway::MaxConnectionsPerAddress);
         }
         if let Some(rate) = &self.rate {
-            let taken = counted.arrivals.update(source, |bucket| bucket.take(rate, now));
+            let place = counted.arrivals.place(source);
+            let taken = counted.arrivals.update(place, now, |bucket| bucket.take(rate, now));
             taken.map_err(|_| TurnedAway::ConnectionRate)?;
         }
         *counted.open.entry(source).or_default() += 1;

@@ -5,7 +5,7 @@ mod guests;
 mod rate;
 mod source;
 
-pub use failures::Failures;
+pub use failures::{Attempt, Failures};
 pub use guests::{Guests, Visit};
 pub use rate::{Bucket, Buckets, Rate};
 pub use source::{Network, Source, Trust};
@@ -16,41 +16,119 @@ use std::time::{Duration, Instant};
 use crate::ids::ClientId;
 use crate::limits::Limits;
 
-/// How many messages each client may send.
+/// How much each client may send, by all of its connections together.
 #[derive(Debug)]
 pub struct Pace {
     rate: Option<Rate>,
-    clients: Mutex<Buckets<ClientId>>,
+    /// The keys are clients that have authenticated.
+    clients: Mutex<Buckets<ClientId, Spent>>,
+}
+
+/// What a client has sent of late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    bucket: Bucket,
+    /// Since when it has been over its rate, until it calms down.
+    over_since: Option<Instant>,
+}
+
+/// What a message costs that was read already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// How long nothing more is to be read of its client.
+    pub pause: Duration,
+    /// For how long the client has been over its rate; nothing when it is not now.
+    pub over_for: Duration,
 }
 
 impl Pace {
     /// `rateLimit` and `rateLimitBurst`.
     pub fn new(limits: &Limits) -> Self {
-        let rate = Rate::new(limits.rate_limit, Duration::from_secs(1), limits.rate_limit_burst);
-        Self { rate, clients: Mutex::new(Buckets::new(Limits::MAX_COUNTED)) }
+        Self::at(Rate::new(limits.rate_limit, Duration::from_secs(1), limits.rate_limit_burst))
     }
 
-    /// Counts a message, if `client` may send it now. What time it is is asked only where that matters: to look at the
-    /// clock takes as long as to read a message.
+    /// [`Limits::COMPLAINTS_AT_ONCE`], and then one in [`Limits::COMPLAINT_PERIOD`].
+    pub fn of_complaints() -> Self {
+        Self::at(Rate::new(1, Limits::COMPLAINT_PERIOD, Limits::COMPLAINTS_AT_ONCE))
+    }
+
+    fn at(rate: Option<Rate>) -> Self {
+        let clients = Mutex::new(Buckets::unbounded(rate.as_ref()));
+        Self { rate, clients }
+    }
+
+    /// Uses what is known of a client. What time it is is asked only where that matters: to look at the clock takes as long
+    /// as to read a message.
+    fn update<T>(
+        &self,
+        client: ClientId,
+        now: impl FnOnce() -> Instant,
+        change: impl FnOnce(&mut Spent, &Rate, Instant) -> T,
+    ) -> Option<T> {
+        let rate = self.rate.as_ref()?;
+        let now = now();
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(clients.update(client, now, |spent| change(spent, rate, now)))
+    }
+
+    /// Counts a message, if `client` may send it now.
     ///
     /// # Errors
     /// How long it has to wait until it may.
     pub fn take(&self, client: ClientId, now: impl FnOnce() -> Instant) -> Result<(), Duration> {
-        let Some(rate) = &self.rate else { return Ok(()) };
-        let now = now();
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.update(client, |bucket| bucket.take(rate, now))
+        self.update(client, now, |spent, rate, now| spent.bucket.take(rate, now)).unwrap_or(Ok(()))
     }
 
-    /// Counts a message that was read already. Returns how long the client has to pause, and whether it had half of its
-    /// burst left. It asks what time it is as [`Pace::take`] does.
-    pub fn charge(&self, client: ClientId, now: impl FnOnce() -> Instant) -> (Duration, bool) {
-        let Some(rate) = &self.rate else { return (Duration::ZERO, true) };
+    /// Counts a message that was read already. A client is over its rate until it has half of its burst left.
+    pub fn charge(&self, client: ClientId, now: impl FnOnce() -> Instant) -> Charge {
+        let charge = |Spent { bucket, over_since }: &mut Spent, rate: &Rate, now: Instant| {
+            if bucket.is_half_full(rate, now) {
+                *over_since = None;
+            }
+            match bucket.charge(rate, now) {
+                Duration::ZERO => Charge::default(),
+                pause => Charge { pause, over_for: now - *over_since.get_or_insert(now) },
+            }
+        };
+        self.update(client, now, charge).unwrap_or_default()
+    }
+
+    /// How long nothing is to be read of a client that has just connected, for what it sent before.
+    pub fn owes(&self, client: ClientId, now: impl FnOnce() -> Instant) -> Duration {
+        let Some(rate) = &self.rate else { return Duration::ZERO };
         let now = now();
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.update(client, |bucket| {
-            let is_calm = bucket.is_half_full(rate, now);
-            (bucket.charge(rate, now), is_calm)
-        })
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.get(client).bucket.owes(rate, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_was_charged_it_owes_until_it_has_waited() {
+        let pace = Pace::new(&Limits { rate_limit: 10, rate_limit_burst: 2, ..Limits::default() });
+        let (client, start) = (ClientId::default(), Instant::now());
+        let at = |ms| move || start + Duration::from_millis(ms);
+        let charge = |ms| {
+            let Charge { pause, over_for } = pace.charge(client, at(ms));
+            (pause.as_millis(), over_for.as_millis())
+        };
+        let owes = |ms| pace.owes(client, at(ms)).as_millis();
+        assert_eq!([charge(0), charge(0)], [(0, 0); 2], "the burst");
+        assert_eq!((owes(0), charge(0), owes(0)), (0, (100, 0), 100));
+        assert_eq!((owes(99), owes(100)), (1, 0));
+        assert_eq!(pace.take(client, at(100)), Err(Duration::from_millis(100)));
+        assert_eq!((charge(100), charge(1000)), ((100, 100), (0, 0)), "it has calmed down");
+        assert_eq!(ClientId::new(1).map(|other| pace.owes(other, at(0))), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_client_without_a_rate_owes_nothing() {
+        let pace = Pace::new(&Limits::default());
+        let (client, never) = (ClientId::default(), || unreachable!("nobody asks what time it is"));
+        assert_eq!((pace.take(client, never), pace.charge(client, never)), (Ok(()), Charge::default()));
+        assert!(pace.owes(client, never).is_zero());
     }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
+use super::Source;
+
 /// How often something may happen.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
@@ -20,6 +22,11 @@ impl Rate {
         let period = span.checked_div(number(count))?;
         let burst = if burst == 0 { count } else { burst };
         Some(Self { period, capacity: period.saturating_mul(number(burst)) })
+    }
+
+    /// The time after which any bucket is full again, whatever was taken from it.
+    pub fn span(&self) -> Duration {
+        self.capacity.saturating_mul(2)
     }
 }
 
@@ -54,11 +61,17 @@ impl Bucket {
         }
     }
 
-    /// Takes a token that may not be there yet; returns how long it takes until it is.
+    /// Takes a token that may not be there yet; returns how long it takes until it is. A bucket owes at most as much as it
+    /// holds, so that there is an end to it.
     pub fn charge(&mut self, rate: &Rate, now: Instant) -> Duration {
-        let missing = self.missing(now) + rate.period;
+        let missing = (self.missing(now) + rate.period).min(rate.span());
         self.full_at = now.checked_add(missing);
         missing.saturating_sub(rate.capacity)
+    }
+
+    /// How long it takes until nothing is owed.
+    pub fn owes(self, rate: &Rate, now: Instant) -> Duration {
+        self.missing(now).saturating_sub(rate.capacity)
     }
 
     /// Whether nothing was taken, or all of it has come back.
@@ -72,48 +85,75 @@ impl Bucket {
     }
 }
 
-/// Buckets by key, a bounded number of them: of those that were not used for longest it forgets half at a time, and they
-/// are full again.
+/// Values by key, buckets mostly. Each is kept for a span of time after it was used last. At most `bound` are: when there are
+/// more, half of them are forgotten, those that were not used for longest. Whatever is forgotten begins anew.
 #[derive(Debug)]
-pub struct Buckets<K> {
+pub struct Buckets<K, V = Bucket> {
     bound: usize,
-    recent: HashMap<K, Bucket>,
-    older: HashMap<K, Bucket>,
+    span: Duration,
+    recent: HashMap<K, V>,
+    older: HashMap<K, V>,
+    /// When the first of the recent ones was used.
+    since: Option<Instant>,
 }
 
-impl<K: Hash + Eq + Copy> Buckets<K> {
-    /// At most `bound` of them.
-    pub fn new(bound: usize) -> Self {
-        Self { bound, recent: HashMap::new(), older: HashMap::new() }
+impl<K: Hash + Eq + Copy, V: Default + Copy> Buckets<K, V> {
+    /// At most `bound` of them, each for `span`.
+    pub fn new(bound: usize, span: Duration) -> Self {
+        Self { bound, span, recent: HashMap::new(), older: HashMap::new(), since: None }
     }
 
-    /// Whether it remembers a bucket.
+    /// As many as there are keys, which are not the clients' to choose; each as long as a bucket of this rate needs to fill.
+    pub fn unbounded(rate: Option<&Rate>) -> Self {
+        Self::new(usize::MAX, rate.map(Rate::span).unwrap_or_default())
+    }
+
+    /// Whether it remembers a key.
     pub fn contains(&self, key: K) -> bool {
         self.recent.contains_key(&key) || self.older.contains_key(&key)
     }
 
-    /// Remembers a bucket.
-    pub fn insert(&mut self, key: K) {
-        self.update(key, |_| ());
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.recent.len() + self.older.len()
     }
 
-    /// A bucket as it is.
-    pub fn get(&self, key: K) -> Bucket {
+    /// A value as it is.
+    pub fn get(&self, key: K) -> V {
         self.recent.get(&key).or_else(|| self.older.get(&key)).copied().unwrap_or_default()
     }
 
-    /// Uses a bucket.
-    pub fn update<T>(&mut self, key: K, change: impl FnOnce(&mut Bucket) -> T) -> T {
-        if let Some(bucket) = self.recent.get_mut(&key) {
-            return change(bucket);
+    /// Uses a value.
+    pub fn update<T>(&mut self, key: K, now: Instant, change: impl FnOnce(&mut V) -> T) -> T {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= self.span {
+            self.forget(now);
         }
-        let mut bucket = self.get(key);
-        let changed = change(&mut bucket);
+        if let Some(value) = self.recent.get_mut(&key) {
+            return change(value);
+        }
+        let mut value = self.get(key);
+        let changed = change(&mut value);
         if self.recent.len() >= self.bound / 2 {
-            self.older = std::mem::take(&mut self.recent);
+            self.forget(now);
         }
-        self.recent.insert(key, bucket);
+        self.recent.insert(key, value);
         changed
+    }
+
+    /// Forgets those that were not used since it last forgot some.
+    fn forget(&mut self, now: Instant) {
+        self.older = std::mem::take(&mut self.recent);
+        self.since = Some(now);
+    }
+}
+
+impl Buckets<Source> {
+    /// By what a place is counted: itself. When there are so many that some would soon be forgotten, a new one is counted by
+    /// its network: whoever has many addresses is not to be forgotten for bringing them all.
+    pub fn place(&self, source: Source) -> Source {
+        let is_crowded = self.len() >= self.bound / 2;
+        if is_crowded && !self.contains(source) { source.network() } else { source }
     }
 }
 
@@ -174,16 +214,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_owed_is_bounded_and_paid_with_time() {
+        let rate = Rate::new(10, SECOND, 5).expect("a rate");
+        let (mut bucket, start) = (Bucket::default(), Instant::now());
+        for _ in 0..5 {
+            bucket.charge(&rate, start);
+            assert!(bucket.owes(&rate, start).is_zero());
+        }
+        assert_eq!((bucket.charge(&rate, start), bucket.owes(&rate, start)), (SECOND / 10, SECOND / 10));
+        (0..1000).for_each(|_| _ = bucket.charge(&rate, start));
+        assert_eq!(bucket.owes(&rate, start), SECOND / 2, "no more than a burst");
+        assert!(bucket.owes(&rate, start + SECOND / 2).is_zero());
+        assert!(!bucket.is_full(start + SECOND * 9 / 10) && bucket.is_full(start + rate.span()));
+    }
+
+    #[test]
     fn a_table_keeps_its_bound_and_those_that_are_used() {
         let rate = Rate::new(1, SECOND, 1).expect("a rate");
-        let (mut buckets, now) = (Buckets::new(100), Instant::now());
-        buckets.update(0, |bucket| bucket.charge(&rate, now));
+        let (mut buckets, now) = (Buckets::<_>::new(100, SECOND), Instant::now());
+        buckets.update(0, now, |bucket| bucket.charge(&rate, now));
         for key in 1..10_000 {
-            assert_eq!(buckets.update(key, |bucket| bucket.take(&rate, now)), Ok(()), "{key}");
+            assert_eq!(buckets.update(key, now, |bucket| bucket.take(&rate, now)), Ok(()), "{key}");
             assert!(!buckets.get(0).is_full(now), "{key}");
-            buckets.update(0, |_| ());
+            buckets.update(0, now, |_: &mut Bucket| ());
             assert!(buckets.recent.len() + buckets.older.len() <= 100);
         }
         assert!(buckets.get(1).is_full(now));
+    }
+
+    #[test]
+    fn an_unbounded_table_forgets_nothing_that_is_owed_and_everything_that_is_not() {
+        let rate = Rate::new(1, SECOND, 3).expect("a rate");
+        let (mut buckets, start) = (Buckets::<_>::unbounded(Some(&rate)), Instant::now());
+        let charge = |buckets: &mut Buckets<u32>, key, now| {
+            buckets.update(key, now, |bucket| (0..9).for_each(|_| _ = bucket.charge(&rate, now)));
+        };
+        for key in 0..200_000 {
+            charge(&mut buckets, key, start);
+        }
+        assert!((0..200_000).all(|key| !buckets.get(key).owes(&rate, start).is_zero()));
+        // Whenever others are used meanwhile.
+        for tenths in 1..=200 {
+            let now = start + SECOND * tenths / 10;
+            charge(&mut buckets, 200_000 + tenths, now);
+            let is_full = |key| buckets.get(key).is_full(now);
+            assert!(tenths >= 60 || (0..200_000).step_by(1000).all(|key| !is_full(key)), "{tenths}");
+        }
+        assert!(buckets.recent.len() + buckets.older.len() <= 200);
     }
 }

@@ -16,6 +16,16 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The network around it: of an IPv6 one the /48, which is as much as anybody is given.
+    pub fn network(self) -> Self {
+        Self(match self.0 {
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80).into(),
+            v4 => v4,
+        })
+    }
+}
+
 /// Addresses that begin alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -142,6 +152,14 @@ mod tests {
         for (one, two) in different {
             assert_ne!(Source::of(ip(one)), Source::of(ip(two)));
         }
+    }
+
+    #[test]
+    fn a_source_is_in_a_network() {
+        let network = |text| Source::of(ip(text)).network();
+        assert_eq!(network("2001:db8::1"), network("2001:db8:0:ffff::1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:1::1"));
+        assert_ne!(network("1.2.3.4"), network("1.2.3.5"));
     }
 
     #[test]

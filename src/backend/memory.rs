@@ -24,10 +24,10 @@ use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, R
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
-use crate::model::{Appended, Forged, Freed, LONG, Notices, Registry, Window};
+use crate::model::{Appended, Forged, Freed, Identity, LONG, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer::{self, Lent};
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard};
 
 use expiry::Expiry;
 use flush::{JUST_READ, TALLY, Tally, WRITTEN_TO};
@@ -171,13 +171,16 @@ impl Memory {
         self.epoch
     }
 
-    fn client(&self, id: ClientId) -> Option<Arc<Client>> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    fn registry(&self) -> RwLockReadGuard<'_, Registry<Arc<Client>>> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn authenticate(&self, id: ClientId, token: &str) -> bool {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        registry.authenticate(id, token).is_some()
+    fn client(&self, id: ClientId) -> Option<Arc<Client>> {
+        self.registry().get(id).cloned()
+    }
+
+    pub(super) fn authenticate(&self, id: ClientId, token: &str) -> Identity {
+        self.registry().authenticate(id, token)
     }
 
     pub(super) fn claim(
@@ -250,6 +253,13 @@ impl Memory {
         }
         self.expire_waiting(claim.id, &claim.client);
         Some(outbox)
+    }
+
+    pub(super) fn channels_lost(&self, claim: &Claim) -> usize {
+        let lost = claim.client.slot().mailbox.lost();
+        // Where all may talk without registration, whoever is gone was somebody that the client may have sent to.
+        let gone = if self.authorize_all_channels { self.registry().gone() } else { 0 };
+        lost + gone
     }
 
     /// The client with this id, kept at hand for the next time.
@@ -375,6 +385,16 @@ impl Memory {
         }
         self.tell_freed(target, freed);
         refusal.map_or(Ok(Taken::New), Err)
+    }
+
+    pub(super) fn duplicate(
+        &self,
+        Claim { id, session, peer, .. }: &mut Claim,
+        target: ClientId,
+        seq: Seq,
+    ) -> Option<Seq> {
+        let (sender, session) = (*id, (*session)?);
+        self.peer(peer, target)?.slot().mailbox.duplicate(sender, session, seq)
     }
 
     /// Whether the total bound has not been reached.

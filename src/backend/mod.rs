@@ -18,6 +18,7 @@ use crate::error::{CloseReason, Error};
 use crate::hand::Hand;
 use crate::ids::{ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
+pub use crate::model::Identity;
 use crate::model::{ClientSet, Contents, Forged};
 
 /// What became of a message that was not refused.
@@ -343,9 +344,17 @@ impl Backend {
     }
 
     /// Whether `token` is the client's token. An unknown client and a wrong token take equally long.
-    pub fn authenticate(&self, client: ClientId, token: &str) -> bool {
+    pub fn authenticate(&self, client: ClientId, token: &str) -> Identity {
         match self {
             Self::Memory(memory) => memory.authenticate(client, token),
+        }
+    }
+
+    /// How many channels were taken from the client so far. Each may have been in use: whoever sent before it could know is
+    /// refused, and has done nothing wrong.
+    pub fn channels_lost(&self, claim: &Claim) -> usize {
+        match self {
+            Self::Memory(memory) => memory.channels_lost(claim),
         }
     }
 
@@ -370,6 +379,13 @@ impl Backend {
     pub fn release(&self, claim: &Claim, everything: bool, tell: impl FnOnce()) -> Option<Outbox> {
         match self {
             Self::Memory(memory) => memory.release(claim, everything, tell),
+        }
+    }
+
+    /// The last number that was accepted of this session for `target`, if `seq` is not above it.
+    pub fn duplicate(&self, claim: &mut Claim, target: ClientId, seq: Seq) -> Option<Seq> {
+        match self {
+            Self::Memory(memory) => memory.duplicate(claim, target, seq),
         }
     }
 

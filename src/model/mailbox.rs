@@ -35,6 +35,8 @@ pub struct Mailbox {
     opened: Option<Box<ClientSet>>,
     /// The clients whose channel was revoked: they may still keep something of the recipient, to be forgotten with it.
     revoked: Option<Box<ClientSet>>,
+    /// Channels that were ever taken from it.
+    lost: u32,
     /// How long they have waited, where that is bounded.
     ages: Option<Box<Ages>>,
 }
@@ -145,6 +147,18 @@ impl Mailbox {
         self.opened.as_ref().map_or(0, |opened| opened.len())
     }
 
+    /// How many channels were ever taken from the recipient.
+    pub fn lost(&self) -> usize {
+        self.lost as usize
+    }
+
+    /// Takes the channel from `sender`; false when there was none.
+    fn lose(&mut self, sender: ClientId) -> bool {
+        let is_lost = self.channels.remove(sender);
+        self.lost = self.lost.saturating_add(u32::from(is_lost));
+        is_lost
+    }
+
     /// Forgets that the recipient has opened a channel to `sender`.
     fn close(&mut self, sender: ClientId) {
         if let Some(opened) = &mut self.opened {
@@ -160,7 +174,7 @@ impl Mailbox {
     /// Takes the channel from `sender` and drops what it has waiting here. What its lane knows of the past stays, so that
     /// nothing is taken or told twice when the channel is registered again.
     pub fn revoke(&mut self, sender: ClientId) -> Freed {
-        if self.channels.remove(sender) {
+        if self.lose(sender) {
             self.revoked.get_or_insert_default().insert(sender);
         }
         let mut freed = Freed::default();
@@ -177,7 +191,7 @@ impl Mailbox {
 
     /// Forgets `sender`, who will not come back, and drops what it has waiting here.
     pub fn forget(&mut self, sender: ClientId) -> Freed {
-        self.channels.remove(sender);
+        self.lose(sender);
         self.close(sender);
         if let Some(revoked) = &mut self.revoked {
             revoked.remove(sender);

@@ -13,4 +13,4 @@ pub use lane::Window;
 pub use mailbox::{Appended, Contents, Expired, Forged, Freed, Mailbox, Numbers, Receipts};
 pub use notices::{Expiry, Notices};
 pub use queue::{LONG, Message, Place, release_spare};
-pub use registry::{Registry, Shard, Unregistered};
+pub use registry::{Identity, Registry, Shard, Unregistered};

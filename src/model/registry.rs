@@ -65,6 +65,17 @@ impl Shard {
     }
 }
 
+/// What a token says of who brings it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// It is that of the client with the id.
+    Proven,
+    /// It is not.
+    Unproven,
+    /// There is no client with the id.
+    Unknown,
+}
+
 impl<T> Registry<T> {
     /// A table that is emptier than this keeps its room.
     const KEPT: usize = 1024;
@@ -147,6 +158,11 @@ impl<T> Registry<T> {
         self.count
     }
 
+    /// How many clients are registered no more.
+    pub fn gone(&self) -> usize {
+        usize::try_from(self.next.get()).unwrap_or(usize::MAX).saturating_sub(self.len())
+    }
+
     /// Whether nobody is registered.
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -167,15 +183,19 @@ impl<T> Registry<T> {
         self.entry(id).map(|entry| &entry.client)
     }
 
-    /// The client with this id, if `token` is its token. An unknown id and a wrong token take equally long.
-    pub fn authenticate(&self, id: ClientId, token: &str) -> Option<&T> {
+    /// Whether `token` is that of the client with this id. An unknown id and a wrong token take equally long.
+    pub fn authenticate(&self, id: ClientId, token: &str) -> Identity {
         let known = self.entry(id);
         // Somebody else's token stands in for that of an unknown id: what has not been read for long takes longer to read.
         let other = ClientId::new((id.get() ^ 1) % self.next.get().max(1));
         // One's own is looked up once more for it, so that nobody's takes a step more.
         let whose = black_box(other.filter(|_| known.is_none()).unwrap_or(id));
         let matches = self.entry(whose).map_or(&self.decoy, |entry| &entry.token).matches(token);
-        known.filter(|_| matches).map(|entry| &entry.client)
+        match (known.is_some(), matches) {
+            (true, true) => Identity::Proven,
+            (true, false) => Identity::Unproven,
+            (false, _) => Identity::Unknown,
+        }
     }
 }
 
@@ -191,14 +211,14 @@ mod tests {
         let ids =
             [first.clone(), second.clone()].map(|token| registry.register(token, (), None, Instant::now()));
         assert_eq!(ids.map(ClientId::get), [0, 1]);
-        assert!(registry.authenticate(ids[0], first.reveal()).is_some());
-        assert!(registry.authenticate(ids[0], second.reveal()).is_none());
+        assert_eq!(registry.authenticate(ids[0], first.reveal()), Identity::Proven);
+        assert_eq!(registry.authenticate(ids[0], second.reveal()), Identity::Unproven);
         for unknown in [2, 3, ClientId::MAX].map(|id| ClientId::new(id).expect("an id")) {
             for token in [&decoy, &first, &second] {
-                assert!(registry.authenticate(unknown, token.reveal()).is_none());
+                assert_eq!(registry.authenticate(unknown, token.reveal()), Identity::Unknown);
             }
         }
-        assert!(registry.authenticate(ids[0], "").is_none());
+        assert_eq!(registry.authenticate(ids[0], ""), Identity::Unproven);
     }
 
     #[test]
@@ -212,7 +232,7 @@ mod tests {
         assert_eq!(registry.overdue(start), None);
         let new = token();
         assert!(registry.refresh(mortal, new.clone(), None, start + second / 2));
-        assert!(registry.authenticate(mortal, new.reveal()).is_some());
+        assert_eq!(registry.authenticate(mortal, new.reveal()), Identity::Proven);
         assert_eq!(registry.overdue(start + second), None, "its life began anew");
         assert_eq!(registry.overdue(start + second * 2), Some(mortal));
         assert!(registry.refresh(mortal, token(), Some(second * 9), start + second));
@@ -225,7 +245,7 @@ mod tests {
         );
         assert!(!registry.refresh(mortal, token(), None, start));
         assert_eq!(registry.register(token(), 'c', None, start), mortal.next());
-        assert_eq!(registry.len(), 2);
+        assert_eq!((registry.len(), registry.gone()), (2, 1));
     }
 
     #[test]

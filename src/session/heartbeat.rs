@@ -72,7 +72,7 @@ impl Session {
 
     /// Whether the client is read from: it is not while a message is held back or it has to pause, and nothing is its fault.
     pub(super) fn is_heard(&self) -> bool {
-        self.held.is_none() && self.throttle.as_ref().is_none_or(|throttle| !throttle.is_pausing())
+        self.held.is_none() && self.pause.is_none()
     }
 
     /// It is read from again. What the client had no chance to say until now is not held against it.

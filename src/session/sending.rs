@@ -1,11 +1,12 @@
 //! What a client sends to others: taken, held back, or refused.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::Session;
-use super::throttle::Throttle;
+use super::{Session, now};
+use crate::access::Charge;
 use crate::backend::{Refusal, Taken};
 use crate::error::{CloseReason, Offence};
 use crate::ids::{ClientId, Seq};
@@ -25,18 +26,25 @@ pub(super) struct Held {
 impl Session {
     /// Counts a message of a plain client, which has been read already: above the rate nothing more is read for a while.
     fn charge(&mut self, client: ClientId) -> Result<(), CloseReason> {
-        let (wait, is_calm) = self.shared.pace.charge(client, std::time::Instant::now);
-        if is_calm {
-            self.throttle = None;
+        let Charge { pause, over_for } = self.shared.pace.charge(client, now);
+        if over_for > self.shared.limits.hold_timeout {
+            return Err(CloseReason::OverRate);
         }
-        if !wait.is_zero() {
-            let throttle = self.throttle.get_or_insert_with(|| Box::new(Throttle::new()));
-            if throttle.lasts() > self.shared.limits.hold_timeout {
-                return Err(CloseReason::OverRate);
-            }
-            throttle.pause(wait);
-        }
+        self.pause(pause);
         Ok(())
+    }
+
+    /// Has a client that owes something for what it sent by another connection pay before it is read.
+    pub(super) fn collect(&mut self, client: ClientId) {
+        let owed = self.shared.pace.owes(client, now);
+        self.pause(owed);
+    }
+
+    /// Reads nothing for so long.
+    fn pause(&mut self, wait: Duration) {
+        if !wait.is_zero() {
+            self.pause = Some(Box::pin(sleep(wait)));
+        }
     }
 
     pub(super) fn relay(&mut self, frame: RelayFrame<'_>) -> Result<(), CloseReason> {
@@ -57,9 +65,8 @@ impl Session {
         let client = attachment.claim.id();
         match frame.seq {
             Some(seq) => {
-                if let Err(wait) = self.shared.pace.take(client, std::time::Instant::now) {
-                    let retry_after = wait.max(Limits::HOLD_RETRY);
-                    return self.pass_over(target, &Notice::Hold { target, seq, retry_after });
+                if let Err(wait) = self.shared.pace.take(client, now) {
+                    return self.hold_back(target, seq, wait);
                 }
             }
             None => self.charge(client)?,
@@ -83,6 +90,18 @@ impl Session {
         }
     }
 
+    /// Has a client with reliable delivery wait that is over its rate. Not for what it only sends again: it is told before the
+    /// refusal what was accepted, and would not know what is refused.
+    fn hold_back(&mut self, target: ClientId, seq: Seq, wait: Duration) -> Result<(), CloseReason> {
+        let Some(attachment) = &mut self.attachment else { return Ok(()) };
+        if let Some(last) = self.shared.backend.duplicate(&mut attachment.claim, target, seq) {
+            self.answers().accepted(target, last);
+            return Ok(());
+        }
+        let retry_after = wait.max(Limits::HOLD_RETRY);
+        self.pass_over(target, &Notice::Hold { target, seq, retry_after })
+    }
+
     /// Tells a client with reliable delivery that `seq` was not taken, and passes over what it sent behind it.
     fn refuse_numbered(&mut self, target: ClientId, seq: Seq, refusal: Refusal) -> Result<(), CloseReason> {
         let offence = Offence::ChannelNotRegistered;
@@ -96,8 +115,8 @@ impl Session {
         self.pass_over(target, &notice)?;
         if refusal == Refusal::ChannelNotRegistered {
             self.shared.metrics.rejected(offence.code());
-            // The refusal is the answer: it is told to who listens, but is not one of the offences that close.
-            self.tell(offence);
+            // The refusal is the answer.
+            self.judge(offence)?;
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ pub struct Shared {
     pub failures: Failures,
     /// How fast clients send.
     pub pace: Pace,
+    /// How often it is told what each client does wrong.
+    pub complaints: Pace,
     /// What is counted.
     pub metrics: Metrics,
     /// Ends every session, by [`Shared::stop`] or [`Shared::drain`].
@@ -44,9 +46,23 @@ impl Shared {
     pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
-        let (failures, pace) = (Failures::new(&limits), Pace::new(&limits));
+        let (failures, pace, complaints) =
+            (Failures::new(&limits), Pace::new(&limits), Pace::of_complaints());
         let metrics = Metrics::default();
-        Self { limits, backend, events, failures, pace, metrics, stop, stopping, cut, retry_after, asked }
+        Self {
+            limits,
+            backend,
+            events,
+            failures,
+            pace,
+            complaints,
+            metrics,
+            stop,
+            stopping,
+            cut,
+            retry_after,
+            asked,
+        }
     }
 
     /// Ends every session, also those that drain.

@@ -89,6 +89,11 @@ impl Ledger {
         }
     }
 
+    /// How many messages of a client were heard.
+    pub fn heard_of(&self, client: u64) -> u64 {
+        self.first_heard.keys().filter(|(flow, _)| flow.from.client == client).count() as u64
+    }
+
     fn is_heard(&self, flow: Flow, seq: u64) -> bool {
         self.first_heard.contains_key(&(flow, seq))
     }

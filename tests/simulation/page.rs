@@ -34,6 +34,8 @@ struct Peer {
     /// The last that went out on this connection.
     sent: u64,
     is_refused: bool,
+    /// The channel was not registered when it last sent.
+    is_rejected: bool,
     retry: Option<u64>,
     delivered: u64,
     waiting: VecDeque<(String, u64)>,
@@ -59,6 +61,10 @@ pub struct Page {
     heard: u64,
     patience: u64,
     pub is_listening: bool,
+    /// Whether it sends nothing more where it was rejected, until it is told that it may.
+    pub is_polite: bool,
+    /// How often it was rejected on this connection.
+    pub rejections: usize,
     /// What was said, when it is wanted.
     pub trace: Option<Trace>,
 }
@@ -112,6 +118,8 @@ impl Page {
             heard: now,
             patience: u64::MAX / 2,
             is_listening: true,
+            is_polite: false,
+            rejections: 0,
             trace: None,
         }
     }
@@ -130,6 +138,7 @@ impl Page {
     pub fn connect(&mut self, link: Shared, now: u64) {
         (self.link, self.state, self.heard) = (Some(link), State::Connecting, now);
         self.connection += 1;
+        self.rejections = 0;
         self.patience = 20_000;
     }
 
@@ -157,8 +166,10 @@ impl Page {
     /// The application sends a message, if there is room.
     pub fn send(&mut self, target: u64, ledger: &mut Ledger) {
         let is_open = self.state == State::Open;
-        let (id, is_reliable, peer) = (self.id, self.is_reliable, self.peer(target));
-        if peer.last + 1 - peer.oldest >= MAX_OUTSTANDING || !is_reliable && !is_open {
+        let (id, is_reliable, is_polite) = (self.id, self.is_reliable, self.is_polite);
+        let peer = self.peer(target);
+        let may_not = !is_reliable && !is_open || is_polite && peer.is_rejected;
+        if peer.last + 1 - peer.oldest >= MAX_OUTSTANDING || may_not {
             return;
         }
         peer.last += 1;
@@ -281,7 +292,8 @@ impl Page {
                     peer.retry = Some(now + number(frame, "\"retryAfter\":"));
                 } else {
                     ledger.rejected(id, target, seq..=peer.last);
-                    (peer.oldest, peer.retry) = (peer.last + 1, None);
+                    (peer.oldest, peer.retry, peer.is_rejected) = (peer.last + 1, None, true);
+                    self.rejections += 1;
                 }
             }
             "delivered" => {
@@ -314,6 +326,11 @@ impl Page {
             peer.waiting.clear();
             peer.arrived = peer.handed;
         }
+    }
+
+    /// The channel is registered.
+    pub fn allow(&mut self, target: u64) {
+        self.peer(target).is_rejected = false;
     }
 
     /// The application listens from now on, or does not.
@@ -386,6 +403,7 @@ impl Page {
 
     pub fn ended(&mut self, code: u16, now: u64) {
         world::note(self.trace.as_ref(), || format!("{:?} has lost its connection: {code}", self.id));
+        assert!(!self.is_reliable || code != 4504, "{:?} could not know that it did wrong", self.id);
         self.link = None;
         self.acknowledgements.clear();
         (self.acknowledge_at, self.unacknowledged) = (None, 0);

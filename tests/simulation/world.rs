@@ -106,6 +106,10 @@ struct Client {
     id: ClientId,
     token: String,
     is_reliable: bool,
+    /// Whether its pages stop to send where they may not.
+    is_polite: bool,
+    /// Channels that were taken from it.
+    taken: usize,
     pages: Vec<Page>,
 }
 
@@ -113,7 +117,7 @@ impl Client {
     fn add_page(&mut self, now: u64, trace: Option<&Trace>) {
         let id = PageId { client: self.id.get(), page: self.pages.len() as u64 };
         let mut page = Page::new(id, self.token.clone(), self.is_reliable, now);
-        page.trace = trace.cloned();
+        (page.trace, page.is_polite) = (trace.cloned(), self.is_polite);
         self.pages.push(page);
     }
 
@@ -154,6 +158,7 @@ pub fn run(seed: u64, trace: Option<&Trace>) -> Counts {
     let life = async {
         let mut world = World::new(seed, trace);
         world.play().await;
+        world.check_bounds();
         world.heal().await;
         world.check();
         world.stop().await;
@@ -162,7 +167,7 @@ pub fn run(seed: u64, trace: Option<&Trace>) -> Counts {
     runtime.block_on(tokio::task::unconstrained(life))
 }
 
-fn limits(random: &mut Random) -> Limits {
+fn limits(random: &mut Random, are_polite: bool) -> Limits {
     Limits {
         max_queued_messages: random.pick(&[1, 2, 4, 16]),
         max_queued_bytes: random.pick(&[50, 1000, 1 << 20]),
@@ -171,7 +176,10 @@ fn limits(random: &mut Random) -> Limits {
         max_in_flight_messages: random.pick(&[1, 2, 3, 256]),
         max_in_flight_bytes: random.pick(&[1, 1000, 1 << 20]),
         max_write_ahead: random.pick(&[1, 200, 1000, 1 << 18]),
-        max_offences: 1_000_000,
+        // Of those who could not know none is closed.
+        max_offences: if are_polite { 1 } else { 1_000_000 },
+        rate_limit: random.pick(&[0, 0, 0, 1, 20, 200]),
+        rate_limit_burst: random.pick(&[0, 1, 5]),
         ..Limits::default()
     }
 }
@@ -179,7 +187,8 @@ fn limits(random: &mut Random) -> Limits {
 impl World {
     fn new(seed: u64, trace: Option<&Trace>) -> Self {
         let mut random = Random::new(seed);
-        let limits = limits(&mut random);
+        let are_polite = random.one_in(2);
+        let limits = limits(&mut random, are_polite);
         let (sink, events) = events::channel(limits.max_queued_events);
         let backend = Backend::memory(limits.clone(), random.one_in(6)).expect("randomness");
         let shared = Arc::new(Shared::new(limits, backend, sink));
@@ -192,7 +201,8 @@ impl World {
             if !is_reliable {
                 ledger.is_plain(id.get());
             }
-            let mut client = Client { id, token, is_reliable, pages: Vec::new() };
+            let (is_polite, pages) = (are_polite, Vec::new());
+            let mut client = Client { id, token, is_reliable, is_polite, taken: 0, pages };
             client.add_page(0, trace);
             clients.push(client);
         }
@@ -204,7 +214,7 @@ impl World {
             .filter(|(one, two)| one < two || one == two && has_own)
             .collect();
         for (one, two) in &pairs {
-            if !random.one_in(6) {
+            if are_polite || !random.one_in(6) {
                 shared.backend.authorize_pair(*one, *two).expect("they exist");
             }
         }
@@ -331,12 +341,14 @@ impl World {
                 let (one, two) = self.random.pick(&self.pairs.clone());
                 if self.shared.backend.revoke_pair(one, two).is_ok() {
                     self.ledger.excuse(one.get(), two.get());
+                    for client in BTreeSet::from([one, two]) {
+                        self.clients[client.get() as usize].taken += 1;
+                    }
                 }
             }
             Act::Register => {
                 let (one, two) = self.random.pick(&self.pairs.clone());
-                // They may have one.
-                self.shared.backend.authorize_pair(one, two).ok();
+                self.register(one, two);
             }
             Act::Disconnect => {
                 let (id, reason) = (self.clients[client].id, CloseReason::ByServer(4100, String::new()));
@@ -345,6 +357,14 @@ impl World {
                 self.shared.backend.disconnect(id, reason.clone(), tell).expect("it exists");
             }
             Act::PollAny | Act::CarryUp | Act::CarryDown | Act::Stall => {}
+        }
+    }
+
+    fn register(&mut self, one: ClientId, two: ClientId) {
+        // They may have one.
+        self.shared.backend.authorize_pair(one, two).ok();
+        for (page, other) in [(one, two), (two, one)] {
+            self.clients[page.get() as usize].pages.iter_mut().for_each(|page| page.allow(other.get()));
         }
     }
 
@@ -367,6 +387,24 @@ impl World {
         self.now += time;
         let now = self.now;
         self.clients.iter_mut().flat_map(|client| &mut client.pages).for_each(|page| page.tick(now));
+    }
+
+    /// What holds at any time.
+    fn check_bounds(&self) {
+        let Limits { rate_limit, rate_limit_burst, .. } = self.shared.limits;
+        let (rate, burst) = (rate_limit as u64, rate_limit_burst as u64);
+        let most = if burst == 0 { rate } else { burst } + 1 + rate * self.now / 1000;
+        for Client { id, pages, taken, is_polite, .. } in &self.clients {
+            let heard = self.ledger.heard_of(id.get());
+            assert!(
+                rate == 0 || heard <= most,
+                "{heard} messages of {id}, not {most}, at {rate} in a second"
+            );
+            for page in pages {
+                let Page { id, rejections, .. } = page;
+                assert!(!is_polite || rejections <= taken, "{id:?}: {rejections} rejections of {taken}");
+            }
+        }
     }
 
     /// Goes on with the connection of a client's pages: makes it, or opens it.
@@ -404,8 +442,8 @@ impl World {
         for client in clients.iter_mut() {
             client.page().listen(true, self.now, ledger);
         }
-        for (one, two) in &self.pairs {
-            self.shared.backend.authorize_pair(*one, *two).ok();
+        for (one, two) in self.pairs.clone() {
+            self.register(one, two);
         }
         for task in &self.tasks {
             link::lock(&task.link).heal();
