@@ -177,6 +177,10 @@ impl Queue {
     /// Forgets the first message.
     pub fn pop_front(&mut self) {
         let Some(head) = self.heads.pop_front() else { return };
+        if self.heads.is_empty() {
+            // An empty queue keeps nothing.
+            return self.clear();
+        }
         self.bytes -= head.length();
         let first = &mut self.chunks[0];
         first.start = first.begin(first.start, head.length()) + head.length();
@@ -190,10 +194,7 @@ impl Queue {
                 (chunk, at) => (chunk - 1, at),
             };
         }
-        if self.heads.is_empty() {
-            // An empty queue keeps nothing.
-            *self = Self::default();
-        } else if self.read == 0 {
+        if self.read == 0 {
             self.rewind();
         } else {
             self.read -= 1;
@@ -331,7 +332,10 @@ impl Queue {
 
     /// Forgets all messages.
     pub fn clear(&mut self) {
-        std::mem::take(self).chunks.into_iter().for_each(Chunk::recycle);
+        while let Some(chunk) = self.chunks.pop_front() {
+            chunk.recycle();
+        }
+        *self = Self::default();
     }
 
     /// Makes all messages unread.
