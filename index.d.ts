@@ -272,7 +272,10 @@ declare namespace RelayServer {
     headersTimeout?: number | undefined;
     /** How long a message that has begun may take, as the heartbeats find it, in milliseconds. Default: 120,000. */
     messageTimeout?: number | undefined;
-    /** The offence that closes a connection. Default: 10, that is the tenth. */
+    /**
+     * The offence that closes a connection. Messages without a channel do not count where a channel was just taken from the
+     * client, and ten of a client with reliable delivery count as one. Default: 10, that is the tenth.
+     */
     maxOffences?: number | undefined;
     /** Messages that wait from one sender for one recipient. Default: 10,000. */
     maxQueuedMessages?: number | undefined;
@@ -306,7 +309,7 @@ declare namespace RelayServer {
     connectionRate?: number | undefined;
     /** New connections from one address at once, at least 0. 0 is as many as in a second. Default: 0. */
     connectionBurst?: number | undefined;
-    /** Messages from one client in a second, at least 0. 0 is any number. Default: 0. */
+    /** Messages from one client in a second, over all its connections, at least 0. 0 is any number. Default: 0. */
     rateLimit?: number | undefined;
     /** Messages from one client at once, at least 0. 0 is as many as in a second. Default: 0. */
     rateLimitBurst?: number | undefined;
@@ -362,7 +365,7 @@ declare namespace RelayServer {
     relayedBytes: number;
     /** Ever: messages that were refused for good or, as `ERR_MESSAGE_EXPIRED`, have expired, by code. */
     rejected: Record<string, number>;
-    /** Ever: mistakes of clients, by code. */
+    /** Ever: mistakes of clients, by code, those included that `'error'` was not told. */
     offences: Record<string, number>;
     /**
      * Ever: clients that were not let in, by reason: `maxConnections`, `maxConnectionsPerAddress`, `connectionRate`,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 use websocket_relay::backend::{Backend, Totals};
 use websocket_relay::events::{self, EventReceiver};
 use websocket_relay::session::{self, Shared};
@@ -25,6 +25,10 @@ use super::pipe::{ClientEnd, pipe};
 const HONEST: usize = 2;
 const CLIENTS: usize = 4;
 const WILD: usize = 3;
+
+/// Messages of one client, in a second and at once.
+const RATE: u64 = 20;
+const BURST: u64 = 10;
 
 /// Longer ones show nothing more, and take their time.
 const MAX_STEPS: usize = 150;
@@ -117,6 +121,7 @@ struct World {
     sessions: Vec<JoinHandle<()>>,
     /// How often a session was polled.
     polls: Arc<AtomicU64>,
+    start: Instant,
 }
 
 impl World {
@@ -132,6 +137,8 @@ impl World {
             max_in_flight_bytes: 1500,
             max_write_ahead: 500,
             max_offences: 5,
+            rate_limit: RATE as usize,
+            rate_limit_burst: BURST as usize,
             ..Limits::default()
         };
         let (sink, events) = events::channel(limits.max_queued_events);
@@ -141,7 +148,17 @@ impl World {
         let shared = Arc::new(Shared::new(limits.clone(), backend, sink));
         let peers = [0, 1].map(|who| Peer::new(who, clients[who].token.reveal()));
         let (wild, sessions) = ([const { None }; WILD], Vec::new());
-        Self { limits, shared, events, clients, peers, wild, sessions, polls: Arc::default() }
+        Self {
+            limits,
+            shared,
+            events,
+            clients,
+            peers,
+            wild,
+            sessions,
+            polls: Arc::default(),
+            start: Instant::now(),
+        }
     }
 
     /// A new connection that is upgraded; one read of the server brings at most `piece` bytes.
@@ -306,7 +323,10 @@ impl World {
 
     /// The bounds.
     fn check(&self) {
-        let Totals { queued_messages, queued_bytes, .. } = self.shared.backend.totals();
+        let Totals { queued_messages, queued_bytes, relayed_messages, .. } = self.shared.backend.totals();
+        // Whatever connections they come by. One message has been read when it is found to be too many.
+        let sent = BURST + 1 + RATE * self.start.elapsed().as_millis() as u64 / 1000;
+        assert!(relayed_messages <= CLIENTS as u64 * sent, "{relayed_messages} messages");
         // Besides what waits, each socket may have been given one message more than is written ahead.
         let written_ahead = self.limits.max_write_ahead + self.limits.max_payload + 200;
         let bound = self.limits.max_total_bytes + CLIENTS * written_ahead;

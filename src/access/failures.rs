@@ -206,7 +206,7 @@ mod tests {
         assert!(!judge(&failures, source(1), id(0), true, now));
         assert!(judge(&failures, source(1), id(0), true, now + MINUTE / 2));
         let counted = failures.counted.lock().expect("not poisoned");
-        assert!(counted.strangers.len() <= Limits::MAX_COUNTED);
+        assert!(counted.strangers.remembered() <= Limits::MAX_COUNTED);
     }
 
     #[test]

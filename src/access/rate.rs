@@ -114,7 +114,7 @@ impl<K: Hash + Eq + Copy, V: Default + Copy> Buckets<K, V> {
     }
 
     /// How many are remembered.
-    pub fn len(&self) -> usize {
+    pub fn remembered(&self) -> usize {
         self.recent.len() + self.older.len()
     }
 
@@ -152,7 +152,7 @@ impl Buckets<Source> {
     /// By what a place is counted: itself. When there are so many that some would soon be forgotten, a new one is counted by
     /// its network: whoever has many addresses is not to be forgotten for bringing them all.
     pub fn place(&self, source: Source) -> Source {
-        let is_crowded = self.len() >= self.bound / 2;
+        let is_crowded = self.remembered() >= self.bound / 2;
         if is_crowded && !self.contains(source) { source.network() } else { source }
     }
 }
