@@ -173,6 +173,18 @@ impl Mailbox {
         freed
     }
 
+    /// Drops all messages and what is known of earlier ones, and returns what waited. Channels stay.
+    pub fn clear(&mut self) -> Contents {
+        let contents = self.contents();
+        self.senders.retain(|_, sender| {
+            sender.lane = None;
+            sender.is_authorized
+        });
+        self.opened = self.senders.values().filter(|sender| sender.is_opened).count();
+        (self.turns, self.bytes, self.ages) = (VecDeque::new(), 0, None);
+        contents
+    }
+
     /// All who have a channel or a lane here.
     pub fn senders(&self) -> impl Iterator<Item = ClientId> {
         self.senders.keys().copied()

@@ -27,7 +27,9 @@ impl Relay {
         F: Future<Output = bool> + Send + 'static,
     {
         let task = carry(Arc::clone(&self.shared), events, translate, hand_over);
-        self.couriers.spawn_on(task, &self.handle);
+        if let Some(thread) = self.door.thread() {
+            self.couriers.spawn_on(task, thread);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backend::{Parted, Status, Totals};
-use crate::model::Unregistered;
+use crate::model::{Contents, Unregistered};
 use crate::trim::trim;
 
 impl Memory {
@@ -58,6 +58,25 @@ impl Memory {
                 () = tokio::time::sleep_until(next.into()) => return,
                 () = self.deadline.notified() => {}
             }
+        }
+    }
+
+    pub(in crate::backend) fn drop_messages(&self) {
+        for id in self.ids() {
+            let Some(client) = self.client(id) else { continue };
+            let mut slot = client.slot();
+            // A connection that cannot end puts back what it has not written.
+            if slot.outlet.is_some() {
+                continue;
+            }
+            slot.reliable = None;
+            let visit = slot.mailbox.visit();
+            let Contents { messages, bytes } = slot.mailbox.clear();
+            client.count_opened(&slot);
+            drop(slot);
+            self.visit_no_more(id, visit);
+            self.recount(bytes, 0);
+            self.queued_messages.fetch_sub(messages, Ordering::Relaxed);
         }
     }
 
