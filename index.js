@@ -21,6 +21,7 @@ const {
   checkRequest,
   checkUpgrade,
 } = require('./lib/options.js');
+const { printable } = require('./lib/printable.js');
 const browserScript = require('./lib/script.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
 const { checkCredentials } = require('./lib/tls.js');
@@ -423,7 +424,8 @@ class RelayServer extends EventEmitter {
         this.emit('connection', clientId, ...this.#dataOf(clientId));
         return;
       case 'disconnect':
-        debug('client %d disconnected: %d %s', clientId, number, text);
+        // The text may be of `disconnectClient()`, and so of anybody.
+        if (debug.enabled) debug('client %d disconnected: %d %s', clientId, number, printable(text));
         this.emit('disconnect', clientId, number, text, ...this.#dataOf(clientId));
         return;
       case 'expired': {
