@@ -5,8 +5,8 @@ mod common;
 
 use common::TestRelay;
 use serde_json::Value;
-use websocket_relay::protocol::{ClientFrame, Generation, decode, encode};
 use websocket_relay::printable::printable;
+use websocket_relay::protocol::{ClientFrame, Generation, decode, encode};
 use websocket_relay::{ClientId, CloseReason, Limits, Offence};
 
 fn vectors() -> Value {

@@ -200,8 +200,13 @@ impl Door {
 
     /// Serves a connection whose request another server has read, as a task on `thread`; `kept` is dropped when it is
     /// over.
-    pub fn adopt<C, K>(self: &Arc<Self>, thread: &Handle, handover: Handover<C>, admission: Admission, kept: K)
-    where
+    pub fn adopt<C, K>(
+        self: &Arc<Self>,
+        thread: &Handle,
+        handover: Handover<C>,
+        admission: Admission,
+        kept: K,
+    ) where
         C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         K: Send + 'static,
     {
