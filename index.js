@@ -3,6 +3,7 @@
 const dns = require('node:dns');
 const { EventEmitter } = require('node:events');
 const net = require('node:net');
+const { setImmediate } = require('node:timers');
 const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
 const { Gate, answerOf, infoOf } = require('./lib/access.js');
@@ -20,6 +21,7 @@ const {
   checkRequest,
   checkUpgrade,
 } = require('./lib/options.js');
+const { printable } = require('./lib/printable.js');
 const browserScript = require('./lib/script.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
 const { checkCredentials } = require('./lib/tls.js');
@@ -34,7 +36,10 @@ const ERROR_NAMES = {
   ERR_CHANNEL_NOT_FOUND: 'ClientsHaveNoChannel',
 };
 
-/** Those that the engine tells only if they are wanted. */
+/** Servers that go on without a reference: they listen on a port of their own, have connections, or are closing. */
+const running = new Set();
+
+/** The events that the engine tells only if somebody listens for them. */
 const EVENTS = ['connection', 'disconnect', 'expired', 'messagesExpired', 'error'];
 
 const State = Object.freeze({ STARTING: 'starting', LISTENING: 'listening', CLOSING: 'closing', ENDING: 'ending', CLOSED: 'closed' });
@@ -64,6 +69,8 @@ class RelayServer extends EventEmitter {
   #counts = true;
   /** @type {Map<number, unknown>} what was given as `data` */
   #data = new Map();
+  /** Whether `data` is to be forgotten when registrations expire. */
+  #dataExpires = false;
 
   constructor(options, callback) {
     const bounds = limits();
@@ -85,18 +92,17 @@ class RelayServer extends EventEmitter {
     const rules = { ...trust, origins, asks: this.#gate.asks };
     this.#native = new NativeRelay(
       { authorizeAllChannels, settings, credentials, path, script, metrics, rules },
-      (_error, events) => {
-        for (const event of events) this.#emitSafely(() => this.#tell(event));
-      },
-      () => this.#runErrands(),
-      (_error, inquiry) => this.#gate.ask(infoOf(inquiry), (refusal) => inquiry.answer(refusal)),
+      weakly(this, RelayServer.#deliver),
+      weakly(this, RelayServer.#runErrands),
+      weakly(this, RelayServer.#inquire),
     );
-    if (debug.enabled) EVENTS.forEach((name) => this.#native.want(name));
+    EVENTS.forEach((name) => this.#want(name));
     if (callback) this.once('listening', callback);
     if (signal) this.#closeOn(signal);
     if (port !== undefined) {
       this.#native.refLoop();
       this.#resolve(host);
+      running.add(this);
     } else if (server) {
       this.#detach = attach(server, this, this.#limits, () => this.#listening());
     } else {
@@ -105,15 +111,33 @@ class RelayServer extends EventEmitter {
   }
 
   on(name, listener) {
-    return this.#want(name, super.on(name, listener));
+    super.on(name, listener);
+    return this.#want(name);
   }
 
   addListener(name, listener) {
-    return this.#want(name, super.addListener(name, listener));
+    super.addListener(name, listener);
+    return this.#want(name);
   }
 
   prependListener(name, listener) {
-    return this.#want(name, super.prependListener(name, listener));
+    super.prependListener(name, listener);
+    return this.#want(name);
+  }
+
+  removeListener(name, listener) {
+    super.removeListener(name, listener);
+    return this.#want(name);
+  }
+
+  off(name, listener) {
+    return this.removeListener(name, listener);
+  }
+
+  removeAllListeners(...names) {
+    super.removeAllListeners(...names);
+    EVENTS.forEach((name) => this.#want(name));
+    return this;
   }
 
   address() {
@@ -158,11 +182,14 @@ class RelayServer extends EventEmitter {
   #take(request, socket, head, peer) {
     const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
     const descriptor = descriptorOf(socket);
+    // Not given up before the engine tells that the last connection has ended.
+    running.add(this);
     const { refusal, bridge } = this.#native.upgrade(headOf(request), Buffer.concat(early), peer, descriptor);
     if (bridge) this.#bridge(socket, bridge);
     else if (refusal?.length > 0) refuse(socket, refusal, this.#limits.closeTimeout);
     // The engine has a descriptor of its own, or nothing to say.
     else socket.destroy();
+    this.#letGo();
   }
 
   registerClient(options) {
@@ -170,8 +197,7 @@ class RelayServer extends EventEmitter {
     const client = this.#native.registerClient(expiresIn);
     if (data !== undefined) {
       this.#data.set(client.id, data);
-      // To be forgotten with the client.
-      if (expiresIn !== undefined) this.#native.want('expired');
+      if (expiresIn !== undefined) this.#forgetExpired();
     }
     debug('client %d registered', client.id);
     return client;
@@ -188,7 +214,7 @@ class RelayServer extends EventEmitter {
     checkClientId('clientId', clientId);
     const { expiresIn } = checkLife(options);
     const token = this.#call('refreshToken', clientId, expiresIn);
-    if (expiresIn !== undefined && this.#data.has(clientId)) this.#native.want('expired');
+    if (expiresIn !== undefined && this.#data.has(clientId)) this.#forgetExpired();
     debug('client %d has a new token', clientId);
     return token;
   }
@@ -305,10 +331,25 @@ class RelayServer extends EventEmitter {
     }
   }
 
-  /** The engine tells only what somebody has ever listened for. */
-  #want(name, self) {
-    if (typeof name === 'string') this.#native.want(name);
-    return self;
+  /** Tells the engine whether an event is to be told. */
+  #want(name) {
+    if (EVENTS.includes(name)) {
+      const isNeeded = debug.enabled || (name === 'expired' && this.#dataExpires);
+      this.#native.want(name, isNeeded || this.listenerCount(name) > 0);
+    }
+    return this;
+  }
+
+  /** What was given as `data` is to be forgotten with its client. */
+  #forgetExpired() {
+    this.#dataExpires = true;
+    this.#want('expired');
+  }
+
+  /** Lets the server be collected when nobody holds it, if it does not go on by itself. */
+  #letGo() {
+    const goesOn = this.#port !== undefined || this.#native.hasAdopted || this.#state === State.CLOSING || this.#state === State.ENDING;
+    if (!goesOn) running.delete(this);
   }
 
   #resolve(host) {
@@ -336,6 +377,7 @@ class RelayServer extends EventEmitter {
     if (this.#isOpen()) {
       this.#state = State.CLOSING;
       this.#detach();
+      running.add(this);
       // Until it has told that it is closed.
       if (this.#counts) this.#native.refLoop();
     }
@@ -362,6 +404,20 @@ class RelayServer extends EventEmitter {
     this.emit('error', error);
   }
 
+  /** Each event in a turn of its own: a listener that was added after the event before it hears it, also behind an `await`. */
+  static #deliver(server, events) {
+    for (const event of events) setImmediate(() => server.#emitSafely(() => server.#tell(event)));
+    if (events.length > 0) setImmediate(() => server.#native.delivered());
+  }
+
+  static #inquire(server, inquiry) {
+    server.#gate.ask(infoOf(inquiry), (refusal) => inquiry.answer(refusal));
+  }
+
+  static #runErrands(server) {
+    for (const number of server.#native.errands()) server.#emitSafely(() => server.#bridges.get(number)?.run());
+  }
+
   #tell({ name, clientId, targetId, code, number, text }) {
     switch (name) {
       case 'listening':
@@ -377,7 +433,8 @@ class RelayServer extends EventEmitter {
         this.emit('connection', clientId, ...this.#dataOf(clientId));
         return;
       case 'disconnect':
-        debug('client %d disconnected: %d %s', clientId, number, text);
+        // The text may be of `disconnectClient()`, and so of anybody.
+        if (debug.enabled) debug('client %d disconnected: %d %s', clientId, number, printable(text));
         this.emit('disconnect', clientId, number, text, ...this.#dataOf(clientId));
         return;
       case 'expired': {
@@ -396,10 +453,13 @@ class RelayServer extends EventEmitter {
         // A stranger's mistake must not crash the process of who does not listen.
         if (this.listenerCount('error') > 0) this.emit('error', new RelayError(code, text, clientId));
         return;
+      case 'deserted':
+        this.#letGo();
+        return;
       case 'close':
         // The engine has left every connection; their sockets may still have something to write.
         this.#state = State.ENDING;
-        this.#runErrands();
+        RelayServer.#runErrands(this);
         this.#bridges.forEach((bridge) => bridge.leave());
         this.#closeWhenEnded();
     }
@@ -426,16 +486,13 @@ class RelayServer extends EventEmitter {
     this.#bridges.set(number, new Bridge(socket, native, { closeTimeout, closed }));
   }
 
-  #runErrands() {
-    for (const number of this.#native.errands()) this.#emitSafely(() => this.#bridges.get(number)?.run());
-  }
-
   #closeWhenEnded() {
     if (this.#state !== State.ENDING || this.#bridges.size > 0) return;
     this.#state = State.CLOSED;
     this.#forgetSignal();
     this.#address = null;
-    this.#native.unrefLoop();
+    this.#native.end();
+    running.delete(this);
     for (const callback of this.#closeCallbacks.splice(0)) this.#emitSafely(() => callback(this.#failure));
     this.emit('close');
   }
@@ -450,6 +507,18 @@ class RelayServer extends EventEmitter {
       });
     }
   }
+}
+
+/**
+ * A function for the engine, which holds it, that does not keep the server from being collected. It is made here, and not
+ * in a method, for closures of one scope hold all that any of them uses.
+ */
+function weakly(server, call) {
+  const reference = new WeakRef(server);
+  return (_error, value) => {
+    const found = reference.deref();
+    if (found) call(found, value);
+  };
 }
 
 function byCode(counts) {

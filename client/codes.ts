@@ -1,5 +1,7 @@
 /** The stable codes of errors, and what the close codes of the wire protocol mean to a client. */
 
+import { printable } from './printable.js';
+
 /** An `Error` with a stable `code`. The text of its `message` may change from version to version. */
 export interface RelayError extends Error {
   /**
@@ -42,7 +44,7 @@ export const TOKEN_EXPIRED = 4503;
 /** Too many connections, over the rate limit: come back, but not soon. */
 export const LATER: readonly number[] = [1013, 4003];
 
-/** Makes an error with its code. */
+/** Makes an error with its code. Both may be the server's. */
 export function relayError(code: string, message: string, more?: { targetId?: number; cause?: unknown }): RelayError {
-  return Object.assign(new Error(message), { code }, more);
+  return Object.assign(new Error(printable(message)), { code: printable(code) }, more);
 }

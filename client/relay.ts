@@ -12,6 +12,7 @@ import { Inbox } from './inbox.js';
 import { type Authentication, type RelayOptions, type Settings, settingsOf } from './options.js';
 import { type Callbacks, MAX_MESSAGES, Outbox, type SendCallback } from './outbox.js';
 import type { Peer } from './peer.js';
+import { printable } from './printable.js';
 import { Watch } from './watch.js';
 import type { WebSocketLike } from './websocket.js';
 
@@ -314,7 +315,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
       const error = CLOSE_ERRORS[code];
       if (error) this.emit('error', relayError(error, reason || 'no connection'));
     }
-    this.emit('close', { code, reason, willReconnect });
+    this.emit('close', { code, reason: printable(reason), willReconnect });
     for (const peer of this.#peers.values()) setOnline(peer, false);
   }
 

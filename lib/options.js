@@ -4,6 +4,7 @@
 
 const { inspect } = require('node:util');
 const { checkOrigins, checkTrust } = require('./access.js');
+const { printable } = require('./printable.js');
 const tls = require('./tls.js');
 
 const PORT_MAX = 65535;
@@ -237,7 +238,7 @@ function rangeError(name, expected, value) {
 
 /** A value for an error's text: shortly, and without what may be a token. @param {unknown} value */
 function shown(value) {
-  const text = inspect(value, { depth: 0, breakLength: Infinity }).replace(/[0-9a-f]{32,}/gi, '[redacted]');
+  const text = printable(inspect(value, { depth: 0, breakLength: Infinity }).replace(/[0-9a-f]{32,}/gi, '[redacted]'));
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 

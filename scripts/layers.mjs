@@ -7,7 +7,7 @@ import { root } from './process.mjs';
 
 /** Floors from the ground up; each floor is a list of rooms, each room the modules that may use one another. */
 const FLOORS = [
-  [['ids', 'limits', 'events', 'metrics', 'error', 'copy', 'read_buffer', 'trim', 'hand', 'faults', 'sync']],
+  [['ids', 'limits', 'events', 'metrics', 'error', 'copy', 'read_buffer', 'trim', 'hand', 'printable', 'faults', 'sync']],
   [['protocol'], ['model'], ['access']],
   [['backend']],
   [['session', 'wire', 'stream']],

@@ -1,9 +1,11 @@
 //! What can go wrong: the developer's errors, the clients' offences, and why a connection ended.
 
+use std::borrow::Cow;
 use std::io;
 
 use crate::ids::ClientId;
 use crate::limits::LimitError;
+use crate::printable::printable;
 
 /// What a call of the developer got wrong, or what the system refused.
 #[derive(Debug, thiserror::Error)]
@@ -96,14 +98,15 @@ impl Error {
     }
 }
 
-/// What a client did wrong. Its text is the message that `'error'` listeners get; it never carries a token.
+/// What a client did wrong. Its text is the message that `'error'` listeners get; it never carries a token, nor what cannot
+/// be printed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Offence {
     /// A frame is not JSON, or nests too deeply.
     #[error("invalid JSON")]
     InvalidJson,
     /// A frame is JSON and no known frame.
-    #[error("Message unrecognized: {excerpt}")]
+    #[error("Message unrecognized: {}", printable(excerpt))]
     Unrecognized {
         /// The JSON without its white space, cut at 200 characters, tokens blotted out.
         excerpt: String,
@@ -269,7 +272,15 @@ impl CloseReason {
         }
     }
 
-    /// The text that goes with the code.
+    /// The text for an event: of a client's own, what cannot be printed is escaped.
+    pub fn shown(&self) -> Cow<'_, str> {
+        match self {
+            Self::ByPeer(_, text) => printable(text),
+            _ => Cow::Borrowed(self.text()),
+        }
+    }
+
+    /// The text that goes with the code on the wire.
     pub fn text(&self) -> &str {
         match self {
             Self::GoingAway => "the server is closing",

@@ -23,7 +23,7 @@
 //! | 3 | [`session`]: one connection; [`wire`]: its bytes; [`stream`]: what they come over |
 //! | 2 | [`backend`]: where everything is kept, behind atomic verbs |
 //! | 1 | [`model`]: pure state; [`protocol`]: pure codec; [`access`]: who may come, and how often |
-//! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], [`hand`], `copy`, `read_buffer`, `sync`, `trim`, `faults` |
+//! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], [`hand`], [`printable`], `copy`, `read_buffer`, `sync`, `trim`, `faults` |
 
 #[cfg(all(feature = "node", feature = "conformance"))]
 compile_error!("the conformance build relays nothing: there is no addon of it");
@@ -40,6 +40,7 @@ pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod model;
+pub mod printable;
 mod read_buffer;
 // A test binary has no Node to link to.
 #[cfg(all(feature = "node", not(test)))]

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Trust;
 use crate::backend::{Backend, Registration};
 use crate::error::{Error, TlsError};
-use crate::events::{self, Event, EventReceiver, Topic};
+use crate::events::{self, Event, EventReceiver, Interest};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
 use crate::listener::{self, Admission, Door, Guest, Handover, Tls};
@@ -99,8 +99,6 @@ pub struct Relay {
     door: Arc<Door>,
     /// Ends the threads without waiting for anybody.
     abort: CancellationToken,
-    /// Where tasks that carry events out can run.
-    handle: Handle,
     couriers: TaskTracker,
     start: Option<oneshot::Sender<Address>>,
     threads: Vec<JoinHandle<()>>,
@@ -122,14 +120,12 @@ impl Relay {
         let (abort, couriers) = (CancellationToken::new(), TaskTracker::new());
         let runtime = || Builder::new_current_thread().enable_all().build().map_err(Error::System);
         let (first, others) = (runtime()?, (1..threads).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?);
-        let handle = first.handle().clone();
         let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
         let door = Arc::new(Door::new(Arc::clone(&shared), handles, site, tls, rules));
         let main = run(Arc::clone(&shared), Arc::clone(&door), started, couriers.clone());
         // From here on dropping it ends the threads that there are, should the system refuse the next.
-        let mut relay =
-            Self { shared, door, abort, handle, couriers, start: Some(start), threads: Vec::new() };
+        let mut relay = Self { shared, door, abort, couriers, start: Some(start), threads: Vec::new() };
         relay.spawn_thread(first, main)?;
         for runtime in others {
             // Its connections are tasks that the first thread gives it.
@@ -184,7 +180,8 @@ impl Relay {
     /// What is to be answered instead, before the connection is closed; it may be nothing.
     pub fn invite(&self, head: &[u8], peer: Option<IpAddr>) -> Result<Invitation, Vec<u8>> {
         let (answer, guest, admission) = self.door.accept(head, peer)?;
-        let thread = self.door.thread().unwrap_or(&self.handle).clone();
+        // Without a thread it has ended, and has refused already.
+        let thread = self.door.thread().ok_or_else(Vec::new)?.clone();
         Ok(Invitation { answer, guest, admission, thread })
     }
 
@@ -197,6 +194,11 @@ impl Relay {
     {
         let Invitation { answer, guest, admission, thread } = invitation;
         self.door.adopt(&thread, Handover { connection, answer, early, guest }, admission, kept);
+    }
+
+    /// Whether there are connections that were adopted. [`Event::Deserted`] tells when the last one has ended.
+    pub fn has_adopted(&self) -> bool {
+        self.door.has_adopted()
     }
 
     /// The connection that is invited, of which another server of this process has the descriptor; see
@@ -235,9 +237,10 @@ impl Relay {
         self.shared.backend.authorize_pair(first, second)
     }
 
-    /// Whether events of `topic` are told from now on. At first all are.
-    pub fn want_events(&self, topic: Topic, wanted: bool) {
-        self.shared.events.want(topic, wanted);
+    /// The topics of events that somebody listens for, to be kept up to date. An event of another topic comes all the
+    /// same, while there is room: whether it is wanted is asked again when it is delivered.
+    pub fn interest(&self) -> &Interest {
+        self.shared.events.interest()
     }
 
     /// Closes the port and every connection (1001). [`Event::Closed`] tells when that is done, at the latest after
@@ -250,8 +253,9 @@ impl Relay {
     /// Clients are asked to come back after different times, up to `retry_after`. [`Event::Closed`] tells when that is done.
     /// [`Relay::close`] cuts it short.
     pub fn drain(&self, timeout: Duration, retry_after: Duration) {
+        let Some(thread) = self.door.thread() else { return };
         let shared = Arc::clone(&self.shared);
-        self.handle.spawn(async move {
+        thread.spawn(async move {
             let cut = || async {
                 crate::faults::point("cut");
                 tokio::time::sleep(timeout).await;
@@ -261,16 +265,32 @@ impl Relay {
         });
         self.shared.drain(retry_after);
     }
-}
 
-impl Drop for Relay {
-    fn drop(&mut self) {
+    /// Ends whatever still runs, and gives back threads, descriptors, what was given to be called, and the memory of
+    /// messages. Clients and channels stay registered, and what was counted can still be read.
+    pub fn end(&mut self) {
+        self.join();
+        // Nothing else holds it: the tasks are gone with their threads.
+        if let Some(door) = Arc::get_mut(&mut self.door) {
+            door.retire();
+        }
+        // Mostly there are none. Those of a connection that had to be cut off came back just now.
+        life::drop_messages(&self.shared);
+    }
+
+    fn join(&mut self) {
         self.shared.stop();
         self.abort.cancel();
         // Joined, so that no code of ours runs once the owner believes that it is gone.
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.join();
     }
 }
 
@@ -327,6 +347,7 @@ async fn run(
         None => emptied.await,
     }
     drop(listener);
+    life::drop_messages(&shared);
     shared.events.emit_surely(Event::Closed).await;
     couriers.close();
     couriers.wait().await;

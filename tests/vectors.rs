@@ -5,8 +5,9 @@ mod common;
 
 use common::TestRelay;
 use serde_json::Value;
+use websocket_relay::printable::printable;
 use websocket_relay::protocol::{ClientFrame, Generation, decode, encode};
-use websocket_relay::{ClientId, Limits, Offence};
+use websocket_relay::{ClientId, CloseReason, Limits, Offence};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../__test__/vectors/offences.json")).unwrap()
@@ -18,6 +19,10 @@ fn frames() -> Value {
 
 fn shapes() -> Value {
     serde_json::from_str(include_str!("../__test__/vectors/shapes.json")).unwrap()
+}
+
+fn printable_texts() -> Value {
+    serde_json::from_str(include_str!("../__test__/vectors/printable.json")).unwrap()
 }
 
 fn text<'a>(vector: &'a Value, member: &str) -> &'a str {
@@ -112,4 +117,24 @@ fn no_shape_of_a_text_takes_more_stack_than_another() {
         }
     };
     std::thread::Builder::new().stack_size(ROOM).spawn(decode_all).unwrap().join().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_stranger_writes_is_printable_where_it_is_told() {
+    let mut server = TestRelay::start(Limits { max_offences: 1000, ..Limits::default() }).await;
+    for vector in printable_texts()["texts"].as_array().unwrap() {
+        let (given, shown) = (text(vector, "text"), text(vector, "shown"));
+        assert_eq!(printable(given), shown);
+        // JSON has names for these.
+        if !given.contains(|character: char| character < ' ') {
+            let mut stranger = server.stranger().await;
+            stranger.send(format!("{{\"{given}\":1}}")).await;
+            let expected = format!("Message unrecognized: {{\"{shown}\":1}}");
+            assert_eq!(server.offence().await.0, expected);
+        }
+        let reason = CloseReason::ByPeer(4000, given.to_owned());
+        assert_eq!((reason.shown(), reason.text()), (shown.into(), given));
+    }
+    // What the server's own developer says is told as it was said.
+    assert_eq!(CloseReason::ByServer(4000, "a\nb".to_owned()).shown(), "a\nb");
 }

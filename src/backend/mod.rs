@@ -259,6 +259,13 @@ impl Backend {
         }
     }
 
+    /// Drops all messages, when no connection will come for them any more. Clients and channels stay.
+    pub fn drop_messages(&self) {
+        match self {
+            Self::Memory(memory) => memory.drop_messages(),
+        }
+    }
+
     /// Waits until a registration ends, or messages expire.
     pub async fn deadline(&self) {
         match self {

@@ -20,6 +20,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -33,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Guests, Source, Trust};
+use crate::events::Event;
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 use crate::session::{self, Shared};
@@ -57,6 +59,8 @@ pub struct Door {
     tasks: TaskTracker,
     open: Arc<Semaphore>,
     excess: Arc<Semaphore>,
+    /// Connections that came from another server.
+    adopted: AtomicUsize,
 }
 
 /// A connection's place among those that may be open.
@@ -81,8 +85,8 @@ impl Door {
         let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
-        let tasks = TaskTracker::new();
-        Self { site, tls, rules, guests, inquiries, shared, threads, tasks, open, excess }
+        let (tasks, adopted) = (TaskTracker::new(), AtomicUsize::new(0));
+        Self { site, tls, rules, guests, inquiries, shared, threads, tasks, open, excess, adopted }
     }
 
     /// A place for one more connection. Without one it is to be dropped without a word, and is counted here.
@@ -196,8 +200,13 @@ impl Door {
 
     /// Serves a connection whose request another server has read, as a task on `thread`; `kept` is dropped when it is
     /// over.
-    pub fn adopt<C, K>(&self, thread: &Handle, handover: Handover<C>, admission: Admission, kept: K)
-    where
+    pub fn adopt<C, K>(
+        self: &Arc<Self>,
+        thread: &Handle,
+        handover: Handover<C>,
+        admission: Admission,
+        kept: K,
+    ) where
         C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         K: Send + 'static,
     {
@@ -205,7 +214,28 @@ impl Door {
         let patience = shared.limits.headers_timeout;
         let task = switch(handover, patience).then(move |upgraded| go_on(upgraded, admission, shared));
         let task = task.map(|()| drop(kept));
-        self.tasks.spawn_on(guard(task, &self.shared), thread);
+        self.adopted.fetch_add(1, Ordering::AcqRel);
+        let door = Arc::clone(self);
+        let task = guard(task, &self.shared).then(|()| async move { door.left().await });
+        self.tasks.spawn_on(task, thread);
+    }
+
+    async fn left(&self) {
+        if self.adopted.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.events.emit_surely(Event::Deserted).await;
+        }
+    }
+
+    /// Whether there are connections that came from another server.
+    pub fn has_adopted(&self) -> bool {
+        self.adopted.load(Ordering::Acquire) > 0
+    }
+
+    /// Gives back what is of no use when the relay has ended and nobody is let in any more.
+    pub fn retire(&mut self) {
+        self.threads = Vec::new();
+        self.rules.ask = None;
+        self.site.script = None;
     }
 
     /// Waits until every connection is over.

@@ -230,6 +230,17 @@ impl Mailbox {
         }
     }
 
+    /// Drops all messages and what is known of earlier ones, and returns what waited. Channels stay.
+    pub fn clear(&mut self) -> Contents {
+        let contents = self.contents();
+        let Self { channels, opened, .. } = self;
+        *opened = opened
+            .take()
+            .map(|opened| Box::new(opened.iter().filter(|id| channels.contains(*id)).collect::<ClientSet>()));
+        (self.lanes, self.turns, self.bytes, self.ages) = (FxHashMap::default(), VecDeque::new(), 0, None);
+        contents
+    }
+
     /// All who have a channel or a lane here, or had a channel.
     pub fn senders(&self) -> ClientSet {
         let mut senders: ClientSet = self.lanes.keys().copied().collect();

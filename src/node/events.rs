@@ -2,18 +2,20 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use napi::Status;
+use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
-use crate::events::Event;
+use crate::events::{Event, Interest, Topic};
 
 /// An event, as `index.js` reads it.
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
-    /// `listening`, `listenFailed`, `connection`, `disconnect`, `expired`, `messagesExpired`, `error`, `close`.
+    /// `listening`, `listenFailed`, `connection`, `disconnect`, `expired`, `messagesExpired`, `error`, `deserted`, `close`.
     pub name: String,
     /// Whose event it is.
     pub client_id: Option<f64>,
@@ -27,17 +29,49 @@ pub struct NativeEvent {
     pub text: Option<String>,
 }
 
+/// An event on its way to the JavaScript thread.
+pub struct Told {
+    topic: Option<Topic>,
+    event: NativeEvent,
+}
+
 /// The JavaScript function that takes batches. Weak: it does not keep Node alive.
-pub type Outlet = ThreadsafeFunction<Vec<NativeEvent>, (), Vec<NativeEvent>, Status, true, true>;
+pub type Outlet = ThreadsafeFunction<Vec<Told>, (), Vec<NativeEvent>, Status, true, true>;
+
+/// Batches that JavaScript has been given and has not delivered to listeners. Only touched on its thread.
+pub type Undelivered = Arc<AtomicUsize>;
+
+/// Has batches of events taken by `on_events`. On the JavaScript thread, when the turn in which they happened is over, a
+/// batch loses the events at its beginning that nobody listens for, and all of them if there are no others. What comes
+/// behind a wanted event is kept: a listener of that one may add others.
+pub fn outlet(
+    on_events: &Function<'_, Vec<NativeEvent>, ()>,
+    interest: Interest,
+    undelivered: Undelivered,
+) -> napi::Result<Outlet> {
+    let builder = on_events.build_threadsafe_function::<Vec<Told>>().callee_handled::<true>().weak::<true>();
+    builder.build_callback(move |context| {
+        let is_behind_others = undelivered.load(Ordering::Relaxed) > 0;
+        let batch = context.value.into_iter();
+        let wanted = batch.skip_while(|told| !is_behind_others && !interest.includes(told.topic));
+        let events: Vec<_> = wanted.map(|told| told.event).collect();
+        undelivered.fetch_add(usize::from(!events.is_empty()), Ordering::Relaxed);
+        Ok(events)
+    })
+}
 
 /// Hands a batch over, and waits until it was taken. False when JavaScript is gone.
-pub async fn hand_over(outlet: Arc<Outlet>, batch: Vec<NativeEvent>) -> bool {
+pub async fn hand_over(outlet: Arc<Outlet>, batch: Vec<Told>) -> bool {
     // An error other than `Closing` is an exception of `index.js`, which Node has reported.
     !outlet.call_async(Ok(batch)).await.is_err_and(|error| error.status == Status::Closing)
 }
 
-/// An event as `index.js` reads it.
-pub fn native(event: Event) -> NativeEvent {
+/// An event as `index.js` reads it, and its topic.
+pub fn told(event: Event) -> Told {
+    Told { topic: Topic::of(&event), event: native(event) }
+}
+
+fn native(event: Event) -> NativeEvent {
     let named = |name: &str| NativeEvent { name: name.to_owned(), ..NativeEvent::default() };
     match event {
         Event::Listening(address) => NativeEvent {
@@ -52,7 +86,7 @@ pub fn native(event: Event) -> NativeEvent {
         Event::Disconnected(client, reason) => NativeEvent {
             client_id: Some(client.get() as f64),
             number: Some(f64::from(reason.code())),
-            text: Some(reason.text().to_owned()),
+            text: Some(reason.shown().into_owned()),
             ..named("disconnect")
         },
         Event::Expired { client, undelivered } => NativeEvent {
@@ -83,6 +117,7 @@ pub fn native(event: Event) -> NativeEvent {
             text: Some(format!("{count} events were dropped: the JavaScript thread was busy for too long")),
             ..named("error")
         },
+        Event::Deserted => named("deserted"),
         Event::Closed => named("close"),
     }
 }

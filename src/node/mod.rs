@@ -8,6 +8,7 @@ mod tls;
 
 use std::iter;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -123,17 +124,19 @@ impl Crowd {
 #[napi]
 pub struct NativeRelay {
     relay: Relay,
+    undelivered: events::Undelivered,
     keep_alive: Option<KeepAlive>,
     /// Connections that were taken over.
     crowd: Weak<Crowd>,
     crowd_counts: bool,
-    errands: Arc<bridge::Errands>,
+    /// None when the relay has ended.
+    errands: Option<Arc<bridge::Errands>>,
     next_bridge: u32,
 }
 
 #[napi]
 impl NativeRelay {
-    /// A relay that does not listen yet. `on_events` gets batches of events, without those that have to be asked for;
+    /// A relay that does not listen yet. `on_events` gets batches of events, see [`NativeRelay::want`];
     /// `on_errands` is called when [`NativeRelay::errands`] has something.
     #[napi(constructor, catch_unwind)]
     pub fn new(
@@ -160,19 +163,20 @@ impl NativeRelay {
         }
         options.credentials = credentials.map(Into::into);
         let (relay, receiver) = Relay::new(options).map_err(coded)?;
-        let outlet = on_events.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
+        let undelivered = events::Undelivered::default();
+        let outlet = events::outlet(&on_events, relay.interest().clone(), Arc::clone(&undelivered));
         let outlet = Arc::new(outlet.map_err(|error| system(&error))?);
         let caller = on_errands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
-        let errands = Arc::new(bridge::Errands::new(caller.map_err(|error| system(&error))?));
+        let errands = Some(Arc::new(bridge::Errands::new(caller.map_err(|error| system(&error))?)));
         let topics =
             [Topic::Connected, Topic::Disconnected, Topic::Offences, Topic::Expired, Topic::MessagesExpired];
         for topic in topics {
-            relay.want_events(topic, false);
+            relay.interest().set(topic, false);
         }
         let hand_over = move |batch| events::hand_over(Arc::clone(&outlet), batch);
-        relay.spawn_courier(receiver, events::native, hand_over);
+        relay.spawn_courier(receiver, events::told, hand_over);
         let (crowd, crowd_counts) = (Weak::new(), true);
-        Ok(Self { relay, keep_alive: None, crowd, crowd_counts, errands, next_bridge: 0 })
+        Ok(Self { relay, undelivered, keep_alive: None, crowd, crowd_counts, errands, next_bridge: 0 })
     }
 
     /// Opens the port.
@@ -200,6 +204,9 @@ impl NativeRelay {
             Ok(invitation) => invitation,
             Err(refusal) => return Ok(NativeUpgrade { refusal: Some(refusal.into()), bridge: None }),
         };
+        // Without it the relay has ended, and has refused already.
+        let Some(errands) = &self.errands else { return Ok(NativeUpgrade { refusal: None, bridge: None }) };
+        let errands = Arc::clone(errands);
         let early = early.to_vec();
         if let Some(Ok(stream)) = descriptor.map(|descriptor| self.relay.take_over(&invitation, descriptor)) {
             let crowd = self.crowd(env)?;
@@ -207,7 +214,7 @@ impl NativeRelay {
             return Ok(NativeUpgrade { refusal: None, bridge: None });
         }
         self.next_bridge = self.next_bridge.wrapping_add(1);
-        let (stream, bridge) = bridge::open(self.next_bridge, &self.errands);
+        let (stream, bridge) = bridge::open(self.next_bridge, &errands);
         self.relay.adopt(invitation, stream, early, ());
         Ok(NativeUpgrade { refusal: None, bridge: Some(bridge) })
     }
@@ -245,7 +252,7 @@ impl NativeRelay {
     /// The numbers of the bridges that have errands to fetch.
     #[napi(catch_unwind)]
     pub fn errands(&self) -> Vec<u32> {
-        self.errands.take()
+        self.errands.as_ref().map(|errands| errands.take()).unwrap_or_default()
     }
 
     /// Greets new connections with other credentials.
@@ -272,9 +279,10 @@ impl NativeRelay {
         self.relay.register_relay_channel(first, second).map_err(coded)
     }
 
-    /// Asks for the events `connection`, `disconnect`, `expired`, `messagesExpired` or `error`; does nothing for others.
+    /// Whether somebody listens for `connection`, `disconnect`, `expired`, `messagesExpired` or `error`. At first nobody
+    /// does. All other events are always told.
     #[napi(catch_unwind)]
-    pub fn want(&self, name: String) {
+    pub fn want(&self, name: String, wanted: bool) {
         let topic = match &*name {
             "connection" => Topic::Connected,
             "disconnect" => Topic::Disconnected,
@@ -283,7 +291,13 @@ impl NativeRelay {
             "messagesExpired" => Topic::MessagesExpired,
             _ => return,
         };
-        self.relay.want_events(topic, true);
+        self.relay.interest().set(topic, wanted);
+    }
+
+    /// The listeners of a batch have been called, as is said once for each that is not empty.
+    #[napi(catch_unwind)]
+    pub fn delivered(&self) {
+        self.undelivered.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Closes the port and every connection.
@@ -297,6 +311,19 @@ impl NativeRelay {
     pub fn drain(&self, timeout: u32, retry_after: u32) {
         let [timeout, retry_after] = [timeout, retry_after].map(|ms| Duration::from_millis(ms.into()));
         self.relay.drain(timeout, retry_after);
+    }
+
+    /// Whether there are connections that were taken over or go over a bridge.
+    #[napi(getter, catch_unwind)]
+    pub fn has_adopted(&self) -> bool {
+        self.relay.has_adopted()
+    }
+
+    /// Gives back all that a closed relay needs no more. What is asked of it afterwards is answered.
+    #[napi(catch_unwind)]
+    pub fn end(&mut self) {
+        self.relay.end();
+        (self.errands, self.keep_alive) = (None, None);
     }
 
     /// Keeps Node alive until [`NativeRelay::unref_loop`].

@@ -2,16 +2,22 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::time::{Instant, sleep_until};
 
 use super::Relay;
-use crate::events::{Event, EventReceiver};
+use crate::events::{Event, EventReceiver, Topic};
 use crate::limits::Limits;
 use crate::session::Shared;
 
 /// Events of one batch.
 const BATCH: usize = 256;
+/// The time from one batch that nobody wants to the next.
+const UNWANTED_PAUSE: Duration = Duration::from_millis(1);
+/// Such batches that may come earlier than that.
+const UNWANTED_BURST: u32 = 64;
 
 impl Relay {
     /// Has each event translated and each batch of them handed over, which comes to false when nobody takes them any more.
@@ -27,7 +33,24 @@ impl Relay {
         F: Future<Output = bool> + Send + 'static,
     {
         let task = carry(Arc::clone(&self.shared), events, translate, hand_over);
-        self.couriers.spawn_on(task, &self.handle);
+        if let Some(thread) = self.door.thread() {
+            self.couriers.spawn_on(task, thread);
+        }
+    }
+}
+
+/// How often batches are handed over that nobody wants. Whoever takes them has to be asked, for a listener may have been
+/// added since; asking costs it some 20 µs.
+struct Pace {
+    /// When the next one is due that is not early.
+    next: Instant,
+}
+
+impl Pace {
+    async fn wait(&mut self) {
+        let now = Instant::now();
+        self.next = self.next.max(now) + UNWANTED_PAUSE;
+        sleep_until(self.next - UNWANTED_PAUSE * UNWANTED_BURST).await;
     }
 }
 
@@ -38,7 +61,12 @@ async fn carry<T, F: Future<Output = bool>>(
     hand_over: impl Fn(Vec<T>) -> F,
 ) {
     let mut batch = Vec::new();
+    let mut pace = Pace { next: Instant::now() };
     while events.recv_many(&mut batch, BATCH).await {
+        let interest = shared.events.interest();
+        if !batch.iter().any(|event| interest.includes(Topic::of(event))) {
+            pace.wait().await;
+        }
         let (count, is_last) = (batch.len(), matches!(batch.last(), Some(Event::Closed)));
         let translated = batch.drain(..).map(|event| catch_unwind(AssertUnwindSafe(|| translate(event))));
         let translated: Vec<_> = translated.filter_map(Result::ok).collect();
@@ -52,5 +80,51 @@ async fn carry<T, F: Future<Output = bool>>(
             // Should it panic each time, others have their turn.
             tokio::time::sleep(Limits::RESTART_PAUSE).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::backend::Backend;
+    use crate::events;
+    use crate::ids::ClientId;
+
+    /// So many events a millisecond for two seconds: in how many batches are they handed over, and how many in all?
+    async fn handed_over(rate: u32, wanted: bool) -> (usize, usize) {
+        let limits = Limits::default();
+        let (sink, receiver) = events::channel(limits.max_queued_events);
+        let backend = Backend::memory(limits.clone(), false).expect("randomness");
+        let shared = Arc::new(Shared::new(limits, backend, sink.clone()));
+        sink.interest().set(Topic::Connected, wanted);
+        let batches = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::clone(&batches);
+        let hand_over = move |batch: Vec<_>| {
+            taken.lock().expect("no panic").push(batch.len());
+            std::future::ready(true)
+        };
+        let courier = tokio::spawn(carry(shared, receiver, |event| event, hand_over));
+        let client = ClientId::new(1).expect("an id");
+        for _ in 0..2000 {
+            for _ in 0..rate {
+                sink.emit(Event::Connected(client));
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        sink.emit_surely(Event::Closed).await;
+        courier.await.expect("no panic");
+        let batches = batches.lock().expect("no panic");
+        (batches.len(), batches.iter().sum::<usize>() - 1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_wants_is_handed_over_rarely_and_in_full() {
+        let (batches, events) = handed_over(20, false).await;
+        assert_eq!(events, 40_000);
+        assert!(batches <= 2000 + 64 + 1, "{batches} batches");
+        assert!(handed_over(20, true).await.0 > 20_000);
     }
 }

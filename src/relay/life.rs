@@ -193,6 +193,20 @@ async fn expire(shared: &Shared) {
     }
 }
 
+/// Drops all messages: nobody will come for them any more.
+pub(super) fn drop_messages(shared: &Shared) {
+    let before = shared.backend.totals();
+    if before.queued_messages > 0 || before.queued_bytes > 0 {
+        shared.backend.drop_messages();
+    }
+    // Twice: the first time it keeps what was needed lately.
+    release_spare();
+    release_spare();
+    if before.queued_bytes >= MANY_BYTES || before.relayed_messages >= MANY_MESSAGES {
+        trim();
+    }
+}
+
 /// What there was at one look: messages that were ever relayed, bytes of buffers that were ever freed, bytes that wait.
 #[derive(Clone, Copy)]
 struct Seen {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backend::{Departure, Parted, Status, Totals};
-use crate::model::{Shard, Unregistered};
+use crate::model::{Contents, Shard, Unregistered};
 use crate::trim::trim;
 
 /// Peers that forget a client at one time.
@@ -65,6 +65,26 @@ impl Memory {
                 () = tokio::time::sleep_until(next.into()) => return,
                 () = self.deadline.notified() => {}
             }
+        }
+    }
+
+    pub(in crate::backend) fn drop_messages(&self) {
+        for id in self.ids() {
+            let Some(client) = self.client(id) else { continue };
+            let mut slot = client.slot();
+            // A connection that cannot end puts back what it has not written.
+            if slot.outlet.is_some() {
+                continue;
+            }
+            if let Some(reliable) = slot.reliable.take() {
+                self.recount(reliable.counted.0, 0);
+            }
+            let visit = slot.mailbox.visit();
+            let Contents { messages, bytes } = slot.mailbox.clear();
+            drop(slot);
+            self.visit_no_more(id, visit);
+            self.recount(bytes, 0);
+            self.queued_messages.fetch_sub(messages, Ordering::Relaxed);
         }
     }
 
