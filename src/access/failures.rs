@@ -98,6 +98,8 @@ impl Counted {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn failures(per_address: usize, per_client: usize) -> Failures {
@@ -114,7 +116,7 @@ mod tests {
     }
 
     fn source(number: u8) -> Option<Source> {
-        Some(Source::of([10, 0, 0, number].into()))
+        Some(Source::of(IpAddr::from([10, 0, 0, number]).into()))
     }
 
     fn id(number: u64) -> ClientId {

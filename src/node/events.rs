@@ -7,6 +7,7 @@ use napi::Status;
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
+use crate::access::HostAddress;
 use crate::events::Event;
 
 /// An event, as `index.js` reads it.
@@ -42,7 +43,7 @@ pub fn native(event: Event) -> NativeEvent {
     match event {
         Event::Listening(address) => NativeEvent {
             number: Some(f64::from(address.port())),
-            text: Some(address.ip().to_string()),
+            text: Some(HostAddress::from(address).to_string()),
             ..named("listening")
         },
         Event::ListenFailed(error) => listen_failed(&error, named("listenFailed")),
