@@ -48,9 +48,11 @@ impl Answer<'_> {
 
     /// Sets a header, in place of the one of this name. Name and value must be valid.
     pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, [u8]>>) {
-        let name = name.into();
-        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(&name));
-        self.add(name, value);
+        let (name, value) = (name.into(), value.into());
+        match self.headers.iter_mut().find(|(other, _)| other.eq_ignore_ascii_case(&name)) {
+            Some(header) => *header = (name, value),
+            None => self.headers.push((name, value)),
+        }
     }
 
     /// Adds a header. Name and value must be valid.
@@ -91,6 +93,6 @@ mod tests {
     #[test]
     fn a_header_replaces_the_one_of_its_name() {
         let answer = empty(StatusCode::OK).with(&[("X-A", "1"), ("x-a", "2"), ("CONNECTION", "keep")]);
-        assert_eq!(serialize(&answer, true), b"HTTP/1.1 200 OK\r\nx-a: 2\r\nCONNECTION: keep\r\n\r\n");
+        assert_eq!(serialize(&answer, true), b"HTTP/1.1 200 OK\r\nCONNECTION: keep\r\nx-a: 2\r\n\r\n");
     }
 }

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use httparse::{Error, Header, Request, Status};
+use httparse::{Error, Header, ParserConfig, Request, Status};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::limits::Limits;
@@ -135,7 +135,11 @@ fn parse_in<'b, T>(
     answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
 ) -> Option<Option<(T, Vec<u8>)>> {
     let mut request = Request::new(&mut []);
-    let fault = match request.parse_with_uninit_headers(&bytes[..bytes.len().min(bound)], headers) {
+    let mut config = ParserConfig::default();
+    // As Node does.
+    config.allow_multiple_spaces_in_request_line_delimiters(true);
+    let within_bounds = &bytes[..bytes.len().min(bound)];
+    let fault = match config.parse_request_with_uninit_headers(&mut request, within_bounds, headers) {
         Ok(Status::Partial) => return Some(None),
         Ok(Status::Complete(size)) => return Some(Some((answer(Ok(&request)), bytes[size..].to_vec()))),
         Err(Error::TooManyHeaders) => return None,

@@ -70,7 +70,7 @@ pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, patience: Dura
 /// # Errors
 /// The answer that refuses it, when it does not ask for a WebSocket as it should, may not, or the relay is closing.
 pub fn accept(head: &[u8], peer: Option<HostAddress>, door: &Door) -> Result<(Vec<u8>, Guest), Vec<u8>> {
-    let answered = request::parse(head, usize::MAX, |request| {
+    let accept = |request: Result<&Request<'_, '_>, Fault>| {
         if door.shared.stop.is_cancelled() {
             door.shared.metrics.turned_away(TurnedAway::Closing);
             return Err(Refusal::Closing);
@@ -79,9 +79,12 @@ pub fn accept(head: &[u8], peer: Option<HostAddress>, door: &Door) -> Result<(Ve
         let (address, _) = caller(request, peer, false, &door.rules.trust);
         let guest = identify(address, door)?;
         Ok((open(request, door)?, guest))
+    };
+    let answered = request::parse(head, usize::MAX, |request| {
+        accept(request).map_err(|refusal| serialize(&refuse(refusal), wants_body(request)))
     });
-    let answer_of = answered.map_or(Err(Refusal::Fault(Fault::Malformed)), |(answer, _)| answer);
-    answer_of.map_err(|refusal| serialize(&refuse(refusal), true))
+    let malformed = || serialize(&refuse(Refusal::Fault(Fault::Malformed)), true);
+    answered.map_or_else(|| Err(malformed()), |(answer, _)| answer)
 }
 
 /// Answers a connection's one request with why it is not served.
@@ -150,7 +153,7 @@ struct Reply {
 }
 
 fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fault>) -> Reply {
-    let wants_body = !request.is_ok_and(|request| request.method == Some("HEAD"));
+    let wants_body = wants_body(request);
     let refused = |refusal| Reply { bytes: serialize(&refuse(refusal), wants_body), ..Reply::default() };
     let wants_websocket = |request: &Request<'_, '_>| header::lists(request, "upgrade", "websocket");
     let request = match (request, standing) {
@@ -198,6 +201,10 @@ fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fau
         }
         Err(refusal) => refused(refusal),
     }
+}
+
+fn wants_body(request: Result<&Request<'_, '_>, Fault>) -> bool {
+    !request.is_ok_and(|request| request.method == Some("HEAD"))
 }
 
 /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. The connection from
@@ -331,8 +338,8 @@ fn switch_protocols(request: &Request<'_, '_>) -> Result<Vec<u8>, Refusal> {
     Ok(answer.into_bytes())
 }
 
-/// Headers that say who asks whom. Of two lines nobody could tell which one counts, and whether a proxy took the other.
-const SINGLE: [&str; 2] = ["host", "origin"];
+/// Headers that say who asks whom, and how much. Of two lines a proxy may have taken the one, and we the other.
+const SINGLE: [&str; 3] = ["host", "origin", "content-length"];
 
 /// Whether it is the base64 of 16 bytes.
 fn is_key(key: &[u8]) -> bool {
