@@ -13,8 +13,8 @@ const watched = new WeakSet();
 const NOT_FOUND = [
   'HTTP/1.1 404 Not Found',
   'Connection: close',
-  'Content-Type: text/plain; charset=utf-8',
   'Content-Length: 16',
+  'Content-Type: text/plain; charset=utf-8',
   '',
   'nothing is here\n',
 ].join('\r\n');
