@@ -209,12 +209,15 @@ declare namespace RelayServer {
     port: number | string;
     server?: undefined;
     noServer?: false | undefined;
-    /** The host name or IP address to listen on. Default: all addresses of this machine. */
+    /** The host name or IP address to listen on; a link-local one with its interface, `fe80::1%eth0`. Default: all addresses of
+     * this machine. */
     host?: string | undefined;
     /** Whether `GET /metrics` gives what is counted, for Prometheus. Default: `false`. */
     metrics?: boolean | undefined;
     /** Whether `GET /websocket_relay.min.js` gives the client for browsers. Default: `true`. */
     serveClient?: boolean | undefined;
+    /** The largest HTTP head of a connection, in bytes, at least 1,024 (431 above it). Default: 16,384. */
+    maxHeaderSize?: number | undefined;
   }
 
   /** The port of an http server that there is. Its requests, also those for the client, stay its own. */
@@ -237,7 +240,8 @@ declare namespace RelayServer {
    * value above it throws.
    */
   export interface SharedOptions {
-    /** The only path where WebSockets are opened, without a query. Default: every path. */
+    /** The only path where WebSockets are opened, as in a URL, without a query; what is not ASCII may be percent-encoded.
+     * Default: every path. */
     path?: string | undefined;
     /**
      * The pages that may open WebSockets, as browsers name them in `Origin`; others get 403. Strings are compared
@@ -256,7 +260,7 @@ declare namespace RelayServer {
     trustProxy?: boolean | number | string | string[] | undefined;
     /** Whether registered clients may talk without a registered channel. Default: `false`. */
     authorizeAllChannels?: boolean | undefined;
-    /** When it is aborted the server closes, as by `close()`. */
+    /** When it is aborted the server closes, as by `close()`. It may be that of many servers. */
     signal?: AbortSignal | undefined;
     /** How many threads of its own the server runs on, at most 64. One carries hundreds of thousands of messages a second;
      * more help when the thread `websocket-relay` is busy all the time and there are cores to spare. Default: 1. */
@@ -369,7 +373,7 @@ declare namespace RelayServer {
     offences: Record<string, number>;
     /**
      * Ever: clients that were not let in, by reason: `maxConnections`, `maxConnectionsPerAddress`, `connectionRate`,
-     * `headersTimeout`, `allowedOrigins`, `verifyClient`, `undecided`, `closing`, `maxAuthFailuresPerAddress`,
+     * `headersTimeout`, `maxHeaderSize`, `allowedOrigins`, `verifyClient`, `undecided`, `closing`, `maxAuthFailuresPerAddress`,
      * `maxAuthFailuresPerClient`.
      */
     turnedAway: Record<string, number>;

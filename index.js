@@ -3,10 +3,12 @@
 const dns = require('node:dns');
 const { EventEmitter } = require('node:events');
 const net = require('node:net');
+const { constants } = require('node:os');
 const { setImmediate } = require('node:timers');
 const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
 const { Gate, answerOf, infoOf } = require('./lib/access.js');
+const { withZoneName } = require('./lib/address.js');
 const { attach } = require('./lib/attachment.js');
 const { Bridge } = require('./lib/bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
@@ -22,7 +24,8 @@ const {
   checkUpgrade,
 } = require('./lib/options.js');
 const { printable } = require('./lib/printable.js');
-const browserScript = require('./lib/script.js');
+const browserClient = require('./lib/script.js');
+const { onAbort } = require('./lib/signal.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
 const { checkCredentials } = require('./lib/tls.js');
 
@@ -85,28 +88,36 @@ class RelayServer extends EventEmitter {
       ...bounds.map((bound) => [bound.name, bound.default]),
       ...settings.map(({ name, value }) => [name, value]),
     ]);
-    const script = port !== undefined && serveClient ? browserScript() : undefined;
+    const { script, sourceMap } = port !== undefined && serveClient ? browserClient() : {};
     const { origins, isOriginAllowed, verifyClient, ...trust } = access;
     const fail = (error) => this.#emitSafely(() => { throw error; });
     this.#gate = new Gate({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
     const rules = { ...trust, origins, asks: this.#gate.asks };
     this.#native = new NativeRelay(
-      { authorizeAllChannels, settings, credentials, path, script, metrics, rules },
+      { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules },
       weakly(this, RelayServer.#deliver),
       weakly(this, RelayServer.#runErrands),
       weakly(this, RelayServer.#inquire),
     );
     EVENTS.forEach((name) => this.#want(name));
     if (callback) this.once('listening', callback);
-    if (signal) this.#closeOn(signal);
-    if (port !== undefined) {
-      this.#native.refLoop();
-      this.#resolve(host);
-      running.add(this);
-    } else if (server) {
-      this.#detach = attach(server, this, this.#limits, () => this.#listening());
-    } else {
-      process.nextTick(() => this.#listening());
+    try {
+      if (signal) this.#forgetSignal = onAbort(signal, () => this.close());
+      if (port !== undefined) {
+        this.#native.refLoop();
+        this.#resolve(host);
+        running.add(this);
+      } else if (server) {
+        this.#detach = attach(server, this, this.#limits, () => this.#listening());
+      } else {
+        process.nextTick(() => this.#listening());
+      }
+    } catch (error) {
+      // Nobody will have this server, to close it.
+      this.#forgetSignal();
+      this.#native.unrefLoop();
+      this.#native.close();
+      throw error;
     }
   }
 
@@ -148,7 +159,7 @@ class RelayServer extends EventEmitter {
 
   shouldHandle(request) {
     checkRequest(request);
-    return this.#native.isAt(request.url);
+    return this.#native.isAt(Buffer.from(request.url, 'latin1'));
   }
 
   handleUpgrade(request, socket, head) {
@@ -163,14 +174,14 @@ class RelayServer extends EventEmitter {
       return;
     }
     socket.on('error', ignore);
-    const peer = socket.remoteAddress;
+    // A stream that the application has put around the socket may not know.
+    const peer = socket.remoteAddress ?? request.socket?.remoteAddress;
     if (!this.#gate.asks) {
       this.#take(request, socket, head, peer);
       return;
     }
-    const { origin, 'x-forwarded-for': forwarded, 'x-forwarded-proto': scheme } = request.headers;
-    const { address, secure } = this.#native.caller(peer, Boolean(socket.encrypted), forwarded, scheme);
-    this.#gate.ask({ origin, secure, remoteAddress: address, req: request }, (refusal) => {
+    const { address, secure } = this.#native.caller(headOf(request), peer, Boolean(socket.encrypted));
+    this.#gate.ask({ origin: request.headers.origin, secure, remoteAddress: withZoneName(address), req: request }, (refusal) => {
       if (refusal) {
         this.#native.turnedAway(refusal.why);
         refuse(socket, answerOf(refusal), this.#limits.closeTimeout);
@@ -365,7 +376,13 @@ class RelayServer extends EventEmitter {
   }
 
   #listen(ip) {
-    this.#native.listen(ip, this.#port);
+    try {
+      this.#native.listen(ip, this.#port);
+    } catch {
+      // An interface that does not exist. Heard by who listens for it right after construction.
+      const error = listenError(constants.errno.EINVAL, '', this.#host, this.#port);
+      process.nextTick(() => this.#state === State.STARTING && this.#emitSafely(() => this.#fail(error)));
+    }
   }
 
   #isOpen() {
@@ -384,18 +401,6 @@ class RelayServer extends EventEmitter {
     // Also when it is closing: that may be cut short.
     if (drain) this.#native.drain(drain.timeout, drain.retryAfter);
     else this.#native.close();
-  }
-
-  /** @param {AbortSignal} signal */
-  #closeOn(signal) {
-    const close = () => this.close();
-    if (signal.aborted) {
-      process.nextTick(close);
-      return;
-    }
-    signal.addEventListener('abort', close, { once: true });
-    // A signal may outlive many servers.
-    this.#forgetSignal = () => signal.removeEventListener('abort', close);
   }
 
   #fail(error) {
@@ -422,7 +427,7 @@ class RelayServer extends EventEmitter {
     switch (name) {
       case 'listening':
         if (this.#state !== State.STARTING) return;
-        this.#address = { address: text, family: `IPv${net.isIP(text)}`, port: number };
+        this.#address = { address: withZoneName(text), family: `IPv${net.isIP(text)}`, port: number };
         this.#listening();
         return;
       case 'listenFailed':

@@ -4,6 +4,7 @@
 
 const { STATUS_CODES, validateHeaderName, validateHeaderValue } = require('node:http');
 const net = require('node:net');
+const { withZoneName } = require('./address.js');
 
 /** Requests that wait at one time for an answer, as in the engine. */
 const MAX_WAITING = 1024;
@@ -171,7 +172,8 @@ function refusal(why, status, text = undefined, headers = {}) {
 }
 
 /** What an engine's question is to the developer. @returns {Info} */
-function infoOf({ url, headers: pairs, secure, address = undefined }) {
+function infoOf({ url, headers: pairs, secure, address: ip = undefined }) {
+  const address = withZoneName(ip);
   /** @type {Record<string, string>} */
   const headers = {};
   for (let n = 0; n < pairs.length; n += 2) {
@@ -189,7 +191,8 @@ function infoOf({ url, headers: pairs, secure, address = undefined }) {
 /** The answer to a request that a server of Node has read. @param {Refusal} refused */
 function answerOf({ status, text = STATUS_CODES[status] ?? '', headers }) {
   const body = Buffer.from(`${text}\n`);
-  const own = new Set(['connection', 'content-length', 'transfer-encoding', 'content-type']);
+  const own = new Set(['connection', 'content-length', 'transfer-encoding']);
+  let type = 'Content-Type: text/plain; charset=utf-8\r\n';
   const lines = [];
   for (let n = 0; n < headers.length; n += 2) {
     try {
@@ -198,10 +201,12 @@ function answerOf({ status, text = STATUS_CODES[status] ?? '', headers }) {
     } catch {
       continue;
     }
-    if (!own.has(headers[n].toLowerCase())) lines.push(`${headers[n]}: ${headers[n + 1]}\r\n`);
+    const line = `${headers[n]}: ${headers[n + 1]}\r\n`;
+    if (headers[n].toLowerCase() === 'content-type') type = line;
+    else if (!own.has(headers[n].toLowerCase())) lines.push(line);
   }
-  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n`;
-  return Buffer.concat([Buffer.from(`${head}content-length: ${body.length}\r\n${lines.join('')}\r\n`, 'latin1'), body]);
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nConnection: close\r\nContent-Length: ${body.length}\r\n`;
+  return Buffer.concat([Buffer.from(`${head}${type}${lines.join('')}\r\n`, 'latin1'), body]);
 }
 
 module.exports = { Gate, answerOf, checkOrigins, checkTrust, infoOf };

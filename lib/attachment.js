@@ -12,9 +12,9 @@ const watched = new WeakSet();
 
 const NOT_FOUND = [
   'HTTP/1.1 404 Not Found',
-  'connection: close',
-  'content-type: text/plain; charset=utf-8',
-  'content-length: 16',
+  'Connection: close',
+  'Content-Length: 16',
+  'Content-Type: text/plain; charset=utf-8',
   '',
   'nothing is here\n',
 ].join('\r\n');

@@ -10,7 +10,8 @@ const tls = require('./tls.js');
 const PORT_MAX = 65535;
 /** What the reason of a WebSocket close has room for, in bytes of UTF-8. */
 const REASON_MAX = 123;
-const PATH = /^\/[^?#\s]*$/;
+/** Spaces are percent-encoded in a URL; other white space and control characters are dropped from it. */
+const PATH = /^\/[^?#\x00-\x1f\x7f]*$/; // eslint-disable-line no-control-regex
 const ACCESS = ['allowedOrigins', 'verifyClient', 'trustProxy', 'metrics'];
 const KNOWN = new Set(['port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels', 'signal', ...tls.OPTIONS, ...ACCESS]);
 
@@ -43,7 +44,7 @@ function checkOptions(options, limits) {
     settings.push({ name, value: integer(`options.${name}`, value, min, max, unit) });
   }
   warnOfUnknown(given, limits);
-  if (place.port === undefined) warnOfUnused({ host, serveClient: given.serveClient, metrics: given.metrics });
+  if (place.port === undefined) warnOfUnused({ host, serveClient: given.serveClient, metrics: given.metrics, maxHeaderSize: given.maxHeaderSize });
   const credentials = tls.checkCredentials(given);
   if (credentials && place.port === undefined) {
     const error = new TypeError('cert and key are for a port of its own: with server and noServer, TLS is that of the server');
@@ -52,7 +53,7 @@ function checkOptions(options, limits) {
   return {
     ...place,
     host,
-    path,
+    path: path === undefined ? undefined : pathOfUrl(path),
     serveClient,
     authorizeAllChannels,
     metrics,
@@ -61,6 +62,12 @@ function checkOptions(options, limits) {
     signal: checkSignal(given.signal),
     access: checkAccess(given),
   };
+}
+
+/** A path as it is in a URL, and so in requests: `/relé` is `/rel%C3%A9`, `/a/../b` is `/b`. @param {string} path */
+function pathOfUrl(path) {
+  // Where a URL ends with spaces they are dropped.
+  return new URL(`ws://localhost${path.replaceAll(' ', '%20')}`).pathname;
 }
 
 /** Who may come. @param {Record<string, unknown>} options */

@@ -9,21 +9,25 @@ const { gzipSync } = require('node:zlib');
 
 const FILE = join(__dirname, '../dist/websocket_relay.min.js');
 
-/** @type {{ plain: Buffer, gzip: Buffer, hash: string } | undefined} */
-let script;
+/** @typedef {{ plain: Buffer, gzip: Buffer, hash: string }} Packed */
 
-/** Read and compressed once for all servers. Nothing where it was not compiled. */
-module.exports = function browserScript() {
-  try {
-    script ??= packed(readFileSync(FILE));
-  } catch (error) {
-    if (error.code !== 'ENOENT') throw error;
-  }
-  return script;
+/** @type {{ script: Packed | undefined, sourceMap: Packed | undefined } | undefined} */
+let client;
+
+/** The script and its source map, read and compressed once for all servers. Nothing where they were not compiled. */
+module.exports = function browserClient() {
+  client ??= { script: packed(FILE), sourceMap: packed(`${FILE}.map`) };
+  return client;
 };
 
-/** @param {Buffer} plain */
-function packed(plain) {
-  const hash = createHash('sha256').update(plain).digest('base64url');
-  return { plain, gzip: gzipSync(plain, { level: 9 }), hash };
+/** @param {string} file @returns {Packed | undefined} */
+function packed(file) {
+  try {
+    const plain = readFileSync(file);
+    const hash = createHash('sha256').update(plain).digest('base64url');
+    return { plain, gzip: gzipSync(plain, { level: 9 }), hash };
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error;
+    return undefined;
+  }
 }

@@ -4,27 +4,51 @@
 
 const net = require('node:net');
 
-/** What a WebSocket is asked for with. */
+/** What a WebSocket is asked for with, and what may not be in such a request. */
 const HEADERS = [
+  'host',
   'upgrade',
   'connection',
+  'content-length',
+  'transfer-encoding',
   'sec-websocket-version',
   'sec-websocket-key',
   'sec-websocket-protocol',
   'origin',
   'x-forwarded-for',
+  'x-forwarded-proto',
 ];
+
+/** What a request's target consists of. */
+const TARGET = /^[!-~\x80-\xff]+$/;
 
 /** Sockets that somebody is answering: a second answer would be read as part of the first. */
 const answered = new WeakSet();
 
 /**
- * What the engine is to know of a request, as it would read it from its own port. The path is not among it.
+ * What the engine is to know of a request, line by line as it would read it from its own port.
  * @param {import('node:http').IncomingMessage} request
  */
-function headOf({ method, httpVersion, headers }) {
-  const lines = HEADERS.filter((name) => headers[name] !== undefined).map((name) => `${name}: ${headers[name]}\r\n`);
-  return Buffer.from(`${method} / HTTP/${httpVersion}\r\n${lines.join('')}\r\n`, 'latin1');
+function headOf(request) {
+  const { method, httpVersion, url } = request;
+  const lines = HEADERS.flatMap((name) => linesOf(request, name).map((value) => `${name}: ${value}\r\n`));
+  // An application may have put something else there.
+  const target = TARGET.test(url) ? url : '/';
+  return Buffer.from(`${method} ${target} HTTP/${httpVersion}\r\n${lines.join('')}\r\n`, 'latin1');
+}
+
+/**
+ * The values of a header: those that came, one for each line, unless the application has put others in `headers`.
+ * @param {import('node:http').IncomingMessage} request
+ * @param {string} name
+ * @returns {string[]}
+ */
+function linesOf({ headers, rawHeaders }, name) {
+  const value = headers[name];
+  if (value === undefined) return [];
+  const lines = (rawHeaders ?? []).filter((_, n) => n % 2 === 1 && rawHeaders[n - 1].toLowerCase() === name);
+  const isTheirs = lines.join(', ') === value || lines[0] === value;
+  return isTheirs ? lines : [value].flat();
 }
 
 /**

@@ -110,6 +110,8 @@ limits! {
     auth_timeout: Duration = 10_000, 1..=LONGEST, "authTimeout" "milliseconds";
     /// How long the HTTP head of a connection may take, a TLS handshake included.
     headers_timeout: Duration = 5_000, 1..=LONGEST, "headersTimeout" "milliseconds";
+    /// The largest HTTP head of a connection to the port (431 above it). It is kept only while it comes in.
+    max_header_size: usize = 16 * KIB, 1024..=MIB, "maxHeaderSize" "bytes";
     /// How long a message that has begun may take, as the heartbeats find it (4002).
     message_timeout: Duration = 120_000, 1..=LONGEST, "messageTimeout" "milliseconds";
     /// The offence that closes a connection (4504), counted from 1.
@@ -178,8 +180,6 @@ impl Limits {
     pub const LANE_OVERHEAD: usize = 320;
     /// One part in so many of `max_total_bytes` is kept for recipients that are there and have read what there was.
     pub const READERS_SHARE: usize = 8;
-    /// The largest HTTP head.
-    pub const MAX_HEAD_BYTES: usize = 16 * 1024;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
     pub const MAX_TURNED_AWAY: usize = 64;
     /// Addresses of which it is remembered how often they came or failed, beside what is remembered of each client. When there

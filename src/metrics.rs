@@ -24,6 +24,8 @@ pub enum TurnedAway {
     AllowedOrigins,
     /// Its handshake of TLS or its request did not come in time.
     HeadersTimeout,
+    /// The head of its request is too large.
+    MaxHeaderSize,
     /// Somebody was asked, and said no.
     VerifyClient,
     /// Somebody was asked, and did not answer.
@@ -45,6 +47,7 @@ impl TurnedAway {
             Self::ConnectionRate => "connectionRate",
             Self::AllowedOrigins => "allowedOrigins",
             Self::HeadersTimeout => "headersTimeout",
+            Self::MaxHeaderSize => "maxHeaderSize",
             Self::VerifyClient => "verifyClient",
             Self::Undecided => "undecided",
             Self::Closing => "closing",

@@ -6,7 +6,6 @@ mod life;
 use std::future::pending;
 use std::io;
 use std::iter;
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -22,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Trust;
+use crate::access::HostAddress;
 use crate::backend::{Backend, Registration};
 use crate::error::{Error, TlsError};
 use crate::events::{self, Event, EventReceiver, Interest};
@@ -77,7 +76,7 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Address {
     /// The address; all of them where there is none.
-    pub ip: Option<IpAddr>,
+    pub ip: Option<HostAddress>,
     /// The port; 0 is a free one.
     pub port: u16,
 }
@@ -164,9 +163,15 @@ impl Relay {
         self.door.site.is_at(target)
     }
 
-    /// Which proxies are believed.
-    pub fn trust(&self) -> &Trust {
-        self.door.trust()
+    /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. Another server has
+    /// read it, with this HTTP head, from `peer`, over TLS or not. `None` when it is no request.
+    pub fn caller(
+        &self,
+        head: &[u8],
+        peer: Option<HostAddress>,
+        is_tls: bool,
+    ) -> Option<(Option<HostAddress>, bool)> {
+        self.door.caller(head, peer, is_tls)
     }
 
     /// Counts a client that was not let in by who made the relay.
@@ -178,7 +183,7 @@ impl Relay {
     ///
     /// # Errors
     /// What is to be answered instead, before the connection is closed; it may be nothing.
-    pub fn invite(&self, head: &[u8], peer: Option<IpAddr>) -> Result<Invitation, Vec<u8>> {
+    pub fn invite(&self, head: &[u8], peer: Option<HostAddress>) -> Result<Invitation, Vec<u8>> {
         let (answer, guest, admission) = self.door.accept(head, peer)?;
         // Without a thread it has ended, and has refused already.
         let thread = self.door.thread().ok_or_else(Vec::new)?.clone();

@@ -114,7 +114,7 @@ async fn an_answer_that_refuses_cannot_be_made_into_another() {
         answer.contains("x-good: 1\r\n") && !answer.contains("worse") && !answer.contains("bad"),
         "{answer}"
     );
-    assert!(answer.contains("content-length: 3\r\n"), "{answer}");
+    assert!(answer.contains("Content-Length: 3\r\n"), "{answer}");
 }
 
 #[tokio::test]

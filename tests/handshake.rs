@@ -33,10 +33,10 @@ async fn who_asks_for_no_websocket_is_told_what_this_is() {
     let plain = answer(&server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let (head, body) = plain.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 426 Upgrade Required\r\n"), "{plain}");
-    for header in ["connection: upgrade, close", "upgrade: websocket", "sec-websocket-version: 13"] {
+    for header in ["Connection: Upgrade, close", "Upgrade: websocket", "Sec-WebSocket-Version: 13"] {
         assert!(head.contains(header), "{plain}");
     }
-    assert!(head.contains(&format!("content-length: {}", body.len())) && !body.is_empty(), "{plain}");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())) && !body.is_empty(), "{plain}");
     // The same, but for the body.
     assert_eq!(
         answer(&server, b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n").await,
@@ -74,11 +74,18 @@ async fn a_client_that_says_nothing_more_is_answered() {
 
 #[tokio::test]
 async fn a_head_may_have_the_largest_size_and_no_more() {
-    let server = TestRelay::start(Limits::default()).await;
-    let mut stream = send(&server, &upgrade_of(Limits::MAX_HEAD_BYTES)).await;
-    assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 101 "));
-    let refused = answer(&server, &upgrade_of(Limits::MAX_HEAD_BYTES + 1)).await;
-    assert!(refused.starts_with("HTTP/1.1 431 ") && refused.contains("connection: close\r\n"), "{refused}");
+    for bound in [Limits::default().max_header_size, 1024, 100_000] {
+        let limits = Limits { max_header_size: bound, ..Limits::default() };
+        let server = TestRelay::start(limits).await;
+        let mut stream = send(&server, &upgrade_of(bound)).await;
+        assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 101 "));
+        let refused = answer(&server, &upgrade_of(bound + 1)).await;
+        assert!(
+            refused.starts_with("HTTP/1.1 431 ") && refused.contains("Connection: close\r\n"),
+            "{refused}"
+        );
+        assert_eq!(server.relay.stats().turned_away["maxHeaderSize"], 1);
+    }
 }
 
 #[tokio::test]
@@ -147,18 +154,18 @@ async fn the_script_is_given_plain_or_packed_or_not_at_all_to_who_has_it() {
         let request = format!("GET /websocket_relay.min.js?v=1 HTTP/1.1\r\n{headers}\r\n");
         let answered = answer(&server, request.as_bytes()).await;
         let (head, body) = answered.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains("etag: W/\"hash\"") && head.contains("vary: accept-encoding"), "{head}");
+        assert!(head.contains("ETag: W/\"hash\"") && head.contains("Vary: Accept-Encoding"), "{head}");
         (head.to_owned(), body.to_owned())
     };
     let (head, body) = with("").await;
-    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-length: 5"), "{head}");
-    assert!(head.contains("content-type: text/javascript; charset=utf-8"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Length: 5"), "{head}");
+    assert!(head.contains("Content-Type: text/javascript; charset=utf-8"), "{head}");
     assert_eq!(body, "plain");
     let (head, body) = with("Accept-Encoding: gzip, br\r\n").await;
-    assert!(head.contains("content-encoding: gzip") && head.contains("content-length: 6"), "{head}");
+    assert!(head.contains("Content-Encoding: gzip") && head.contains("Content-Length: 6"), "{head}");
     assert_eq!(body, "packed");
     let (head, body) = with("If-None-Match: W/\"hash\"\r\nAccept-Encoding: gzip\r\n").await;
-    assert!(head.starts_with("HTTP/1.1 304 ") && !head.contains("content-encoding"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 304 ") && !head.contains("Content-Encoding"), "{head}");
     assert_eq!(body, "");
     // Who asks for a WebSocket there gets one, where no path is set.
     let request = String::from_utf8(UPGRADE.to_vec()).unwrap().replacen('/', "/websocket_relay.min.js", 1);

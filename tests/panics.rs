@@ -248,7 +248,7 @@ async fn while_opening_the_port() {
     let _alone = ALONE.lock().await;
     faults::arm("bind");
     let (mut relay, mut events) = Relay::new(options()).unwrap();
-    relay.listen(Address { ip: Some(LOOPBACK), port: 0 }).unwrap();
+    relay.listen(Address { ip: Some(LOOPBACK.into()), port: 0 }).unwrap();
     let mut all = Vec::new();
     while !matches!(all.last(), Some(Event::Closed)) {
         all.append(&mut told(&mut events).await);
@@ -305,7 +305,7 @@ fn courier<T: Send + 'static>(
         hand_over(batch);
         std::future::ready(true)
     });
-    relay.listen(Address { ip: Some(LOOPBACK), port: 0 }).unwrap();
+    relay.listen(Address { ip: Some(LOOPBACK.into()), port: 0 }).unwrap();
     relay
 }
 

@@ -86,7 +86,7 @@ test('an upgrade that nobody takes gets a 404, at once or when the others have h
   const relay = await attach(t, web, { headersTimeout: 100 });
   const second = new RelayServer({ server: web, path: '/second' });
   t.after(() => second.close());
-  assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 Not Found\r\nconnection: close\r\n.*\r\n\r\nnothing is here\n$/s);
+  assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 Not Found\r\nConnection: close\r\n.*\r\n\r\nnothing is here\n$/s);
   // Somebody else, who leaves it alone as well.
   web.on('upgrade', () => {});
   assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 /);

@@ -5,9 +5,10 @@ import http from 'node:http';
 import test from 'node:test';
 import { runInNewContext } from 'node:vm';
 import { gunzipSync } from 'node:zlib';
-import { Connection, attach, listen } from './support.mjs';
+import { Connection, attach, listen, statusOf } from './support.mjs';
 
 const bundle = readFileSync(new URL('../../dist/websocket_relay.min.js', import.meta.url));
+const sourceMap = readFileSync(new URL('../../dist/websocket_relay.min.js.map', import.meta.url));
 
 /** The answer as it came, nothing unpacked. */
 async function get(server, path, { method = 'GET', ...headers } = {}) {
@@ -40,7 +41,56 @@ test('the port gives the client for browsers, packed for who takes that, and not
 
 test('unless it is told not to', async (t) => {
   const server = await listen(t, { serveClient: false, path: '/relay' });
-  assert.equal((await get(server, '/websocket_relay.min.js')).status, 404);
+  for (const method of ['GET', 'HEAD', 'OPTIONS']) {
+    for (const path of ['/websocket_relay.min.js', '/websocket_relay.min.js.map']) assert.equal((await get(server, path, { method })).status, 404);
+  }
+});
+
+test('the source map is where the client says that it is', async (t) => {
+  const server = await listen(t, { path: '/relay' });
+  const [, name] = /\n\/\/# sourceMappingURL=(\S+)\n$/.exec(String(bundle));
+  const plain = await get(server, `/${name}`);
+  assert.deepEqual([plain.status, plain.headers['content-type']], [200, 'application/json']);
+  assert.ok(plain.body.equals(sourceMap));
+  const packed = await get(server, `/${name}`, { 'accept-encoding': 'gzip' });
+  assert.ok(gunzipSync(packed.body).equals(sourceMap));
+});
+
+test('pages of every origin may load the client, and may ask whether they may', async (t) => {
+  for (const path of ['/relay', undefined]) {
+    const server = await listen(t, { path });
+    for (const file of ['/websocket_relay.min.js', '/websocket_relay.min.js.map']) {
+      const { headers: { etag } } = await get(server, file);
+      for (const [status, more] of [
+        [200, {}],
+        [200, { method: 'HEAD' }],
+        [200, { 'accept-encoding': 'gzip' }],
+        [304, { 'if-none-match': ['"x"', etag] }],
+        [204, { method: 'OPTIONS', origin: 'https://example.com', 'access-control-request-method': 'GET' }],
+      ]) {
+        const answer = await get(server, file, more);
+        assert.equal(answer.status, status, `${file} ${JSON.stringify(more)}`);
+        assert.equal(answer.headers['access-control-allow-origin'], '*');
+        assert.equal(answer.headers['cross-origin-resource-policy'], 'cross-origin');
+      }
+    }
+    // Of what else there is they know nothing.
+    assert.equal((await get(server, '/health')).headers['access-control-allow-origin'], undefined);
+  }
+});
+
+test('a head above maxHeaderSize is refused with 431 and counted, however large it may be', async (t) => {
+  for (const maxHeaderSize of [undefined, 1024, 65_536]) {
+    const server = await listen(t, { maxHeaderSize, path: '/relay' });
+    const bound = maxHeaderSize ?? 16_384;
+    assert.equal((await get(server, '/health', { cookie: 'c'.repeat(bound - 500) })).status, 200);
+    assert.deepEqual(server.stats().turnedAway, {});
+    assert.equal((await get(server, '/health', { cookie: 'c'.repeat(bound) })).status, 431);
+    const url = `ws://127.0.0.1:${server.address().port}/relay`;
+    assert.equal(await statusOf({ url }, { headers: { cookie: 'c'.repeat(bound) } }), 431);
+    assert.deepEqual(server.stats().turnedAway, { maxHeaderSize: 2 });
+    assert.equal(await statusOf({ url }, { headers: { cookie: 'c'.repeat(bound - 500) } }), 101);
+  }
 });
 
 test('it says how it is, and what is nowhere', async (t) => {

@@ -119,13 +119,13 @@ for (const place of [{ noServer: true }, { server: http.createServer() }]) {
     process.on('warning', hear);
     t.after(() => process.off('warning', hear));
     const servers = [
-      new RelayServer({ ...place, host: '127.0.0.1', serveClient: true, metrics: true }),
+      new RelayServer({ ...place, host: '127.0.0.1', serveClient: true, metrics: true, maxHeaderSize: 20_000 }),
       new RelayServer({ ...place, serveClient: false, metrics: false }),
       new RelayServer({ port: 0, host: '127.0.0.1', serveClient: true, metrics: true }),
     ];
     await Promise.all(servers.map((server) => server.close()));
-    assert.deepEqual(warnings.map(({ code }) => code), Array(3).fill('WEBSOCKET_RELAY_UNUSED_OPTION'));
-    assert.deepEqual(warnings.map(({ message }) => /option (\w+) /.exec(message)[1]), ['host', 'serveClient', 'metrics']);
+    assert.deepEqual(warnings.map(({ code }) => code), Array(4).fill('WEBSOCKET_RELAY_UNUSED_OPTION'));
+    assert.deepEqual(warnings.map(({ message }) => /option (\w+) /.exec(message)[1]), ['host', 'serveClient', 'metrics', 'maxHeaderSize']);
   });
 }
 

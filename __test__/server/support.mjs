@@ -167,9 +167,9 @@ export class Connection {
 }
 
 /** What a request for a WebSocket comes to: 101, or the answer that refuses it. */
-export function knock(server, { origin, headers } = {}) {
+export function knock(server, { origin, headers, localAddress } = {}) {
   const { url, ca } = placeOf(server);
-  const socket = new WebSocket(url, { ca, origin, headers });
+  const socket = new WebSocket(url, { ca, origin, headers, localAddress });
   socket.on('error', () => {});
   return new Promise((resolve) => {
     socket.on('open', () => {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use httparse::{EMPTY_HEADER, Request, Response, Status};
+use httparse::{EMPTY_HEADER, ParserConfig, Request, Response, Status};
 use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::http;
@@ -12,7 +12,7 @@ use websocket_relay::backend::Backend;
 use websocket_relay::listener::{Door, Rules, Standing};
 use websocket_relay::metrics::TurnedAway;
 use websocket_relay::session::Shared;
-use websocket_relay::{Ask, Limits, Network, Script, Site, Trust, Verdict, events};
+use websocket_relay::{Ask, HostAddress, Limits, Network, Script, Site, Trust, Verdict, events};
 
 use super::stream::Feed;
 
@@ -40,7 +40,7 @@ struct Place {
     door: Arc<Door>,
     trust: Trust,
     /// The address of whom it was asked about last.
-    asked: Arc<Mutex<Option<IpAddr>>>,
+    asked: Arc<Mutex<Option<HostAddress>>>,
 }
 
 impl World {
@@ -48,7 +48,8 @@ impl World {
         let networks = ["10.0.0.0/8", "::ffff:127.0.0.0/104", "2001:db8::/32"];
         let networks = networks.into_iter().filter_map(Network::parse).collect();
         let script = Script { plain: b"script".to_vec(), gzip: b"gzip".to_vec(), hash: "abc".to_owned() };
-        let site = Site { path: Some("/relay".to_owned()), script: Some(script), has_metrics: true };
+        let path = Some("/relay".to_owned());
+        let site = Site { path, script: Some(script.clone()), source_map: Some(script), has_metrics: true };
         let origins = Some(vec!["https://example.com".to_owned()]);
         let places = vec![
             Place::new(Site::default(), None, Trust::Nobody),
@@ -61,16 +62,18 @@ impl World {
     }
 
     fn check(&self, place: &Place, bytes: &[u8], size: usize) {
-        let peer: IpAddr = PEER.parse().expect("an address");
+        let peer: HostAddress = PEER.parse().expect("an address");
         let whole = self.answer(place, bytes, usize::MAX);
         let pieces = self.answer(place, bytes, size);
         // What is no request is known sooner or later.
         if !is_fault(&whole) || !is_fault(&pieces) {
             assert_eq!(shown(&whole), shown(&pieces), "in pieces of {size}");
         }
-        let mut headers = [EMPTY_HEADER; 100];
+        let mut headers = [EMPTY_HEADER; 2000];
         let mut request = Request::new(&mut headers);
-        let is_whole = matches!(request.parse(bytes), Ok(Status::Complete(_)));
+        let mut config = ParserConfig::default();
+        config.allow_multiple_spaces_in_request_line_delimiters(true);
+        let is_whole = matches!(config.parse_request(&mut request, bytes), Ok(Status::Complete(_)));
         let handed_over = place.door.accept(bytes, Some(peer));
         assert!(is_whole || handed_over.is_err());
         let status = status(&whole);
@@ -148,7 +151,23 @@ fn is_fault(answer: &[u8]) -> bool {
 fn check_upgrade(request: &Request<'_, '_>, answer: &[u8]) {
     let mut theirs = http::Request::builder().method(request.method.expect("a method")).uri("/");
     for header in request.headers.iter() {
-        theirs = theirs.header(header.name, header.value);
+        theirs = match &*header.name.to_ascii_lowercase() {
+            // Tungstenite knows no lists over several lines, and no tabs.
+            "connection" | "upgrade" => theirs,
+            _ => theirs.header(header.name, header.value),
+        };
+    }
+    for (name, option) in [("connection", "upgrade"), ("upgrade", "websocket")] {
+        let lines = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        let texts: Vec<_> = lines.map(|header| shown(header.value).replace('\t', " ")).collect();
+        let list = texts.join(",");
+        let is_there = list.split(',').any(|listed| listed.trim_matches(' ').eq_ignore_ascii_case(option));
+        assert!(is_there, "{option} is not in {name}: {list}");
+        theirs = theirs.header(name, option);
+    }
+    for name in ["sec-websocket-key", "sec-websocket-version", "host", "origin"] {
+        let lines = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        assert!(lines.count() <= 1, "{name}");
     }
     let theirs = theirs.body(()).expect("a request");
     let key = theirs.headers()["sec-websocket-key"].as_bytes();
@@ -162,21 +181,21 @@ fn check_upgrade(request: &Request<'_, '_>, answer: &[u8]) {
     }
     let expected = create_response(&theirs).unwrap_or_else(|error| panic!("{error}: {request:?}"));
     let proof = expected.headers()["sec-websocket-accept"].to_str().expect("base64");
-    let line = format!("\r\nsec-websocket-accept: {proof}\r\n");
+    let line = format!("\r\nSec-WebSocket-Accept: {proof}\r\n");
     assert!(shown(answer).contains(&line), "{}", shown(answer));
 }
 
 /// Whose it is counts the same everywhere, and is the peer or somebody whom the request names.
-fn check_guest(place: &Place, peer: IpAddr, address: Option<IpAddr>, request: &Request<'_, '_>) {
+fn check_guest(place: &Place, peer: HostAddress, address: Option<HostAddress>, request: &Request<'_, '_>) {
     assert_eq!(address, *place.asked.lock().expect("no panic before"));
     let forwarded =
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
-    let values: Vec<_> = forwarded.filter_map(|header| std::str::from_utf8(header.value).ok()).collect();
+    let values: Vec<&[u8]> = forwarded.map(|header| header.value).collect();
     let client = |trust: &Trust| trust.client(Some(peer), values.iter().copied());
     assert_eq!(address, client(&place.trust));
     assert_eq!([client(&Trust::Nobody), client(&Trust::Hops(0))], [Some(peer); 2]);
     let address = address.expect("an address");
-    let list = values.join(",").to_ascii_lowercase();
+    let list = shown(&values.join(&b","[..])).to_ascii_lowercase();
     let is_named = |text: &str| {
         let text = text.trim();
         let bare = text
@@ -186,12 +205,12 @@ fn check_guest(place: &Place, peer: IpAddr, address: Option<IpAddr>, request: &R
         let without_port = bare.rsplit_once(':').map_or(bare, |(bare, _)| bare);
         [text, bare, without_port]
             .into_iter()
-            .filter_map(|text| text.parse::<IpAddr>().ok())
-            .any(|named| named.to_canonical() == address)
+            .filter_map(|text| text.split('%').next()?.parse::<IpAddr>().ok())
+            .any(|named| named.to_canonical() == address.ip())
     };
     assert!(address == peer || list.split(',').any(is_named), "{address} of {values:?}");
     for value in &values {
         // Networks are read from options, but in the same manner.
-        Network::parse(value);
+        Network::parse(&shown(value));
     }
 }

@@ -130,6 +130,8 @@ impl Counted {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
     use super::*;
 
     fn failures(per_address: usize, per_client: usize) -> Failures {
@@ -149,7 +151,7 @@ mod tests {
     }
 
     fn source(number: u8) -> Option<Source> {
-        Some(Source::of([10, 0, 0, number].into()))
+        Some(Source::of(IpAddr::from([10, 0, 0, number]).into()))
     }
 
     fn id(number: u64) -> ClientId {
@@ -216,7 +218,7 @@ mod tests {
             assert!(judge(&failures, source(place), id(0), true, now));
         }
         for many in 0..2 * Limits::MAX_COUNTED as u128 {
-            let place = Source::of(std::net::Ipv6Addr::from_bits(many << 64).into());
+            let place = Source::of(IpAddr::from(Ipv6Addr::from_bits(many << 64)).into());
             assert!(judge(&failures, Some(place), id(1), true, now));
         }
         for place in 0..=KNOWN as u8 {
@@ -229,7 +231,7 @@ mod tests {
     fn a_network_that_comes_with_many_addresses_is_one_and_others_are_not() {
         let (failures, now) = (failures(2, 0), Instant::now());
         let place = |network: u128, many: u128| {
-            Some(Source::of(std::net::Ipv6Addr::from_bits(network << 80 | many << 64).into()))
+            Some(Source::of(IpAddr::from(Ipv6Addr::from_bits(network << 80 | many << 64)).into()))
         };
         let fail = |from| {
             let attempt = Attempt { source: from, client: id(0), is_registered: true, is_right: false };

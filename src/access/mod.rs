@@ -1,12 +1,16 @@
 //! Who may come, and how often: pure rules, and tables of what was counted, each of a bounded size.
 
+mod address;
 mod failures;
 mod guests;
+mod list;
 mod rate;
 mod source;
 
+pub use address::{HostAddress, NoAddress};
 pub use failures::{Attempt, Failures};
 pub use guests::{Guests, Visit};
+pub use list::{members, trim};
 pub use rate::{Bucket, Buckets, Rate};
 pub use source::{Network, Source, Trust};
 

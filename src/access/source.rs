@@ -2,21 +2,29 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What is counted as one place: an IPv4 address, or the /64 of an IPv6 one, all of which one customer has.
+use super::HostAddress;
+use super::list::{members, trim};
+
+/// What is counted as one place: an IPv4 address, or the /64 of an IPv6 address, all of which one customer has. A
+/// link-local /64 is on every link, so its zone counts too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source(IpAddr);
 
 impl Source {
-    /// That of an address.
-    pub fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+    /// The place of all clients whose address nobody can tell, not even of the connection that they share.
+    pub const UNKNOWN: Self = Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+
+    /// The place of an address.
+    pub fn of(address: HostAddress) -> Self {
+        let address = address.to_canonical();
+        Self(match address.ip() {
+            IpAddr::V6(v6) => {
+                Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64 | u128::from(address.zone())).into()
+            }
             v4 => v4,
         })
     }
-}
 
-impl Source {
     /// The network around it: of an IPv6 one the /48, which is as much as anybody is given.
     pub fn network(self) -> Self {
         Self(match self.0 {
@@ -85,34 +93,50 @@ impl Trust {
         matches!(self, Self::Nobody)
     }
 
-    /// The client's address: the nearest one that is no proxy that is believed. `forwarded` are the values of
-    /// `X-Forwarded-For`, in order. What is no address ends the list. A `peer` without one has come over a pipe.
-    pub fn client<'v>(
+    /// The client's address: the nearest one that is not the address of a trusted proxy. `forwarded` holds the lines of
+    /// `X-Forwarded-For`, in order. The list ends at a member that is no address: who wrote what stands before it cannot be
+    /// told, so the address that was reached counts. A connection over a pipe has no `peer`.
+    pub fn client<'v, V: AsRef<[u8]> + ?Sized + 'v>(
         &self,
-        peer: Option<IpAddr>,
-        forwarded: impl DoubleEndedIterator<Item = &'v str>,
-    ) -> Option<IpAddr> {
-        let mut client = peer.map(|peer| peer.to_canonical());
-        let mut before = forwarded.rev().flat_map(|value| value.rsplit(','));
+        peer: Option<HostAddress>,
+        forwarded: impl DoubleEndedIterator<Item = &'v V>,
+    ) -> Option<HostAddress> {
+        let mut client = peer.map(HostAddress::to_canonical);
+        let mut before = forwarded.rev().flat_map(|line| members(line.as_ref()).rev());
         let mut hops = 0;
-        while self.trusts(client, hops) {
-            let Some(Some(next)) = before.next().map(|text| address(text.trim())) else { break };
-            (client, hops) = (Some(next.to_canonical()), hops + 1);
+        while self.trusts(client.map(HostAddress::ip), hops) {
+            let Some(Some(next)) = before.next().map(address) else { break };
+            (client, hops) = (Some(next.to_canonical().into()), hops + 1);
         }
         client
     }
 
-    /// Whether the client's connection is TLS, when that from `peer` is or is not. `forwarded` is `X-Forwarded-Proto`, of
-    /// which the first value counts.
-    pub fn is_secure(&self, peer: Option<IpAddr>, is_tls: bool, forwarded: Option<&str>) -> bool {
-        let peer = peer.map(|peer| peer.to_canonical());
-        let scheme = forwarded.filter(|_| self.trusts(peer, 0)).and_then(|values| values.split(',').next());
-        match scheme.map(|scheme| scheme.trim().to_ascii_lowercase()).as_deref() {
-            // Some say what the WebSocket came by.
-            Some("https" | "wss") => true,
-            Some("http" | "ws") => false,
-            _ => is_tls,
+    /// Whether the client's connection is TLS. The connection from `peer` is or is not, as `is_tls` says. `forwarded` holds
+    /// the lines of `X-Forwarded-Proto`, whose first member counts. Lines that contradict each other come from different
+    /// hands: the connection is then not taken for TLS.
+    pub fn is_secure<'v, V: AsRef<[u8]> + ?Sized + 'v>(
+        &self,
+        peer: Option<HostAddress>,
+        is_tls: bool,
+        forwarded: impl Iterator<Item = &'v V>,
+    ) -> bool {
+        if !self.trusts(peer.map(|peer| peer.to_canonical().ip()), 0) {
+            return is_tls;
         }
+        let mut schemes = forwarded.filter_map(|line| members(line.as_ref()).next()).map(|scheme| {
+            // Some proxies name the scheme of the WebSocket.
+            match scheme.to_ascii_lowercase().as_slice() {
+                b"https" | b"wss" => true,
+                b"http" | b"ws" => false,
+                _ => is_tls,
+            }
+        });
+        schemes.next().map_or(is_tls, |first| first && schemes.all(|scheme| scheme))
+    }
+
+    /// Whether the other end of a pipe is a trusted proxy.
+    pub fn trusts_pipes(&self) -> bool {
+        self.trusts(None, 0)
     }
 
     fn trusts(&self, address: Option<IpAddr>, hops: usize) -> bool {
@@ -127,11 +151,23 @@ impl Trust {
     }
 }
 
-/// An address, as proxies write it: some with a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let with_port = || text.parse().ok().map(|address: std::net::SocketAddr| address.ip());
-    bare.parse().ok().or_else(with_port)
+/// An address as proxies write it: in brackets, with a port, or with a zone, which means nothing on this machine.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(trim(text)).ok()?;
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => match text.split_once(':') {
+            // More colons are those of an IPv6 address.
+            Some((host, port)) if !port.contains(':') => (host, &text[host.len()..]),
+            _ => (text, ""),
+        },
+    };
+    let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let host = match host.split_once('%') {
+        Some((host, zone)) => host.parse().ok().filter(|_| !zone.is_empty()).map(IpAddr::V6),
+        None => host.parse().ok(),
+    };
+    host.filter(|_| is_port)
 }
 
 #[cfg(test)]
@@ -146,17 +182,21 @@ mod tests {
     fn a_source_is_an_address_or_the_half_of_one() {
         let same = [("1.2.3.4", "::ffff:1.2.3.4"), ("2001:db8::1", "2001:db8::ffff:0:0:1")];
         let different = [("1.2.3.4", "1.2.3.5"), ("2001:db8::1", "2001:db8:0:1::1"), ("::1", "127.0.0.1")];
+        let of = |text: &str| Source::of(text.parse().expect("an address"));
         for (one, two) in same {
-            assert_eq!(Source::of(ip(one)), Source::of(ip(two)));
+            assert_eq!(of(one), of(two));
         }
         for (one, two) in different {
-            assert_ne!(Source::of(ip(one)), Source::of(ip(two)));
+            assert_ne!(of(one), of(two));
         }
+        assert_eq!(of("fe80::1%2"), of("fe80::2%2"));
+        assert_ne!(of("fe80::1%2"), of("fe80::1%3"));
+        assert_ne!(of("fe80::1%2"), of("fe80::1"));
     }
 
     #[test]
     fn a_source_is_in_a_network() {
-        let network = |text| Source::of(ip(text)).network();
+        let network = |text: &str| Source::of(text.parse().expect("an address")).network();
         assert_eq!(network("2001:db8::1"), network("2001:db8:0:ffff::1"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:1::1"));
         assert_ne!(network("1.2.3.4"), network("1.2.3.5"));
@@ -194,6 +234,8 @@ mod tests {
             (Trust::Everybody, &[], "10.0.0.1"),
             (Trust::Everybody, &["nonsense, 2.2.2.2"], "2.2.2.2"),
             (Trust::Everybody, &[""], "10.0.0.1"),
+            (Trust::Everybody, &["1.1.1.1, nonsense, 2.2.2.2"], "2.2.2.2"),
+            (Trust::Everybody, &["1.1.1.1, ,", "", "2.2.2.2,"], "1.1.1.1"),
             (Trust::Everybody, &["[2001:db8::1]:80"], "2001:db8::1"),
             (Trust::Everybody, &["1.1.1.1:1234"], "1.1.1.1"),
             (Trust::Hops(0), &["1.1.1.1"], "10.0.0.1"),
@@ -205,16 +247,17 @@ mod tests {
             (networks, &["10.3.3.3"], "10.3.3.3"),
         ] {
             assert_eq!(
-                trust.client(Some(ip("10.0.0.1")), values.iter().copied()),
-                Some(ip(client)),
+                trust.client(Some(ip("10.0.0.1").into()), values.iter().copied()),
+                Some(ip(client).into()),
                 "{trust:?} {values:?}"
             );
         }
         let stranger = Trust::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
-        assert_eq!(stranger.client(Some(ip("9.9.9.9")), ["1.1.1.1"].into_iter()), Some(ip("9.9.9.9")));
+        let client = stranger.client(Some(ip("9.9.9.9").into()), ["1.1.1.1"].into_iter());
+        assert_eq!(client, Some(ip("9.9.9.9").into()));
         // Over a pipe there is no address, but a proxy may be at its other end.
         for (trust, client) in
-            [(Trust::Hops(1), Some(ip("1.1.1.1"))), (stranger, None), (Trust::Nobody, None)]
+            [(Trust::Hops(1), Some(ip("1.1.1.1").into())), (stranger, None), (Trust::Nobody, None)]
         {
             assert_eq!(trust.client(None, ["1.1.1.1"].into_iter()), client, "{trust:?}");
         }
@@ -234,7 +277,8 @@ mod tests {
             ("nonsense", None),
         ] {
             for is_tls in [false, true] {
-                let by = |trust: &Trust, peer| trust.is_secure(Some(ip(peer)), is_tls, Some(value));
+                let by =
+                    |trust: &Trust, peer| trust.is_secure(Some(ip(peer).into()), is_tls, [value].into_iter());
                 for trust in [&Trust::Everybody, &Trust::Hops(1), &networks] {
                     assert_eq!(by(trust, "::ffff:10.0.0.1"), secure.unwrap_or(is_tls), "{trust:?} {value}");
                 }
@@ -243,7 +287,80 @@ mod tests {
                 }
             }
         }
-        assert!(Trust::Everybody.is_secure(None, false, Some("https")));
-        assert!(!Trust::Everybody.is_secure(None, false, None));
+        let by =
+            |is_tls, lines: &[&'static str]| Trust::Everybody.is_secure(None, is_tls, lines.iter().copied());
+        assert!(by(false, &["https"]) && by(false, &["", "https, http"]) && by(true, &[]));
+        // Who wrote which line cannot be told.
+        assert!(!by(false, &[]) && !by(true, &["https", "http"]) && !by(true, &["http", "https"]));
+        assert!(!Trust::Everybody.is_secure(None, false, [&b"https\xFF"[..], b"https"].into_iter()));
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_list_and_hides_nothing_behind_it() {
+        let loopback = Trust::Networks(vec![Network::parse("127.0.0.1/8").expect("a network")]);
+        let (real, near) = ("203.0.113.9", "127.0.0.1");
+        for odd in [
+            &b"\xFF"[..],
+            b"\x80\xC3",
+            b"unknown",
+            b"_hidden",
+            b"unix:",
+            b"1.2.3.4.5",
+            b"1.2.3",
+            b"010.1.1.1",
+            b"[::1",
+            b"::1]",
+            b"[]",
+            b"[1.2.3.4]x",
+            b"1.2.3.4:",
+            b"1.2.3.4:x",
+            b"1.2.3.4:65536",
+            b"[::1]:x",
+            b"1.2.3.4%eth0",
+            b"fe80::1%",
+            b"\"1.2.3.4\"",
+            b"1.2.3.4 5.6.7.8",
+            b"for=1.2.3.4",
+            b"::ffff:1.2.3.4.5",
+            b"\x001.2.3.4",
+            b"1.2.3.4\xA0",
+        ] {
+            let line = |text: &[&[u8]]| text.concat();
+            for (lines, client) in [
+                // A proxy has written the last address, whatever the client had put before it.
+                (vec![line(&[odd, b", ", real.as_bytes()])], real),
+                (vec![odd.to_vec(), real.as_bytes().to_vec()], real),
+                (vec![line(&[b"6.6.6.6,", odd, b",,", real.as_bytes(), b" ,"]), b"\t".to_vec()], real),
+                (vec![line(&[odd, b",", real.as_bytes(), b",127.0.0.2"])], real),
+                // Nobody can tell whom the proxy means, and what stands before it may be the client's own.
+                (vec![odd.to_vec()], near),
+                (vec![line(&[b"6.6.6.6, ", odd])], near),
+                (vec![line(&[b"6.6.6.6, ", odd, b",127.0.0.2"])], "127.0.0.2"),
+            ] {
+                let counts = loopback.client(Some(ip(near).into()), lines.iter());
+                assert_eq!(counts, Some(ip(client).into()), "{lines:?}");
+                let none = Trust::Hops(1).client(None, [odd].into_iter());
+                assert_eq!(none, None, "{odd:?}");
+            }
+        }
+        let many = [",".repeat(8000).as_bytes(), b"203.0.113.9", ",".repeat(8000).as_bytes()].concat();
+        assert_eq!(loopback.client(Some(ip(near).into()), [&many].into_iter()), Some(ip(real).into()));
+    }
+
+    #[test]
+    fn addresses_are_read_as_proxies_write_them() {
+        for (text, expected) in [
+            ("1.2.3.4", "1.2.3.4"),
+            ("1.2.3.4:1234", "1.2.3.4"),
+            ("::ffff:1.2.3.4", "1.2.3.4"),
+            ("2001:DB8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("[fe80::1%25eth0]:80", "fe80::1"),
+        ] {
+            let client = Trust::Hops(1).client(Some(ip("127.0.0.1").into()), [text].into_iter());
+            assert_eq!(client, Some(ip(expected).into()), "{text}");
+        }
     }
 }

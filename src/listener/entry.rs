@@ -1,16 +1,15 @@
 //! Who is let in at the upgrade: by address, by origin, and by asking whoever made the relay.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use httparse::Request;
 use tokio::sync::oneshot;
-use tokio_tungstenite::tungstenite::http::header::{self, HeaderName, HeaderValue};
-use tokio_tungstenite::tungstenite::http::{HeaderMap, StatusCode};
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 
-use super::answer::{Answer, text, value};
-use crate::access::{Source, Trust, Visit};
+use super::answer::{Answer, text};
+use super::header;
+use crate::access::{HostAddress, Source, Trust, Visit};
 use crate::metrics::TurnedAway;
 
 /// Who may come.
@@ -44,7 +43,7 @@ pub struct Inquiry {
     /// Whether the client's connection is TLS.
     pub secure: bool,
     /// The address that counts as the client's.
-    pub address: Option<IpAddr>,
+    pub address: Option<HostAddress>,
     verdict: oneshot::Sender<Verdict>,
 }
 
@@ -71,7 +70,7 @@ pub type Verdicts = oneshot::Receiver<Verdict>;
 
 impl Inquiry {
     /// That of a request.
-    pub fn new(request: &Request<'_, '_>, address: Option<IpAddr>, secure: bool) -> (Self, Verdicts) {
+    pub fn new(request: &Request<'_, '_>, address: Option<HostAddress>, secure: bool) -> (Self, Verdicts) {
         let (verdict, verdicts) = oneshot::channel();
         let latin = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect();
         let headers = request.headers.iter().map(|header| (header.name.to_owned(), latin(header.value)));
@@ -90,7 +89,7 @@ impl Inquiry {
 #[derive(Debug, Default)]
 pub struct Guest {
     /// The address that counts as the client's.
-    pub address: Option<IpAddr>,
+    pub address: Option<HostAddress>,
     /// Where that is.
     pub source: Option<Source>,
     /// Kept as long as the connection.
@@ -100,14 +99,8 @@ pub struct Guest {
 /// Whether the page that a request comes from may open WebSockets.
 pub fn is_from(origins: Option<&[String]>, request: &Request<'_, '_>) -> bool {
     let Some(origins) = origins else { return true };
-    let origin = value(request, "origin");
-    origin.is_some_and(|origin| origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)))
-}
-
-/// The values of `X-Forwarded-For`.
-pub fn forwarded<'b>(request: &Request<'_, 'b>) -> Vec<&'b str> {
-    let named = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
-    named.filter_map(|header| std::str::from_utf8(header.value).ok()).collect()
+    let origin = header::only(request, "origin");
+    origin.is_some_and(|origin| origins.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin)))
 }
 
 /// The answer to who was refused by somebody who was asked.
@@ -115,15 +108,17 @@ pub fn refused(status: u16, message: Option<&str>, headers: &[(String, String)])
     let status = StatusCode::from_u16(status).ok().filter(|status| status.as_u16() >= 300);
     let status = status.unwrap_or(StatusCode::UNAUTHORIZED);
     let mut answer = text(status, message.or(status.canonical_reason()).unwrap_or_default());
-    let own: [HeaderName; 3] = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
-    let mut given = HeaderMap::new();
-    for (name, value) in headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
-            && !own.contains(&name)
-        {
-            given.append(name, value);
+    let own = ["connection", "content-length", "transfer-encoding"];
+    for (name, text) in headers {
+        // As Node writes them: each character a byte.
+        let bytes = text.chars().map(u8::try_from).collect::<Result<Vec<_>, _>>();
+        let value = bytes.ok().filter(|value| HeaderValue::from_bytes(value).is_ok());
+        let is_ours = own.iter().any(|own| own.eq_ignore_ascii_case(name));
+        match value.filter(|_| !is_ours && HeaderName::try_from(name).is_ok()) {
+            Some(value) if name.eq_ignore_ascii_case("content-type") => answer.set(name.clone(), value),
+            Some(value) => answer.add(name.clone(), value),
+            None => {}
         }
     }
-    answer.headers_mut().extend(given);
     answer
 }

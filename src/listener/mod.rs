@@ -2,7 +2,9 @@
 
 mod answer;
 mod entry;
+mod header;
 mod metrics;
+mod path;
 mod request;
 mod site;
 mod tcp;
@@ -18,7 +20,7 @@ pub use upgrade::{Handover, Standing};
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +35,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Guests, Source, Trust};
+use crate::access::{Guests, HostAddress, Source};
 use crate::events::Event;
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
@@ -107,31 +109,46 @@ impl Door {
     /// # Errors
     /// What is to be answered instead before the connection is closed. Nothing, when there are so many that not even
     /// telling them has an end.
-    pub fn accept(&self, head: &[u8], peer: Option<IpAddr>) -> Result<(Vec<u8>, Guest, Admission), Vec<u8>> {
+    pub fn accept(
+        &self,
+        head: &[u8],
+        peer: Option<HostAddress>,
+    ) -> Result<(Vec<u8>, Guest, Admission), Vec<u8>> {
         let (answer, guest) = accept(head, peer, self)?;
         self.admit().map(|admission| (answer, guest, admission)).ok_or_else(Vec::new)
     }
 
-    /// One more from this address; `None` when there are too many, which is counted here.
-    fn register(&self, address: IpAddr) -> Option<Guest> {
-        let source = Source::of(address);
+    /// One more from this place, whose address is known or not; `None` when there are too many, which is counted here.
+    fn register(&self, source: Source, address: Option<HostAddress>) -> Option<Guest> {
         let visit = match self.guests.are_counted() {
             true => Some(self.guests.admit(source, Instant::now())),
             false => None,
         };
         let visit = visit.transpose().map_err(|why| self.shared.metrics.turned_away(why)).ok()?;
-        Some(Guest { address: Some(address), source: Some(source), visit })
+        Some(Guest { address, source: Some(source), visit })
     }
 
-    /// Which proxies are believed.
-    pub fn trust(&self) -> &Trust {
-        &self.rules.trust
+    /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. The connection from
+    /// `peer` is or is not, as `is_tls` says. `None` when there is no request in `head`.
+    pub fn caller(
+        &self,
+        head: &[u8],
+        peer: Option<HostAddress>,
+        is_tls: bool,
+    ) -> Option<(Option<HostAddress>, bool)> {
+        let called = request::parse(head, usize::MAX, |request| {
+            request.ok().map(|request| upgrade::caller(request, peer, is_tls, &self.rules.trust))
+        });
+        called?.0
     }
 
     /// How somebody stands who comes by the port.
-    fn standing(&self, peer: IpAddr) -> Standing {
+    fn standing(&self, peer: HostAddress) -> Standing {
         match self.rules.trust.is_nobody() {
-            true => self.register(peer.to_canonical()).map_or(Standing::Crowded, Standing::Known),
+            true => {
+                let peer = peer.to_canonical();
+                self.register(Source::of(peer), Some(peer)).map_or(Standing::Crowded, Standing::Known)
+            }
             false => Standing::Unknown(peer),
         }
     }
@@ -141,7 +158,7 @@ impl Door {
         loop {
             let (stream, peer, thread) = accept_one(listener, &self.threads).await;
             crate::faults::point("accept");
-            let standing = self.standing(peer.ip());
+            let standing = self.standing(peer.into());
             if matches!(standing, Standing::Crowded) {
                 self.crowd_out(stream, thread);
                 continue;

@@ -7,17 +7,23 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use httparse::{Error, Request, Status};
+use httparse::{Error, Header, ParserConfig, Request, Status};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::limits::Limits;
 
-/// Header lines of one request.
-const MAX_HEADERS: usize = 100;
+/// Header lines that nearly every request has room in: as many as are put on the stack.
+const USUAL_HEADERS: usize = 100;
+
+/// Header lines of one request, as many as with a server of Node.
+const MAX_HEADERS: usize = 2000;
+
+/// Bytes of one read.
+const READ_BYTES: usize = 16 * 1024;
 
 thread_local! {
     /// What one read brings. One buffer per thread serves all its connections: each keeps only a part of a head.
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; Limits::MAX_HEAD_BYTES].into());
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
 }
 
 /// Why what came is no request.
@@ -26,7 +32,7 @@ pub enum Fault {
     /// It is something else.
     #[error("this is not HTTP/1.1")]
     Malformed,
-    /// Its head is above [`Limits::MAX_HEAD_BYTES`], or has too many lines.
+    /// Its head is above [`Limits::max_header_size`], or has too many lines.
     #[error("the head of the request is too large")]
     TooLarge,
 }
@@ -37,15 +43,17 @@ pub enum Fault {
 /// When the connection ends before the head does.
 pub async fn read<T>(
     stream: &mut (impl AsyncRead + Unpin),
+    limits: &Limits,
     answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
 ) -> io::Result<(T, Vec<u8>)> {
     let mut head = Vec::new();
-    poll_fn(|cx| poll_read(stream, &mut head, &answer, cx)).await
+    poll_fn(|cx| poll_read(stream, &mut head, limits.max_header_size, &answer, cx)).await
 }
 
 fn poll_read<T>(
     stream: &mut (impl AsyncRead + Unpin),
     head: &mut Vec<u8>,
+    bound: usize,
     answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<(T, Vec<u8>)>> {
@@ -56,22 +64,24 @@ fn poll_read<T>(
             if buffer.filled().is_empty() {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            if let Some(answered) = received(head, buffer.filled(), &answer) {
+            if let Some(answered) = received(head, buffer.filled(), bound, &answer) {
                 return Poll::Ready(Ok(answered));
             }
         }
     })
 }
 
-/// Takes `bytes`, which come behind the part of a `head` that came before. `None` while it is not whole.
+/// Takes `bytes`, which come behind the part of a `head` that came before. `None` while it is not whole. It has at most
+/// `bound` bytes.
 fn received<T>(
     head: &mut Vec<u8>,
     bytes: &[u8],
+    bound: usize,
     answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
 ) -> Option<(T, Vec<u8>)> {
     // Nearly every head comes in one piece, and is parsed where it is.
     if head.is_empty()
-        && let Some(answered) = parse(bytes, &answer)
+        && let Some(answered) = parse(bytes, bound, &answer)
     {
         return Some(answered);
     }
@@ -81,12 +91,12 @@ fn received<T>(
     let blank = empty_lines(head);
     head.drain(..blank);
     let searched = searched.saturating_sub(blank);
-    let within_bounds = &head[..head.len().min(Limits::MAX_HEAD_BYTES)];
+    let within_bounds = &head[..head.len().min(bound)];
     // Parsing with each piece would take quadratic time when the pieces are single bytes.
     if (searched..within_bounds.len()).any(|last| ends_with_empty_line(&within_bounds[..=last])) {
-        return parse(head, &answer).or_else(|| Some((answer(Err(Fault::Malformed)), Vec::new())));
+        return parse(head, bound, &answer).or_else(|| Some((answer(Err(Fault::Malformed)), Vec::new())));
     }
-    (head.len() >= Limits::MAX_HEAD_BYTES).then(|| (answer(Err(Fault::TooLarge)), Vec::new()))
+    (head.len() >= bound).then(|| (answer(Err(Fault::TooLarge)), Vec::new()))
 }
 
 /// Bytes of the empty lines that some clients send before their request.
@@ -102,24 +112,47 @@ fn ends_with_empty_line(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\r\n") || bytes.ends_with(b"\n\n")
 }
 
-/// Has the request answered whose head stands at the beginning of these bytes. Returns the answer, and what is behind
-/// the head; `None` when the head is not whole.
-pub fn parse<T>(bytes: &[u8], answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T) -> Option<(T, Vec<u8>)> {
-    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+/// Has the request answered whose head stands at the beginning of these bytes, and has at most `bound` of them. Returns the
+/// answer, and what is behind the head; `None` when the head is not whole.
+pub fn parse<T>(
+    bytes: &[u8],
+    bound: usize,
+    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+) -> Option<(T, Vec<u8>)> {
+    let mut headers = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
+    parse_in(&mut headers, bytes, bound, &answer).unwrap_or_else(|| {
+        let mut headers = vec![const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let parsed = parse_in(&mut headers, bytes, bound, &answer);
+        parsed.unwrap_or_else(|| Some((answer(Err(Fault::TooLarge)), Vec::new())))
+    })
+}
+
+/// The same with so many headers; `None` when the request has more.
+fn parse_in<'b, T>(
+    headers: &mut [MaybeUninit<Header<'b>>],
+    bytes: &'b [u8],
+    bound: usize,
+    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+) -> Option<Option<(T, Vec<u8>)>> {
     let mut request = Request::new(&mut []);
-    let fault = match request.parse_with_uninit_headers(bytes, &mut headers) {
-        Ok(Status::Partial) => return None,
-        Ok(Status::Complete(size)) => return Some((answer(Ok(&request)), bytes[size..].to_vec())),
-        Err(Error::TooManyHeaders) => Fault::TooLarge,
+    let mut config = ParserConfig::default();
+    // As Node does.
+    config.allow_multiple_spaces_in_request_line_delimiters(true);
+    let within_bounds = &bytes[..bytes.len().min(bound)];
+    let fault = match config.parse_request_with_uninit_headers(&mut request, within_bounds, headers) {
+        Ok(Status::Partial) => return Some(None),
+        Ok(Status::Complete(size)) => return Some(Some((answer(Ok(&request)), bytes[size..].to_vec()))),
+        Err(Error::TooManyHeaders) => return None,
         Err(_) => Fault::Malformed,
     };
-    Some((answer(Err(fault)), Vec::new()))
+    Some(Some((answer(Err(fault)), Vec::new())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BOUND: usize = 16 * 1024;
     const HEAD: &str = "GET /path HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
     /// What is made of bytes that come in these pieces: the path or the fault, and what came behind the head.
@@ -128,7 +161,7 @@ mod tests {
             request.map(|request| request.path.expect("a path").to_owned())
         };
         let mut head = Vec::new();
-        pieces.find_map(|piece| received(&mut head, piece, path))
+        pieces.find_map(|piece| received(&mut head, piece, BOUND, path))
     }
 
     fn head_of(size: usize) -> String {
@@ -152,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_head_may_have_the_largest_size_and_no_more() {
-        let bound = Limits::MAX_HEAD_BYTES;
+        let bound = BOUND;
         for size in [1, 7, 4096, bound] {
             let (path, _) = read(head_of(bound).as_bytes().chunks(size)).expect("a request");
             assert_eq!(path.as_deref(), Ok("/path"), "pieces of {size}");
@@ -161,8 +194,23 @@ mod tests {
         }
         let lines = |count| HEAD.replace("\r\n\r\n", &format!("\r\n{}\r\n", "X: x\r\n".repeat(count - 1)));
         let outcome = |count| read(std::iter::once(lines(count).as_bytes())).expect("an outcome").0;
-        assert_eq!(outcome(MAX_HEADERS).as_deref(), Ok("/path"));
+        for count in [USUAL_HEADERS, USUAL_HEADERS + 1, MAX_HEADERS] {
+            assert_eq!(outcome(count).as_deref(), Ok("/path"), "{count} lines");
+        }
         assert_eq!(outcome(MAX_HEADERS + 1), Err(Fault::TooLarge));
+    }
+
+    #[test]
+    fn the_bound_is_of_the_head_alone_and_may_be_smaller_than_a_read() {
+        let path = |request: Result<&Request<'_, '_>, Fault>| {
+            request.map(|request| request.path.expect("a path").to_owned())
+        };
+        let bytes = format!("{HEAD}{}", "b".repeat(100));
+        for (bound, expected) in [(HEAD.len(), Ok("/path")), (HEAD.len() - 1, Err(Fault::TooLarge))] {
+            let (path, early) = received(&mut Vec::new(), bytes.as_bytes(), bound, path).expect("an outcome");
+            assert_eq!(path.as_deref().map_err(|fault| *fault), expected);
+            assert_eq!(early.len(), if expected.is_ok() { 100 } else { 0 });
+        }
     }
 
     #[test]

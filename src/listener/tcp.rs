@@ -1,28 +1,30 @@
 //! Opens the port.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::access::HostAddress;
+
 /// Connections that the system keeps until they are accepted; Node's default.
 const BACKLOG: i32 = 511;
 
-/// Listens on `port` (0: a free one) of `ip`; without one on all addresses, of IPv6 and IPv4 where the system has
+/// Listens on `port` (0: a free one) of `host`; without one on all addresses, of IPv6 and IPv4 where the system has
 /// both, as Node does. Must be called on a tokio runtime.
 ///
 /// # Errors
 /// The system's own.
-pub fn bind(ip: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
-    let Some(ip) = ip else {
+pub fn bind(host: Option<HostAddress>, port: u16) -> io::Result<TcpListener> {
+    let Some(host) = host else {
         return listen((Ipv6Addr::UNSPECIFIED, port).into()).or_else(|error| match error.kind() {
             io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
             // No IPv6 here.
             _ => listen((Ipv4Addr::UNSPECIFIED, port).into()),
         });
     };
-    listen((ip, port).into())
+    listen(host.with_port(port))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -1,6 +1,5 @@
 //! The HTTP side of the port: upgrades WebSocket requests and answers all others.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +8,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::StatusCode;
-use tokio_tungstenite::tungstenite::http::header::{self, HeaderName};
 
-use super::answer::{Answer, serialize, text, value, with};
+use super::answer::{Answer, serialize, text};
 use super::entry::{self, Guest, Inquiry, Verdict, Verdicts};
 use super::request::{self, Fault};
-use super::{Door, metrics};
+use super::{Door, header, metrics};
+use crate::access::{HostAddress, Source, Trust};
 use crate::metrics::TurnedAway;
 
 /// A connection that was upgraded, the bytes that came behind the request, and whose it is.
@@ -39,7 +38,7 @@ pub enum Standing {
     /// It is known whose it is.
     Known(Guest),
     /// The request will tell, in the name of a proxy with this address.
-    Unknown(IpAddr),
+    Unknown(HostAddress),
     /// There are too many from its address.
     Crowded,
     /// The relay is closing.
@@ -70,18 +69,22 @@ pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, patience: Dura
 ///
 /// # Errors
 /// The answer that refuses it, when it does not ask for a WebSocket as it should, may not, or the relay is closing.
-pub fn accept(head: &[u8], peer: Option<IpAddr>, door: &Door) -> Result<(Vec<u8>, Guest), Vec<u8>> {
-    let answered = request::parse(head, |request| {
+pub fn accept(head: &[u8], peer: Option<HostAddress>, door: &Door) -> Result<(Vec<u8>, Guest), Vec<u8>> {
+    let accept = |request: Result<&Request<'_, '_>, Fault>| {
         if door.shared.stop.is_cancelled() {
             door.shared.metrics.turned_away(TurnedAway::Closing);
             return Err(Refusal::Closing);
         }
         let request = request.map_err(Refusal::Fault)?;
-        let guest = identify(peer, request, door)?;
+        let (address, _) = caller(request, peer, false, &door.rules.trust);
+        let guest = identify(address, door)?;
         Ok((open(request, door)?, guest))
+    };
+    let answered = request::parse(head, usize::MAX, |request| {
+        accept(request).map_err(|refusal| serialize(&refuse(refusal), wants_body(request)))
     });
-    let answer_of = answered.map_or(Err(Refusal::Fault(Fault::Malformed)), |(answer, _)| answer);
-    answer_of.map_err(|refusal| serialize(&refuse(refusal), true))
+    let malformed = || serialize(&refuse(Refusal::Fault(Fault::Malformed)), true);
+    answered.map_or_else(|| Err(malformed()), |(answer, _)| answer)
 }
 
 /// Answers a connection's one request with why it is not served.
@@ -103,7 +106,7 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         let mut stream = connecting.await?;
         crate::faults::point("handshake");
         // Who ends the connection before it has asked gets no answer.
-        let answered = request::read(&mut stream, |request| reply(door, &standing, request)).await;
+        let answered = request::read(&mut stream, limits, |request| reply(door, &standing, request)).await;
         let (mut reply, early) = answered.ok()?;
         if let Some(question) = reply.question.take() {
             // Boxed: there is no room for it where nobody is asked.
@@ -150,11 +153,9 @@ struct Reply {
 }
 
 fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fault>) -> Reply {
-    let wants_body = !request.is_ok_and(|request| request.method == Some("HEAD"));
+    let wants_body = wants_body(request);
     let refused = |refusal| Reply { bytes: serialize(&refuse(refusal), wants_body), ..Reply::default() };
-    let wants_websocket = |request: &Request<'_, '_>| {
-        value(request, "upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
-    };
+    let wants_websocket = |request: &Request<'_, '_>| header::lists(request, "upgrade", "websocket");
     let request = match (request, standing) {
         (Ok(request), Standing::Closing) => {
             // Who asks how the server is has not been turned away.
@@ -165,15 +166,25 @@ fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fau
         }
         (_, Standing::Crowded) => return refused(Refusal::Crowded),
         (Ok(request), _) => request,
-        (Err(fault), _) => return refused(Refusal::Fault(fault)),
+        (Err(fault), _) => {
+            if fault == Fault::TooLarge {
+                door.shared.metrics.turned_away(TurnedAway::MaxHeaderSize);
+            }
+            return refused(Refusal::Fault(fault));
+        }
     };
-    let guest = match standing {
-        Standing::Unknown(peer) => identify(Some(*peer), request, door),
-        _ => Ok(Guest::default()),
-    };
-    let guest = match guest {
-        Ok(guest) => guest,
-        Err(refusal) => return refused(refusal),
+    let is_tls = door.tls.is_some();
+    let (guest, address, secure) = match standing {
+        Standing::Unknown(peer) => {
+            let (address, secure) = caller(request, Some(*peer), is_tls, &door.rules.trust);
+            match identify(address, door) {
+                Ok(guest) => (guest, address, secure),
+                Err(refusal) => return refused(refusal),
+            }
+        }
+        Standing::Known(guest) => (Guest::default(), guest.address, is_tls),
+        // They have been answered.
+        Standing::Crowded | Standing::Closing => (Guest::default(), None, is_tls),
     };
     if !wants_websocket(request)
         && let Some(answer) = door.site.find(request, || metrics::text(&door.shared))
@@ -185,16 +196,6 @@ fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fau
     }
     match open(request, door) {
         Ok(bytes) => {
-            let is_tls = door.tls.is_some();
-            let (address, secure) = match standing {
-                Standing::Known(guest) => (guest.address, is_tls),
-                Standing::Unknown(peer) => {
-                    let forwarded = value(request, "x-forwarded-proto");
-                    (guest.address, door.trust().is_secure(Some(*peer), is_tls, forwarded))
-                }
-                // They have been answered.
-                Standing::Crowded | Standing::Closing => (None, is_tls),
-            };
             let question = door.rules.ask.as_ref().map(|_| Box::new(Inquiry::new(request, address, secure)));
             Reply { bytes, upgrades: true, guest, question }
         }
@@ -202,13 +203,32 @@ fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fau
     }
 }
 
-/// Whose request it is that came from `peer`, if there is room for one more of them.
-fn identify(peer: Option<IpAddr>, request: &Request<'_, '_>, door: &Door) -> Result<Guest, Refusal> {
-    match door.trust().client(peer, entry::forwarded(request).into_iter()) {
-        Some(address) => door.register(address).ok_or(Refusal::Crowded),
+fn wants_body(request: Result<&Request<'_, '_>, Fault>) -> bool {
+    !request.is_ok_and(|request| request.method == Some("HEAD"))
+}
+
+/// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. The connection from
+/// `peer` is or is not, as `is_tls` says.
+pub fn caller(
+    request: &Request<'_, '_>,
+    peer: Option<HostAddress>,
+    is_tls: bool,
+    trust: &Trust,
+) -> (Option<HostAddress>, bool) {
+    let address = trust.client(peer, header::lines(request, "x-forwarded-for"));
+    (address, trust.is_secure(peer, is_tls, header::lines(request, "x-forwarded-proto")))
+}
+
+/// A client with this address, if there is room for one more of them.
+fn identify(address: Option<HostAddress>, door: &Door) -> Result<Guest, Refusal> {
+    let source = match address {
+        Some(address) => Source::of(address),
+        // The proxy at the other end of a pipe should have told.
+        None if door.rules.trust.trusts_pipes() => Source::UNKNOWN,
         // Over a pipe everybody is the same.
-        None => Ok(Guest::default()),
-    }
+        None => return Ok(Guest::default()),
+    };
+    door.register(source, address).ok_or(Refusal::Crowded)
 }
 
 /// The answer that opens a WebSocket, if the request may have one.
@@ -277,39 +297,55 @@ enum Refusal {
     Header(&'static str),
 }
 
-/// The answer to a WebSocket upgrade, made without the types of `http`: they cost more than the rest of it.
+/// The answer to a WebSocket upgrade, made without the types of `http`: they cost more than the rest of it. Names and
+/// their order are those of RFC 6455: some embedded clients compare them as text.
 fn switch_protocols(request: &Request<'_, '_>) -> Result<Vec<u8>, Refusal> {
-    let upgrade = value(request, "upgrade").ok_or(Refusal::NoUpgrade)?;
+    if header::lines(request, "upgrade").next().is_none() {
+        return Err(Refusal::NoUpgrade);
+    }
     if request.method != Some("GET") || request.version != Some(1) {
         return Err(Refusal::Method);
     }
-    let mut options = value(request, "connection").unwrap_or_default().split([' ', ',']);
-    if !options.any(|option| option.eq_ignore_ascii_case("upgrade")) {
-        return Err(Refusal::Header("connection"));
+    for name in SINGLE {
+        if header::is_repeated(request, name) {
+            return Err(Refusal::Header(name));
+        }
     }
-    if !upgrade.eq_ignore_ascii_case("websocket") {
-        return Err(Refusal::Header("upgrade"));
+    // Its body would be read as frames.
+    if header::lines(request, "transfer-encoding").next().is_some() {
+        return Err(Refusal::Header("transfer-encoding"));
     }
-    if value(request, "sec-websocket-version") != Some("13") {
+    if header::list(request, "content-length").any(|length| length != b"0") {
+        return Err(Refusal::Header("content-length"));
+    }
+    for (name, option) in [("connection", "upgrade"), ("upgrade", "websocket")] {
+        if !header::lists(request, name, option) {
+            return Err(Refusal::Header(name));
+        }
+    }
+    if header::only(request, "sec-websocket-version") != Some(b"13") {
         return Err(Refusal::Version);
     }
-    let key = value(request, "sec-websocket-key").filter(|key| is_key(key));
-    let accept = derive_accept_key(key.ok_or(Refusal::Header("sec-websocket-key"))?.as_bytes());
-    let head = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: ";
+    let key = header::only(request, "sec-websocket-key").filter(|key| is_key(key));
+    let accept = derive_accept_key(key.ok_or(Refusal::Header("sec-websocket-key"))?);
+    let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
     // Whoever asks for subprotocols must get one; which one means nothing here.
-    let answer = match value(request, "sec-websocket-protocol").and_then(|offered| offered.split(',').next())
-    {
-        Some(first) => [head, &accept, "\r\nsec-websocket-protocol: ", first.trim(), "\r\n\r\n"].concat(),
+    let mut offered = header::list(request, "sec-websocket-protocol").filter(|name| header::is_token(name));
+    let answer = match offered.next().and_then(|name| str::from_utf8(name).ok()) {
+        Some(first) => [head, &accept, "\r\nSec-WebSocket-Protocol: ", first, "\r\n\r\n"].concat(),
         None => [head, &accept, "\r\n\r\n"].concat(),
     };
     Ok(answer.into_bytes())
 }
 
+/// Headers that say who asks whom, and how much. Of two lines a proxy may have taken the one, and we the other.
+const SINGLE: [&str; 3] = ["host", "origin", "content-length"];
+
 /// Whether it is the base64 of 16 bytes.
-fn is_key(key: &str) -> bool {
-    let digits = key.strip_suffix("==").filter(|digits| digits.len() == 22);
+fn is_key(key: &[u8]) -> bool {
+    let digits = key.strip_suffix(b"==").filter(|digits| digits.len() == 22);
     digits.is_some_and(|digits| {
-        digits.bytes().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(&digit))
+        digits.iter().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit))
     })
 }
 
@@ -324,11 +360,8 @@ fn refuse(refusal: Refusal) -> Answer<'static> {
         Refusal::Fault(Fault::Malformed) | Refusal::Method | Refusal::Header(_) => StatusCode::BAD_REQUEST,
     };
     let answer = text(status, &refusal.to_string());
-    if status == StatusCode::UPGRADE_REQUIRED { with(answer, &UPGRADE) } else { answer }
+    if status == StatusCode::UPGRADE_REQUIRED { answer.with(&UPGRADE) } else { answer }
 }
 
-const UPGRADE: [(HeaderName, &str); 3] = [
-    (header::CONNECTION, "upgrade, close"),
-    (header::UPGRADE, "websocket"),
-    (header::SEC_WEBSOCKET_VERSION, "13"),
-];
+const UPGRADE: [(&str, &str); 3] =
+    [("Connection", "Upgrade, close"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];

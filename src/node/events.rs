@@ -9,6 +9,7 @@ use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
+use crate::access::HostAddress;
 use crate::events::{Event, Interest, Topic};
 
 /// An event, as `index.js` reads it.
@@ -76,7 +77,7 @@ fn native(event: Event) -> NativeEvent {
     match event {
         Event::Listening(address) => NativeEvent {
             number: Some(f64::from(address.port())),
-            text: Some(address.ip().to_string()),
+            text: Some(HostAddress::from(address).to_string()),
             ..named("listening")
         },
         Event::ListenFailed(error) => listen_failed(&error, named("listenFailed")),

@@ -7,7 +7,6 @@ mod life;
 mod tls;
 
 use std::iter;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use napi::bindgen_prelude::{Buffer, Env, Function, Result};
 use napi::threadsafe_function::ThreadsafeFunction;
 use napi_derive::napi;
 
+use crate::access::HostAddress;
 use crate::error::Error;
 use crate::events::Topic;
 use crate::limits::Limits;
@@ -72,6 +72,8 @@ pub struct NativeOptions {
     pub path: Option<String>,
     /// The client for browsers.
     pub script: Option<NativeScript>,
+    /// What shows its source.
+    pub source_map: Option<NativeScript>,
     /// Whether `/metrics` is found on the port.
     pub metrics: bool,
     /// Who may come.
@@ -145,13 +147,23 @@ impl NativeRelay {
         on_errands: Function<'_, (), ()>,
         on_inquiry: Function<'_, access::NativeInquiry, ()>,
     ) -> Result<Self, Code> {
-        let NativeOptions { authorize_all_channels, settings, credentials, path, script, metrics, rules } =
-            options;
-        let script = script.map(|NativeScript { plain, gzip, hash }| {
-            let (plain, gzip) = (plain.into(), gzip.into());
-            Script { plain, gzip, hash }
+        let NativeOptions {
+            authorize_all_channels,
+            settings,
+            credentials,
+            path,
+            script,
+            source_map,
+            metrics,
+            rules,
+        } = options;
+        let [script, source_map] = [script, source_map].map(|script| {
+            script.map(|NativeScript { plain, gzip, hash }| {
+                let (plain, gzip) = (plain.into(), gzip.into());
+                Script { plain, gzip, hash }
+            })
         });
-        let site = Site { path, script, has_metrics: metrics };
+        let site = Site { path, script, source_map, has_metrics: metrics };
         let asked = on_inquiry.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let rules = access::rules(rules, asked.map_err(|error| system(&error))?);
         let mut options = Options { authorize_all_channels, site, rules, ..Options::default() };
@@ -182,7 +194,7 @@ impl NativeRelay {
     /// Opens the port.
     #[napi(catch_unwind)]
     pub fn listen(&mut self, ip: Option<String>, port: u16) -> Result<(), Code> {
-        let ip = ip.map(|ip| ip.parse::<IpAddr>()).transpose();
+        let ip = ip.map(|ip| ip.parse::<HostAddress>()).transpose();
         let ip = ip.map_err(|error| napi::Error::new("EINVAL".to_owned(), error.to_string()))?;
         self.relay.listen(Address { ip, port }).map_err(coded)
     }
@@ -199,7 +211,7 @@ impl NativeRelay {
         peer: Option<String>,
         descriptor: Option<i32>,
     ) -> Result<NativeUpgrade> {
-        let peer = peer.and_then(|peer| peer.parse().ok());
+        let peer = peer.as_deref().and_then(host);
         let invitation = match self.relay.invite(head, peer) {
             Ok(invitation) => invitation,
             Err(refusal) => return Ok(NativeUpgrade { refusal: Some(refusal.into()), bridge: None }),
@@ -219,22 +231,13 @@ impl NativeRelay {
         Ok(NativeUpgrade { refusal: None, bridge: Some(bridge) })
     }
 
-    /// Whose request it is that another server has read, as far as its proxies are believed. It came from `peer`, with
-    /// TLS or without, and with these `X-Forwarded-For` and `X-Forwarded-Proto`.
+    /// Whose request it is that another server has read, as far as proxies are trusted. It has this HTTP head and came from
+    /// `peer`, over TLS or not.
     #[napi(catch_unwind)]
-    pub fn caller(
-        &self,
-        peer: Option<String>,
-        is_tls: bool,
-        forwarded_for: Option<String>,
-        forwarded_proto: Option<String>,
-    ) -> access::NativeCaller {
-        let (trust, address) = (self.relay.trust(), peer.as_deref().and_then(|peer| peer.parse().ok()));
-        let client = trust.client(address, forwarded_for.as_deref().into_iter());
-        access::NativeCaller {
-            address: client.map(|client| client.to_string()).or(peer),
-            secure: trust.is_secure(address, is_tls, forwarded_proto.as_deref()),
-        }
+    pub fn caller(&self, head: &[u8], peer: Option<String>, is_tls: bool) -> access::NativeCaller {
+        let host = peer.as_deref().and_then(host);
+        let (address, secure) = self.relay.caller(head, host, is_tls).unwrap_or((host, false));
+        access::NativeCaller { address: address.map(|address| address.to_string()).or(peer), secure }
     }
 
     /// Counts a client that JavaScript has not let in.
@@ -245,8 +248,8 @@ impl NativeRelay {
 
     /// Whether WebSockets are opened at this target of a request.
     #[napi(catch_unwind)]
-    pub fn is_at(&self, target: String) -> bool {
-        self.relay.is_at(&target)
+    pub fn is_at(&self, target: &[u8]) -> bool {
+        str::from_utf8(target).is_ok_and(|target| self.relay.is_at(target))
     }
 
     /// The numbers of the bridges that have errands to fetch.
@@ -369,6 +372,12 @@ impl NativeRelay {
 fn keep_alive(env: &Env) -> Result<KeepAlive> {
     let nothing = env.create_function_from_closure("keepAlive", |_| Ok(()))?;
     nothing.build_threadsafe_function().callee_handled::<true>().build()
+}
+
+/// The address of a socket, as Node writes it. `None` for a pipe.
+fn host(peer: &str) -> Option<HostAddress> {
+    // The interface may be gone.
+    peer.parse().or_else(|_| peer.split('%').next().unwrap_or_default().parse()).ok()
 }
 
 /// The `code` of an error in JavaScript.

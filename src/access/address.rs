@@ -1,0 +1,141 @@
+//! The address of a host.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::str::FromStr;
+
+/// The IP address of a host and, for a link-local IPv6 address, its zone: the number of the interface whose link it is
+/// on. As text it is `fe80::1%3`; it is parsed from `fe80::1%eth0` as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HostAddress {
+    ip: IpAddr,
+    /// 0 without a zone.
+    zone: u32,
+}
+
+impl HostAddress {
+    /// The IP address without its zone.
+    pub fn ip(self) -> IpAddr {
+        self.ip
+    }
+
+    /// The zone of a link-local address; 0 without one.
+    pub fn zone(self) -> u32 {
+        self.zone
+    }
+
+    /// The same address, as an IPv4 address if it is mapped into IPv6.
+    pub fn to_canonical(self) -> Self {
+        Self { ip: self.ip.to_canonical(), ..self }
+    }
+
+    /// A port of this host.
+    pub fn with_port(self, port: u16) -> SocketAddr {
+        match self.ip {
+            IpAddr::V4(ip) => (ip, port).into(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.zone).into(),
+        }
+    }
+
+    fn new(ip: IpAddr, zone: u32) -> Self {
+        // Other addresses mean the same host on every interface.
+        let has_zone = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        Self { ip, zone: if has_zone { zone } else { 0 } }
+    }
+}
+
+impl From<IpAddr> for HostAddress {
+    fn from(ip: IpAddr) -> Self {
+        Self::new(ip, 0)
+    }
+}
+
+impl From<Ipv4Addr> for HostAddress {
+    fn from(ip: Ipv4Addr) -> Self {
+        Self::new(ip.into(), 0)
+    }
+}
+
+impl From<SocketAddr> for HostAddress {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::new(address.ip().to_owned().into(), 0),
+            SocketAddr::V6(address) => Self::new(address.ip().to_owned().into(), address.scope_id()),
+        }
+    }
+}
+
+/// The error for text that is no address, or names an interface that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is not an IP address of this machine's networks")]
+pub struct NoAddress;
+
+impl FromStr for HostAddress {
+    type Err = NoAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoAddress> {
+        let Some((ip, zone)) = text.split_once('%') else {
+            return text.parse::<IpAddr>().map(Self::from).map_err(|_| NoAddress);
+        };
+        let ip: Ipv6Addr = ip.parse().map_err(|_| NoAddress)?;
+        match zone.parse() {
+            _ if zone.is_empty() => Err(NoAddress),
+            Ok(zone) => Ok(Self::new(ip.into(), zone)),
+            Err(_) if !ip.is_unicast_link_local() => Ok(Self::from(IpAddr::V6(ip))),
+            // The system knows its interfaces by name. It asks nobody else about a numeric address.
+            Err(_) => {
+                let found = (text, 0).to_socket_addrs().ok().and_then(|mut found| found.next());
+                found.map(Self::from).ok_or(NoAddress)
+            }
+        }
+    }
+}
+
+impl fmt::Display for HostAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.zone {
+            0 => self.ip.fmt(formatter),
+            zone => write!(formatter, "{}%{zone}", self.ip),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_as_it_is_shown() {
+        for (text, shown) in [
+            ("127.0.0.1", Some("127.0.0.1")),
+            ("2001:DB8::1", Some("2001:db8::1")),
+            ("fe80::1", Some("fe80::1")),
+            ("fe80::1%3", Some("fe80::1%3")),
+            ("::1%3", Some("::1")),
+            ("::1%eth0", Some("::1")),
+            ("fe80::1%", None),
+            ("fe80::1%no such interface", None),
+            ("127.0.0.1%3", None),
+            ("localhost", None),
+            ("", None),
+        ] {
+            let address = text.parse::<HostAddress>().ok();
+            assert_eq!(address.map(|address| address.to_string()).as_deref(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_zone_may_be_the_name_of_an_interface() {
+        // Each Linux system has it, as its first.
+        assert_eq!("fe80::1%lo".parse(), "fe80::1%1".parse::<HostAddress>());
+    }
+
+    #[test]
+    fn a_zone_is_kept_on_the_way_to_a_socket_and_back() {
+        for text in ["fe80::1%3", "fe80::1", "2001:db8::1", "127.0.0.1"] {
+            let address: HostAddress = text.parse().expect("an address");
+            assert_eq!(HostAddress::from(address.with_port(80)), address);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Lists in HTTP headers (RFC 9110, section 5.6.1).
+
+/// The members of one header line, without the white space around them. Empty members do not count.
+pub fn members(line: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    line.split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
+}
+
+/// A value without the spaces and tabs at its ends.
+pub fn trim(value: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !b" \t".contains(byte);
+    let Some(start) = value.iter().position(is_text) else { return &[] };
+    let end = value.iter().rposition(is_text).map_or(start, |last| last + 1);
+    &value[start..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_what_stands_between_commas() {
+        for (line, expected) in [
+            ("", &[][..]),
+            (" ,\t,, ", &[]),
+            ("a", &["a"]),
+            ("\ta\t,b , c d,", &["a", "b", "c d"]),
+            ("\u{a0}a\u{a0},é", &["\u{a0}a\u{a0}", "é"]),
+        ] {
+            let found: Vec<_> = members(line.as_bytes()).collect();
+            assert_eq!(found, expected.iter().map(|text| text.as_bytes()).collect::<Vec<_>>(), "{line:?}");
+        }
+    }
+}
