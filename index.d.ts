@@ -287,7 +287,8 @@ declare namespace RelayServer {
     maxQueuedBytes?: number | undefined;
     /** Bytes that wait for one recipient, 64 for each message and 320 for each sender included. Default: 67,108,864 (64 MiB). */
     maxMailboxBytes?: number | undefined;
-    /** Bytes that wait for all recipients, 64 for each message and 320 for each sender to each of them included. The last
+    /** Bytes that wait for all recipients, 64 for each message and 320 for each sender to each of them included, bytes that
+     * sockets have not taken, and 64 for each notice of expired messages above 64 that a client has not confirmed. The last
      * eighth is for recipients that are connected and keep up. Default: 536,870,912 (512 MiB). */
     maxTotalBytes?: number | undefined;
     /** Channels that one client may open by sending, with `authorizeAllChannels`. Default: 10,000. */

@@ -3,6 +3,7 @@ import { calls } from './calls.mjs';
 import { clients } from './clients.mjs';
 import { floods } from './floods.mjs';
 import { frames } from './frames.mjs';
+import { memory } from './memory.mjs';
 import { time } from './time.mjs';
 
-export const attacks = { ...frames, ...time, ...floods, ...calls, ...clients };
+export const attacks = { ...frames, ...time, ...floods, ...calls, ...clients, ...memory };

@@ -272,6 +272,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_read_is_not_kept_though_something_is_always_unread() {
+        let (mut bridge, bank, _) = rung();
+        let (bytes, mut read) = (vec![b'x'; 1000], vec![0; 1000]);
+        assert!(bank.push(&bytes));
+        for _ in 0..10_000 {
+            assert!(bank.push(&bytes));
+            bridge.read_exact(&mut read).await.expect("bytes");
+        }
+        let kept = bridge.0.pipe().input.capacity();
+        assert!(kept <= 2 * Limits::BRIDGE_BYTES, "{kept} bytes");
+    }
+
+    #[tokio::test]
     async fn a_writer_gets_no_further_ahead_than_the_bound() {
         let (mut bridge, bank, rings) = rung();
         let bytes = vec![b'x'; Limits::BRIDGE_BYTES + 1];

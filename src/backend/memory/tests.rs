@@ -29,7 +29,11 @@ fn claim(memory: &Memory, id: ClientId) -> Claim {
 
 /// A claim of a client that acknowledges.
 fn claim_reliably(memory: &Memory, id: ClientId) -> Claim {
-    let session = SessionId::parse("00000000000000aa").expect("16 digits");
+    claim_with_session(memory, id, "00000000000000aa")
+}
+
+fn claim_with_session(memory: &Memory, id: ClientId, session: &str) -> Claim {
+    let session = SessionId::parse(session).expect("16 digits");
     let resume = Some(Resume { session, connection: 0, knows_epoch: false, receipts: false, presence: true });
     let (bell, outbox, socket) = (&Arc::default(), &mut Outbox::default(), &mut None);
     match memory.claim(id, Claimant { bell, outbox, socket, resume }, |_, _| {}) {
@@ -361,4 +365,58 @@ async fn its_own_connection_may_write_it_first() {
     assert!(are_both_in(&written(&memory, &reader, usize::MAX)));
     memory.flush();
     assert_eq!(peer.try_read(&mut [0]).expect_err("nothing was written").kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn who_does_not_hear_what_expired_is_held_and_its_notices_count_until_it_has_heard() {
+    const TARGETS: usize = Limits::MAX_UNTOLD + 500;
+    let ttl = Duration::from_secs(3600);
+    let (memory, ids) =
+        with_clients::<{ TARGETS + 1 }>(Limits { message_ttl: ttl, ..Limits::default() }, true);
+    let (sender, targets) = ids.split_first().expect("a sender");
+    let mut claim = claim_reliably(&memory, *sender);
+    let count = || memory.queued_bytes.load(Ordering::Relaxed);
+    let cost = |notices: usize| notices.saturating_sub(Limits::FREE_NOTICES) * Limits::NOTICE_OVERHEAD;
+    let append = |claim: &mut Claim, to: ClientId, seq| memory.append(claim, to, Some(Seq(seq)), "\"\"");
+    let expire = || while memory.expire_messages(Instant::now() + 2 * ttl).len() > 0 {};
+    for target in targets {
+        append(&mut claim, *target, 1).expect("room");
+    }
+    expire();
+    assert_eq!(count(), cost(TARGETS));
+    assert_eq!(append(&mut claim, targets[0], 2), Err(Refusal::Full));
+    assert_eq!(append(&mut claim, targets[0], 1), Ok(Taken::Duplicate(Seq(1))), "it was taken");
+    while written(&memory, &claim, usize::MAX).contains("ERR_MESSAGE_EXPIRED") {}
+    assert_eq!(count(), cost(Limits::MAX_UNANSWERED), "not known to be heard");
+    assert_eq!(append(&mut claim, targets[0], 2), Ok(Taken::New));
+    memory.ask(&claim);
+    memory.answered(&claim);
+    expire();
+    assert_eq!(count(), 0);
+    // What was not told goes with the session, and with the client.
+    for (forget, seq) in [(true, 3), (false, 3)] {
+        for target in targets {
+            append(&mut claim, *target, seq).ok();
+        }
+        expire();
+        assert!(count() > 0);
+        match forget {
+            true => claim = claim_with_session(&memory, *sender, "00000000000000bb"),
+            false => drop(memory.unregister(*sender, CloseReason::Unregistered)),
+        }
+        assert_eq!(count(), 0);
+    }
+}
+
+#[test]
+fn what_is_left_to_write_counts_and_is_cut_when_there_is_no_room() {
+    let max = Limits::SHORT_FAREWELL * 4;
+    let (memory, _) = with_clients::<1>(Limits { max_total_bytes: max, ..Limits::default() }, true);
+    let counted = memory.linger(max).expect("room");
+    assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), max);
+    assert!(memory.linger(Limits::SHORT_FAREWELL + 1).is_none());
+    assert!(memory.linger(Limits::SHORT_FAREWELL).is_some(), "a short one");
+    drop(counted);
+    assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
+    assert!(memory.linger(Limits::SHORT_FAREWELL + 1).is_some());
 }

@@ -1,0 +1,70 @@
+// Attacks on what is kept: it may be no more than what is counted, and goes when it is needed no more.
+import assert from 'node:assert/strict';
+import { MIB, times } from './parts.mjs';
+import { text } from './peer.mjs';
+
+export const memory = {
+  'every second number, from senders that do not read': {
+    quick: { peers: 2, targets: 10, numbers: 300 },
+    long: { peers: 20, targets: 50, numbers: 10_000 },
+    options: () => ({ authorizeAllChannels: true, messageTtl: 50, maxTotalBytes: 64 * MIB, pingTimeout: 120_000 }),
+    // What waits for 50 ms, and what of the notices was written.
+    grows: ({ peers }) => 32 * MIB + peers * MIB,
+    seen: 'rejected.ERR_MESSAGE_EXPIRED',
+    async run(a) {
+      const { peers, targets, numbers } = a.size;
+      const [away, senders] = [await a.relay('register', targets), await a.relay('register', peers)];
+      const before = await a.relay('stats');
+      const all = await a.many(peers, async (n) => {
+        const peer = await a.open(senders[n], true);
+        await peer.until(() => peer.texts.length > 0);
+        peer.socket.pause();
+        for (let number = 1; number < 2 * numbers; number += 2) {
+          const round = away.map(({ id }) => text({ relay: { targetId: id, message: 'x', seq: number } }));
+          await peer.pour([Buffer.concat(round)]);
+        }
+        return peer;
+      });
+      const count = peers * targets * numbers;
+      const expired = ({ rejected }) => rejected.ERR_MESSAGE_EXPIRED ?? 0;
+      await a.until((stats) => expired(stats) - expired(before) >= count);
+      all.forEach((peer) => peer.destroy());
+      // They stay registered: whoever has left takes nothing.
+      return { sent: `${count} messages with every second number`, count };
+    },
+  },
+
+  'lanes that were full once': {
+    quick: { readers: 2, senders: 5, messages: 2000 },
+    long: { readers: 8, senders: 50, messages: 10_000 },
+    options: ({ messages }) => ({ authorizeAllChannels: true, maxInFlightMessages: messages, pingTimeout: 120_000 }),
+    // What of each reader is full at one time.
+    grows: ({ readers, messages }) => readers * messages * 256,
+    seen: 'relayedMessages',
+    async run(a) {
+      const { readers, senders, messages } = a.size;
+      const clients = await a.relay('register', readers + senders);
+      const peers = await a.many(senders, (n) => a.open(clients[readers + n]));
+      const before = await a.relay('stats');
+      await a.many(readers, async (n) => {
+        const reader = await a.open(clients[n], true);
+        await reader.until(() => reader.texts.length > 0);
+        for (const [index, peer] of peers.entries()) {
+          reader.texts.length = 0;
+          await peer.pour([Buffer.concat([...times(messages, text({ relay: { targetId: clients[n].id, message: 'x' } }))])]);
+          const relayed = () => reader.texts.filter((frame) => frame.startsWith('{"relay"'));
+          await reader.until(() => reader.texts.length >= messages && relayed().length === messages);
+          // All but the last: the lane is not empty.
+          const { offset } = JSON.parse(relayed().at(-2)).relay;
+          reader.write(text({ received: { senderId: clients[readers + index].id, offset } }));
+        }
+        await a.read(reader);
+        reader.destroy();
+      });
+      const { queuedMessages } = await a.relay('stats');
+      assert.ok(queuedMessages - before.queuedMessages >= readers * senders, `${queuedMessages} wait`);
+      peers.forEach((peer) => peer.destroy());
+      return { sent: `${readers * senders} lanes of ${messages} messages, of which one was left in each`, count: readers * senders * messages };
+    },
+  },
+};
