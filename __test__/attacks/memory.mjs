@@ -6,8 +6,8 @@ import { text } from './peer.mjs';
 export const memory = {
   'every second number, from senders that do not read': {
     quick: { peers: 2, targets: 10, numbers: 300 },
-    long: { peers: 20, targets: 50, numbers: 10_000 },
-    options: () => ({ authorizeAllChannels: true, messageTtl: 50, maxTotalBytes: 64 * MIB, pingTimeout: 120_000 }),
+    long: { peers: 20, targets: 50, numbers: 4000 },
+    options: () => ({ authorizeAllChannels: true, messageTtl: 50, maxTotalBytes: 64 * MIB, pingInterval: 600_000 }),
     // What waits for 50 ms, and what of the notices was written.
     grows: ({ peers }) => 32 * MIB + peers * MIB,
     seen: 'rejected.ERR_MESSAGE_EXPIRED',
@@ -36,8 +36,8 @@ export const memory = {
 
   'lanes that were full once': {
     quick: { readers: 2, senders: 5, messages: 2000 },
-    long: { readers: 8, senders: 50, messages: 10_000 },
-    options: ({ messages }) => ({ authorizeAllChannels: true, maxInFlightMessages: messages, pingTimeout: 120_000 }),
+    long: { readers: 8, senders: 25, messages: 10_000 },
+    options: ({ messages }) => ({ authorizeAllChannels: true, maxInFlightMessages: messages, pingInterval: 600_000 }),
     // What of each reader is full at one time.
     grows: ({ readers, messages }) => readers * messages * 256,
     seen: 'relayedMessages',

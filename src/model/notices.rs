@@ -150,6 +150,8 @@ impl Notices {
         self.presence_due.remove(client);
         if self.delivered.is_empty() {
             self.delivered = FxHashMap::default();
+        } else if self.delivered.len() < self.delivered.capacity() / 8 {
+            self.delivered.shrink_to(2 * self.delivered.len());
         }
     }
 
