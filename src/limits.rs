@@ -187,7 +187,8 @@ impl Limits {
     pub const MAX_COUNTED: usize = 65_536;
     /// Messages of a client with reliable delivery to channels that are not registered which count as one offence.
     pub const REFUSALS_PER_OFFENCE: usize = 10;
-    /// Mistakes of one client, on all of its connections, that are told at once, each as an event.
+    /// Mistakes of one client, on all of its connections, that are told at once, each as an event; or
+    /// [`Limits::max_offences`], where that is more.
     pub const COMPLAINTS_AT_ONCE: usize = 100;
     /// The time in which one more of them is told.
     pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(1);

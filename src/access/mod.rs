@@ -52,8 +52,9 @@ impl Pace {
     }
 
     /// [`Limits::COMPLAINTS_AT_ONCE`], and then one in [`Limits::COMPLAINT_PERIOD`].
-    pub fn of_complaints() -> Self {
-        Self::at(Rate::new(1, Limits::COMPLAINT_PERIOD, Limits::COMPLAINTS_AT_ONCE))
+    pub fn of_complaints(limits: &Limits) -> Self {
+        let burst = Limits::COMPLAINTS_AT_ONCE.max(limits.max_offences);
+        Self::at(Rate::new(1, Limits::COMPLAINT_PERIOD, burst))
     }
 
     fn at(rate: Option<Rate>) -> Self {

@@ -47,7 +47,7 @@ impl Shared {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
         let (failures, pace, complaints) =
-            (Failures::new(&limits), Pace::new(&limits), Pace::of_complaints());
+            (Failures::new(&limits), Pace::new(&limits), Pace::of_complaints(&limits));
         let metrics = Metrics::default();
         Self {
             limits,
