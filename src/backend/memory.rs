@@ -1,7 +1,7 @@
-//! The model behind locks. Each lock is held for one method, never across an `.await`, and never two at once, but where a
-//! channel is opened or revoked: that is done under the locks of both its ends, so that they always agree, and those are
-//! taken in the order of the clients' ids. No lock is held for longer than a few microseconds: what has to be done for
-//! many clients is done for some at a time.
+//! The model behind locks. Each lock is held for one method, never across an `.await`. Two clients are never locked at
+//! once, except to open or revoke their channels: both ends are changed under the locks of both, so that they always agree.
+//! These locks are taken in the order of the clients' ids. Work that grows with the number of clients is done in batches,
+//! and no lock is held from one batch to the next.
 
 mod channels;
 mod delivery;
