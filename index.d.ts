@@ -454,7 +454,10 @@ declare namespace RelayServer {
     listening: [];
     /** A client authenticated. `data` is what was given when it was registered. */
     connection: [clientId: number, data?: unknown];
-    /** A client is gone: the WebSocket close code (1006 when the connection broke off) and reason. */
+    /**
+     * A client is gone: the WebSocket close code (1006 when the connection broke off) and reason. What cannot be printed in a
+     * reason of the client's is escaped, as in `\n`, `\x1b` and `\u202e`.
+     */
     disconnect: [clientId: number, code: number, reason: string, data?: unknown];
     /** A registration has ended by itself; `undelivered` messages for the client are dropped. */
     expired: [clientId: number, undelivered: number, data?: unknown];
@@ -463,10 +466,11 @@ declare namespace RelayServer {
     /**
      * The port could not be opened: an error as Node's own servers emit it, which throws if nobody listens; every
      * error of an http server that it is attached to is passed on like that. Or
-     * a client did something wrong: a {@link RelayError}, emitted only if somebody listens.
+     * a client did something wrong: a {@link RelayError}, emitted only if somebody listens. Its message can be printed: what
+     * cannot in a client's text is escaped.
      */
     error: [error: NodeJS.ErrnoException | RelayError];
-    /** Every connection has ended and its own port is free. */
+    /** Every connection has ended and its own port is free; threads, descriptors and messages are given back. */
     close: [];
   }
 }

@@ -29,7 +29,7 @@ export interface OpenInfo {
 export interface CloseInfo {
   /** The WebSocket close code, 1006 if the connection was lost or never came about. */
   code: number;
-  /** The text that came with it or, in Node, what is known of a failure. Often empty. */
+  /** The text that came with it or, in Node, what is known of a failure. Often empty. What cannot be printed is escaped. */
   reason: string;
   /** Whether the relay will connect again. If not, this is the last event and the relay is closed for good. */
   willReconnect: boolean;

@@ -173,7 +173,7 @@ impl EventSink {
         let used = self.sender.max_capacity() - self.sender.capacity();
         let wanted = used.saturating_sub(self.counts.unwanted.load(Ordering::Relaxed));
         // A flood of offences, or of old messages, must not crowd out who came and went.
-        let bound = if topic.is_some_and(Topic::can_flood) { self.capacity / 2 } else { self.capacity };
+        let bound = if topic.is_some_and(Topic::can_flood) { self.capacity / 2 + 1 } else { self.capacity };
         if wanted >= bound || self.sender.try_send(Queued { event, was_wanted: true }).is_err() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
             self.counts.dropped_ever.fetch_add(1, Ordering::Relaxed);

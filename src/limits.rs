@@ -163,7 +163,8 @@ limits! {
     /// What is written to one connection at a time; one message may exceed it. What its socket does not take at once
     /// counts against `max_total_bytes`.
     max_write_ahead: usize = 256 * KIB, 1..=256 * MIB, "maxWriteAhead" "bytes";
-    /// Events that wait for a busy JavaScript thread; errors of clients may use half of it.
+    /// Events that wait for a busy JavaScript thread; errors of clients may use half of it. A quarter as many wait besides
+    /// that nobody listens for yet.
     max_queued_events: usize = 65_536, 16..=16_777_216, "maxQueuedEvents" "events";
 }
 
