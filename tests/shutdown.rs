@@ -47,7 +47,7 @@ async fn who_does_not_answer_is_cut_after_the_close_timeout() {
 async fn a_port_in_use_is_told_and_ends_the_relay() {
     let server = TestRelay::start(Limits::default()).await;
     let (mut second, mut events) = Relay::new(options()).unwrap();
-    second.listen(Address { ip: Some(server.address.ip().into()), port: server.address.port() }).unwrap();
+    second.listen(Address { ip: Some(server.address.into()), port: server.address.port() }).unwrap();
     let mut batch = Vec::new();
     while !matches!(batch.last(), Some(Event::Closed)) {
         assert!(soon(events.recv_many(&mut batch, 10)).await);
