@@ -5,7 +5,7 @@ const { EventEmitter } = require('node:events');
 const net = require('node:net');
 const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
-const { Gate, answerOf, infoOf } = require('./lib/access.js');
+const { Gate, answerOf } = require('./lib/access.js');
 const { attach } = require('./lib/attachment.js');
 const { Bridge } = require('./lib/bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
@@ -20,6 +20,7 @@ const {
   checkRequest,
   checkUpgrade,
 } = require('./lib/options.js');
+const { Questions } = require('./lib/questions.js');
 const browserScript = require('./lib/script.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
 const { checkCredentials } = require('./lib/tls.js');
@@ -58,6 +59,8 @@ class RelayServer extends EventEmitter {
   #limits;
   /** @type {Gate} the developer's own rules of who may come */
   #gate;
+  /** @type {Questions | undefined} where there is anything to ask */
+  #questions;
   /** @type {Map<number, Bridge>} */
   #bridges = new Map();
   /** Whether what is its own keeps the process alive. */
@@ -89,8 +92,11 @@ class RelayServer extends EventEmitter {
         for (const event of events) this.#emitSafely(() => this.#tell(event));
       },
       () => this.#runErrands(),
-      (_error, inquiry) => this.#gate.ask(infoOf(inquiry), (refusal) => inquiry.answer(refusal)),
+      () => this.#questions?.run(),
     );
+    if (this.#gate.asks) {
+      this.#questions = new Questions({ gate: this.#gate, takeInquiry: () => this.#native.takeInquiry(), patience: this.#limits.headersTimeout });
+    }
     if (debug.enabled) EVENTS.forEach((name) => this.#native.want(name));
     if (callback) this.once('listening', callback);
     if (signal) this.#closeOn(signal);
@@ -140,25 +146,25 @@ class RelayServer extends EventEmitter {
     }
     socket.on('error', ignore);
     const peer = socket.remoteAddress;
-    if (!this.#gate.asks) {
-      this.#take(request, socket, head, peer);
+    if (!this.#questions) {
+      this.#take(request, socket, [head], peer);
       return;
     }
     const { origin, 'x-forwarded-for': forwarded, 'x-forwarded-proto': scheme } = request.headers;
     const { address, secure } = this.#native.caller(peer, Boolean(socket.encrypted), forwarded, scheme);
-    this.#gate.ask({ origin, secure, remoteAddress: address, req: request }, (refusal) => {
+    this.#questions.ask(socket, { origin, secure, remoteAddress: address, req: request }, (early, refusal) => {
       if (refusal) {
         this.#native.turnedAway(refusal.why);
         refuse(socket, answerOf(refusal), this.#limits.closeTimeout);
       } else if (socket.destroyed || !socket.writable) socket.destroy();
-      else this.#take(request, socket, head, peer);
+      else this.#take(request, socket, [head, ...early], peer);
     });
   }
 
-  #take(request, socket, head, peer) {
-    const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
+  #take(request, socket, early, peer) {
+    const bytes = Buffer.concat([...early, socket.read()].filter((piece) => piece?.length > 0));
     const descriptor = descriptorOf(socket);
-    const { refusal, bridge } = this.#native.upgrade(headOf(request), Buffer.concat(early), peer, descriptor);
+    const { refusal, bridge } = this.#native.upgrade(headOf(request), bytes, peer, descriptor);
     if (bridge) this.#bridge(socket, bridge);
     else if (refusal?.length > 0) refuse(socket, refusal, this.#limits.closeTimeout);
     // The engine has a descriptor of its own, or nothing to say.

@@ -173,6 +173,11 @@ impl Relay {
         self.door.trust()
     }
 
+    /// The next request to decide about. `None` when there is none now; then [`Ask`] tells of the next one.
+    pub fn take_inquiry(&self) -> Option<Inquiry> {
+        self.door.take_inquiry()
+    }
+
     /// Counts a client that was not let in by who made the relay.
     pub fn count_turned_away(&self, why: TurnedAway) {
         self.shared.metrics.turned_away(why);

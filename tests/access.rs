@@ -28,10 +28,10 @@ async fn with_rules(rules: Rules, limits: Limits) -> TestRelay {
 async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
-    let ask = Ask(Arc::new(move |inquiry| {
+    let ask = Ask::each(move |inquiry| {
         counter.fetch_add(1, Ordering::Relaxed);
         inquiry.answer(Verdict::Admitted);
-    }));
+    });
     let origins = Some(vec!["https://example.com".to_owned()]);
     let server = with_rules(Rules { origins, ask: Some(ask), ..Rules::default() }, Limits::default()).await;
     for (lines, expected) in [
@@ -49,10 +49,10 @@ async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
 
 #[tokio::test]
 async fn who_is_not_decided_about_is_refused() {
-    let dropped = Ask(Arc::new(drop));
+    let dropped = Ask::each(drop);
     let server = with_rules(Rules { ask: Some(dropped), ..Rules::default() }, Limits::default()).await;
     assert_eq!(status(&server, "").await, "503");
-    let kept = Ask(Arc::new(std::mem::forget));
+    let kept = Ask::each(std::mem::forget);
     let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
     let server = with_rules(Rules { ask: Some(kept), ..Rules::default() }, limits).await;
     assert_eq!(status(&server, "").await, "503");
@@ -62,10 +62,10 @@ async fn who_is_not_decided_about_is_refused() {
 async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
     let asked = Arc::new(Notify::new());
     let notify = Arc::clone(&asked);
-    let kept = Ask(Arc::new(move |inquiry| {
+    let kept = Ask::each(move |inquiry| {
         notify.notify_one();
         std::mem::forget(inquiry);
-    }));
+    });
     for drains in [false, true] {
         let rules = Rules { ask: Some(kept.clone()), ..Rules::default() };
         let mut server = with_rules(rules, Limits::default()).await;
@@ -86,7 +86,7 @@ async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
 
 #[tokio::test]
 async fn an_answer_that_refuses_cannot_be_made_into_another() {
-    let ask = Ask(Arc::new(|inquiry| {
+    let ask = Ask::each(|inquiry| {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = vec![
             header("x-good", "1"),
@@ -100,7 +100,7 @@ async fn an_answer_that_refuses_cannot_be_made_into_another() {
             text: Some("no".to_owned()),
             headers,
         });
-    }));
+    });
     let server = with_rules(Rules { ask: Some(ask), ..Rules::default() }, Limits::default()).await;
     let mut stream = server.tcp().await;
     soon(stream.write_all(UPGRADE)).await.unwrap();

@@ -1,11 +1,13 @@
 //! Who may come, and how often: pure rules, and tables of what was counted, each of a bounded size.
 
 mod failures;
+mod fair_queue;
 mod guests;
 mod rate;
 mod source;
 
 pub use failures::Failures;
+pub use fair_queue::{Bounds, FairQueue, Ticket};
 pub use guests::{Guests, Visit};
 pub use rate::{Bucket, Buckets, Rate};
 pub use source::{Network, Source, Trust};

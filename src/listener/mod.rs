@@ -2,6 +2,7 @@
 
 mod answer;
 mod entry;
+mod inquiries;
 mod metrics;
 mod request;
 mod site;
@@ -10,6 +11,7 @@ mod tls;
 mod upgrade;
 
 pub use entry::{Ask, Guest, Inquiry, Rules, Verdict};
+pub use inquiries::{BOUNDS, Inquiries};
 pub use site::{Script, Site};
 pub use tcp::bind;
 pub use tls::{Credentials, Tls};
@@ -50,8 +52,8 @@ pub struct Door {
     /// Who may come.
     rules: Rules,
     guests: Arc<Guests>,
-    /// Room for requests that somebody is asked about.
-    inquiries: Semaphore,
+    /// Requests that somebody is asked about.
+    inquiries: Inquiries,
     shared: Arc<Shared>,
     threads: Vec<Handle>,
     tasks: TaskTracker,
@@ -77,7 +79,7 @@ impl Door {
         rules: Rules,
     ) -> Self {
         let guests = Arc::new(Guests::new(&shared.limits));
-        let inquiries = Semaphore::new(Limits::MAX_INQUIRIES);
+        let inquiries = Inquiries::new(rules.ask.clone());
         let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
@@ -117,6 +119,11 @@ impl Door {
         };
         let visit = visit.transpose().map_err(|why| self.shared.metrics.turned_away(why)).ok()?;
         Some(Guest { address: Some(address), source: Some(source), visit })
+    }
+
+    /// The next request to decide about; see [`Inquiries::take`].
+    pub fn take_inquiry(&self) -> Option<Inquiry> {
+        self.inquiries.take()
     }
 
     /// Which proxies are believed.

@@ -134,13 +134,14 @@ pub struct NativeRelay {
 #[napi]
 impl NativeRelay {
     /// A relay that does not listen yet. `on_events` gets batches of events, without those that have to be asked for;
-    /// `on_errands` is called when [`NativeRelay::errands`] has something.
+    /// `on_errands` is called when [`NativeRelay::errands`] has something, and `on_inquiries` when
+    /// [`NativeRelay::take_inquiry`] has.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         options: NativeOptions,
         on_events: Function<'_, Vec<events::NativeEvent>, ()>,
         on_errands: Function<'_, (), ()>,
-        on_inquiry: Function<'_, access::NativeInquiry, ()>,
+        on_inquiries: Function<'_, (), ()>,
     ) -> Result<Self, Code> {
         let NativeOptions { authorize_all_channels, settings, credentials, path, script, metrics, rules } =
             options;
@@ -149,7 +150,7 @@ impl NativeRelay {
             Script { plain, gzip, hash }
         });
         let site = Site { path, script, has_metrics: metrics };
-        let asked = on_inquiry.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
+        let asked = on_inquiries.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let rules = access::rules(rules, asked.map_err(|error| system(&error))?);
         let mut options = Options { authorize_all_channels, site, rules, ..Options::default() };
         for NativeSetting { name, value } in settings {
