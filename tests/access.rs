@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{PATIENCE, TestRelay, UPGRADE, options, read_head, read_rest, relay, soon};
+use common::{
+    PATIENCE, TestRelay, UPGRADE, authentication, masked, options, read_head, read_rest, relay, soon,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use websocket_relay::{Ask, Event, Limits, Options, Rules, Trust, TurnedAway, Verdict};
@@ -134,4 +136,60 @@ async fn who_is_over_its_rate_for_too_long_is_closed() {
         one.send(relay(&grace, "x")).await;
     }
     assert_eq!(one.closed().await, (4003, "over the rate limit".to_owned()));
+}
+
+/// A relay of which the test decides about requests, and what tells of one.
+async fn undecided(limits: Limits) -> (TestRelay, Arc<Notify>) {
+    let told = Arc::new(Notify::new());
+    let notify = Arc::clone(&told);
+    let ask = Ask(Arc::new(move |_| notify.notify_one()));
+    (with_rules(Rules { ask: Some(ask), ..Rules::default() }, limits).await, told)
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_a_client_that_has_left() {
+    let (server, told) = undecided(Limits::default()).await;
+    let mut gone = server.tcp().await;
+    soon(gone.write_all(UPGRADE)).await.unwrap();
+    soon(told.notified()).await;
+    soon(gone.shutdown()).await.unwrap();
+    assert_eq!(read_rest(&mut gone).await, b"");
+    assert!(server.relay.take_inquiry().is_none());
+    // Who comes then is asked about, and told of again.
+    let mut here = server.tcp().await;
+    soon(here.write_all(UPGRADE)).await.unwrap();
+    soon(told.notified()).await;
+    server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
+    assert!(read_head(&mut here).await.starts_with("HTTP/1.1 101 "));
+    assert!(server.relay.stats().turned_away.is_empty());
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_a_client_whose_time_is_over() {
+    let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
+    let (server, _) = undecided(limits).await;
+    assert_eq!(status(&server, "").await, "503");
+    assert!(server.relay.take_inquiry().is_none());
+}
+
+#[tokio::test]
+async fn what_a_client_sends_before_it_is_answered_is_kept_and_bounded() {
+    let (mut server, told) = undecided(Limits::default()).await;
+    let (ada, _) = server.pair();
+    let mut client = server.tcp().await;
+    soon(client.write_all(UPGRADE)).await.unwrap();
+    soon(told.notified()).await;
+    let hello = masked(0x81, authentication(&ada).as_bytes());
+    soon(client.write_all(&hello[..10])).await.unwrap();
+    soon(client.write_all(&hello[10..])).await.unwrap();
+    server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
+    server.find(|event| matches!(event, Event::Connected(id) if id == ada.id).then_some(())).await;
+    assert!(server.relay.take_inquiry().is_none());
+    let mut talker = server.tcp().await;
+    soon(talker.write_all(UPGRADE)).await.unwrap();
+    soon(told.notified()).await;
+    // The end may be a reset.
+    soon(talker.write_all(&[0; Limits::MAX_EARLY_BYTES + 1])).await.ok();
+    assert_eq!(read_rest(&mut talker).await, b"");
+    assert!(server.relay.take_inquiry().is_none());
 }
