@@ -16,6 +16,7 @@ const MAX_EARLY_BYTES = 16 * 1024;
 /**
  * @typedef {import('./access.js').Info} Info
  * @typedef {import('./access.js').Refusal} Refusal
+ * @typedef {{ ticket: number, ask: () => void, settle: (refusal?: Refusal) => void }} Request
  */
 
 class Questions {
@@ -23,8 +24,10 @@ class Questions {
   #takeInquiry;
   #patience;
   #requests = new NativeRequests();
-  /** @type {Map<number, { ask: () => void, settle: (refusal?: Refusal) => void }>} requests that servers of Node have read, by ticket */
-  #open = new Map();
+  /** @type {Set<Request>} requests that servers of Node have read */
+  #open = new Set();
+  /** @type {Map<number, Request>} those of them that wait or were asked about, by ticket */
+  #queued = new Map();
   #isRunning = false;
   /** Whether the next question is about a request of a server of Node, if there are both. */
   #isOthersTurn = false;
@@ -55,39 +58,53 @@ class Questions {
    *   what the socket has brought
    */
   ask(socket, info, done) {
-    const address = info.remoteAddress;
-    const settle = (/** @type {Refusal | undefined} */ refused) => {
-      if (leave()) done(early, refused);
-    };
-    const leave = () => {
-      const isOpen = this.#open.delete(ticket);
-      if (!isOpen) return false;
-      clearTimeout(timer);
-      stop();
-      this.#requests.leave(address, ticket);
-      // There may be room for one that waits.
-      if (this.#open.size > 0) this.#runSoon();
-      return true;
-    };
     const { early, stop } = watch(socket, () => {
       if (leave()) socket.destroy();
     });
-    const timer = setTimeout(settle, this.#patience, refusal('undecided', 503));
+    const request = {
+      ticket: -1,
+      // The developer's function runs in the context of its request, as if it were called at once.
+      ask: AsyncResource.bind(() => {
+        // Of a reset 'close' comes only later.
+        if (socket.destroyed) leave();
+        else this.#gate.ask(info, request.settle);
+      }),
+      settle: (/** @type {Refusal | undefined} */ refused) => {
+        if (leave()) done(early, refused);
+      },
+    };
+    const leave = () => {
+      if (!this.#open.delete(request)) return false;
+      clearTimeout(timer);
+      stop();
+      if (!this.#queued.delete(request.ticket)) return true;
+      this.#requests.leave(info.remoteAddress, request.ticket);
+      // There may be room for one that waits.
+      if (this.#queued.size > 0) this.#runSoon();
+      return true;
+    };
+    const timer = setTimeout(request.settle, this.#patience, refusal('undecided', 503));
     timer.unref();
-    // The developer's function runs in the context of its request, as if it were called at once.
-    const ask = AsyncResource.bind(() => this.#gate.ask(info, settle));
-    const { ticket, evicted } = this.#requests.add(address, sizeOf(info.req));
-    this.#open.set(ticket, { ask, settle });
-    for (const other of evicted) this.#open.get(other)?.settle(refusal('undecided', 503));
+    this.#open.add(request);
+    // Node reads the end of a connection only after it has come back from the event loop once more.
+    setImmediate(() => {
+      if (this.#open.has(request)) this.#queue(request, info);
+    });
+  }
+
+  #queue(request, info) {
+    const { ticket, evicted } = this.#requests.add(info.remoteAddress, sizeOf(info.req));
+    request.ticket = ticket;
+    this.#queued.set(ticket, request);
+    for (const other of evicted) this.#queued.get(other)?.settle(refusal('undecided', 503));
     this.#runSoon();
   }
 
   /** Lets all that servers of Node have read go on without an answer. */
   release() {
-    for (const { settle } of [...this.#open.values()]) settle();
+    for (const { settle } of [...this.#open]) settle();
   }
 
-  /** By then it is known whose clients have left. */
   #runSoon() {
     if (this.#isRunning) return;
     this.#isRunning = true;
@@ -114,7 +131,7 @@ class Questions {
   #askAboutRequest() {
     const ticket = this.#requests.take();
     if (typeof ticket !== 'number') return false;
-    this.#open.get(ticket)?.ask();
+    this.#queued.get(ticket)?.ask();
     return true;
   }
 

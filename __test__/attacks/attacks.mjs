@@ -1,6 +1,7 @@
 // The attacks, by name. Each is run by attacker.mjs, against relay.mjs, while healthy.mjs talks.
 import { floods } from './floods.mjs';
 import { frames } from './frames.mjs';
+import { questions } from './questions.mjs';
 import { time } from './time.mjs';
 
-export const attacks = { ...frames, ...time, ...floods };
+export const attacks = { ...frames, ...time, ...floods, ...questions };
