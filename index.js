@@ -63,6 +63,10 @@ class RelayServer extends EventEmitter {
   #questions;
   /** @type {Map<number, Bridge>} */
   #bridges = new Map();
+  /** @type {Set<(patience: number) => void>} what closes sockets sooner that are being refused */
+  #refused = new Set();
+  /** When everything is cut that is not closed, once it is closing, on the clock of `performance`. */
+  #deadline = Infinity;
   /** Whether what is its own keeps the process alive. */
   #counts = true;
   /** @type {Map<number, unknown>} what was given as `data` */
@@ -146,7 +150,8 @@ class RelayServer extends EventEmitter {
     }
     socket.on('error', ignore);
     const peer = socket.remoteAddress;
-    if (!this.#questions) {
+    // When it is closing the engine says so, whoever comes.
+    if (!this.#questions || !this.#isOpen()) {
       this.#take(request, socket, [head], peer);
       return;
     }
@@ -155,7 +160,7 @@ class RelayServer extends EventEmitter {
     this.#questions.ask(socket, { origin, secure, remoteAddress: address, req: request }, (early, refusal) => {
       if (refusal) {
         this.#native.turnedAway(refusal.why);
-        refuse(socket, answerOf(refusal), this.#limits.closeTimeout);
+        this.#refuse(socket, answerOf(refusal));
       } else if (socket.destroyed || !socket.writable) socket.destroy();
       else this.#take(request, socket, [head, ...early], peer);
     });
@@ -166,9 +171,20 @@ class RelayServer extends EventEmitter {
     const descriptor = descriptorOf(socket);
     const { refusal, bridge } = this.#native.upgrade(headOf(request), bytes, peer, descriptor);
     if (bridge) this.#bridge(socket, bridge);
-    else if (refusal?.length > 0) refuse(socket, refusal, this.#limits.closeTimeout);
+    else if (refusal?.length > 0) this.#refuse(socket, refusal);
     // The engine has a descriptor of its own, or nothing to say.
     else socket.destroy();
+  }
+
+  #refuse(socket, answer) {
+    const destroyAfter = refuse(socket, answer, Math.min(this.#limits.closeTimeout, this.#timeLeft()));
+    this.#refused.add(destroyAfter);
+    socket.once('close', () => this.#refused.delete(destroyAfter));
+  }
+
+  /** Milliseconds until everything is cut. */
+  #timeLeft() {
+    return Math.max(0, this.#deadline - performance.now());
   }
 
   registerClient(options) {
@@ -339,6 +355,15 @@ class RelayServer extends EventEmitter {
     // Also when it is closing: that may be cut short.
     if (drain) this.#native.drain(drain.timeout, drain.retryAfter);
     else this.#native.close();
+    // Who waits for an answer gets that of a relay that is closing.
+    this.#questions?.release();
+    this.#deadline = Math.min(this.#deadline, performance.now() + (drain?.timeout ?? this.#limits.closeTimeout));
+    this.#refused.forEach((destroyAfter) => destroyAfter(this.#timeLeft()));
+    if (this.#state === State.ENDING) this.#leaveBridges();
+  }
+
+  #leaveBridges() {
+    this.#bridges.forEach((bridge) => bridge.leave(this.#timeLeft()));
   }
 
   /** @param {AbortSignal} signal */
@@ -397,7 +422,7 @@ class RelayServer extends EventEmitter {
         // The engine has left every connection; their sockets may still have something to write.
         this.#state = State.ENDING;
         this.#runErrands();
-        this.#bridges.forEach((bridge) => bridge.leave());
+        this.#leaveBridges();
         this.#closeWhenEnded();
     }
   }
@@ -430,6 +455,7 @@ class RelayServer extends EventEmitter {
   #closeWhenEnded() {
     if (this.#state !== State.ENDING || this.#bridges.size > 0) return;
     this.#state = State.CLOSED;
+    this.#deadline = Infinity;
     this.#forgetSignal();
     this.#address = null;
     this.#native.unrefLoop();

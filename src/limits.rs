@@ -233,6 +233,8 @@ impl Limits {
     pub const MAX_DISCARDED_FRAMES: usize = 16 * 1024 * 1024;
     /// Bytes that TLS encrypts ahead of what the socket has taken.
     pub const TLS_WRITE_AHEAD: usize = 16 * 1024;
+    /// How long closing waits for connections that have been cut.
+    pub const CUT_GRACE: Duration = Duration::from_millis(250);
     /// How long a task that all need pauses after a panic.
     pub const RESTART_PAUSE: Duration = Duration::from_millis(100);
     /// How long accepting pauses when the system has no descriptor or memory left.

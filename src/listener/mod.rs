@@ -173,8 +173,8 @@ impl Door {
     fn crowd_out(self: &Arc<Self>, stream: TcpStream, thread: &Handle) {
         let Ok(permit) = Arc::clone(&self.excess).try_acquire_owned() else { return };
         if self.tls.is_none() {
-            let told = upgrade::turn_away(ready_now(stream), Standing::Crowded, Arc::clone(self));
-            self.tasks.spawn_on(guard(told.map(|()| drop(permit)), &self.shared), thread);
+            let told = upgrade(ready_now(stream), Standing::Crowded, Arc::clone(self));
+            self.tasks.spawn_on(guard(told.map(|_| drop(permit)), &self.shared), thread);
         }
     }
 
@@ -209,8 +209,11 @@ impl Door {
         K: Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        let patience = shared.limits.headers_timeout;
-        let task = switch(handover, patience).then(move |upgraded| go_on(upgraded, admission, shared));
+        let switched = {
+            let shared = Arc::clone(&shared);
+            async move { switch(handover, &shared).await }
+        };
+        let task = switched.then(move |upgraded| go_on(upgraded, admission, shared));
         let task = task.map(|()| drop(kept));
         self.tasks.spawn_on(guard(task, &self.shared), thread);
     }
@@ -306,7 +309,7 @@ where
 {
     if let Some((stream, ..)) = upgraded {
         shared.metrics.turned_away(TurnedAway::MaxConnections);
-        session::turn_away(stream, &shared.limits).await;
+        session::turn_away(stream, &shared).await;
     }
 }
 

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Poll, ready};
-use std::time::Duration;
 
 use httparse::Request;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -20,6 +19,7 @@ use super::{Door, metrics};
 use crate::access::Source;
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
+use crate::session::Shared;
 use crate::wire::{self, Turn};
 
 /// A connection that was upgraded, the bytes that came behind the request, and whose it is.
@@ -73,10 +73,14 @@ pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Gives the answer to a request that another server has read.
-pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, patience: Duration) -> Option<Upgraded<C>> {
+/// Gives the answer to a request that another server has read, unless the relay is closed before it is taken.
+pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, shared: &Shared) -> Option<Upgraded<C>> {
     let Handover { mut connection, answer, early, guest } = handover;
-    timeout(patience, connection.write_all(&answer)).await.ok()?.ok()?;
+    tokio::select! {
+        biased;
+        written = timeout(shared.limits.headers_timeout, connection.write_all(&answer)) => written.ok()?.ok()?,
+        () = shared.stop.cancelled() => return None,
+    }
     Some((connection, early, guest))
 }
 
@@ -118,27 +122,21 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         crate::faults::point("handshake");
         // Who ends the connection before it has asked gets no answer.
         let answered = request::read(&mut stream, |request| reply(door, &standing, request)).await;
-        let (mut reply, mut early) = answered.ok()?;
-        if let Some(question) = reply.question.take() {
-            let source = standing.guest().unwrap_or(&reply.guest).source;
+        let mut answered = answered.ok()?;
+        if let Some(question) = answered.0.question.take() {
+            let source = standing.guest().unwrap_or(&answered.0.guest).source;
             // Boxed: there is no room for it where nobody is asked.
-            reply = Box::pin(async {
-                tokio::select! {
-                    biased;
-                    reply = decide(reply, question, source, door) => Some(reply),
-                    // Nobody is asked about a client that has gone.
-                    () = left(&mut stream, &mut early) => None,
-                }
-            })
-            .await?;
+            answered = Box::pin(ask(answered, question, source, &mut stream, door)).await?;
         }
+        let (reply, early) = answered;
         stream.write_all(&reply.bytes).await.ok()?;
         stream.flush().await.ok()?;
         Some((stream, reply.upgrades, reply.guest, early))
     };
     // Who is asked has as long again.
     let patience = limits.headers_timeout * if door.inquiries.are_asked() { 2 } else { 1 };
-    let Ok(answered) = timeout(patience, answered).await else {
+    // Boxed, so that an open connection has no room for what only its beginning needs.
+    let Ok(answered) = timeout(patience, Box::pin(answered)).await else {
         door.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
         return None;
     };
@@ -155,9 +153,26 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         // Closing with bytes unread would reset the connection, and the client might miss the answer.
         wire::discard(&mut stream, &mut Turn::default(), Limits::MAX_DISCARDED_BODY).await
     };
-    // Whether it worked or not: the connection is over.
-    timeout(limits.close_timeout, farewell).await.ok();
+    // Whether it worked or not: the connection is over. Boxed likewise.
+    timeout(limits.close_timeout, Box::pin(farewell)).await.ok();
     None
+}
+
+/// Asks whether a request is let in, as long as its client waits for the answer. Returns what is to be replied, and what
+/// has come behind the request.
+async fn ask<C: AsyncRead + Unpin>(
+    (reply, mut early): (Reply, Vec<u8>),
+    question: Box<(Inquiry, Verdicts)>,
+    source: Option<Source>,
+    stream: &mut C,
+    door: &Door,
+) -> Option<(Reply, Vec<u8>)> {
+    let reply = tokio::select! {
+        biased;
+        reply = decide(reply, question, source, door) => reply,
+        () = left(stream, &mut early) => return None,
+    };
+    Some((reply, early))
 }
 
 /// Waits until the client has closed its side of the connection, or has sent more than it may before it is answered.

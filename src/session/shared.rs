@@ -31,7 +31,9 @@ pub struct Shared {
     /// Ends every session, by [`Shared::stop`] or [`Shared::drain`].
     pub stop: CancellationToken,
     stopping: AtomicBool,
-    /// Ends those at once that drain.
+    /// Ends draining: what still waits for clients is not waited for.
+    pub hurry: CancellationToken,
+    /// Drops every connection at once, whatever it is doing.
     pub cut: CancellationToken,
     /// How long clients are asked to stay away at most, when sessions drain.
     retry_after: OnceLock<Duration>,
@@ -42,17 +44,36 @@ pub struct Shared {
 impl Shared {
     /// What sessions share.
     pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
-        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let [stop, hurry, cut] = [(); 3].map(|()| CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
         let (failures, pace) = (Failures::new(&limits), Pace::new(&limits));
         let metrics = Metrics::default();
-        Self { limits, backend, events, failures, pace, metrics, stop, stopping, cut, retry_after, asked }
+        Self {
+            limits,
+            backend,
+            events,
+            failures,
+            pace,
+            metrics,
+            stop,
+            stopping,
+            hurry,
+            cut,
+            retry_after,
+            asked,
+        }
     }
 
     /// Ends every session, also those that drain.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
+        self.hurry.cancel();
+    }
+
+    /// Drops every connection. The socket of each takes what it takes at once.
+    pub fn cut(&self) {
+        self.hurry.cancel();
         self.cut.cancel();
     }
 
