@@ -1,7 +1,8 @@
 // The attacks, by name. Each is run by attacker.mjs, against relay.mjs, while healthy.mjs talks.
+import { closing } from './closing.mjs';
 import { floods } from './floods.mjs';
 import { frames } from './frames.mjs';
 import { questions } from './questions.mjs';
 import { time } from './time.mjs';
 
-export const attacks = { ...frames, ...time, ...floods, ...questions };
+export const attacks = { ...frames, ...time, ...floods, ...questions, ...closing };

@@ -93,11 +93,13 @@ serve({
     return [...server.clients()].find((client) => client.id === id).queuedBytes;
   },
 
-  /** Another server on the same port, and as many clients and pairs as before. */
-  async restart({ pairs, clients }) {
-    await server.close({ timeout: 10_000, retryAfter: 1000 });
+  /** Another server on the same port, and as many clients and pairs as before; how long it took to close the one before. */
+  async restart({ pairs, clients, timeout = 10_000 }) {
+    const start = performance.now();
+    await server.close({ timeout, retryAfter: 1000 });
+    const closedIn = performance.now() - start;
     await listen();
-    return { pairs: registerPairs(pairs), clients: register(clients) };
+    return { pairs: registerPairs(pairs), clients: register(clients), closedIn };
   },
 
   /** So many files more may be opened. */
