@@ -16,7 +16,7 @@ use crate::protocol::frame::{self, Decoder, Incoming};
 use crate::read_buffer;
 
 mod discard;
-mod turn;
+pub mod turn;
 
 pub use discard::{discard, poll_read};
 pub use turn::Turn;

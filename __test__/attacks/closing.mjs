@@ -1,5 +1,6 @@
 // Attacks on the end of connections: what is still sent when there is nobody to hear it, and who does not let go.
 import assert from 'node:assert/strict';
+import tls from 'node:tls';
 import { KIB, forEver } from './parts.mjs';
 import { HEAD, Opcode, frame } from './peer.mjs';
 
@@ -27,6 +28,30 @@ function discarded(first, chunk) {
 export const closing = {
   'data behind an HTTP answer': discarded('GET / HTTP/1.1\r\n\r\n', Buffer.alloc(256 * KIB)),
   'empty lines before a request': discarded('\r\n', Buffer.from('\r\n'.repeat(32 * KIB))),
+
+  'TLS records of a byte': {
+    quick: { peers: 4, records: 20_000 },
+    long: { peers: 20, records: 1_000_000 },
+    tls: true,
+    seen: 'connections',
+    async run(a) {
+      const { peers, records } = a.size;
+      await a.many(peers, async () => {
+        const socket = tls.connect({ host: '127.0.0.1', port: a.place.port, rejectUnauthorized: false });
+        socket.on('error', () => {});
+        const ended = new Promise((resolve) => socket.once('end', resolve).once('close', resolve));
+        socket.resume().write('GET / HTTP/1.1\r\n\r\n');
+        for (let n = 0; n < records && socket.writable; n += 1) {
+          // Each by itself: what is written while another waits goes with it.
+          await new Promise((resolve) => socket.write('x', resolve));
+        }
+        socket.end();
+        await ended;
+        socket.destroy();
+      }, peers);
+      return { sent: `${peers * records} records`, count: 1 };
+    },
+  },
 
   'connections that do not close when the relay does': {
     quick: { peers: 30, timeout: 500 },
