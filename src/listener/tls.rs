@@ -388,3 +388,62 @@ fn decrypt(block: &str, passphrase: &[u8]) -> Result<PrivateKeyDer<'static>, Tls
     let key = info.decrypt(passphrase).map_err(|_| TlsError::PassphraseWrong)?;
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::ClientConfig;
+    use tokio_rustls::rustls::pki_types::ServerName;
+
+    use super::*;
+    use crate::wire::Turn;
+
+    #[tokio::test]
+    async fn records_of_a_byte_end_the_turn_that_they_are_read_in() {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        let cert = params.self_signed(&key).expect("a certificate");
+        let (certs, keys) = (vec![cert.pem().into_bytes()], vec![key.serialize_pem().into_bytes()]);
+        let tls = Arc::new(Tls::new(&Credentials { certs, keys, ..Credentials::default() }).expect("TLS"));
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).expect("a certificate");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connecting = async {
+            let stream = TcpStream::connect(address).await.expect("a connection");
+            let mut client = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
+            for _ in 0..4000 {
+                client.write_all(b"x").await.expect("there is room");
+            }
+            client
+        };
+        let accepting = async { tls.accept(listener.accept().await.expect("a connection").0).await };
+        let (_client, server) = tokio::join!(connecting, accepting);
+        let (mut server, mut turn, mut bytes) = (server.expect("TLS"), Turn::default(), vec![0; 4096]);
+        let mut brought = 0;
+        // Until it is the turn of others.
+        poll_fn(|cx| {
+            while turn.poll(cx).is_ready() {
+                let mut buffer = ReadBuf::new(&mut bytes);
+                ready!(Pin::new(&mut server).poll_read(cx, &mut buffer)).expect("bytes");
+                turn.read(buffer.filled().len());
+                brought += buffer.filled().len();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert!((1..1000).contains(&brought), "{brought} records were read in one turn");
+    }
+}
