@@ -175,7 +175,7 @@ declare namespace RelayServer {
   export { RelayServer as default };
 
   export interface CloseOptions {
-    /** After so many milliseconds connections are cut that could not take what waits for them. */
+    /** After so many milliseconds every connection is cut, whatever it is doing. */
     timeout?: number | undefined;
     /** Over how many milliseconds clients are asked to spread their coming back. Default: 5,000. */
     retryAfter?: number | undefined;
@@ -250,7 +250,8 @@ declare namespace RelayServer {
     allowedOrigins?: AllowedOrigin | AllowedOrigin[] | OriginFunction | undefined;
     /**
      * Whether a client may connect, as in `ws`: returned, or a promise of it, or given to the callback. It is asked of the
-     * JavaScript thread before each WebSocket is opened; without an answer within `headersTimeout` it is refused (503).
+     * JavaScript thread before each WebSocket is opened, while the client still waits; without an answer within
+     * `headersTimeout` it is refused (503).
      */
     verifyClient?: VerifyClient | undefined;
     /**
@@ -322,7 +323,7 @@ declare namespace RelayServer {
     maxAuthFailuresPerAddress?: number | undefined;
     /** Authentications as one client that may fail in a minute, at least 0. 0 is any number. Default: 0. */
     maxAuthFailuresPerClient?: number | undefined;
-    /** How long a connection that is being closed may take to answer, in milliseconds. Default: 5,000. */
+    /** How long a connection that is being closed may take to answer, and `close()` in all, in milliseconds. Default: 5,000. */
     closeTimeout?: number | undefined;
     /** Bytes written to one connection at a time; one message may exceed it. What its socket does not take at once
      * counts against `maxTotalBytes`. Default: 262,144. */

@@ -7,7 +7,7 @@ const { constants } = require('node:os');
 const { setImmediate } = require('node:timers');
 const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
-const { Gate, answerOf, infoOf } = require('./lib/access.js');
+const { Gate, answerOf } = require('./lib/access.js');
 const { withZoneName } = require('./lib/address.js');
 const { attach } = require('./lib/attachment.js');
 const { Bridge } = require('./lib/bridge.js');
@@ -24,6 +24,7 @@ const {
   checkUpgrade,
 } = require('./lib/options.js');
 const { printable } = require('./lib/printable.js');
+const { Questions } = require('./lib/questions.js');
 const browserClient = require('./lib/script.js');
 const { onAbort } = require('./lib/signal.js');
 const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
@@ -66,8 +67,14 @@ class RelayServer extends EventEmitter {
   #limits;
   /** @type {Gate} the developer's own rules of who may come */
   #gate;
+  /** @type {Questions | undefined} where there is anything to ask */
+  #questions;
   /** @type {Map<number, Bridge>} */
   #bridges = new Map();
+  /** @type {Set<(patience: number) => void>} what closes sockets sooner that are being refused */
+  #refused = new Set();
+  /** When everything is cut that is not closed, once it is closing, on the clock of `performance`. */
+  #deadline = Infinity;
   /** Whether what is its own keeps the process alive. */
   #counts = true;
   /** @type {Map<number, unknown>} what was given as `data` */
@@ -97,8 +104,12 @@ class RelayServer extends EventEmitter {
       { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules },
       weakly(this, RelayServer.#deliver),
       weakly(this, RelayServer.#runErrands),
-      weakly(this, RelayServer.#inquire),
+      weakly(this, RelayServer.#askQuestions),
     );
+    if (this.#gate.asks) {
+      const native = this.#native;
+      this.#questions = new Questions({ gate: this.#gate, takeInquiry: () => native.takeInquiry(), patience: this.#limits.headersTimeout });
+    }
     EVENTS.forEach((name) => this.#want(name));
     if (callback) this.once('listening', callback);
     try {
@@ -176,31 +187,44 @@ class RelayServer extends EventEmitter {
     socket.on('error', ignore);
     // A stream that the application has put around the socket may not know.
     const peer = socket.remoteAddress ?? request.socket?.remoteAddress;
-    if (!this.#gate.asks) {
-      this.#take(request, socket, head, peer);
+    // When it is closing the engine says so, whoever comes.
+    if (!this.#questions || !this.#isOpen()) {
+      this.#take(request, socket, [head], peer);
       return;
     }
     const { address, secure } = this.#native.caller(headOf(request), peer, Boolean(socket.encrypted));
-    this.#gate.ask({ origin: request.headers.origin, secure, remoteAddress: withZoneName(address), req: request }, (refusal) => {
+    const info = { origin: request.headers.origin, secure, remoteAddress: withZoneName(address), req: request };
+    this.#questions.ask(socket, info, (early, refusal) => {
       if (refusal) {
         this.#native.turnedAway(refusal.why);
-        refuse(socket, answerOf(refusal), this.#limits.closeTimeout);
+        this.#refuse(socket, answerOf(refusal));
       } else if (socket.destroyed || !socket.writable) socket.destroy();
-      else this.#take(request, socket, head, peer);
+      else this.#take(request, socket, [head, ...early], peer);
     });
   }
 
-  #take(request, socket, head, peer) {
-    const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
+  #take(request, socket, early, peer) {
+    const bytes = Buffer.concat([...early, socket.read()].filter((piece) => piece?.length > 0));
     const descriptor = descriptorOf(socket);
     // Not given up before the engine tells that the last connection has ended.
     running.add(this);
-    const { refusal, bridge } = this.#native.upgrade(headOf(request), Buffer.concat(early), peer, descriptor);
+    const { refusal, bridge } = this.#native.upgrade(headOf(request), bytes, peer, descriptor);
     if (bridge) this.#bridge(socket, bridge);
-    else if (refusal?.length > 0) refuse(socket, refusal, this.#limits.closeTimeout);
+    else if (refusal?.length > 0) this.#refuse(socket, refusal);
     // The engine has a descriptor of its own, or nothing to say.
     else socket.destroy();
     this.#letGo();
+  }
+
+  #refuse(socket, answer) {
+    const destroyAfter = refuse(socket, answer, Math.min(this.#limits.closeTimeout, this.#timeLeft()));
+    this.#refused.add(destroyAfter);
+    socket.once('close', () => this.#refused.delete(destroyAfter));
+  }
+
+  /** Milliseconds until everything is cut. */
+  #timeLeft() {
+    return Math.max(0, this.#deadline - performance.now());
   }
 
   registerClient(options) {
@@ -401,6 +425,15 @@ class RelayServer extends EventEmitter {
     // Also when it is closing: that may be cut short.
     if (drain) this.#native.drain(drain.timeout, drain.retryAfter);
     else this.#native.close();
+    // Who waits for an answer gets that of a relay that is closing.
+    this.#questions?.release();
+    this.#deadline = Math.min(this.#deadline, performance.now() + (drain?.timeout ?? this.#limits.closeTimeout));
+    this.#refused.forEach((destroyAfter) => destroyAfter(this.#timeLeft()));
+    if (this.#state === State.ENDING) this.#leaveBridges();
+  }
+
+  #leaveBridges() {
+    this.#bridges.forEach((bridge) => bridge.leave(this.#timeLeft()));
   }
 
   #fail(error) {
@@ -415,8 +448,8 @@ class RelayServer extends EventEmitter {
     if (events.length > 0) setImmediate(() => server.#native.delivered());
   }
 
-  static #inquire(server, inquiry) {
-    server.#gate.ask(infoOf(inquiry), (refusal) => inquiry.answer(refusal));
+  static #askQuestions(server) {
+    server.#questions?.run();
   }
 
   static #runErrands(server) {
@@ -465,7 +498,7 @@ class RelayServer extends EventEmitter {
         // The engine has left every connection; their sockets may still have something to write.
         this.#state = State.ENDING;
         RelayServer.#runErrands(this);
-        this.#bridges.forEach((bridge) => bridge.leave());
+        this.#leaveBridges();
         this.#closeWhenEnded();
     }
   }
@@ -494,6 +527,7 @@ class RelayServer extends EventEmitter {
   #closeWhenEnded() {
     if (this.#state !== State.ENDING || this.#bridges.size > 0) return;
     this.#state = State.CLOSED;
+    this.#deadline = Infinity;
     this.#forgetSignal();
     this.#address = null;
     this.#native.end();

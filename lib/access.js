@@ -6,8 +6,11 @@ const { STATUS_CODES, validateHeaderName, validateHeaderValue } = require('node:
 const net = require('node:net');
 const { withZoneName } = require('./address.js');
 
-/** Requests that wait at one time for an answer, as in the engine. */
-const MAX_WAITING = 1024;
+/**
+ * Questions that the developer's functions have not answered, those of clients that have left included. Each counts for
+ * `headersTimeout` at most.
+ */
+const MAX_UNANSWERED = 8192;
 
 /** What Express calls these networks. */
 const NETWORKS = {
@@ -91,7 +94,9 @@ class Gate {
   #verifyClient;
   #patience;
   #fail;
-  #waiting = 0;
+  #unanswered = 0;
+  /** Called when there is room for a question again. */
+  onFree = () => {};
 
   /**
    * @param {{ isOriginAllowed?: Function, verifyClient?: Function, patience: number, fail: (error: unknown) => void }} options
@@ -109,24 +114,27 @@ class Gate {
     return this.#isOriginAllowed !== undefined || this.#verifyClient !== undefined;
   }
 
+  /** Whether there is room for another question. */
+  get isFree() {
+    return this.#unanswered < MAX_UNANSWERED;
+  }
+
   /**
    * Asks whether a request may come in.
    * @param {Info} info
    * @param {(refusal?: Refusal) => void} done called once, in time
    */
   ask(info, done) {
-    if (this.#waiting >= MAX_WAITING) {
-      done(refusal('undecided', 503));
-      return;
-    }
-    this.#waiting += 1;
+    this.#unanswered += 1;
     let isDone = false;
     const once = (/** @type {Refusal | undefined} */ refused) => {
       if (isDone) return;
       isDone = true;
       clearTimeout(timer);
-      this.#waiting -= 1;
+      const { isFree } = this;
+      this.#unanswered -= 1;
       done(refused);
+      if (!isFree) this.onFree();
     };
     const timer = setTimeout(once, this.#patience, refusal('undecided', 503));
     timer.unref();
@@ -209,4 +217,4 @@ function answerOf({ status, text = STATUS_CODES[status] ?? '', headers }) {
   return Buffer.concat([Buffer.from(`${head}${type}${lines.join('')}\r\n`, 'latin1'), body]);
 }
 
-module.exports = { Gate, answerOf, checkOrigins, checkTrust, infoOf };
+module.exports = { Gate, answerOf, checkOrigins, checkTrust, infoOf, refusal };

@@ -1,6 +1,6 @@
 'use strict';
 
-const { ignore } = require('./upgrade.js');
+const { destroyer, discard, ignore } = require('./upgrade.js');
 
 /** Moves bytes between a socket of Node and the engine, at the pace of the slower one. */
 class Bridge {
@@ -8,6 +8,7 @@ class Bridge {
   #native;
   #closeTimeout;
   #isOver = false;
+  #destroyAfter;
   #push = (bytes) => {
     if (!this.#native.push(bytes)) this.#socket.pause();
   };
@@ -43,21 +44,28 @@ class Bridge {
     if (this.#isOver) return;
     const { bytes, resume, end, over } = this.#native.fetch(!this.#socket.writableNeedDrain);
     if (bytes) this.#socket.write(bytes);
-    if (over) this.leave();
+    if (over) this.leave(this.#closeTimeout);
     else if (end) this.#socket.end();
     if (resume) this.#socket.resume();
   }
 
-  /** Closes the socket behind what was written to it. */
-  leave() {
-    if (this.#isOver) return;
+  /**
+   * Closes the socket behind what was written to it, at the latest after so many milliseconds. Called again with fewer, it
+   * is closed sooner.
+   * @param {number} patience
+   */
+  leave(patience) {
+    if (this.#isOver) {
+      this.#destroyAfter(patience);
+      return;
+    }
     this.#isOver = true;
     const socket = this.#socket;
     // Closing with bytes unread would reset the connection, and the client might miss the last ones written.
-    socket.removeListener('data', this.#push).resume();
-    const timer = setTimeout(() => socket.destroy(), this.#closeTimeout);
-    timer.unref();
-    socket.once('close', () => clearTimeout(timer));
+    socket.removeListener('data', this.#push);
+    discard(socket);
+    this.#destroyAfter = destroyer(socket);
+    this.#destroyAfter(patience);
     socket.end(() => socket.destroy());
   }
 }

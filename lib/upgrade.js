@@ -21,6 +21,8 @@ const HEADERS = [
 
 /** What a request's target consists of. */
 const TARGET = /^[!-~\x80-\xff]+$/;
+/** Bytes that are read and discarded of who goes on sending when the connection ends, as in the engine. */
+const MAX_DISCARDED_BYTES = 16 * 1024 * 1024;
 
 /** Sockets that somebody is answering: a second answer would be read as part of the first. */
 const answered = new WeakSet();
@@ -70,15 +72,44 @@ function descriptorOf(socket) {
  * @param {import('node:stream').Duplex} socket
  * @param {Buffer | string} answer
  * @param {number} patience milliseconds for a client that does not read it
+ * @returns {(patience: number) => void} closes it sooner
  */
 function refuse(socket, answer, patience) {
   socket.on('error', ignore);
-  const timer = setTimeout(() => socket.destroy(), patience);
-  timer.unref();
-  socket.once('close', () => clearTimeout(timer));
+  const destroyAfter = destroyer(socket);
+  destroyAfter(patience);
   socket.end(answer, () => socket.destroy());
+  return destroyAfter;
+}
+
+/**
+ * A function that destroys a socket after so many milliseconds, of which the shortest time counts.
+ * @param {import('node:stream').Duplex} socket
+ */
+function destroyer(socket) {
+  let due = Infinity;
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer;
+  socket.once('close', () => clearTimeout(timer));
+  return (/** @type {number} */ patience) => {
+    if (socket.destroyed || performance.now() + patience >= due) return;
+    due = performance.now() + patience;
+    clearTimeout(timer);
+    timer = setTimeout(() => socket.destroy(), patience);
+    timer.unref();
+  };
+}
+
+/** Reads what a socket brings, until that is more than it may. @param {import('node:stream').Duplex} socket */
+function discard(socket) {
+  let left = MAX_DISCARDED_BYTES;
+  socket.on('data', (bytes) => {
+    left -= bytes.length;
+    if (left < 0) socket.destroy();
+  });
+  socket.resume();
 }
 
 function ignore() {}
 
-module.exports = { answered, descriptorOf, headOf, ignore, refuse };
+module.exports = { answered, descriptorOf, destroyer, discard, headOf, ignore, refuse };

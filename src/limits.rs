@@ -193,8 +193,19 @@ impl Limits {
     pub const COMPLAINTS_AT_ONCE: usize = 100;
     /// The time in which one more of them is told.
     pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(1);
-    /// Requests that wait at one time for JavaScript to say whether they may come in; others get a 503.
+    /// Requests that wait until JavaScript is asked whether they may come in. Above it the oldest of the address that has
+    /// the most gets a 503.
     pub const MAX_INQUIRIES: usize = 1024;
+    /// Bytes of the requests that wait, [`Limits::INQUIRY_OVERHEAD`] for each included, likewise.
+    pub const MAX_INQUIRY_BYTES: usize = 8 * 1024 * 1024;
+    /// What a waiting request is taken to cost beside its head, in bytes.
+    pub const INQUIRY_OVERHEAD: usize = 1024;
+    /// Requests that JavaScript was asked about and has not answered. One address may have as many as are still free, and
+    /// so at most half; the others wait.
+    pub const MAX_ASKED: usize = 2048;
+    /// Bytes that a client may send behind its request before that is decided about. One that sends more is cut off, for
+    /// only by reading can it be known that it has gone.
+    pub const MAX_EARLY_BYTES: usize = 16 * 1024;
     /// Sessions of a client that were replaced and that are remembered: to be kept away, and to take nothing twice from
     /// one that comes back when it has been forgotten here.
     pub const REPLACED_SESSIONS: usize = 8;
@@ -236,8 +247,16 @@ impl Limits {
     pub const TURN_FRAMES: usize = 256;
     /// Bytes that are read of it then; at least a read.
     pub const TURN_BYTES: usize = 144 * 1024;
+    /// Bytes that are read and discarded behind an HTTP answer, so that the client gets the answer and no reset. A client
+    /// that sends more is cut off.
+    pub const MAX_DISCARDED_BODY: usize = 1024 * 1024;
+    /// Bytes that are read and discarded behind a close frame, likewise. A client may have sent so much before it reads the
+    /// close frame.
+    pub const MAX_DISCARDED_FRAMES: usize = 16 * 1024 * 1024;
     /// Bytes that TLS encrypts ahead of what the socket has taken.
     pub const TLS_WRITE_AHEAD: usize = 16 * 1024;
+    /// How long closing waits for connections that have been cut.
+    pub const CUT_GRACE: Duration = Duration::from_millis(250);
     /// How long a task that all need pauses after a panic.
     pub const RESTART_PAUSE: Duration = Duration::from_millis(100);
     /// How long accepting pauses when the system has no descriptor or memory left.

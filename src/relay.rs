@@ -174,6 +174,11 @@ impl Relay {
         self.door.caller(head, peer, is_tls)
     }
 
+    /// The next request to decide about. `None` when there is none now; then [`Ask`] tells of the next one.
+    pub fn take_inquiry(&self) -> Option<Inquiry> {
+        self.door.take_inquiry()
+    }
+
     /// Counts a client that was not let in by who made the relay.
     pub fn count_turned_away(&self, why: TurnedAway) {
         self.shared.metrics.turned_away(why);
@@ -252,23 +257,29 @@ impl Relay {
     /// [`Limits::close_timeout`].
     pub fn close(&self) {
         self.shared.stop();
+        self.cut_after(self.shared.limits.close_timeout);
     }
 
     /// Closes every connection (1012) when its client has what waits for it, at the latest after `timeout`, and the port.
     /// Clients are asked to come back after different times, up to `retry_after`. [`Event::Closed`] tells when that is done.
-    /// [`Relay::close`] cuts it short.
+    /// [`Relay::close`] cuts it short, and so does a `timeout` that is over sooner.
     pub fn drain(&self, timeout: Duration, retry_after: Duration) {
+        self.cut_after(timeout);
+        self.shared.drain(retry_after);
+    }
+
+    /// Whatever a connection is doing then, it does not go on.
+    fn cut_after(&self, timeout: Duration) {
         let Some(thread) = self.door.thread() else { return };
         let shared = Arc::clone(&self.shared);
         thread.spawn(async move {
             let cut = || async {
                 crate::faults::point("cut");
                 tokio::time::sleep(timeout).await;
-                shared.cut.cancel();
+                shared.cut();
             };
             go_on(&shared, cut).await;
         });
-        self.shared.drain(retry_after);
     }
 
     /// Ends whatever still runs, and gives back threads, descriptors, what was given to be called, and the memory of
@@ -333,11 +344,13 @@ async fn run(
     }
     let emptied = async {
         tokio::select! {
-            () = shared.cut.cancelled() => {}
+            biased;
             () = door.emptied() => {}
+            () = shared.cut.cancelled() => {
+                // Each ends when it is asked next; this is for one that does not come to that.
+                timeout(Limits::CUT_GRACE, door.emptied()).await.ok();
+            }
         }
-        // Sessions end themselves within the close timeout; this is for one that cannot.
-        timeout(shared.limits.close_timeout * 2, door.emptied()).await.ok();
     };
     match &listener {
         // Who asks meanwhile whether the server is well is answered.

@@ -75,8 +75,7 @@ pub fn run<C: Connection, A>(
     admission: A,
 ) -> impl Future<Output = ()> + use<C, A> {
     let (stream, socket) = connection.open();
-    let Limits { max_unauthenticated_payload, close_timeout, .. } = shared.limits;
-    let mut wire = Wire::new(stream, early, max_unauthenticated_payload);
+    let mut wire = Wire::new(stream, early, shared.limits.max_unauthenticated_payload);
     let mut session = Session::new(Arc::clone(&shared), socket, source);
     async move {
         let reason = match session.serve(&mut wire).await {
@@ -93,7 +92,8 @@ pub fn run<C: Connection, A>(
             let outbox = session.end(&reason);
             // Nobody is closed politely whose bytes there is no room for.
             if let Some(_counted) = session.shared.backend.linger(outbox.len()) {
-                wire.close(outbox, &reason, close_timeout).await;
+                // Boxed likewise.
+                Box::pin(close(&mut wire, outbox, &reason, &shared)).await;
             }
         }
         // Dropping it would close the connection before its time: it goes with the reading half.
@@ -103,9 +103,24 @@ pub fn run<C: Connection, A>(
 }
 
 /// Tells a connection that there are too many, and ends it.
-pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, limits: &Limits) {
+pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shared: &Shared) {
     let mut wire = Wire::new(stream, &[], 0);
-    wire.close(Outbox::default(), &CloseReason::TooManyConnections, limits.close_timeout).await;
+    Box::pin(close(&mut wire, Outbox::default(), &CloseReason::TooManyConnections, shared)).await;
+}
+
+/// Ends a connection: at the latest after `closeTimeout`, and at once when all are cut.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+    outbox: Outbox,
+    reason: &CloseReason,
+    shared: &Shared,
+) {
+    tokio::select! {
+        // First: also a connection that is cut gets what its socket takes at once.
+        biased;
+        () = wire.close(outbox, reason, shared.limits.close_timeout) => {}
+        () = shared.cut.cancelled() => {}
+    }
 }
 
 impl Session {

@@ -15,9 +15,11 @@ use crate::limits::Limits;
 use crate::protocol::frame::{self, Decoder, Incoming};
 use crate::read_buffer;
 
-mod turn;
+mod discard;
+pub mod turn;
 
-use turn::Turn;
+pub use discard::{discard, poll_read};
+pub use turn::Turn;
 
 /// The longest beginning of a frame that is put before what is read, to be decoded there when the frame is complete.
 const BEGINNING: usize = 32 * 1024;
@@ -228,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Ends the connection: writes what is in the outbox, then the close frame, and waits until the client has closed
-    /// too, all of it for at most `wait`.
+    /// too, all of it for at most `wait`. Of what the client goes on sending [`Limits::MAX_DISCARDED_FRAMES`] are read.
     pub async fn close(&mut self, mut outbox: Outbox, reason: &CloseReason, wait: Duration) {
         self.turn.leave();
         if matches!(reason, CloseReason::Lost) {
@@ -239,30 +241,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             std::future::poll_fn(|cx| self.poll_write(cx, &mut outbox)).await?;
             self.stream.shutdown().await.map_err(|_| CloseReason::Lost)?;
             // Closing with bytes unread would reset the connection, and the client might miss the close frame.
-            std::future::poll_fn(|cx| self.poll_discard(cx)).await
+            let Self { stream, turn, .. } = self;
+            discard(stream, turn, Limits::MAX_DISCARDED_FRAMES).await.map_err(|_| CloseReason::Lost)
         };
         // Whether it worked or not: the connection is over.
         tokio::time::timeout(wait, farewell).await.ok();
-    }
-
-    /// Reads until the client has closed. It waits for its turns as others do.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        loop {
-            ready!(self.turn.poll(cx));
-            let read = read_buffer::fill(|buffer| {
-                let mut read = ReadBuf::new(&mut buffer[..self.turn.max_bytes()]);
-                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).map_err(|_| CloseReason::Lost)?;
-                Poll::Ready(Ok(read.filled().len()))
-            });
-            match read {
-                Poll::Pending => {
-                    self.turn.rest();
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-                Poll::Ready(length) => self.turn.read(length?),
-            }
-        }
     }
 }
 

@@ -32,10 +32,10 @@ async fn with_rules(rules: Rules, limits: Limits) -> TestRelay {
 async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
-    let ask = Ask(Arc::new(move |inquiry| {
+    let ask = Ask::each(move |inquiry| {
         counter.fetch_add(1, Ordering::Relaxed);
         inquiry.answer(Verdict::Admitted);
-    }));
+    });
     let origins = Some(vec!["https://example.com".to_owned()]);
     let server = with_rules(Rules { origins, ask: Some(ask), ..Rules::default() }, Limits::default()).await;
     for (lines, expected) in [
@@ -53,10 +53,10 @@ async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
 
 #[tokio::test]
 async fn who_is_not_decided_about_is_refused() {
-    let dropped = Ask(Arc::new(drop));
+    let dropped = Ask::each(drop);
     let server = with_rules(Rules { ask: Some(dropped), ..Rules::default() }, Limits::default()).await;
     assert_eq!(status(&server, "").await, "503");
-    let kept = Ask(Arc::new(std::mem::forget));
+    let kept = Ask::each(std::mem::forget);
     let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
     let server = with_rules(Rules { ask: Some(kept), ..Rules::default() }, limits).await;
     assert_eq!(status(&server, "").await, "503");
@@ -66,10 +66,10 @@ async fn who_is_not_decided_about_is_refused() {
 async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
     let asked = Arc::new(Notify::new());
     let notify = Arc::clone(&asked);
-    let kept = Ask(Arc::new(move |inquiry| {
+    let kept = Ask::each(move |inquiry| {
         notify.notify_one();
         std::mem::forget(inquiry);
-    }));
+    });
     for drains in [false, true] {
         let rules = Rules { ask: Some(kept.clone()), ..Rules::default() };
         let mut server = with_rules(rules, Limits::default()).await;
@@ -90,7 +90,7 @@ async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
 
 #[tokio::test]
 async fn an_answer_that_refuses_cannot_be_made_into_another() {
-    let ask = Ask(Arc::new(|inquiry| {
+    let ask = Ask::each(|inquiry| {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = vec![
             header("x-good", "1"),
@@ -104,7 +104,7 @@ async fn an_answer_that_refuses_cannot_be_made_into_another() {
             text: Some("no".to_owned()),
             headers,
         });
-    }));
+    });
     let server = with_rules(Rules { ask: Some(ask), ..Rules::default() }, Limits::default()).await;
     let mut stream = server.tcp().await;
     soon(stream.write_all(UPGRADE)).await.unwrap();
@@ -190,4 +190,60 @@ async fn who_is_over_its_rate_for_too_long_on_all_its_connections_is_closed() {
         }
     };
     assert_eq!(soon(code).await, Some(4003));
+}
+
+/// A relay of which the test decides about requests, and what tells of one.
+async fn undecided(limits: Limits) -> (TestRelay, Arc<Notify>) {
+    let told = Arc::new(Notify::new());
+    let notify = Arc::clone(&told);
+    let ask = Ask(Arc::new(move |_| notify.notify_one()));
+    (with_rules(Rules { ask: Some(ask), ..Rules::default() }, limits).await, told)
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_a_client_that_has_left() {
+    let (server, told) = undecided(Limits::default()).await;
+    let mut gone = server.tcp().await;
+    soon(gone.write_all(UPGRADE)).await.unwrap();
+    soon(told.notified()).await;
+    soon(gone.shutdown()).await.unwrap();
+    assert_eq!(read_rest(&mut gone).await, b"");
+    assert!(server.relay.take_inquiry().is_none());
+    // Who comes then is asked about, and told of again.
+    let mut here = server.tcp().await;
+    soon(here.write_all(UPGRADE)).await.unwrap();
+    soon(told.notified()).await;
+    server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
+    assert!(read_head(&mut here).await.starts_with("HTTP/1.1 101 "));
+    assert!(server.relay.stats().turned_away.is_empty());
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_a_client_whose_time_is_over() {
+    let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
+    let (server, _) = undecided(limits).await;
+    assert_eq!(status(&server, "").await, "503");
+    assert!(server.relay.take_inquiry().is_none());
+}
+
+#[tokio::test]
+async fn what_a_client_sends_before_it_is_answered_is_kept_and_bounded() {
+    let (mut server, told) = undecided(Limits::default()).await;
+    let (ada, _) = server.pair();
+    let mut client = server.tcp().await;
+    soon(client.write_all(UPGRADE)).await.unwrap();
+    soon(told.notified()).await;
+    let hello = masked(0x81, authentication(&ada).as_bytes());
+    soon(client.write_all(&hello[..10])).await.unwrap();
+    soon(client.write_all(&hello[10..])).await.unwrap();
+    server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
+    server.find(|event| matches!(event, Event::Connected(id) if id == ada.id).then_some(())).await;
+    assert!(server.relay.take_inquiry().is_none());
+    let mut talker = server.tcp().await;
+    soon(talker.write_all(UPGRADE)).await.unwrap();
+    soon(told.notified()).await;
+    // The end may be a reset.
+    soon(talker.write_all(&[0; Limits::MAX_EARLY_BYTES + 1])).await.ok();
+    assert_eq!(read_rest(&mut talker).await, b"");
+    assert!(server.relay.take_inquiry().is_none());
 }

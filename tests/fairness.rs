@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use common::{authentication, masked, relay, soon};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::runtime::Handle;
 use tokio::task::{coop, yield_now};
 use tokio::time::timeout;
 use websocket_relay::backend::Backend;
 use websocket_relay::hand::Hand;
+use websocket_relay::listener::{Door, Guest, Rules, Site, Standing};
 use websocket_relay::session::{self, Shared};
 use websocket_relay::stream::Connection;
 use websocket_relay::{CloseReason, Limits, Registration, events};
@@ -163,6 +165,56 @@ async fn what_comes_behind_the_close_keeps_nobody_waiting() {
     let flood = [masked(0x88, &[0x03, 0xE8]), vec![0; FLOOD]].concat();
     let moved = moved_before_another_is_served(0, |_| flood).await;
     assert!(moved <= 4 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
+}
+
+/// How many bytes of a flood behind an HTTP request the server has read when it has relayed a message of others, and when it
+/// has cut the connection.
+async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
+    let shared = open();
+    let [ada, grace] = [(); 2].map(|()| shared.backend.register(None).unwrap());
+    let (mut reader, _) = connect(&shared, &hello(&grace)).await;
+    let (mut client, stream) = duplex(2 * FLOOD);
+    client.write_all(&[request.as_bytes(), flood].concat()).await.unwrap();
+    let (moved, tried) = Default::default();
+    let counted = Counted { stream, is_greedy: false, moved: Arc::clone(&moved), tried };
+    let door =
+        Door::new(Arc::clone(&shared), vec![Handle::current()], Site::default(), None, Rules::default());
+    let door = Arc::new(door);
+    door.enter(std::future::ready(Some(counted)), Standing::Known(Guest::default()), &Handle::current());
+    greet(&shared, &ada, &grace, &mut reader).await;
+    let at_first = moved.load(Ordering::Relaxed);
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    soon(door.emptied()).await;
+    (at_first, moved.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn what_comes_behind_an_answer_keeps_nobody_waiting_and_has_an_end() {
+    let (moved, all) = moved_behind_a_request("GET / HTTP/1.1\r\n\r\n", &vec![0; FLOOD]).await;
+    assert!(moved <= 4 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
+    let bound = Limits::MAX_DISCARDED_BODY + 2 * Limits::TURN_BYTES;
+    assert!(all <= bound, "{all} bytes were read");
+}
+
+#[tokio::test]
+async fn empty_lines_before_a_request_keep_nobody_waiting_and_have_an_end() {
+    let (moved, all) = moved_behind_a_request("", &b"\r\n".repeat(FLOOD / 2)).await;
+    assert!(moved <= 4 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
+    let bound = Limits::MAX_DISCARDED_BODY + 2 * Limits::TURN_BYTES;
+    assert!(all <= bound, "{all} bytes were read");
+}
+
+#[tokio::test]
+async fn what_comes_behind_the_close_has_an_end() {
+    let shared = open();
+    let flood = [masked(0x88, &[0x03, 0xE8]), vec![0; 2 * FLOOD]].concat();
+    let (mut client, moved) = connect(&shared, &flood).await;
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    while shared.metrics.connections() > 0 {
+        yield_now().await;
+    }
+    let all = moved.load(Ordering::Relaxed);
+    assert!(all <= Limits::MAX_DISCARDED_FRAMES + 2 * Limits::TURN_BYTES, "{all} bytes were read");
 }
 
 #[tokio::test]

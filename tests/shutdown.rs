@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::{TestRelay, masked, options, soon};
+use common::{TestRelay, UPGRADE, masked, options, read_head, soon};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use websocket_relay::{Address, CloseReason, Event, Limits, Relay};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use websocket_relay::{Address, Ask, CloseReason, Event, Limits, Options, Relay, Rules, Verdict};
 
 #[tokio::test]
 async fn every_connection_gets_1001_and_the_port_is_free() {
@@ -111,4 +113,61 @@ async fn draining_ends_at_its_timeout() {
     server.offence().await;
     server.relay.drain(Duration::from_millis(50), Duration::ZERO);
     server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+}
+
+/// A relay whose connections may take for ever to close, and connections in all the phases that they can be in.
+async fn everybody_lingers() -> (TestRelay, Vec<TcpStream>) {
+    let forever = Duration::from_secs(3600);
+    let limits = Limits { close_timeout: forever, headers_timeout: forever, ..Limits::default() };
+    let asked = Arc::new(Notify::new());
+    let notify = Arc::clone(&asked);
+    // Nobody is ever asked.
+    let ask = Ask(Arc::new(move |_| notify.notify_one()));
+    let rules = Rules { ask: Some(ask), ..Rules::default() };
+    let mut server = TestRelay::with(Options { limits, rules, ..options() }).await;
+    let mut lingering = Vec::new();
+    // Closed by the server, and not by themselves.
+    for _ in 0..2 {
+        let mut deaf = server.tcp().await;
+        soon(deaf.write_all(UPGRADE)).await.unwrap();
+        soon(asked.notified()).await;
+        server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
+        assert!(server.relay.take_inquiry().is_none());
+        let head = read_head(&mut deaf).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        lingering.push(deaf);
+    }
+    soon(lingering[0].write_all(&masked(0x82, b"binary"))).await.unwrap();
+    server.offence().await;
+    // One that is asked about, one with half a head, one that was answered.
+    let mut undecided = server.tcp().await;
+    soon(undecided.write_all(UPGRADE)).await.unwrap();
+    soon(asked.notified()).await;
+    let half = server.half_open().await;
+    let mut answered = server.tcp().await;
+    soon(answered.write_all(b"GET / HTTP/1.1\r\n\r\n")).await.unwrap();
+    read_head(&mut answered).await;
+    lingering.extend([undecided, half, answered]);
+    (server, lingering)
+}
+
+#[tokio::test]
+async fn a_timeout_cuts_every_connection_whatever_it_is_doing() {
+    let (mut server, _lingering) = everybody_lingers().await;
+    server.relay.drain(Duration::from_millis(50), Duration::ZERO);
+    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_shorter_timeout_counts_also_when_it_is_closing_already() {
+    for drains in [false, true] {
+        let (mut server, _lingering) = everybody_lingers().await;
+        if drains {
+            server.relay.drain(Duration::from_secs(3600), Duration::ZERO)
+        } else {
+            server.relay.close()
+        }
+        server.relay.drain(Duration::from_millis(50), Duration::ZERO);
+        server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+    }
 }

@@ -1,6 +1,7 @@
 // The relay under attack, in a process of its own: what it does, and what it takes, is its own.
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import http from 'node:http';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import v8 from 'node:v8';
@@ -19,6 +20,10 @@ const MEASURED_EVERY = 20;
 
 let server;
 let settings;
+/** The http server that the relay is attached to, where it has no port of its own. */
+let web;
+/** Questions that `verifyClient` was asked. */
+let asked = 0;
 let enginePriority;
 /** Errors by code, the memory that was taken last, and the most that was taken and queued. */
 const errors = {};
@@ -26,7 +31,13 @@ let latest = 0;
 const peak = { rss: 0, queuedBytes: 0 };
 
 async function listen() {
-  server = new RelayServer({ host: '127.0.0.1', ...settings });
+  const { port, isAttached, question, ...options } = settings;
+  if (question) options.verifyClient = (info) => verify(info, question);
+  if (isAttached) {
+    web = http.createServer();
+    server = new RelayServer({ server: web, ...options });
+    web.listen(port, '127.0.0.1');
+  } else server = new RelayServer({ host: '127.0.0.1', port, ...options });
   server.on('error', ({ code }) => (errors[code] = (errors[code] ?? 0) + 1));
   await once(server, 'listening');
   if (enginePriority && process.platform === 'linux') prefer('websocket-relay', enginePriority);
@@ -36,6 +47,15 @@ async function listen() {
 function prefer(name, priority) {
   const threads = readdirSync('/proc/self/task').filter((id) => readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim() === name);
   for (const id of threads) spawnSync('chrt', ['-f', '-p', String(priority), id]);
+}
+
+/** Lets everybody in, which takes so many milliseconds for who is not one of the healthy. Who asks for `/never` gets no answer. */
+function verify({ remoteAddress, req }, { milliseconds }) {
+  if (remoteAddress === '127.0.0.1') return true;
+  asked += 1;
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+  return req.url === '/never' ? new Promise(() => {}) : true;
 }
 
 function register(count) {
@@ -125,11 +145,13 @@ serve({
     return [...server.clients()].find((client) => client.id === id).queuedBytes;
   },
 
-  /** Another server on the same port, and as many clients and pairs as before. */
-  async restart({ pairs, clients }) {
-    await server.close({ timeout: 10_000, retryAfter: 1000 });
+  /** Another server on the same port, and as many clients and pairs as before; how long it took to close the one before. */
+  async restart({ pairs, clients, timeout = 10_000 }) {
+    const start = performance.now();
+    await server.close({ timeout, retryAfter: 1000 });
+    const closedIn = performance.now() - start;
     await listen();
-    return { pairs: registerPairs(pairs), clients: register(clients) };
+    return { pairs: registerPairs(pairs), clients: register(clients), closedIn };
   },
 
   /** So many files more may be opened. */
@@ -153,7 +175,7 @@ serve({
   stats() {
     measure();
     const { user, system } = process.cpuUsage();
-    return { ...server.stats(), errors, rss: latest, peak, cpu: (user + system) / 1000 };
+    return { ...server.stats(), asked, errors, rss: latest, peak, cpu: (user + system) / 1000 };
   },
 
   /** Forgets what was most. */

@@ -113,7 +113,7 @@ impl Place {
         let shared = Arc::new(Shared::new(limits, backend, events::channel(16).0));
         let asked = Arc::new(Mutex::new(None));
         let asks = Arc::clone(&asked);
-        let ask = Ask(Arc::new(move |inquiry| {
+        let ask = Ask::each(move |inquiry| {
             *asks.lock().expect("no panic before") = inquiry.address;
             let is_refused = inquiry.target.contains("refused");
             let headers = inquiry.headers.clone();
@@ -121,7 +121,7 @@ impl Place {
                 true => Verdict::Refused { why: TurnedAway::VerifyClient, status: 401, text: None, headers },
                 false => Verdict::Admitted,
             });
-        }));
+        });
         let rules = Rules { origins, trust: trust.clone(), ask: Some(ask) };
         Self { door: Arc::new(Door::new(shared, Vec::new(), site, None, rules)), trust, asked }
     }

@@ -2,6 +2,7 @@
 
 mod address;
 mod failures;
+mod fair_queue;
 mod guests;
 mod list;
 mod rate;
@@ -9,6 +10,7 @@ mod source;
 
 pub use address::{HostAddress, NoAddress};
 pub use failures::{Attempt, Failures};
+pub use fair_queue::{Bounds, FairQueue, Ticket};
 pub use guests::{Guests, Visit};
 pub use list::{members, trim};
 pub use rate::{Bucket, Buckets, Rate};

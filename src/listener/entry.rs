@@ -9,7 +9,9 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 
 use super::answer::{Answer, text};
 use super::header;
+use super::inquiries::Inquiries;
 use crate::access::{HostAddress, Source, Trust, Visit};
+use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 
 /// Who may come.
@@ -23,9 +25,21 @@ pub struct Rules {
     pub ask: Option<Ask>,
 }
 
-/// Somebody who answers inquiries, soon and not at once.
+/// Somebody who answers inquiries. The function is called when there are some to [take](Inquiries::take), and again only
+/// after it has found that there are no more.
 #[derive(Clone)]
-pub struct Ask(pub Arc<dyn Fn(Inquiry) + Send + Sync>);
+pub struct Ask(pub Arc<dyn Fn(&Inquiries) + Send + Sync>);
+
+impl Ask {
+    /// Asks `answer` about each inquiry as it comes.
+    pub fn each(answer: impl Fn(Inquiry) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |inquiries| {
+            while let Some(inquiry) = inquiries.take() {
+                answer(inquiry);
+            }
+        }))
+    }
+}
 
 impl fmt::Debug for Ask {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,6 +90,12 @@ impl Inquiry {
         let headers = request.headers.iter().map(|header| (header.name.to_owned(), latin(header.value)));
         let (target, headers) = (request.path.unwrap_or_default().to_owned(), headers.collect());
         (Self { target, headers, secure, address, verdict }, verdicts)
+    }
+
+    /// What it takes while it waits, in bytes.
+    pub fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        Limits::INQUIRY_OVERHEAD + self.target.len() + headers.sum::<usize>()
     }
 
     /// Decides.

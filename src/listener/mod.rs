@@ -3,6 +3,7 @@
 mod answer;
 mod entry;
 mod header;
+mod inquiries;
 mod metrics;
 mod path;
 mod request;
@@ -12,6 +13,7 @@ mod tls;
 mod upgrade;
 
 pub use entry::{Ask, Guest, Inquiry, Rules, Verdict};
+pub use inquiries::{BOUNDS, Inquiries};
 pub use site::{Script, Site};
 pub use tcp::bind;
 pub use tls::{Credentials, Tls};
@@ -54,8 +56,8 @@ pub struct Door {
     /// Who may come.
     rules: Rules,
     guests: Arc<Guests>,
-    /// Room for requests that somebody is asked about.
-    inquiries: Semaphore,
+    /// Requests that somebody is asked about.
+    inquiries: Inquiries,
     shared: Arc<Shared>,
     threads: Vec<Handle>,
     tasks: TaskTracker,
@@ -83,7 +85,7 @@ impl Door {
         rules: Rules,
     ) -> Self {
         let guests = Arc::new(Guests::new(&shared.limits));
-        let inquiries = Semaphore::new(Limits::MAX_INQUIRIES);
+        let inquiries = Inquiries::new(rules.ask.clone());
         let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
@@ -126,6 +128,11 @@ impl Door {
         };
         let visit = visit.transpose().map_err(|why| self.shared.metrics.turned_away(why)).ok()?;
         Some(Guest { address, source: Some(source), visit })
+    }
+
+    /// The next request to decide about; see [`Inquiries::take`].
+    pub fn take_inquiry(&self) -> Option<Inquiry> {
+        self.inquiries.take()
     }
 
     /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. The connection from
@@ -187,8 +194,8 @@ impl Door {
     fn crowd_out(self: &Arc<Self>, stream: TcpStream, thread: &Handle) {
         let Ok(permit) = Arc::clone(&self.excess).try_acquire_owned() else { return };
         if self.tls.is_none() {
-            let told = upgrade::turn_away(ready_now(stream), Standing::Crowded, Arc::clone(self));
-            self.tasks.spawn_on(guard(told.map(|()| drop(permit)), &self.shared), thread);
+            let told = upgrade(ready_now(stream), Standing::Crowded, Arc::clone(self));
+            self.tasks.spawn_on(guard(told.map(|_| drop(permit)), &self.shared), thread);
         }
     }
 
@@ -228,8 +235,11 @@ impl Door {
         K: Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        let patience = shared.limits.headers_timeout;
-        let task = switch(handover, patience).then(move |upgraded| go_on(upgraded, admission, shared));
+        let switched = {
+            let shared = Arc::clone(&shared);
+            async move { switch(handover, &shared).await }
+        };
+        let task = switched.then(move |upgraded| go_on(upgraded, admission, shared));
         let task = task.map(|()| drop(kept));
         self.adopted.fetch_add(1, Ordering::AcqRel);
         let door = Arc::clone(self);
@@ -346,7 +356,7 @@ where
 {
     if let Some((stream, ..)) = upgraded {
         shared.metrics.turned_away(TurnedAway::MaxConnections);
-        session::turn_away(stream, &shared.limits).await;
+        session::turn_away(stream, &shared).await;
     }
 }
 

@@ -11,6 +11,7 @@ use httparse::{Error, Header, ParserConfig, Request, Status};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::limits::Limits;
+use crate::wire::Turn;
 
 /// Header lines that nearly every request has room in: as many as are put on the stack.
 const USUAL_HEADERS: usize = 100;
@@ -46,57 +47,79 @@ pub async fn read<T>(
     limits: &Limits,
     answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
 ) -> io::Result<(T, Vec<u8>)> {
-    let mut head = Vec::new();
-    poll_fn(|cx| poll_read(stream, &mut head, limits.max_header_size, &answer, cx)).await
+    let (mut head, mut turn) = (Head::new(limits.max_header_size), Turn::default());
+    poll_fn(|cx| poll_read(stream, &mut turn, &mut head, &answer, cx)).await
 }
 
 fn poll_read<T>(
     stream: &mut (impl AsyncRead + Unpin),
-    head: &mut Vec<u8>,
-    bound: usize,
+    turn: &mut Turn,
+    head: &mut Head,
     answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<(T, Vec<u8>)>> {
     READ.with_borrow_mut(|buffer| {
         loop {
+            ready!(turn.poll(cx));
             let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+            let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
+            if read.is_pending() {
+                turn.rest();
+            }
+            ready!(read)?;
+            turn.read(buffer.filled().len());
             if buffer.filled().is_empty() {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            if let Some(answered) = received(head, buffer.filled(), bound, &answer) {
+            if let Some(answered) = head.received(buffer.filled(), &answer) {
                 return Poll::Ready(Ok(answered));
             }
         }
     })
 }
 
-/// Takes `bytes`, which come behind the part of a `head` that came before. `None` while it is not whole. It has at most
-/// `bound` bytes.
-fn received<T>(
-    head: &mut Vec<u8>,
-    bytes: &[u8],
+/// The part of a head that has come.
+struct Head {
+    bytes: Vec<u8>,
+    /// Bytes of the empty lines that came before it. They count, or they would have no end.
+    blank: usize,
+    /// Bytes that it may have.
     bound: usize,
-    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
-) -> Option<(T, Vec<u8>)> {
-    // Nearly every head comes in one piece, and is parsed where it is.
-    if head.is_empty()
-        && let Some(answered) = parse(bytes, bound, &answer)
-    {
-        return Some(answered);
+}
+
+impl Head {
+    fn new(bound: usize) -> Self {
+        Self { bytes: Vec::new(), blank: 0, bound }
     }
-    let searched = head.len();
-    head.extend_from_slice(bytes);
-    // They are no part of it, though two of them look like its end.
-    let blank = empty_lines(head);
-    head.drain(..blank);
-    let searched = searched.saturating_sub(blank);
-    let within_bounds = &head[..head.len().min(bound)];
-    // Parsing with each piece would take quadratic time when the pieces are single bytes.
-    if (searched..within_bounds.len()).any(|last| ends_with_empty_line(&within_bounds[..=last])) {
-        return parse(head, bound, &answer).or_else(|| Some((answer(Err(Fault::Malformed)), Vec::new())));
+
+    /// Takes `bytes`, which come behind what came before. `None` while the head is not whole.
+    fn received<T>(
+        &mut self,
+        bytes: &[u8],
+        answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+    ) -> Option<(T, Vec<u8>)> {
+        let (head, bound) = (&mut self.bytes, self.bound);
+        // Nearly every head comes in one piece, and is parsed where it is.
+        if head.is_empty()
+            && let Some(answered) = parse(bytes, bound, &answer)
+        {
+            return Some(answered);
+        }
+        let searched = head.len();
+        head.extend_from_slice(bytes);
+        // They are no part of it, though two of them look like its end.
+        let blank = empty_lines(head);
+        head.drain(..blank);
+        self.blank += blank;
+        let searched = searched.saturating_sub(blank);
+        let within_bounds = &head[..head.len().min(bound)];
+        // Parsing with each piece would take quadratic time when the pieces are single bytes.
+        if (searched..within_bounds.len()).any(|last| ends_with_empty_line(&within_bounds[..=last])) {
+            return parse(head, bound, &answer).or_else(|| Some((answer(Err(Fault::Malformed)), Vec::new())));
+        }
+        let is_too_large = head.len().max(self.blank) >= bound;
+        is_too_large.then(|| (answer(Err(Fault::TooLarge)), Vec::new()))
     }
-    (head.len() >= bound).then(|| (answer(Err(Fault::TooLarge)), Vec::new()))
 }
 
 /// Bytes of the empty lines that some clients send before their request.
@@ -160,8 +183,8 @@ mod tests {
         let path = |request: Result<&Request<'_, '_>, Fault>| {
             request.map(|request| request.path.expect("a path").to_owned())
         };
-        let mut head = Vec::new();
-        pieces.find_map(|piece| received(&mut head, piece, BOUND, path))
+        let mut head = Head::new(BOUND);
+        pieces.find_map(|piece| head.received(piece, path))
     }
 
     fn head_of(size: usize) -> String {
@@ -207,9 +230,18 @@ mod tests {
         };
         let bytes = format!("{HEAD}{}", "b".repeat(100));
         for (bound, expected) in [(HEAD.len(), Ok("/path")), (HEAD.len() - 1, Err(Fault::TooLarge))] {
-            let (path, early) = received(&mut Vec::new(), bytes.as_bytes(), bound, path).expect("an outcome");
+            let (path, early) = Head::new(bound).received(bytes.as_bytes(), path).expect("an outcome");
             assert_eq!(path.as_deref().map_err(|fault| *fault), expected);
             assert_eq!(early.len(), if expected.is_ok() { 100 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn empty_lines_before_a_head_have_an_end() {
+        for size in [1, 2, 7, 4096] {
+            let lines = "\r\n".repeat(BOUND);
+            let (fault, _) = read(lines.as_bytes().chunks(size)).expect("a fault");
+            assert_eq!(fault, Err(Fault::TooLarge), "pieces of {size}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 
 use crate::hand::Hand;
@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use crate::error::TlsError;
 use crate::limits::Limits;
 use crate::stream::Connection;
+use crate::wire::turn;
 
 /// What a server proves with who it is, everything in PEM.
 #[derive(Clone, Default)]
@@ -49,24 +50,79 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A connection that speaks TLS. Boxed, for it is large and moves.
-pub type Secured = Box<TlsStream<TcpStream>>;
-
-impl Connection for Secured {
-    type Stream = Records;
-
-    fn open(self) -> (Records, Option<Hand>) {
-        (Records(self), None)
-    }
-}
-
 /// What TLS puts into one record at most.
 const RECORD: usize = 16 * 1024;
 
-/// A TLS stream that is written to a record at a time: of several, of which the first went out and the last failed, rustls
-/// tells only the failure, and what had gone out would be sent again on the next connection.
+/// Bytes that are read at one time of a connection that brings little in many records.
+const WASTEFUL_READ: usize = 4 * 1024;
+/// And of one that does not.
+const READ: usize = 32 * 1024;
+/// Bytes on the wire that each byte of content may take, beside [`WASTEFUL_READ`].
+const EXPANSION: usize = 2;
+/// What a byte that brings nothing counts for in a turn: each record is decrypted, and may change keys.
+const WASTE_WEIGHT: usize = 16;
+
+/// A TCP connection of which no more is read at one time than was allowed.
 #[derive(Debug)]
-pub struct Records(Secured);
+struct Metered {
+    stream: TcpStream,
+    /// Bytes that may still be read.
+    allowed: usize,
+    /// Bytes that were read.
+    taken: usize,
+    /// Whether there may be more to read than was allowed.
+    is_short: bool,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.is_short = self.taken >= self.allowed;
+        if self.is_short {
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.taken += buffer.filled().len() - before;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A connection that speaks TLS. It is written to a record at a time: of several, of which the first went out and the last
+/// failed, rustls tells only the failure, and what had gone out would be sent again on the next connection. Records that
+/// bring little or nothing count for their reader's turn as what they cost.
+#[derive(Debug)]
+pub struct Records {
+    /// Boxed, for it is large and moves.
+    tls: Box<TlsStream<Metered>>,
+    /// Whether the last read brought little for what it took.
+    is_wasteful: bool,
+}
+
+impl Connection for Records {
+    type Stream = Self;
+
+    fn open(self) -> (Self, Option<Hand>) {
+        (self, None)
+    }
+}
 
 impl AsyncRead for Records {
     fn poll_read(
@@ -74,21 +130,37 @@ impl AsyncRead for Records {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        let allowed = if self.is_wasteful { WASTEFUL_READ } else { READ };
+        let metered = self.tls.get_mut().0;
+        (metered.allowed, metered.taken, metered.is_short) = (allowed, 0, false);
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.tls).poll_read(cx, buffer);
+        let brought = buffer.filled().len() - before;
+        let &mut Metered { taken, is_short, .. } = self.tls.get_mut().0;
+        let waste = taken.saturating_sub(EXPANSION * brought);
+        if taken > 0 {
+            self.is_wasteful = waste > 0;
+        }
+        turn::charge(WASTE_WEIGHT * waste);
+        if read.is_pending() && is_short {
+            // Nobody else would wake it for what was not allowed.
+            cx.waker().wake_by_ref();
+        }
+        read
     }
 }
 
 impl AsyncWrite for Records {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, &bytes[..bytes.len().min(RECORD)])
+        Pin::new(&mut self.tls).poll_write(cx, &bytes[..bytes.len().min(RECORD)])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.tls).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.tls).poll_shutdown(cx)
     }
 }
 
@@ -124,11 +196,13 @@ impl Tls {
     pub fn accept(
         self: &Arc<Self>,
         stream: TcpStream,
-    ) -> Pin<Box<impl Future<Output = Option<Secured>> + use<>>> {
+    ) -> Pin<Box<impl Future<Output = Option<Records>> + use<>>> {
         Box::pin(Arc::clone(self).shake_hands(stream))
     }
 
-    async fn shake_hands(self: Arc<Self>, stream: TcpStream) -> Option<Secured> {
+    async fn shake_hands(self: Arc<Self>, stream: TcpStream) -> Option<Records> {
+        // What a handshake takes is bounded by rustls.
+        let stream = Metered { stream, allowed: usize::MAX, taken: 0, is_short: false };
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
         let turn = TURN.with(Arc::clone).acquire_owned().await.ok()?;
         let config = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
@@ -138,7 +212,8 @@ impl Tls {
         });
         yield_now().await;
         drop(turn);
-        handshake.await.ok().map(Box::new)
+        let tls = handshake.await.ok().map(Box::new)?;
+        Some(Records { tls, is_wasteful: true })
     }
 }
 
@@ -312,4 +387,63 @@ fn decrypt(block: &str, passphrase: &[u8]) -> Result<PrivateKeyDer<'static>, Tls
     }
     let key = info.decrypt(passphrase).map_err(|_| TlsError::PassphraseWrong)?;
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::ClientConfig;
+    use tokio_rustls::rustls::pki_types::ServerName;
+
+    use super::*;
+    use crate::wire::Turn;
+
+    #[tokio::test]
+    async fn records_of_a_byte_end_the_turn_that_they_are_read_in() {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        let cert = params.self_signed(&key).expect("a certificate");
+        let (certs, keys) = (vec![cert.pem().into_bytes()], vec![key.serialize_pem().into_bytes()]);
+        let tls = Arc::new(Tls::new(&Credentials { certs, keys, ..Credentials::default() }).expect("TLS"));
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).expect("a certificate");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connecting = async {
+            let stream = TcpStream::connect(address).await.expect("a connection");
+            let mut client = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS");
+            for _ in 0..4000 {
+                client.write_all(b"x").await.expect("there is room");
+            }
+            client
+        };
+        let accepting = async { tls.accept(listener.accept().await.expect("a connection").0).await };
+        let (_client, server) = tokio::join!(connecting, accepting);
+        let (mut server, mut turn, mut bytes) = (server.expect("TLS"), Turn::default(), vec![0; 4096]);
+        let mut brought = 0;
+        // Until it is the turn of others.
+        poll_fn(|cx| {
+            while turn.poll(cx).is_ready() {
+                let mut buffer = ReadBuf::new(&mut bytes);
+                ready!(Pin::new(&mut server).poll_read(cx, &mut buffer)).expect("bytes");
+                turn.read(buffer.filled().len());
+                brought += buffer.filled().len();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert!((1..1000).contains(&brought), "{brought} records were read in one turn");
+    }
 }

@@ -1,10 +1,11 @@
 //! The HTTP side of the port: upgrades WebSocket requests and answers all others.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Poll, ready};
 
 use httparse::Request;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::StatusCode;
@@ -14,7 +15,10 @@ use super::entry::{self, Guest, Inquiry, Verdict, Verdicts};
 use super::request::{self, Fault};
 use super::{Door, header, metrics};
 use crate::access::{HostAddress, Source, Trust};
+use crate::limits::Limits;
 use crate::metrics::TurnedAway;
+use crate::session::Shared;
+use crate::wire::{self, Turn};
 
 /// A connection that was upgraded, the bytes that came behind the request, and whose it is.
 pub type Upgraded<C> = (C, Vec<u8>, Guest);
@@ -45,6 +49,15 @@ pub enum Standing {
     Closing,
 }
 
+impl Standing {
+    fn guest(&self) -> Option<&Guest> {
+        match self {
+            Self::Known(guest) => Some(guest),
+            _ => None,
+        }
+    }
+}
+
 /// Answers the one request of a connection that is there soon, unless the relay is closed before.
 pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
@@ -58,10 +71,14 @@ pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Gives the answer to a request that another server has read.
-pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, patience: Duration) -> Option<Upgraded<C>> {
+/// Gives the answer to a request that another server has read, unless the relay is closed before it is taken.
+pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, shared: &Shared) -> Option<Upgraded<C>> {
     let Handover { mut connection, answer, early, guest } = handover;
-    timeout(patience, connection.write_all(&answer)).await.ok()?.ok()?;
+    tokio::select! {
+        biased;
+        written = timeout(shared.limits.headers_timeout, connection.write_all(&answer)) => written.ok()?.ok()?,
+        () = shared.stop.cancelled() => return None,
+    }
     Some((connection, early, guest))
 }
 
@@ -107,18 +124,21 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         crate::faults::point("handshake");
         // Who ends the connection before it has asked gets no answer.
         let answered = request::read(&mut stream, limits, |request| reply(door, &standing, request)).await;
-        let (mut reply, early) = answered.ok()?;
-        if let Some(question) = reply.question.take() {
+        let mut answered = answered.ok()?;
+        if let Some(question) = answered.0.question.take() {
+            let source = standing.guest().unwrap_or(&answered.0.guest).source;
             // Boxed: there is no room for it where nobody is asked.
-            reply = Box::pin(decide(reply, question, door)).await;
+            answered = Box::pin(ask(answered, question, source, &mut stream, door)).await?;
         }
+        let (reply, early) = answered;
         stream.write_all(&reply.bytes).await.ok()?;
         stream.flush().await.ok()?;
         Some((stream, reply.upgrades, reply.guest, early))
     };
     // Who is asked has as long again.
-    let patience = limits.headers_timeout * if door.rules.ask.is_some() { 2 } else { 1 };
-    let Ok(answered) = timeout(patience, answered).await else {
+    let patience = limits.headers_timeout * if door.inquiries.are_asked() { 2 } else { 1 };
+    // Boxed, so that an open connection has no room for what only its beginning needs.
+    let Ok(answered) = timeout(patience, Box::pin(answered)).await else {
         door.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
         return None;
     };
@@ -133,11 +153,43 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
     let farewell = async {
         stream.shutdown().await?;
         // Closing with bytes unread would reset the connection, and the client might miss the answer.
-        copy(&mut stream, &mut sink()).await
+        wire::discard(&mut stream, &mut Turn::default(), Limits::MAX_DISCARDED_BODY).await
     };
-    // Whether it worked or not: the connection is over.
-    timeout(limits.close_timeout, farewell).await.ok();
+    // Whether it worked or not: the connection is over. Boxed likewise.
+    timeout(limits.close_timeout, Box::pin(farewell)).await.ok();
     None
+}
+
+/// Asks whether a request is let in, as long as its client waits for the answer. Returns what is to be replied, and what
+/// has come behind the request.
+async fn ask<C: AsyncRead + Unpin>(
+    (reply, mut early): (Reply, Vec<u8>),
+    question: Box<(Inquiry, Verdicts)>,
+    source: Option<Source>,
+    stream: &mut C,
+    door: &Door,
+) -> Option<(Reply, Vec<u8>)> {
+    let reply = tokio::select! {
+        biased;
+        reply = decide(reply, question, source, door) => reply,
+        () = left(stream, &mut early) => return None,
+    };
+    Some((reply, early))
+}
+
+/// Waits until the client has closed its side of the connection, or has sent more than it may before it is answered.
+/// What it sends is added to `early`.
+async fn left<C: AsyncRead + Unpin>(stream: &mut C, early: &mut Vec<u8>) {
+    let mut turn = Turn::default();
+    let mut is_open = |bytes: &[u8]| {
+        early.extend_from_slice(bytes);
+        !bytes.is_empty() && early.len() <= Limits::MAX_EARLY_BYTES
+    };
+    poll_fn(|cx| {
+        while matches!(ready!(wire::poll_read(stream, &mut turn, cx, &mut is_open)), Ok(true)) {}
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// What goes out.
@@ -196,7 +248,8 @@ fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fau
     }
     match open(request, door) {
         Ok(bytes) => {
-            let question = door.rules.ask.as_ref().map(|_| Box::new(Inquiry::new(request, address, secure)));
+            let question =
+                door.inquiries.are_asked().then(|| Box::new(Inquiry::new(request, address, secure)));
             Reply { bytes, upgrades: true, guest, question }
         }
         Err(refusal) => refused(refusal),
@@ -242,22 +295,22 @@ fn open(request: &Request<'_, '_>, door: &Door) -> Result<Vec<u8>, Refusal> {
 }
 
 /// Asks whether what is to be replied is replied. No answer in time is a refusal, and so is none at all.
-async fn decide(reply: Reply, question: Box<(Inquiry, Verdicts)>, door: &Door) -> Reply {
+async fn decide(
+    reply: Reply,
+    question: Box<(Inquiry, Verdicts)>,
+    source: Option<Source>,
+    door: &Door,
+) -> Reply {
     let (inquiry, verdicts) = *question;
     let refused = |answer: &Answer<'_>| Reply { bytes: serialize(answer, true), ..Reply::default() };
     let turned_away = |why| door.shared.metrics.turned_away(why);
-    let verdict = match (&door.rules.ask, door.inquiries.try_acquire()) {
-        (Some(ask), Ok(_place)) => {
-            (ask.0)(inquiry);
-            tokio::select! {
-                verdict = timeout(door.shared.limits.headers_timeout, verdicts) => verdict.ok().and_then(Result::ok),
-                () = door.shared.stop.cancelled() => {
-                    turned_away(TurnedAway::Closing);
-                    return refused(&refuse(Refusal::Closing));
-                }
-            }
+    let _place = door.inquiries.add(source, inquiry);
+    let verdict = tokio::select! {
+        verdict = timeout(door.shared.limits.headers_timeout, verdicts) => verdict.ok().and_then(Result::ok),
+        () = door.shared.stop.cancelled() => {
+            turned_away(TurnedAway::Closing);
+            return refused(&refuse(Refusal::Closing));
         }
-        _ => None,
     };
     match verdict {
         Some(Verdict::Admitted) => reply,

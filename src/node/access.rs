@@ -6,7 +6,10 @@ use napi::Status;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
-use crate::access::{Network, Trust};
+use super::NativeRelay;
+use crate::access::{FairQueue, Network, Source, Trust};
+use crate::limits::Limits;
+use crate::listener::BOUNDS;
 use crate::metrics::TurnedAway;
 use crate::relay::{Ask, Inquiry, Rules, Verdict};
 
@@ -25,8 +28,8 @@ pub struct NativeRules {
     pub asks: bool,
 }
 
-/// The JavaScript function that is asked. Weak: it does not keep Node alive.
-pub type Asked = ThreadsafeFunction<NativeInquiry, (), NativeInquiry, Status, true, true>;
+/// The JavaScript function that is told of inquiries to take. Weak: it does not keep Node alive.
+pub type Asked = ThreadsafeFunction<(), (), (), Status, true, true>;
 
 /// What they say.
 pub fn rules(native: NativeRules, asked: Asked) -> Rules {
@@ -39,9 +42,9 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
         (false, 0, true) => Trust::Nobody,
     };
     let ask = asks.then(|| {
-        Ask(Arc::new(move |inquiry| {
+        Ask(Arc::new(move |_| {
             // An error means that JavaScript is gone.
-            asked.call(Ok(NativeInquiry(Some(inquiry))), ThreadsafeFunctionCallMode::NonBlocking);
+            asked.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
         }))
     });
     Rules { origins, trust, ask }
@@ -135,4 +138,63 @@ impl NativeInquiry {
             }
         });
     }
+}
+
+#[napi]
+impl NativeRelay {
+    /// The next request of the relay's own port to decide about, when its client still waits. When there is none
+    /// JavaScript is told of the next one.
+    #[napi(catch_unwind)]
+    pub fn take_inquiry(&self) -> Option<NativeInquiry> {
+        self.relay.take_inquiry().map(|inquiry| NativeInquiry(Some(inquiry)))
+    }
+}
+
+/// The requests that servers of Node have read and that JavaScript is to decide about, by ticket. It has the bounds and
+/// the order of those of the relay's own port.
+#[napi]
+pub struct NativeRequests(FairQueue<()>);
+
+/// A request that was added.
+#[napi(object)]
+pub struct NativeTicket {
+    /// Its ticket.
+    pub ticket: f64,
+    /// The tickets of requests that have no room any more, itself perhaps.
+    pub evicted: Vec<f64>,
+}
+
+#[napi]
+impl NativeRequests {
+    /// None yet.
+    #[napi(constructor, catch_unwind)]
+    pub fn new() -> Self {
+        Self(FairQueue::new(BOUNDS))
+    }
+
+    /// Adds a request from an address, whose head has so many bytes.
+    #[napi(catch_unwind)]
+    pub fn add(&mut self, address: Option<String>, bytes: u32) -> NativeTicket {
+        let bytes = Limits::INQUIRY_OVERHEAD + bytes as usize;
+        let (ticket, evicted) = self.0.push(source(address.as_deref()), bytes, ());
+        let evicted = evicted.into_iter().map(|(ticket, ())| ticket as f64).collect();
+        NativeTicket { ticket: ticket as f64, evicted }
+    }
+
+    /// The ticket of the next request to decide about, if there is one now.
+    #[napi(catch_unwind)]
+    pub fn take(&mut self) -> Option<f64> {
+        self.0.take().map(|(ticket, ())| ticket as f64)
+    }
+
+    /// A request of this address was answered, or its client has gone.
+    #[napi(catch_unwind)]
+    pub fn leave(&mut self, address: Option<String>, ticket: f64) {
+        self.0.leave(source(address.as_deref()), ticket as u64);
+    }
+}
+
+/// What counts as one place. Over a pipe everybody is the same.
+fn source(address: Option<&str>) -> Option<Source> {
+    address.and_then(|address| address.parse().ok()).map(Source::of)
 }

@@ -139,13 +139,14 @@ pub struct NativeRelay {
 #[napi]
 impl NativeRelay {
     /// A relay that does not listen yet. `on_events` gets batches of events, see [`NativeRelay::want`];
-    /// `on_errands` is called when [`NativeRelay::errands`] has something.
+    /// `on_errands` is called when [`NativeRelay::errands`] has something, and `on_inquiries` when
+    /// [`NativeRelay::take_inquiry`] has.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         options: NativeOptions,
         on_events: Function<'_, Vec<events::NativeEvent>, ()>,
         on_errands: Function<'_, (), ()>,
-        on_inquiry: Function<'_, access::NativeInquiry, ()>,
+        on_inquiries: Function<'_, (), ()>,
     ) -> Result<Self, Code> {
         let NativeOptions {
             authorize_all_channels,
@@ -164,7 +165,7 @@ impl NativeRelay {
             })
         });
         let site = Site { path, script, source_map, has_metrics: metrics };
-        let asked = on_inquiry.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
+        let asked = on_inquiries.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let rules = access::rules(rules, asked.map_err(|error| system(&error))?);
         let mut options = Options { authorize_all_channels, site, rules, ..Options::default() };
         for NativeSetting { name, value } in settings {

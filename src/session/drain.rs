@@ -7,14 +7,14 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Attachment, Session};
+use super::{Attachment, Session, close};
 use crate::backend::Bell;
 use crate::error::CloseReason;
 use crate::wire::Wire;
 
 impl Session {
     /// Writes what waits for the client, and takes no more from it than acknowledgements, until nothing waits; then ends
-    /// the connection. When that takes too long for whoever waits for it, it is cut.
+    /// the connection. When that takes too long for whoever waits for it, nothing more is waited for.
     pub(super) async fn drain<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         wire: &mut Wire<S>,
@@ -22,7 +22,7 @@ impl Session {
     ) {
         let (shared, bell) = (Arc::clone(&self.shared), Arc::clone(&self.bell));
         self.is_draining = true;
-        let mut cut = pin!(shared.cut.cancelled());
+        let mut hurry = pin!(shared.hurry.cancelled());
         let drained = poll_fn(|cx| {
             while !self.is_drained() {
                 ready!(self.poll_drain(&bell, wire, cx))?;
@@ -31,17 +31,12 @@ impl Session {
         });
         let reason = tokio::select! {
             biased;
-            () = &mut cut => farewell,
+            () = &mut hurry => farewell,
             drained = drained => drained.err().unwrap_or(farewell),
         };
         let outbox = self.end(&reason);
         let Some(_counted) = shared.backend.linger(outbox.len()) else { return };
-        tokio::select! {
-            // First: also a connection that is cut gets what its socket takes at once.
-            biased;
-            () = wire.close(outbox, &reason, shared.limits.close_timeout) => {}
-            () = shared.cut.cancelled() => {}
-        }
+        close(wire, outbox, &reason, &shared).await;
     }
 
     /// Ready when there may be something else to do.

@@ -33,7 +33,9 @@ pub struct Shared {
     /// Ends every session, by [`Shared::stop`] or [`Shared::drain`].
     pub stop: CancellationToken,
     stopping: AtomicBool,
-    /// Ends those at once that drain.
+    /// Ends draining: what still waits for clients is not waited for.
+    pub hurry: CancellationToken,
+    /// Drops every connection at once, whatever it is doing.
     pub cut: CancellationToken,
     /// How long clients are asked to stay away at most, when sessions drain.
     retry_after: OnceLock<Duration>,
@@ -44,7 +46,7 @@ pub struct Shared {
 impl Shared {
     /// What sessions share.
     pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
-        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let [stop, hurry, cut] = [(); 3].map(|()| CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
         let (failures, pace, complaints) =
             (Failures::new(&limits), Pace::new(&limits), Pace::of_complaints(&limits));
@@ -59,6 +61,7 @@ impl Shared {
             metrics,
             stop,
             stopping,
+            hurry,
             cut,
             retry_after,
             asked,
@@ -69,6 +72,12 @@ impl Shared {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
+        self.hurry.cancel();
+    }
+
+    /// Drops every connection. The socket of each takes what it takes at once.
+    pub fn cut(&self) {
+        self.hurry.cancel();
         self.cut.cancel();
     }
 

@@ -1,6 +1,6 @@
 //! Who of a thread's connections reads when: who brings little goes first, who brings much waits in line.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -16,6 +16,13 @@ const KEPT: usize = 1024;
 
 thread_local! {
     static LINE: RefCell<Line> = RefCell::default();
+    /// What the last read took beside the bytes that it brought.
+    static CHARGED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts so many bytes for the turn of whoever reads at this moment, beside those that the read brings.
+pub fn charge(bytes: usize) {
+    CHARGED.set(CHARGED.get() + bytes);
 }
 
 /// Those connections of a thread that bring much and wait for their next turn. As long as there are any, one of them is
@@ -116,7 +123,7 @@ impl Turn {
 
     /// So many bytes were read.
     pub fn read(&mut self, bytes: usize) {
-        self.bytes += bytes as u32;
+        self.bytes = self.bytes.saturating_add((bytes + CHARGED.take()) as u32);
     }
 
     /// A frame was decoded.
@@ -175,6 +182,7 @@ impl Turn {
 
     /// There is nothing more to read.
     pub fn rest(&mut self) {
+        self.read(0);
         let (frames, bytes) = (usize::from(self.frames), self.bytes as usize);
         self.is_long = frames > Limits::SHORT_TURN_FRAMES || bytes > Limits::SHORT_TURN_BYTES;
         self.stage = Stage::Resting;

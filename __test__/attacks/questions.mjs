@@ -1,0 +1,87 @@
+// Attacks by questions: strangers whose requests cost the JavaScript thread work before they are let in or refused.
+import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
+import { MIB } from './parts.mjs';
+import { HEAD } from './peer.mjs';
+
+/** Milliseconds that an honest client may take to get in, as soon as the strangers have stopped. */
+const SOON = 2000;
+
+/** Where an honest client comes from, and where all strangers do. */
+const [HONEST, STRANGERS] = ['127.9.9.10', ['127.9.9.1', '127.9.9.2', '127.9.9.3']];
+
+/**
+ * A flood of requests that `verifyClient` is asked about. Each stranger waits for its answer as many milliseconds as `stays` says, and
+ * then another comes in its place.
+ */
+function flood({ stays, path = '/', isAttached = false, isLetIn = true, own = HONEST }) {
+  return {
+    needs: 'linux',
+    quick: { strangers: 60, milliseconds: 1500, question: 20, authTimeout: 2000 },
+    long: { strangers: 300, milliseconds: 20_000, question: 20, authTimeout: 5000 },
+    options: ({ question, authTimeout }) => ({ question: { milliseconds: question }, isAttached, authTimeout, closeTimeout: 500 }),
+    // The system's buffers are not counted, but Node keeps something for each connection of its own server.
+    grows: () => (isAttached ? 96 * MIB : 16 * MIB),
+    seen: 'asked',
+    async run(a) {
+      const { strangers, milliseconds, question } = a.size;
+      const begin = performance.now();
+      const end = begin + milliseconds;
+      const head = HEAD.replace('GET /', `GET ${path}`);
+      const { asked: before } = await a.relay('stats');
+      let sent = 0;
+      const come = async (n) => {
+        while (performance.now() < end) {
+          const peer = await a.connect({ localAddress: STRANGERS[n % STRANGERS.length] });
+          peer.write(head);
+          sent += 1;
+          await Promise.race([peer.until(() => peer.status), pause(stays(a.size))]);
+          peer.destroy();
+        }
+      };
+      const all = Array.from({ length: strangers }, (_, n) => come(n));
+      let admitted = 0;
+      while (performance.now() < end) {
+        // During the flood nobody promises anything but that nobody waits for all who have come before.
+        const peer = await knock(a, own);
+        if (peer.status === 101) admitted += 1;
+        peer.destroy();
+        await pause(100);
+      }
+      if (isLetIn) assert.ok(admitted > 0, 'no honest client got in during the flood');
+      const { asked } = await a.relay('stats');
+      const most = (performance.now() - begin) / question + 50;
+      assert.ok(asked - before <= most, `${asked - before} questions were asked, of at most ${most}`);
+      const start = performance.now();
+      const peer = await knock(a, own);
+      assert.equal(peer.status, 101, 'an honest client is let in after the flood');
+      const ms = performance.now() - start;
+      peer.destroy();
+      await Promise.all(all);
+      const after = (await a.relay('stats')).asked;
+      await pause(10 * question);
+      const late = (await a.relay('stats')).asked - after;
+      assert.ok(late <= 2, `${late} questions were asked about strangers that had left`);
+      return { sent: `${sent} requests, ${asked} questions, ${admitted} honest clients let in meanwhile`, count: 1, took: { what: 'an honest client got in', ms, max: SOON } };
+    },
+  };
+}
+
+/** A client that asks to be let in, when it has been answered. */
+async function knock(a, localAddress) {
+  const peer = await a.connect({ localAddress });
+  peer.write(HEAD);
+  return peer.until(() => peer.status);
+}
+
+const leaves = () => 50;
+const waits = ({ milliseconds }) => milliseconds;
+
+export const questions = {
+  'questions about strangers who leave': flood({ stays: leaves }),
+  'questions about strangers who leave, on an http server': flood({ stays: leaves, isAttached: true }),
+  'questions about strangers who leave, from the same address': flood({ stays: leaves, own: STRANGERS[0], isLetIn: false }),
+  'questions about strangers who wait': flood({ stays: waits }),
+  'questions about strangers who wait, on an http server': flood({ stays: waits, isAttached: true }),
+  'questions without an answer': flood({ stays: waits, path: '/never' }),
+};

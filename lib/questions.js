@@ -1,0 +1,172 @@
+'use strict';
+
+// The questions to the developer about who may come: they wait in bounded queues and are asked a few at a time, and only
+// as long as their clients wait for the answer.
+
+const { AsyncResource } = require('node:async_hooks');
+const { NativeRequests } = require('../native.js');
+const { infoOf, refusal } = require('./access.js');
+
+/** Milliseconds of questions after which other work of this thread goes on. */
+const SLICE = 5;
+
+/** Bytes that a client may send behind its request before it is answered, as in the engine. */
+const MAX_EARLY_BYTES = 16 * 1024;
+
+/**
+ * @typedef {import('./access.js').Info} Info
+ * @typedef {import('./access.js').Refusal} Refusal
+ * @typedef {{ ticket: number, ask: () => void, settle: (refusal?: Refusal) => void }} Request
+ */
+
+class Questions {
+  #gate;
+  #takeInquiry;
+  #patience;
+  #requests = new NativeRequests();
+  /** @type {Set<Request>} requests that servers of Node have read */
+  #open = new Set();
+  /** @type {Map<number, Request>} those of them that wait or were asked about, by ticket */
+  #queued = new Map();
+  #isRunning = false;
+  /** Whether the next question is about a request of a server of Node, if there are both. */
+  #isOthersTurn = false;
+
+  /**
+   * @param {{ gate: import('./access.js').Gate, takeInquiry: () => any, patience: number }} options
+   *   `takeInquiry` gives the next request of the relay's own port, `patience` is in milliseconds
+   */
+  constructor({ gate, takeInquiry, patience }) {
+    this.#gate = gate;
+    this.#takeInquiry = takeInquiry;
+    this.#patience = patience;
+    gate.onFree = () => this.run();
+  }
+
+  /** Asks what there is to ask. To be called when the engine has inquiries. */
+  run() {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    this.#askSome();
+  }
+
+  /**
+   * Asks about a request that a server of Node has read. The socket is destroyed if its client leaves before.
+   * @param {import('node:stream').Duplex} socket
+   * @param {Info} info
+   * @param {(early: Buffer[], refusal?: Refusal) => void} done called once, in time, unless the client leaves; `early` is
+   *   what the socket has brought
+   */
+  ask(socket, info, done) {
+    const { early, stop } = watch(socket, () => {
+      if (leave()) socket.destroy();
+    });
+    const request = {
+      ticket: -1,
+      // The developer's function runs in the context of its request, as if it were called at once.
+      ask: AsyncResource.bind(() => {
+        // Of a reset 'close' comes only later.
+        if (socket.destroyed) leave();
+        else this.#gate.ask(info, request.settle);
+      }),
+      settle: (/** @type {Refusal | undefined} */ refused) => {
+        if (leave()) done(early, refused);
+      },
+    };
+    const leave = () => {
+      if (!this.#open.delete(request)) return false;
+      clearTimeout(timer);
+      stop();
+      if (!this.#queued.delete(request.ticket)) return true;
+      this.#requests.leave(info.remoteAddress, request.ticket);
+      // There may be room for one that waits.
+      if (this.#queued.size > 0) this.#runSoon();
+      return true;
+    };
+    const timer = setTimeout(request.settle, this.#patience, refusal('undecided', 503));
+    timer.unref();
+    this.#open.add(request);
+    // Node reads the end of a connection only after it has come back from the event loop once more.
+    setImmediate(() => {
+      if (this.#open.has(request)) this.#queue(request, info);
+    });
+  }
+
+  #queue(request, info) {
+    const { ticket, evicted } = this.#requests.add(info.remoteAddress, sizeOf(info.req));
+    request.ticket = ticket;
+    this.#queued.set(ticket, request);
+    for (const other of evicted) this.#queued.get(other)?.settle(refusal('undecided', 503));
+    this.#runSoon();
+  }
+
+  /** Lets all that servers of Node have read go on without an answer. */
+  release() {
+    for (const { settle } of [...this.#open]) settle();
+  }
+
+  #runSoon() {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    setImmediate(() => this.#askSome());
+  }
+
+  #askSome() {
+    const end = performance.now() + SLICE;
+    do {
+      if (!this.#gate.isFree || !this.#askNext()) {
+        this.#isRunning = false;
+        return;
+      }
+    } while (performance.now() < end);
+    setImmediate(() => this.#askSome());
+  }
+
+  /** Asks one question. False when there is none. */
+  #askNext() {
+    this.#isOthersTurn = !this.#isOthersTurn;
+    return this.#isOthersTurn ? this.#askAboutRequest() || this.#askAboutInquiry() : this.#askAboutInquiry() || this.#askAboutRequest();
+  }
+
+  #askAboutRequest() {
+    const ticket = this.#requests.take();
+    if (typeof ticket !== 'number') return false;
+    this.#queued.get(ticket)?.ask();
+    return true;
+  }
+
+  #askAboutInquiry() {
+    const inquiry = this.#takeInquiry();
+    if (!inquiry) return false;
+    this.#gate.ask(infoOf(inquiry), (refused) => inquiry.answer(refused));
+    return true;
+  }
+}
+
+/** Bytes of a request's head, nearly. */
+function sizeOf({ url, rawHeaders = [] }) {
+  return rawHeaders.reduce((sum, text) => sum + text.length, url.length);
+}
+
+/**
+ * Reads what a socket brings and finds out when its client leaves, or has sent more than it may.
+ * @param {import('node:stream').Duplex} socket
+ * @param {() => void} gone
+ */
+function watch(socket, gone) {
+  /** @type {Buffer[]} */
+  const early = [];
+  let size = 0;
+  const read = () => {
+    for (let bytes = socket.read(); bytes !== null && size <= MAX_EARLY_BYTES; bytes = socket.read()) {
+      early.push(bytes);
+      size += bytes.length;
+    }
+    if (size > MAX_EARLY_BYTES) gone();
+  };
+  socket.on('readable', read).on('end', gone).on('close', gone);
+  const stop = () => socket.off('readable', read).off('end', gone).off('close', gone);
+  return { early, stop };
+}
+
+module.exports = { Questions };
