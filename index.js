@@ -5,7 +5,7 @@ const { EventEmitter } = require('node:events');
 const net = require('node:net');
 const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
-const { Gate, answerOf, infoOf } = require('./lib/access.js');
+const { Gate, infoOf } = require('./lib/access.js');
 const { attach } = require('./lib/attachment.js');
 const { Bridge } = require('./lib/bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
@@ -21,8 +21,8 @@ const {
   checkUpgrade,
 } = require('./lib/options.js');
 const browserScript = require('./lib/script.js');
-const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
 const { checkCredentials } = require('./lib/tls.js');
+const { UpgradeHandler } = require('./lib/upgrades.js');
 
 /** Tracing, with `NODE_DEBUG=websocket-relay`. Tokens never go in. */
 const debug = debuglog('websocket-relay');
@@ -60,6 +60,10 @@ class RelayServer extends EventEmitter {
   #gate;
   /** @type {Map<number, Bridge>} */
   #bridges = new Map();
+  /** @type {UpgradeHandler} requests that a server of Node has read */
+  #upgrades;
+  /** One warning is enough. */
+  #hasWarned = false;
   /** Whether what is its own keeps the process alive. */
   #counts = true;
   /** @type {Map<number, unknown>} what was given as `data` */
@@ -91,6 +95,13 @@ class RelayServer extends EventEmitter {
       () => this.#runErrands(),
       (_error, inquiry) => this.#gate.ask(infoOf(inquiry), (refusal) => inquiry.answer(refusal)),
     );
+    this.#upgrades = new UpgradeHandler({
+      native: this.#native,
+      gate: this.#gate,
+      closeTimeout: this.#limits.closeTimeout,
+      bridge: (socket, native, taken) => this.#bridge(socket, native, taken),
+      warn: (error) => this.#warn(error),
+    });
     if (debug.enabled) EVENTS.forEach((name) => this.#native.want(name));
     if (callback) this.once('listening', callback);
     if (signal) this.#closeOn(signal);
@@ -98,7 +109,7 @@ class RelayServer extends EventEmitter {
       this.#native.refLoop();
       this.#resolve(host);
     } else if (server) {
-      this.#detach = attach(server, this, this.#limits, () => this.#listening());
+      this.#detach = attach(server, this, { hasPath: path !== undefined, limits: this.#limits }, () => this.#listening());
     } else {
       process.nextTick(() => this.#listening());
     }
@@ -129,40 +140,7 @@ class RelayServer extends EventEmitter {
 
   handleUpgrade(request, socket, head) {
     checkUpgrade(request, socket, head);
-    if (answered.has(socket)) {
-      const error = new Error('this socket is being answered already; two listeners for upgrades may have taken it');
-      throw Object.assign(error, { code: 'ERR_SOCKET_TAKEN' });
-    }
-    answered.add(socket);
-    if (!socket.readable || !socket.writable) {
-      socket.destroy();
-      return;
-    }
-    socket.on('error', ignore);
-    const peer = socket.remoteAddress;
-    if (!this.#gate.asks) {
-      this.#take(request, socket, head, peer);
-      return;
-    }
-    const { origin, 'x-forwarded-for': forwarded, 'x-forwarded-proto': scheme } = request.headers;
-    const { address, secure } = this.#native.caller(peer, Boolean(socket.encrypted), forwarded, scheme);
-    this.#gate.ask({ origin, secure, remoteAddress: address, req: request }, (refusal) => {
-      if (refusal) {
-        this.#native.turnedAway(refusal.why);
-        refuse(socket, answerOf(refusal), this.#limits.closeTimeout);
-      } else if (socket.destroyed || !socket.writable) socket.destroy();
-      else this.#take(request, socket, head, peer);
-    });
-  }
-
-  #take(request, socket, head, peer) {
-    const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
-    const descriptor = descriptorOf(socket);
-    const { refusal, bridge } = this.#native.upgrade(headOf(request), Buffer.concat(early), peer, descriptor);
-    if (bridge) this.#bridge(socket, bridge);
-    else if (refusal?.length > 0) refuse(socket, refusal, this.#limits.closeTimeout);
-    // The engine has a descriptor of its own, or nothing to say.
-    else socket.destroy();
+    this.#upgrades.handle(request, socket, head);
   }
 
   registerClient(options) {
@@ -327,6 +305,7 @@ class RelayServer extends EventEmitter {
     if (this.#isOpen()) {
       this.#state = State.CLOSING;
       this.#detach();
+      this.#upgrades.close();
       // Until it has told that it is closed.
       if (this.#counts) this.#native.refLoop();
     }
@@ -407,14 +386,22 @@ class RelayServer extends EventEmitter {
     this.emit('listening');
   }
 
-  #bridge(socket, native) {
+  /** Tells what is wrong with how the server is used, which nobody may be listening for. @param {RelayError} error */
+  #warn(error) {
+    debug('%s: %s', error.code, error.message);
+    if (this.listenerCount('error') > 0) this.#emitSafely(() => this.emit('error', error));
+    else if (!this.#hasWarned) process.emitWarning(error.message, { code: error.code });
+    this.#hasWarned = true;
+  }
+
+  #bridge(socket, native, taken) {
     const { number } = native;
     const { closeTimeout } = this.#limits;
     const closed = () => {
       this.#bridges.delete(number);
       this.#closeWhenEnded();
     };
-    this.#bridges.set(number, new Bridge(socket, native, { closeTimeout, closed }));
+    this.#bridges.set(number, new Bridge(socket, native, { closeTimeout, closed, taken }));
   }
 
   #runErrands() {

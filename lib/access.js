@@ -16,7 +16,7 @@ const NETWORKS = {
 };
 
 /**
- * @typedef {'allowedOrigins' | 'verifyClient' | 'undecided'} Reason
+ * @typedef {'allowedOrigins' | 'verifyClient' | 'undecided' | 'closing' | 'taken'} Reason
  * @typedef {{ why: Reason, status: number, text?: string, headers: string[] }} Refusal
  * @typedef {{ origin: string | undefined, secure: boolean, remoteAddress: string | undefined, req: any }} Info
  */

@@ -8,6 +8,7 @@ class Bridge {
   #native;
   #closeTimeout;
   #isOver = false;
+  #isEnded = false;
   #push = (bytes) => {
     if (!this.#native.push(bytes)) this.#socket.pause();
   };
@@ -15,9 +16,10 @@ class Bridge {
   /**
    * @param {import('node:stream').Duplex} socket
    * @param {import('../native.js').NativeBridge} native
-   * @param {{ closeTimeout: number, closed: () => void }} options
+   * @param {{ closeTimeout: number, closed: () => void, taken: () => void }} options `taken` is called when somebody else
+   *   ends the socket
    */
-  constructor(socket, native, { closeTimeout, closed }) {
+  constructor(socket, native, { closeTimeout, closed, taken }) {
     this.#socket = socket;
     this.#native = native;
     this.#closeTimeout = closeTimeout;
@@ -26,6 +28,11 @@ class Bridge {
     socket.on('data', this.#push);
     socket.on('end', () => native.end());
     socket.on('drain', () => this.run());
+    socket.once('finish', () => {
+      // Without half-open connections Node ends it itself, and HTTP/2 does when its client resets a stream.
+      const isNode = socket.readableEnded || socket.destroyed || socket.rstCode > 0;
+      if (!this.#isOver && !this.#isEnded && !isNode) taken();
+    });
     // 'close' follows.
     socket.on('error', ignore);
     const close = () => {
@@ -44,8 +51,13 @@ class Bridge {
     const { bytes, resume, end, over } = this.#native.fetch(!this.#socket.writableNeedDrain);
     if (bytes) this.#socket.write(bytes);
     if (over) this.leave();
-    else if (end) this.#socket.end();
+    else if (end) this.#end();
     if (resume) this.#socket.resume();
+  }
+
+  #end() {
+    this.#isEnded = true;
+    this.#socket.end();
   }
 
   /** Closes the socket behind what was written to it. */

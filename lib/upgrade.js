@@ -2,7 +2,10 @@
 
 // A request to upgrade that a server of Node has read, and what becomes of its socket.
 
-const net = require('node:net');
+const { Buffer } = require('node:buffer');
+const { platform } = require('node:process');
+const { setTimeout, clearTimeout } = require('node:timers');
+const http2 = require('./http2.js');
 
 /** What a WebSocket is asked for with. */
 const HEADERS = [
@@ -22,9 +25,20 @@ const answered = new WeakSet();
  * What the engine is to know of a request, as it would read it from its own port. The path is not among it.
  * @param {import('node:http').IncomingMessage} request
  */
-function headOf({ method, httpVersion, headers }) {
+function headOf(request) {
+  const { method, httpVersion, headers } = request.httpVersion === '2.0' ? http2.asHttp1(request) : request;
   const lines = HEADERS.filter((name) => headers[name] !== undefined).map((name) => `${name}: ${headers[name]}\r\n`);
   return Buffer.from(`${method} / HTTP/${httpVersion}\r\n${lines.join('')}\r\n`, 'latin1');
+}
+
+/**
+ * Where a socket's bytes come from. Node forgets it with the socket, unless somebody has asked.
+ * @param {any} socket
+ * @returns {{ remoteAddress?: string, encrypted?: boolean }}
+ */
+function peerOf(socket) {
+  const { remoteAddress, encrypted } = http2.isStream(socket) ? (socket.session?.socket ?? {}) : socket;
+  return { remoteAddress, encrypted };
 }
 
 /**
@@ -34,9 +48,10 @@ function headOf({ method, httpVersion, headers }) {
  * @returns {number | undefined}
  */
 function descriptorOf(socket) {
-  if (process.platform === 'win32' || !(socket instanceof net.Socket)) return undefined;
-  const { _handle: handle, encrypted } = /** @type {any} */ (socket);
-  if (encrypted || socket.destroyed || socket.readableEnded || socket.writableLength > 0) return undefined;
+  const { _handle: handle, encrypted, connect, setNoDelay } = /** @type {any} */ (socket);
+  // What only passes a socket's bytes on is none.
+  const isSocket = typeof connect === 'function' && typeof setNoDelay === 'function';
+  if (platform === 'win32' || !isSocket || encrypted || socket.destroyed || socket.readableEnded || socket.writableLength > 0) return undefined;
   const isPlain = handle?.constructor?.name === 'TCP' && Number.isInteger(handle.fd) && handle.fd >= 0;
   return isPlain ? handle.fd : undefined;
 }
@@ -52,9 +67,10 @@ function refuse(socket, answer, patience) {
   const timer = setTimeout(() => socket.destroy(), patience);
   timer.unref();
   socket.once('close', () => clearTimeout(timer));
-  socket.end(answer, () => socket.destroy());
+  if (http2.isStream(socket)) http2.respond(/** @type {any} */ (socket), Buffer.from(answer));
+  else socket.end(answer, () => socket.destroy());
 }
 
 function ignore() {}
 
-module.exports = { answered, descriptorOf, headOf, ignore, refuse };
+module.exports = { answered, descriptorOf, headOf, ignore, peerOf, refuse };

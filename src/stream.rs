@@ -23,12 +23,12 @@ pub trait Connection {
 }
 
 /// A TCP connection of which somebody else has the descriptor, under a descriptor of its own. Who has the other must
-/// close it, and read nothing from it any more. Must be called on a tokio runtime.
+/// close it, and read nothing from it any more. It is non-blocking, as tokio wants it.
 ///
 /// # Errors
 /// When it is no connected TCP socket, or there is no descriptor to be had.
 #[cfg(unix)]
-pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<TcpStream> {
+pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<std::net::TcpStream> {
     if descriptor < 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -46,7 +46,7 @@ pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<TcpStream> {
     socket.set_nonblocking(true)?;
     // As for those that come by the port.
     socket.set_tcp_nodelay(true)?;
-    TcpStream::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// There is nothing of the kind here.
@@ -54,7 +54,7 @@ pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<TcpStream> {
 /// # Errors
 /// Always.
 #[cfg(not(unix))]
-pub fn take_over(_: i32) -> io::Result<TcpStream> {
+pub fn take_over(_: i32) -> io::Result<std::net::TcpStream> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -117,9 +117,10 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let other = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
         let (first, _) = listener.accept().expect("a connection");
-        let mut taken = take_over(first.as_raw_fd()).expect("the connection");
+        let taken = take_over(first.as_raw_fd()).expect("the connection");
         assert_ne!(taken.as_raw_fd(), first.as_raw_fd());
         drop(first);
+        let mut taken = tokio::net::TcpStream::from_std(taken).expect("a socket");
         taken.write_all(b"hello").await.expect("still open");
         other.set_nonblocking(true).expect("an option");
         let mut other = tokio::net::TcpStream::from_std(other).expect("a socket");

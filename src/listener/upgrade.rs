@@ -16,6 +16,7 @@ use super::entry::{self, Guest, Inquiry, Verdict, Verdicts};
 use super::request::{self, Fault};
 use super::{Door, metrics};
 use crate::metrics::TurnedAway;
+use crate::session::Shared;
 
 /// A connection that was upgraded, the bytes that came behind the request, and whose it is.
 pub type Upgraded<C> = (C, Vec<u8>, Guest);
@@ -119,7 +120,7 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         door.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
         return None;
     };
-    let (mut stream, upgrades, guest, early) = answered?;
+    let (stream, upgrades, guest, early) = answered?;
     if upgrades {
         let guest = match standing {
             Standing::Known(guest) => guest,
@@ -127,14 +128,27 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         };
         return Some((stream, early, guest));
     }
+    part(stream, limits.close_timeout).await;
+    None
+}
+
+/// Closes a connection behind its answer.
+async fn part<C: AsyncRead + AsyncWrite + Unpin>(mut stream: C, patience: Duration) {
     let farewell = async {
         stream.shutdown().await?;
         // Closing with bytes unread would reset the connection, and the client might miss the answer.
         copy(&mut stream, &mut sink()).await
     };
     // Whether it worked or not: the connection is over.
-    timeout(limits.close_timeout, farewell).await.ok();
-    None
+    timeout(patience, farewell).await.ok();
+}
+
+/// Gives an answer that refuses a request which another server has read, and closes its connection.
+pub async fn refuse_with<C: AsyncRead + AsyncWrite + Unpin>(mut stream: C, answer: Vec<u8>, shared: Arc<Shared>) {
+    let written = timeout(shared.limits.headers_timeout, stream.write_all(&answer)).await;
+    if matches!(written, Ok(Ok(()))) {
+        part(stream, shared.limits.close_timeout).await;
+    }
 }
 
 /// What goes out.
