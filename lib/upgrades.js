@@ -46,7 +46,7 @@ class UpgradeHandler {
       throw Object.assign(error, { code: 'ERR_SOCKET_TAKEN' });
     }
     answered.add(socket);
-    if (socket.writableEnded || ownerOf(request, socket) !== undefined) {
+    if (socket.writableEnded || socket.headersSent || ownerOf(request, socket) !== undefined) {
       this.#tellTaken(request, socket);
       return;
     }
