@@ -1,6 +1,13 @@
 'use strict';
 
+const { performance } = require('node:perf_hooks');
+const { nextTick } = require('node:process');
+const { clearTimeout, setTimeout } = require('node:timers');
+const { isStream } = require('./http2.js');
 const { ignore } = require('./upgrade.js');
+
+/** Milliseconds in which an end is taken for the answer of another listener. */
+const JUST_OPENED = 1000;
 
 /** Moves bytes between a socket of Node and the engine, at the pace of the slower one. */
 class Bridge {
@@ -9,6 +16,7 @@ class Bridge {
   #closeTimeout;
   #isOver = false;
   #isEnded = false;
+  #written;
   #push = (bytes) => {
     if (!this.#native.push(bytes)) this.#socket.pause();
   };
@@ -23,15 +31,18 @@ class Bridge {
     this.#socket = socket;
     this.#native = native;
     this.#closeTimeout = closeTimeout;
+    this.#written = socket.bytesWritten;
     socket.setTimeout?.(0);
     socket.setNoDelay?.(true);
     socket.on('data', this.#push);
     socket.on('end', () => native.end());
     socket.on('drain', () => this.run());
+    const opened = performance.now();
     socket.once('finish', () => {
-      // Without half-open connections Node ends it itself, and HTTP/2 does when its client resets a stream.
-      const isNode = socket.readableEnded || socket.destroyed || socket.rstCode > 0;
-      if (!this.#isOver && !this.#isEnded && !isNode) taken();
+      // Node ends it itself behind its client, where there are no half-open connections.
+      if (this.#isOver || this.#isEnded || isStream(socket) || socket.readableEnded) return;
+      // A shutdown ends sockets too.
+      if (socket.bytesWritten !== this.#written || performance.now() - opened < JUST_OPENED) taken();
     });
     // 'close' follows.
     socket.on('error', ignore);
@@ -39,7 +50,7 @@ class Bridge {
       native.breakOff();
       closed();
     };
-    if (socket.closed) process.nextTick(close);
+    if (socket.closed) nextTick(close);
     else socket.once('close', close);
     if (socket.readableEnded) native.end();
     socket.resume();
@@ -49,7 +60,10 @@ class Bridge {
   run() {
     if (this.#isOver) return;
     const { bytes, resume, end, over } = this.#native.fetch(!this.#socket.writableNeedDrain);
-    if (bytes) this.#socket.write(bytes);
+    if (bytes) {
+      this.#written += bytes.length;
+      this.#socket.write(bytes);
+    }
     if (over) this.leave();
     else if (end) this.#end();
     if (resume) this.#socket.resume();
