@@ -3,6 +3,7 @@
 const dns = require('node:dns');
 const { EventEmitter } = require('node:events');
 const net = require('node:net');
+const process = require('node:process');
 const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
 const { Gate, infoOf } = require('./lib/access.js');
@@ -87,13 +88,16 @@ class RelayServer extends EventEmitter {
     const fail = (error) => this.#emitSafely(() => { throw error; });
     this.#gate = new Gate({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
     const rules = { ...trust, origins, asks: this.#gate.asks };
-    this.#native = new NativeRelay(
-      { authorizeAllChannels, settings, credentials, path, script, metrics, rules },
-      (_error, events) => {
-        for (const event of events) this.#emitSafely(() => this.#tell(event));
-      },
-      () => this.#runErrands(),
-      (_error, inquiry) => this.#gate.ask(infoOf(inquiry), (refusal) => inquiry.answer(refusal)),
+    this.#native = callNative(
+      () =>
+        new NativeRelay(
+          { authorizeAllChannels, settings, credentials, path, script, metrics, rules },
+          (_error, events) => {
+            for (const event of events) this.#emitSafely(() => this.#tell(event));
+          },
+          () => this.#runErrands(),
+          (_error, inquiry) => this.#gate.ask(infoOf(inquiry), (refusal) => inquiry.answer(refusal)),
+        ),
     );
     this.#upgrades = new UpgradeHandler({
       native: this.#native,
@@ -145,7 +149,8 @@ class RelayServer extends EventEmitter {
 
   registerClient(options) {
     const { expiresIn, data } = checkLife(options);
-    const client = this.#native.registerClient(expiresIn);
+    const { id, token } = this.#call('registerClient', expiresIn);
+    const client = { id, token };
     if (data !== undefined) {
       this.#data.set(client.id, data);
       // To be forgotten with the client.
@@ -218,7 +223,7 @@ class RelayServer extends EventEmitter {
   }
 
   setSecureContext(options) {
-    this.#native.setCredentials(checkCredentials(Object(options)) ?? { certs: [], keys: [], ca: [], requestCert: false });
+    this.#call('setCredentials', checkCredentials(Object(options)) ?? { certs: [], keys: [], ca: [], requestCert: false });
   }
 
   close(options, callback) {
@@ -266,12 +271,7 @@ class RelayServer extends EventEmitter {
 
   /** Has the engine do something, and gives its errors their names. */
   #call(method, ...args) {
-    try {
-      return this.#native[method](...args);
-    } catch (error) {
-      const name = ERROR_NAMES[error.code];
-      throw name ? Object.assign(error, { name }) : error;
-    }
+    return callNative(() => this.#native[method](...args));
   }
 
   /** The engine tells only what somebody has ever listened for. */
@@ -293,7 +293,7 @@ class RelayServer extends EventEmitter {
   }
 
   #listen(ip) {
-    this.#native.listen(ip, this.#port);
+    this.#call('listen', ip, this.#port);
   }
 
   #isOpen() {
@@ -427,6 +427,17 @@ class RelayServer extends EventEmitter {
         throw error;
       });
     }
+  }
+}
+
+/** The addon's errors are of the realm that loaded it first, which may not be this one. */
+function callNative(call) {
+  try {
+    return call();
+  } catch (error) {
+    const { message, code } = error;
+    const name = ERROR_NAMES[code];
+    throw Object.assign(new Error(message), { code }, name ? { name } : {});
   }
 }
 
