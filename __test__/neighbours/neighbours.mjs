@@ -129,7 +129,7 @@ export const NEIGHBOURS = {
       return { web, talk };
     },
   },
-  // Next is 160 MB and more. What it does with upgrades is this, in `next/dist/server/lib/router-server.js` of 16: it looks
+  // Next is 340 MB with React and its compiler. What it does with upgrades is this, in `next/dist/server/lib/router-server.js` of 16.4: it looks
   // the path up, ends what is a page of its own, and leaves alone what it does not know.
   Next: {
     open(t, server) {
@@ -138,7 +138,7 @@ export const NEIGHBOURS = {
       const upgradeHandler = async (request, socket, head) => {
         request.on('error', () => {});
         socket.on('error', () => {});
-        if (request.url.startsWith('/_next/webpack-hmr')) {
+        if (request.url.startsWith('/_next/hmr')) {
           hmr.handleUpgrade(request, socket, head, (opened) => hmr.emit('connection', opened));
           return;
         }
@@ -147,7 +147,7 @@ export const NEIGHBOURS = {
       };
       const hmr = new WebSocketServer({ noServer: true }).on('connection', echo);
       web.on('upgrade', async (request, socket, head) => upgradeHandler(request, socket, head));
-      return { web, talk: (url, ca) => hearEcho(url, ca, '/_next/webpack-hmr?id=1') };
+      return { web, talk: (url, ca) => hearEcho(url, ca, '/_next/hmr?id=1') };
     },
   },
 };

@@ -2,11 +2,9 @@
 // about them; where it cannot be so, it is told.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import http from 'node:http';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import RelayServer from 'websocket-relay';
-import WebSocket, { WebSocketServer } from 'ws';
 import { Connection, pair } from '../server/support.mjs';
 import { NEIGHBOURS, SERVERS } from './neighbours.mjs';
 

@@ -144,7 +144,11 @@ async fn part<C: AsyncRead + AsyncWrite + Unpin>(mut stream: C, patience: Durati
 }
 
 /// Gives an answer that refuses a request which another server has read, and closes its connection.
-pub async fn refuse_with<C: AsyncRead + AsyncWrite + Unpin>(mut stream: C, answer: Vec<u8>, shared: Arc<Shared>) {
+pub async fn refuse_with<C: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: C,
+    answer: Vec<u8>,
+    shared: Arc<Shared>,
+) {
     let written = timeout(shared.limits.headers_timeout, stream.write_all(&answer)).await;
     if matches!(written, Ok(Ok(()))) {
         part(stream, shared.limits.close_timeout).await;
