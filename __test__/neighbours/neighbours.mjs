@@ -53,7 +53,7 @@ export const NEIGHBOURS = {
         const socket = io(url, { transports: ['websocket'], reconnection: false, ca });
         await new Promise((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));
         socket.emit('say', 'its own');
-        const said = await new Promise((resolve) => socket.on('said', resolve));
+        const said = await new Promise((resolve, reject) => socket.on('said', resolve).on('disconnect', reject));
         socket.close();
         return said;
       };

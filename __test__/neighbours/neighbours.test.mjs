@@ -19,7 +19,10 @@ const SLOW = {
 
 /** A neighbour's server with a relay at `/relay`, which came `first` or last. */
 async function share(t, { open }, server, isFirst, options) {
-  const { web, talk } = await open(t, server);
+  const closers = [];
+  const { web, talk } = await open({ after: (close) => closers.push(close) }, server);
+  const sockets = new Set();
+  web.on('connection', (socket) => sockets.add(socket.once('close', () => sockets.delete(socket))));
   const others = web.listeners('upgrade');
   if (isFirst) web.removeAllListeners('upgrade');
   const relay = new RelayServer({ server: web, path: '/relay', ...options });
@@ -28,7 +31,8 @@ async function share(t, { open }, server, isFirst, options) {
   relay.on('error', (error) => errors.push(error));
   t.after(async () => {
     await relay.close();
-    web.closeAllConnections();
+    sockets.forEach((socket) => socket.destroy());
+    await Promise.all(closers.map((close) => close()));
     web.close();
   });
   await once(web.listen(0, '127.0.0.1'), 'listening');
