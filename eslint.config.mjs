@@ -19,6 +19,15 @@ export default defineConfig(
     },
   },
   { files: ['**/*.js', '**/*.cjs'], languageOptions: { sourceType: 'commonjs' } },
+  {
+    // What Node has is imported: where tests run in a realm of their own, as with Jest's jsdom, the globals are others.
+    files: ['index.js', 'native.js', 'lib/**'],
+    languageOptions: { globals: { ...Object.fromEntries(Object.keys(globals.node).map((name) => [name, 'off'])), ...globals.commonjs, __dirname: 'readonly' } },
+    rules: {
+      // Whose constructor made something says little: each realm has its own.
+      'no-restricted-syntax': ['error', { selector: "BinaryExpression[operator='instanceof']", message: 'Check what it is.' }],
+    },
+  },
   // These run partly in a page: what a test hands to the browser, and examples.
   { files: ['__test__/**', 'examples/**'], languageOptions: { globals: { ...globals.browser, ...globals.node } } },
   {

@@ -1,6 +1,7 @@
 /// <reference types="node" />
 import { EventEmitter } from 'node:events';
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, Server as HttpServer } from 'node:http';
+import type { Http2SecureServer, Http2Server, Http2ServerRequest } from 'node:http2';
 import type { Server as HttpsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 
@@ -36,19 +37,20 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
    * Whether a request is for this relay: whether its path is `options.path`, or there is none. May be replaced by a
    * function of one's own; on a port of its own the relay does not ask it.
    */
-  shouldHandle(request: IncomingMessage): boolean;
+  shouldHandle(request: IncomingMessage | Http2ServerRequest): boolean;
 
   /**
    * Answers a request to upgrade that an http server has read, and takes its connection: for `noServer`. It does not
    * ask `shouldHandle()`. A request that does not open a WebSocket is refused, and so is each one after `close()` (503).
    *
-   * @param request the three arguments of the event `'upgrade'`
-   * @param socket is the relay's from here on: plain TCP connections leave Node, others stay open as long as the
-   *   relay's connection
+   * @param request the three arguments of the event `'upgrade'`; over HTTP/2 a request that `'connect'` gave, and its
+   *   `stream`
+   * @param socket is the relay's from here on: plain TCP connections leave Node at once, and `socket` is destroyed; others
+   *   stay open as long as the relay's connection
    * @param head the bytes behind the request
    * @throws Error with `code` `ERR_SOCKET_TAKEN` when a relay has this socket already
    */
-  handleUpgrade(request: IncomingMessage, socket: Duplex, head?: Uint8Array): void;
+  handleUpgrade(request: IncomingMessage | Http2ServerRequest, socket: Duplex, head?: Uint8Array): void;
 
   /**
    * Registers a client. Ids count up from 0 and are never given again; the token is 32 hex digits from the system's
@@ -222,8 +224,11 @@ declare namespace RelayServer {
 
   /** The port of an http server that there is. Its requests, also those for the client, stay its own. */
   export interface ServerOptions extends SharedOptions {
-    /** The server whose upgrades are taken; those for other paths are left to others, or get a 404. */
-    server: HttpServer | HttpsServer;
+    /**
+     * The server whose upgrades are taken; those for other paths are left to others, or get a 404. One of `node:http2` needs
+     * `allowHTTP1: true` or `settings: { enableConnectProtocol: true }`, or no browser opens a WebSocket with it.
+     */
+    server: HttpServer | HttpsServer | Http2Server | Http2SecureServer;
     port?: undefined;
     noServer?: false | undefined;
   }
@@ -375,7 +380,7 @@ declare namespace RelayServer {
     offences: Record<string, number>;
     /**
      * Ever: clients that were not let in, by reason: `maxConnections`, `maxConnectionsPerAddress`, `connectionRate`,
-     * `headersTimeout`, `maxHeaderSize`, `allowedOrigins`, `verifyClient`, `undecided`, `closing`, `maxAuthFailuresPerAddress`,
+     * `headersTimeout`, `maxHeaderSize`, `allowedOrigins`, `verifyClient`, `undecided`, `closing`, `taken`, `maxAuthFailuresPerAddress`,
      * `maxAuthFailuresPerClient`.
      */
     turnedAway: Record<string, number>;
@@ -411,14 +416,15 @@ declare namespace RelayServer {
     secure: boolean;
     /** The address that counts as the client's: see `trustProxy`. */
     remoteAddress: string | undefined;
-    /** The request: Node's own with `server` and `noServer`, and on a port of the relay's own what there is of it. */
+    /** The request: Node's own with `server` and `noServer`, and on a port of the relay's own, or over HTTP/2, what there
+     * is of it. */
     req: ClientRequest | IncomingMessage;
   }
 
-  /** What there is of a request on a port of the relay's own. */
+  /** What there is of a request on a port of the relay's own, or over HTTP/2. */
   export interface ClientRequest {
-    method: 'GET';
-    httpVersion: '1.1';
+    method: 'GET' | 'CONNECT';
+    httpVersion: '1.1' | '2.0';
     url: string;
     /** By lower-case name. */
     headers: IncomingHttpHeaders;
@@ -443,7 +449,7 @@ declare namespace RelayServer {
      * Stable, where the message may change: `ERR_INVALID_JSON`, `ERR_UNRECOGNIZED_MESSAGE`, `ERR_INCORRECT_TOKEN`,
      * `ERR_NOT_AUTHENTICATED`, `ERR_ALREADY_AUTHENTICATED`, `ERR_CHANNEL_NOT_REGISTERED`, `ERR_QUEUE_FULL`,
      * `ERR_INVALID_ACKNOWLEDGEMENT`, `ERR_MESSAGE_TOO_BIG`, `ERR_BINARY_MESSAGE`, `ERR_INVALID_UTF8`, `ERR_WEBSOCKET_PROTOCOL`; or, of the server
-     * itself, `ERR_EVENTS_DROPPED`, `ERR_INTERNAL`.
+     * itself, `ERR_EVENTS_DROPPED`, `ERR_UPGRADE_TAKEN`, `ERR_INTERNAL`.
      */
     code: string;
     /** Who it was, if it had authenticated. */

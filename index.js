@@ -1,13 +1,16 @@
 'use strict';
 
+const { Buffer } = require('node:buffer');
 const dns = require('node:dns');
 const { EventEmitter } = require('node:events');
 const net = require('node:net');
 const { constants } = require('node:os');
+const { performance } = require('node:perf_hooks');
+const process = require('node:process');
 const { setImmediate } = require('node:timers');
 const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
-const { Gate, answerOf } = require('./lib/access.js');
+const { Gate } = require('./lib/access.js');
 const { withZoneName } = require('./lib/address.js');
 const { attach } = require('./lib/attachment.js');
 const { Bridge } = require('./lib/bridge.js');
@@ -27,8 +30,9 @@ const { printable } = require('./lib/printable.js');
 const { Questions } = require('./lib/questions.js');
 const browserClient = require('./lib/script.js');
 const { onAbort } = require('./lib/signal.js');
-const { answered, descriptorOf, headOf, ignore, refuse } = require('./lib/upgrade.js');
+const { refuse } = require('./lib/upgrade.js');
 const { checkCredentials } = require('./lib/tls.js');
+const { UpgradeHandler } = require('./lib/upgrades.js');
 
 /** Tracing, with `NODE_DEBUG=websocket-relay`. Tokens never go in. */
 const debug = debuglog('websocket-relay');
@@ -75,6 +79,10 @@ class RelayServer extends EventEmitter {
   #refused = new Set();
   /** When everything is cut that is not closed, once it is closing, on the clock of `performance`. */
   #deadline = Infinity;
+  /** @type {UpgradeHandler} requests that a server of Node has read */
+  #upgrades;
+  /** One warning is enough. */
+  #hasWarned = false;
   /** Whether what is its own keeps the process alive. */
   #counts = true;
   /** @type {Map<number, unknown>} what was given as `data` */
@@ -100,16 +108,27 @@ class RelayServer extends EventEmitter {
     const fail = (error) => this.#emitSafely(() => { throw error; });
     this.#gate = new Gate({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
     const rules = { ...trust, origins, asks: this.#gate.asks };
-    this.#native = new NativeRelay(
-      { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules },
-      weakly(this, RelayServer.#deliver),
-      weakly(this, RelayServer.#runErrands),
-      weakly(this, RelayServer.#askQuestions),
+    const native = callNative(
+      () =>
+        new NativeRelay(
+          { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules },
+          weakly(this, RelayServer.#deliver),
+          weakly(this, RelayServer.#runErrands),
+          weakly(this, RelayServer.#askQuestions),
+        ),
     );
+    this.#native = native;
     if (this.#gate.asks) {
-      const native = this.#native;
       this.#questions = new Questions({ gate: this.#gate, takeInquiry: () => native.takeInquiry(), patience: this.#limits.headersTimeout });
     }
+    this.#upgrades = new UpgradeHandler({
+      native,
+      questions: this.#questions,
+      adopt: (serve) => this.#adopt(serve),
+      refuse: (socket, answer) => this.#refuse(socket, answer),
+      bridge: (socket, bridge, taken) => this.#bridge(socket, bridge, taken),
+      warn: (error) => this.#warn(error),
+    });
     EVENTS.forEach((name) => this.#want(name));
     if (callback) this.once('listening', callback);
     try {
@@ -119,7 +138,7 @@ class RelayServer extends EventEmitter {
         this.#resolve(host);
         running.add(this);
       } else if (server) {
-        this.#detach = attach(server, this, this.#limits, () => this.#listening());
+        this.#detach = attach(server, this, { hasPath: path !== undefined, limits: this.#limits }, () => this.#listening());
       } else {
         process.nextTick(() => this.#listening());
       }
@@ -175,44 +194,14 @@ class RelayServer extends EventEmitter {
 
   handleUpgrade(request, socket, head) {
     checkUpgrade(request, socket, head);
-    if (answered.has(socket)) {
-      const error = new Error('this socket is being answered already; two listeners for upgrades may have taken it');
-      throw Object.assign(error, { code: 'ERR_SOCKET_TAKEN' });
-    }
-    answered.add(socket);
-    if (!socket.readable || !socket.writable) {
-      socket.destroy();
-      return;
-    }
-    socket.on('error', ignore);
-    // A stream that the application has put around the socket may not know.
-    const peer = socket.remoteAddress ?? request.socket?.remoteAddress;
-    // When it is closing the engine says so, whoever comes.
-    if (!this.#questions || !this.#isOpen()) {
-      this.#take(request, socket, [head], peer);
-      return;
-    }
-    const { address, secure } = this.#native.caller(headOf(request), peer, Boolean(socket.encrypted));
-    const info = { origin: request.headers.origin, secure, remoteAddress: withZoneName(address), req: request };
-    this.#questions.ask(socket, info, (early, refusal) => {
-      if (refusal) {
-        this.#native.turnedAway(refusal.why);
-        this.#refuse(socket, answerOf(refusal));
-      } else if (socket.destroyed || !socket.writable) socket.destroy();
-      else this.#take(request, socket, [head, ...early], peer);
-    });
+    this.#upgrades.handle(request, socket, head);
   }
 
-  #take(request, socket, early, peer) {
-    const bytes = Buffer.concat([...early, socket.read()].filter((piece) => piece?.length > 0));
-    const descriptor = descriptorOf(socket);
+  /** Has a connection served that a server of Node gave. */
+  #adopt(serve) {
     // Not given up before the engine tells that the last connection has ended.
     running.add(this);
-    const { refusal, bridge } = this.#native.upgrade(headOf(request), bytes, peer, descriptor);
-    if (bridge) this.#bridge(socket, bridge);
-    else if (refusal?.length > 0) this.#refuse(socket, refusal);
-    // The engine has a descriptor of its own, or nothing to say.
-    else socket.destroy();
+    serve();
     this.#letGo();
   }
 
@@ -229,7 +218,8 @@ class RelayServer extends EventEmitter {
 
   registerClient(options) {
     const { expiresIn, data } = checkLife(options);
-    const client = this.#native.registerClient(expiresIn);
+    const { id, token } = this.#call('registerClient', expiresIn);
+    const client = { id, token };
     if (data !== undefined) {
       this.#data.set(client.id, data);
       if (expiresIn !== undefined) this.#forgetExpired();
@@ -310,7 +300,7 @@ class RelayServer extends EventEmitter {
   }
 
   setSecureContext(options) {
-    this.#native.setCredentials(checkCredentials(Object(options)) ?? { certs: [], keys: [], ca: [], requestCert: false });
+    this.#call('setCredentials', checkCredentials(Object(options)) ?? { certs: [], keys: [], ca: [], requestCert: false });
   }
 
   close(options, callback) {
@@ -358,12 +348,7 @@ class RelayServer extends EventEmitter {
 
   /** Has the engine do something, and gives its errors their names. */
   #call(method, ...args) {
-    try {
-      return this.#native[method](...args);
-    } catch (error) {
-      const name = ERROR_NAMES[error.code];
-      throw name ? Object.assign(error, { name }) : error;
-    }
+    return callNative(() => this.#native[method](...args));
   }
 
   /** Tells the engine whether an event is to be told. */
@@ -401,7 +386,7 @@ class RelayServer extends EventEmitter {
 
   #listen(ip) {
     try {
-      this.#native.listen(ip, this.#port);
+      this.#call('listen', ip, this.#port);
     } catch {
       // An interface that does not exist. Heard by who listens for it right after construction.
       const error = listenError(constants.errno.EINVAL, '', this.#host, this.#port);
@@ -419,6 +404,7 @@ class RelayServer extends EventEmitter {
       this.#state = State.CLOSING;
       this.#detach();
       running.add(this);
+      this.#upgrades.close();
       // Until it has told that it is closed.
       if (this.#counts) this.#native.refLoop();
     }
@@ -514,14 +500,22 @@ class RelayServer extends EventEmitter {
     this.emit('listening');
   }
 
-  #bridge(socket, native) {
+  /** Tells what is wrong with how the server is used, which nobody may be listening for. @param {RelayError} error */
+  #warn(error) {
+    debug('%s: %s', error.code, error.message);
+    if (this.listenerCount('error') > 0) this.#emitSafely(() => this.emit('error', error));
+    else if (!this.#hasWarned) process.emitWarning(error.message, { code: error.code });
+    this.#hasWarned = true;
+  }
+
+  #bridge(socket, native, taken) {
     const { number } = native;
     const { closeTimeout } = this.#limits;
     const closed = () => {
       this.#bridges.delete(number);
       this.#closeWhenEnded();
     };
-    this.#bridges.set(number, new Bridge(socket, native, { closeTimeout, closed }));
+    this.#bridges.set(number, new Bridge(socket, native, { closeTimeout, closed, taken }));
   }
 
   #closeWhenEnded() {
@@ -558,6 +552,17 @@ function weakly(server, call) {
     const found = reference.deref();
     if (found) call(found, value);
   };
+}
+
+/** The addon's errors are of the realm that loaded it first, which may not be this one. */
+function callNative(call) {
+  try {
+    return call();
+  } catch (error) {
+    const { message, code } = error;
+    const name = ERROR_NAMES[code];
+    throw Object.assign(new Error(message), { code }, name ? { name } : {});
+  }
 }
 
 function byCode(counts) {

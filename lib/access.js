@@ -2,8 +2,12 @@
 
 // Who may come: what the developer gave as `allowedOrigins`, `verifyClient` and `trustProxy`, and how it is asked.
 
+const { Buffer } = require('node:buffer');
 const { STATUS_CODES, validateHeaderName, validateHeaderValue } = require('node:http');
 const net = require('node:net');
+const { clearTimeout, setTimeout } = require('node:timers');
+const { URL } = require('node:url');
+const { isRegExp } = require('node:util').types;
 const { withZoneName } = require('./address.js');
 
 /**
@@ -20,7 +24,7 @@ const NETWORKS = {
 };
 
 /**
- * @typedef {'allowedOrigins' | 'verifyClient' | 'undecided'} Reason
+ * @typedef {'allowedOrigins' | 'verifyClient' | 'undecided' | 'closing' | 'taken'} Reason
  * @typedef {{ why: Reason, status: number, text?: string, headers: string[] }} Refusal
  * @typedef {{ origin: string | undefined, secure: boolean, remoteAddress: string | undefined, req: any }} Info
  */
@@ -50,13 +54,13 @@ function checkOrigins(value, typeError) {
   if (typeof value === 'function') return { origins: undefined, isOriginAllowed: (origin, info) => value(origin, info) };
   const list = Array.isArray(value) ? value : [value];
   list.forEach((one, place) => {
-    if (one instanceof RegExp || (typeof one === 'string' && isOrigin(one))) return;
+    if (isRegExp(one) || (typeof one === 'string' && isOrigin(one))) return;
     const name = Array.isArray(value) ? `options.allowedOrigins[${place}]` : 'options.allowedOrigins';
     throw typeError(name, "an origin such as 'https://example.com', without a path, a RegExp, a function, or an array of the first two", one);
   });
   if (list.every((one) => typeof one === 'string')) return { origins: list, isOriginAllowed: undefined };
   const texts = new Set(list.filter((one) => typeof one === 'string').map((one) => one.toLowerCase()));
-  const patterns = list.filter((one) => one instanceof RegExp);
+  const patterns = list.filter((one) => isRegExp(one));
   const isOriginAllowed = (/** @type {string | undefined} */ origin) =>
     // `search` and not `test`: that of a global one goes on where it was last.
     origin !== undefined && (texts.has(origin.toLowerCase()) || patterns.some((pattern) => origin.search(pattern) >= 0));

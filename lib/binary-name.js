@@ -1,5 +1,7 @@
 'use strict';
 
+const process = require('node:process');
+
 /** The file name of the native addon for the platform this runs on; the build writes it, the loader reads it. */
 module.exports = function binaryName() {
   return `websocket_relay.${[process.platform, process.arch, ...abi()].join('-')}.node`;

@@ -1,6 +1,12 @@
 'use strict';
 
+const { performance } = require('node:perf_hooks');
+const { nextTick } = require('node:process');
+const { isStream } = require('./http2.js');
 const { destroyer, discard, ignore } = require('./upgrade.js');
+
+/** Milliseconds in which an end is taken for the answer of another listener. */
+const JUST_OPENED = 1000;
 
 /** Moves bytes between a socket of Node and the engine, at the pace of the slower one. */
 class Bridge {
@@ -9,6 +15,8 @@ class Bridge {
   #closeTimeout;
   #isOver = false;
   #destroyAfter;
+  #isEnded = false;
+  #written;
   #push = (bytes) => {
     if (!this.#native.push(bytes)) this.#socket.pause();
   };
@@ -16,24 +24,33 @@ class Bridge {
   /**
    * @param {import('node:stream').Duplex} socket
    * @param {import('../native.js').NativeBridge} native
-   * @param {{ closeTimeout: number, closed: () => void }} options
+   * @param {{ closeTimeout: number, closed: () => void, taken: () => void }} options `taken` is called when somebody else
+   *   ends the socket
    */
-  constructor(socket, native, { closeTimeout, closed }) {
+  constructor(socket, native, { closeTimeout, closed, taken }) {
     this.#socket = socket;
     this.#native = native;
     this.#closeTimeout = closeTimeout;
+    this.#written = socket.bytesWritten;
     socket.setTimeout?.(0);
     socket.setNoDelay?.(true);
     socket.on('data', this.#push);
     socket.on('end', () => native.end());
     socket.on('drain', () => this.run());
+    const opened = performance.now();
+    socket.once('finish', () => {
+      // Node ends it itself behind its client, where there are no half-open connections.
+      if (this.#isOver || this.#isEnded || isStream(socket) || socket.readableEnded) return;
+      // A shutdown ends sockets too.
+      if (socket.bytesWritten !== this.#written || performance.now() - opened < JUST_OPENED) taken();
+    });
     // 'close' follows.
     socket.on('error', ignore);
     const close = () => {
       native.breakOff();
       closed();
     };
-    if (socket.closed) process.nextTick(close);
+    if (socket.closed) nextTick(close);
     else socket.once('close', close);
     if (socket.readableEnded) native.end();
     socket.resume();
@@ -43,10 +60,18 @@ class Bridge {
   run() {
     if (this.#isOver) return;
     const { bytes, resume, end, over } = this.#native.fetch(!this.#socket.writableNeedDrain);
-    if (bytes) this.#socket.write(bytes);
+    if (bytes) {
+      this.#written += bytes.length;
+      this.#socket.write(bytes);
+    }
     if (over) this.leave(this.#closeTimeout);
-    else if (end) this.#socket.end();
+    else if (end) this.#end();
     if (resume) this.#socket.resume();
+  }
+
+  #end() {
+    this.#isEnded = true;
+    this.#socket.end();
   }
 
   /**

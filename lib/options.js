@@ -2,7 +2,10 @@
 
 // Checks what the developer gave, so that a mistake is named at the call that made it.
 
-const { inspect } = require('node:util');
+const { Buffer } = require('node:buffer');
+const { emitWarning } = require('node:process');
+const { URL } = require('node:url');
+const { inspect, types } = require('node:util');
 const { checkOrigins, checkTrust } = require('./access.js');
 const { printable } = require('./printable.js');
 const tls = require('./tls.js');
@@ -125,7 +128,7 @@ function integer(name, value, min, max, unit) {
 function warnOfUnknown(options, limits) {
   for (const name of Object.keys(options)) {
     if (!KNOWN.has(name) && !limits.some((limit) => limit.name === name)) {
-      process.emitWarning(`RelayServer has no option ${shown(name)}; it is ignored`, {
+      emitWarning(`RelayServer has no option ${shown(name)}; it is ignored`, {
         code: 'WEBSOCKET_RELAY_UNKNOWN_OPTION',
       });
     }
@@ -135,7 +138,7 @@ function warnOfUnknown(options, limits) {
 /** Those that are for a port of its own, where there is none. What is `false` is as it would be. @param {Record<string, unknown>} options */
 function warnOfUnused(options) {
   for (const name of Object.keys(options).filter((name) => options[name])) {
-    process.emitWarning(`RelayServer has no use for the option ${name} with server and noServer; it is ignored`, {
+    emitWarning(`RelayServer has no use for the option ${name} with server and noServer; it is ignored`, {
       code: 'WEBSOCKET_RELAY_UNUSED_OPTION',
     });
   }
@@ -162,7 +165,10 @@ function checkCloseOptions(options) {
 
 /** @param {unknown} signal */
 function checkSignal(signal) {
-  if (signal === undefined || signal instanceof AbortSignal) return signal;
+  if (signal === undefined) return signal;
+  const { aborted, addEventListener, removeEventListener } = /** @type {any} */ (Object(signal));
+  const isTarget = typeof addEventListener === 'function' && typeof removeEventListener === 'function';
+  if (isTarget && typeof aborted === 'boolean') return /** @type {AbortSignal} */ (signal);
   throw typeError('options.signal', 'an AbortSignal', signal);
 }
 
@@ -176,7 +182,7 @@ function checkUpgrade(request, socket, head) {
   checkRequest(request);
   const isSocket = typeof socket?.on === 'function' && typeof socket.destroy === 'function';
   if (!isSocket) throw typeError('socket', 'a stream.Duplex', socket);
-  if (head !== undefined && !(head instanceof Uint8Array)) throw typeError('head', 'a Buffer', head);
+  if (head !== undefined && !types.isUint8Array(head)) throw typeError('head', 'a Buffer', head);
 }
 
 /** @param {unknown} callback */

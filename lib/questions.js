@@ -4,14 +4,13 @@
 // as long as their clients wait for the answer.
 
 const { AsyncResource } = require('node:async_hooks');
+const { performance } = require('node:perf_hooks');
+const { clearTimeout, setImmediate, setTimeout } = require('node:timers');
 const { NativeRequests } = require('../native.js');
 const { infoOf, refusal } = require('./access.js');
 
 /** Milliseconds of questions after which other work of this thread goes on. */
 const SLICE = 5;
-
-/** Bytes that a client may send behind its request before it is answered, as in the engine. */
-const MAX_EARLY_BYTES = 16 * 1024;
 
 /**
  * @typedef {import('./access.js').Info} Info
@@ -51,26 +50,25 @@ class Questions {
   }
 
   /**
-   * Asks about a request that a server of Node has read. The socket is destroyed if its client leaves before.
-   * @param {import('node:stream').Duplex} socket
+   * Asks about a request that a server of Node has read. The connection is closed if its client leaves before.
+   * @param {import('./arrival.js').Arrival} connection
    * @param {Info} info
-   * @param {(early: Buffer[], refusal?: Refusal) => void} done called once, in time, unless the client leaves; `early` is
-   *   what the socket has brought
+   * @param {(refusal?: Refusal) => void} done called once, in time, unless the client leaves
    */
-  ask(socket, info, done) {
-    const { early, stop } = watch(socket, () => {
-      if (leave()) socket.destroy();
-    });
+  ask(connection, info, done) {
+    const gone = () => {
+      if (leave()) connection.close();
+    };
+    const stop = connection.watch(gone);
     const request = {
       ticket: -1,
       // The developer's function runs in the context of its request, as if it were called at once.
       ask: AsyncResource.bind(() => {
-        // Of a reset 'close' comes only later.
-        if (socket.destroyed) leave();
+        if (connection.hasLeft()) gone();
         else this.#gate.ask(info, request.settle);
       }),
       settle: (/** @type {Refusal | undefined} */ refused) => {
-        if (leave()) done(early, refused);
+        if (leave()) done(refused);
       },
     };
     const leave = () => {
@@ -146,27 +144,6 @@ class Questions {
 /** Bytes of a request's head, nearly. */
 function sizeOf({ url, rawHeaders = [] }) {
   return rawHeaders.reduce((sum, text) => sum + text.length, url.length);
-}
-
-/**
- * Reads what a socket brings and finds out when its client leaves, or has sent more than it may.
- * @param {import('node:stream').Duplex} socket
- * @param {() => void} gone
- */
-function watch(socket, gone) {
-  /** @type {Buffer[]} */
-  const early = [];
-  let size = 0;
-  const read = () => {
-    for (let bytes = socket.read(); bytes !== null && size <= MAX_EARLY_BYTES; bytes = socket.read()) {
-      early.push(bytes);
-      size += bytes.length;
-    }
-    if (size > MAX_EARLY_BYTES) gone();
-  };
-  socket.on('readable', read).on('end', gone).on('close', gone);
-  const stop = () => socket.off('readable', read).off('end', gone).off('close', gone);
-  return { early, stop };
 }
 
 module.exports = { Questions };

@@ -2,6 +2,8 @@
 
 // Abort signals: one may be for many servers.
 
+const { nextTick } = require('node:process');
+
 /**
  * What waits for a signal, and how it stops listening.
  * @typedef {{ calls: Set<() => void>, end: () => void }} Waiting
@@ -19,7 +21,7 @@ const signals = new WeakMap();
 function onAbort(signal, call) {
   if (signal.aborted) {
     let isWanted = true;
-    process.nextTick(() => isWanted && call());
+    nextTick(() => isWanted && call());
     return () => {
       isWanted = false;
     };

@@ -2,6 +2,7 @@
 
 // The options of TLS, as https.createServer() takes them.
 
+const { Buffer } = require('node:buffer');
 const { isAnyArrayBuffer } = require('node:util').types;
 
 const OPTIONS = ['cert', 'key', 'ca', 'passphrase', 'requestCert'];

@@ -2,7 +2,11 @@
 
 // A request to upgrade that a server of Node has read, and what becomes of its socket.
 
-const net = require('node:net');
+const { Buffer } = require('node:buffer');
+const { performance } = require('node:perf_hooks');
+const { platform } = require('node:process');
+const { setTimeout, clearTimeout } = require('node:timers');
+const http2 = require('./http2.js');
 
 /** What a WebSocket is asked for with, and what may not be in such a request. */
 const HEADERS = [
@@ -21,6 +25,7 @@ const HEADERS = [
 
 /** What a request's target consists of. */
 const TARGET = /^[!-~\x80-\xff]+$/;
+
 /** Bytes that are read and discarded of who goes on sending when the connection ends, as in the engine. */
 const MAX_DISCARDED_BYTES = 16 * 1024 * 1024;
 
@@ -29,9 +34,10 @@ const answered = new WeakSet();
 
 /**
  * What the engine is to know of a request, line by line as it would read it from its own port.
- * @param {import('node:http').IncomingMessage} request
+ * @param {import('node:http').IncomingMessage} given
  */
-function headOf(request) {
+function headOf(given) {
+  const request = given.httpVersion === '2.0' ? http2.asHttp1(given) : given;
   const { method, httpVersion, url } = request;
   const lines = HEADERS.flatMap((name) => linesOf(request, name).map((value) => `${name}: ${value}\r\n`));
   // An application may have put something else there.
@@ -54,15 +60,26 @@ function linesOf({ headers, rawHeaders }, name) {
 }
 
 /**
+ * Where a socket's bytes come from. Node forgets it with the socket, unless somebody has asked.
+ * @param {any} socket
+ * @returns {{ remoteAddress?: string, encrypted?: boolean }}
+ */
+function peerOf(socket) {
+  const { remoteAddress, encrypted } = http2.isStream(socket) ? (socket.session?.socket ?? {}) : socket;
+  return { remoteAddress, encrypted };
+}
+
+/**
  * The descriptor of a socket that can go on without Node: plain TCP with nothing left to write. Not with TLS, where it
  * is that of the connection below. `_handle` is not documented: whatever is not as expected goes over a bridge.
  * @param {import('node:stream').Duplex} socket
  * @returns {number | undefined}
  */
 function descriptorOf(socket) {
-  if (process.platform === 'win32' || !(socket instanceof net.Socket)) return undefined;
-  const { _handle: handle, encrypted } = /** @type {any} */ (socket);
-  if (encrypted || socket.destroyed || socket.readableEnded || socket.writableLength > 0) return undefined;
+  const { _handle: handle, encrypted, connect, setNoDelay } = /** @type {any} */ (socket);
+  // What only passes a socket's bytes on is none.
+  const isSocket = typeof connect === 'function' && typeof setNoDelay === 'function';
+  if (platform === 'win32' || !isSocket || encrypted || socket.destroyed || socket.readableEnded || socket.writableLength > 0) return undefined;
   const isPlain = handle?.constructor?.name === 'TCP' && Number.isInteger(handle.fd) && handle.fd >= 0;
   return isPlain ? handle.fd : undefined;
 }
@@ -78,7 +95,8 @@ function refuse(socket, answer, patience) {
   socket.on('error', ignore);
   const destroyAfter = destroyer(socket);
   destroyAfter(patience);
-  socket.end(answer, () => socket.destroy());
+  if (http2.isStream(socket)) http2.respond(/** @type {any} */ (socket), Buffer.from(answer));
+  else socket.end(answer, () => socket.destroy());
   return destroyAfter;
 }
 
@@ -112,4 +130,4 @@ function discard(socket) {
 
 function ignore() {}
 
-module.exports = { answered, descriptorOf, destroyer, discard, headOf, ignore, refuse };
+module.exports = { answered, descriptorOf, destroyer, discard, headOf, ignore, peerOf, refuse };

@@ -247,12 +247,9 @@ impl Limits {
     pub const TURN_FRAMES: usize = 256;
     /// Bytes that are read of it then; at least a read.
     pub const TURN_BYTES: usize = 144 * 1024;
-    /// Bytes that are read and discarded behind an HTTP answer, so that the client gets the answer and no reset. A client
-    /// that sends more is cut off.
-    pub const MAX_DISCARDED_BODY: usize = 1024 * 1024;
-    /// Bytes that are read and discarded behind a close frame, likewise. A client may have sent so much before it reads the
-    /// close frame.
-    pub const MAX_DISCARDED_FRAMES: usize = 16 * 1024 * 1024;
+    /// Bytes that are read and discarded behind an HTTP answer or a close frame, so that the client gets that and no reset:
+    /// it may have sent so much before it reads. A client that sends more is cut off.
+    pub const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
     /// Bytes that TLS encrypts ahead of what the socket has taken.
     pub const TLS_WRITE_AHEAD: usize = 16 * 1024;
     /// How long closing waits for connections that have been cut.

@@ -32,6 +32,8 @@ pub enum TurnedAway {
     Undecided,
     /// The relay is closing.
     Closing,
+    /// Its request was answered by another listener of the same http server.
+    Taken,
     /// Too many authentications have failed from its address: whether the token was right did not count.
     MaxAuthFailuresPerAddress,
     /// Too many have failed for its id.
@@ -51,6 +53,7 @@ impl TurnedAway {
             Self::VerifyClient => "verifyClient",
             Self::Undecided => "undecided",
             Self::Closing => "closing",
+            Self::Taken => "taken",
             Self::MaxAuthFailuresPerAddress => "maxAuthFailuresPerAddress",
             Self::MaxAuthFailuresPerClient => "maxAuthFailuresPerClient",
         }

@@ -31,7 +31,7 @@ use crate::listener::{self, Admission, Door, Guest, Handover, Tls};
 pub use crate::listener::{Ask, Credentials, Inquiry, Rules, Script, Site, Verdict};
 use crate::metrics::TurnedAway;
 use crate::session::Shared;
-use crate::stream::{self, Connection};
+use crate::stream::Connection;
 
 pub use life::Stats;
 
@@ -88,6 +88,13 @@ pub struct Invitation {
     guest: Guest,
     admission: Admission,
     thread: Handle,
+}
+
+impl Invitation {
+    /// The answer to the request, for whoever has the socket to write it; it is then not written again.
+    pub fn take_answer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.answer)
+    }
 }
 
 /// A relay server. It runs on threads of its own, so that whoever made it may be busy; dropping it ends it at
@@ -211,15 +218,38 @@ impl Relay {
         self.door.has_adopted()
     }
 
-    /// The connection that is invited, of which another server of this process has the descriptor; see
-    /// [`stream::take_over`].
+    /// Does the same with a connection that was taken over by its descriptor; see [`crate::stream::take_over`].
     ///
     /// # Errors
-    /// When it cannot be taken over, and is as it was.
-    pub fn take_over(&self, invitation: &Invitation, descriptor: i32) -> io::Result<TcpStream> {
-        // So that it is that thread which hears from the socket.
-        let _entered = invitation.thread.enter();
-        stream::take_over(descriptor)
+    /// When the system has no room to watch the socket; the connection is closed then.
+    pub fn adopt_socket<K>(
+        &self,
+        invitation: Invitation,
+        socket: std::net::TcpStream,
+        early: Vec<u8>,
+        kept: K,
+    ) -> io::Result<()>
+    where
+        K: Send + 'static,
+    {
+        let stream = watch(socket, &invitation.thread)?;
+        self.adopt(invitation, stream, early, kept);
+        Ok(())
+    }
+
+    /// Answers the request of a connection that was taken over, and closes it. `kept` is dropped when that is done.
+    ///
+    /// # Errors
+    /// When the system has no room to watch the socket; the connection is closed then.
+    pub fn refuse<K>(&self, socket: std::net::TcpStream, answer: Vec<u8>, kept: K) -> io::Result<()>
+    where
+        K: Send + 'static,
+    {
+        // Without one the relay has ended, and the connection is closed.
+        let Some(thread) = self.door.thread() else { return Ok(()) };
+        let stream = watch(socket, thread)?;
+        self.door.refuse(thread, stream, answer, kept);
+        Ok(())
     }
 
     /// Greets new connections with other credentials. Those that there are go on.
@@ -406,4 +436,10 @@ fn bind(address: Address) -> io::Result<(TcpListener, std::net::SocketAddr)> {
     let listener = listener::bind(address.ip, address.port)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
+}
+
+/// A socket that `thread` hears from.
+fn watch(socket: std::net::TcpStream, thread: &Handle) -> io::Result<TcpStream> {
+    let _entered = thread.enter();
+    TcpStream::from_std(socket)
 }

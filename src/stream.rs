@@ -2,7 +2,7 @@
 
 pub mod bridge;
 
-use std::io;
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
 use crate::hand::Hand;
+use crate::limits::Limits;
 
 /// Something that becomes a byte stream.
 pub trait Connection {
@@ -23,12 +24,12 @@ pub trait Connection {
 }
 
 /// A TCP connection of which somebody else has the descriptor, under a descriptor of its own. Who has the other must
-/// close it, and read nothing from it any more. Must be called on a tokio runtime.
+/// close it, and read nothing from it any more. It is non-blocking, as tokio wants it.
 ///
 /// # Errors
 /// When it is no connected TCP socket, or there is no descriptor to be had.
 #[cfg(unix)]
-pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<TcpStream> {
+pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<std::net::TcpStream> {
     if descriptor < 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -46,7 +47,7 @@ pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<TcpStream> {
     socket.set_nonblocking(true)?;
     // As for those that come by the port.
     socket.set_tcp_nodelay(true)?;
-    TcpStream::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// There is nothing of the kind here.
@@ -54,8 +55,42 @@ pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<TcpStream> {
 /// # Errors
 /// Always.
 #[cfg(not(unix))]
-pub fn take_over(_: i32) -> io::Result<TcpStream> {
+pub fn take_over(_: i32) -> io::Result<std::net::TcpStream> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A connection that was taken over and whose request is not answered yet.
+#[derive(Debug)]
+pub struct Waiting {
+    socket: std::net::TcpStream,
+    /// What it has brought behind its request.
+    early: Vec<u8>,
+}
+
+impl Waiting {
+    /// A connection that [`take_over`] returned.
+    pub fn new(socket: std::net::TcpStream) -> Self {
+        Self { socket, early: Vec::new() }
+    }
+
+    /// Whether its client has closed its side, or sent more than [`Limits::MAX_EARLY_BYTES`], so far.
+    pub fn has_left(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        while self.early.len() <= Limits::MAX_EARLY_BYTES {
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return true,
+                Ok(length) => self.early.extend_from_slice(&bytes[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            }
+        }
+        true
+    }
+
+    /// The connection, and what it has brought behind `first`.
+    pub fn into_parts(self, first: &[u8]) -> (std::net::TcpStream, Vec<u8>) {
+        (self.socket, [first, &self.early].concat())
+    }
 }
 
 /// A TCP socket that others may write to as well.
@@ -118,9 +153,10 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let other = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
         let (first, _) = listener.accept().expect("a connection");
-        let mut taken = take_over(first.as_raw_fd()).expect("the connection");
+        let taken = take_over(first.as_raw_fd()).expect("the connection");
         assert_ne!(taken.as_raw_fd(), first.as_raw_fd());
         drop(first);
+        let mut taken = tokio::net::TcpStream::from_std(taken).expect("a socket");
         taken.write_all(b"hello").await.expect("still open");
         other.set_nonblocking(true).expect("an option");
         let mut other = tokio::net::TcpStream::from_std(other).expect("a socket");

@@ -230,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Ends the connection: writes what is in the outbox, then the close frame, and waits until the client has closed
-    /// too, all of it for at most `wait`. Of what the client goes on sending [`Limits::MAX_DISCARDED_FRAMES`] are read.
+    /// too, all of it for at most `wait`. Of what the client goes on sending [`Limits::MAX_DISCARDED_BYTES`] are read.
     pub async fn close(&mut self, mut outbox: Outbox, reason: &CloseReason, wait: Duration) {
         self.turn.leave();
         if matches!(reason, CloseReason::Lost) {
@@ -242,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.stream.shutdown().await.map_err(|_| CloseReason::Lost)?;
             // Closing with bytes unread would reset the connection, and the client might miss the close frame.
             let Self { stream, turn, .. } = self;
-            discard(stream, turn, Limits::MAX_DISCARDED_FRAMES).await.map_err(|_| CloseReason::Lost)
+            discard(stream, turn, Limits::MAX_DISCARDED_BYTES).await.map_err(|_| CloseReason::Lost)
         };
         // Whether it worked or not: the connection is over.
         tokio::time::timeout(wait, farewell).await.ok();

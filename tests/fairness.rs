@@ -192,7 +192,7 @@ async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
 async fn what_comes_behind_an_answer_keeps_nobody_waiting_and_has_an_end() {
     let (moved, all) = moved_behind_a_request("GET / HTTP/1.1\r\n\r\n", &vec![0; FLOOD]).await;
     assert!(moved <= 4 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
-    let bound = Limits::MAX_DISCARDED_BODY + 2 * Limits::TURN_BYTES;
+    let bound = Limits::MAX_DISCARDED_BYTES + 2 * Limits::TURN_BYTES;
     assert!(all <= bound, "{all} bytes were read");
 }
 
@@ -200,7 +200,7 @@ async fn what_comes_behind_an_answer_keeps_nobody_waiting_and_has_an_end() {
 async fn empty_lines_before_a_request_keep_nobody_waiting_and_have_an_end() {
     let (moved, all) = moved_behind_a_request("", &b"\r\n".repeat(FLOOD / 2)).await;
     assert!(moved <= 4 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
-    let bound = Limits::MAX_DISCARDED_BODY + 2 * Limits::TURN_BYTES;
+    let bound = Limits::MAX_DISCARDED_BYTES + 2 * Limits::TURN_BYTES;
     assert!(all <= bound, "{all} bytes were read");
 }
 
@@ -214,7 +214,7 @@ async fn what_comes_behind_the_close_has_an_end() {
         yield_now().await;
     }
     let all = moved.load(Ordering::Relaxed);
-    assert!(all <= Limits::MAX_DISCARDED_FRAMES + 2 * Limits::TURN_BYTES, "{all} bytes were read");
+    assert!(all <= Limits::MAX_DISCARDED_BYTES + 2 * Limits::TURN_BYTES, "{all} bytes were read");
 }
 
 #[tokio::test]

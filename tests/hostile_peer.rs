@@ -99,9 +99,9 @@ async fn other_requests_get_an_answer() {
     };
     let upgrade = String::from_utf8(UPGRADE.to_vec()).unwrap();
     let plain = request("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    assert!(plain.starts_with("HTTP/1.1 426 ") && plain.contains("upgrade: websocket"), "{plain}");
+    assert!(plain.starts_with("HTTP/1.1 426 ") && plain.contains("Upgrade: websocket"), "{plain}");
     let old = request(&upgrade.replace("Version: 13", "Version: 8")).await;
-    assert!(old.starts_with("HTTP/1.1 426 ") && old.contains("sec-websocket-version: 13"), "{old}");
+    assert!(old.starts_with("HTTP/1.1 426 ") && old.contains("Sec-WebSocket-Version: 13"), "{old}");
     for (what, with) in
         [("GET", "POST"), ("dGhlIHNhbXBsZSBub25jZQ==", "short"), ("Upgrade: websocket", "Upgrade: h2c")]
     {
@@ -112,7 +112,7 @@ async fn other_requests_get_an_answer() {
     let offer = upgrade.replace("\r\n\r\n", "\r\nSec-WebSocket-Protocol: one, two\r\n\r\n");
     soon(stream.write_all(offer.as_bytes())).await.unwrap();
     let head = read_head(&mut stream).await;
-    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("sec-websocket-protocol: one\r\n"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("Sec-WebSocket-Protocol: one\r\n"), "{head}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 import RelayServer = require('websocket-relay');
 import { once } from 'node:events';
 import http = require('node:http');
+import http2 = require('node:http2');
 import https = require('node:https');
 
 const server = new RelayServer({ port: 4000, host: 'localhost', authorizeAllChannels: true, maxPayload: 1000 }, () => {});
@@ -40,9 +41,14 @@ const web = http.createServer();
 new RelayServer({ port: 0, path: '/relay', serveClient: false });
 const attached = new RelayServer({ server: web, path: '/relay' }, () => {});
 new RelayServer({ server: https.createServer(), maxConnections: 10 });
+new RelayServer({ server: http2.createSecureServer({ allowHTTP1: true, settings: { enableConnectProtocol: true } }) });
+new RelayServer({ server: http2.createServer({ settings: { enableConnectProtocol: true } }) });
 const byHand = new RelayServer({ noServer: true, authorizeAllChannels: true });
 web.on('upgrade', (request, socket, head) => {
   if (byHand.shouldHandle(request)) byHand.handleUpgrade(request, socket, head);
+});
+http2.createServer().on('connect', (request: http2.Http2ServerRequest) => {
+  if (byHand.shouldHandle(request)) byHand.handleUpgrade(request, request.stream);
 });
 byHand.shouldHandle = ({ headers }) => headers.origin === 'https://example.com';
 const more: RelayServer.Options[] = [{ server: web, port: undefined }, { noServer: true }, { port: 0, noServer: false }];

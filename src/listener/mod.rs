@@ -95,15 +95,19 @@ impl Door {
 
     /// A place for one more connection. Without one it is to be dropped without a word, and is counted here.
     fn admit(&self) -> Option<Admission> {
-        let place = |of: &Arc<Semaphore>, within_bounds| {
-            let permit = Arc::clone(of).try_acquire_owned().ok();
-            permit.map(|_permit| Admission { within_bounds, _permit })
-        };
-        let admission = place(&self.open, true).or_else(|| place(&self.excess, false));
+        let admission = self.place();
         if admission.is_none() {
             self.shared.metrics.turned_away(TurnedAway::MaxConnections);
         }
         admission
+    }
+
+    fn place(&self) -> Option<Admission> {
+        let place = |of: &Arc<Semaphore>, within_bounds| {
+            let permit = Arc::clone(of).try_acquire_owned().ok();
+            permit.map(|_permit| Admission { within_bounds, _permit })
+        };
+        place(&self.open, true).or_else(|| place(&self.excess, false))
     }
 
     /// The answer to a request that another server has read from `peer`, whose it is, and the connection's place.
@@ -263,6 +267,19 @@ impl Door {
         self.threads = Vec::new();
         self.rules.ask = None;
         self.site.script = None;
+    }
+
+    /// Answers a connection whose request another server has read, and closes it, as a task on `thread`; `kept` is
+    /// dropped when it is over. When there are so many connections that not even telling it has an end it is dropped.
+    pub fn refuse<C, K>(&self, thread: &Handle, connection: C, answer: Vec<u8>, kept: K)
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        K: Send + 'static,
+    {
+        let Some(admission) = self.place() else { return };
+        let task = upgrade::refuse_with(connection, answer, Arc::clone(&self.shared));
+        let task = task.map(|()| drop((kept, admission)));
+        self.tasks.spawn_on(guard(task, &self.shared), thread);
     }
 
     /// Waits until every connection is over.

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use httparse::Request;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -142,7 +143,7 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         door.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
         return None;
     };
-    let (mut stream, upgrades, guest, early) = answered?;
+    let (stream, upgrades, guest, early) = answered?;
     if upgrades {
         let guest = match standing {
             Standing::Known(guest) => guest,
@@ -150,14 +151,31 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         };
         return Some((stream, early, guest));
     }
+    part(stream, limits.close_timeout).await;
+    None
+}
+
+/// Closes a connection behind its answer.
+async fn part<C: AsyncRead + AsyncWrite + Unpin>(mut stream: C, patience: Duration) {
     let farewell = async {
         stream.shutdown().await?;
         // Closing with bytes unread would reset the connection, and the client might miss the answer.
-        wire::discard(&mut stream, &mut Turn::default(), Limits::MAX_DISCARDED_BODY).await
+        wire::discard(&mut stream, &mut Turn::default(), Limits::MAX_DISCARDED_BYTES).await
     };
-    // Whether it worked or not: the connection is over. Boxed likewise.
-    timeout(limits.close_timeout, Box::pin(farewell)).await.ok();
-    None
+    // Whether it worked or not: the connection is over. Boxed, so that an open connection has no room for it.
+    timeout(patience, Box::pin(farewell)).await.ok();
+}
+
+/// Gives an answer that refuses a request which another server has read, and closes its connection.
+pub async fn refuse_with<C: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: C,
+    answer: Vec<u8>,
+    shared: Arc<Shared>,
+) {
+    let written = timeout(shared.limits.headers_timeout, stream.write_all(&answer)).await;
+    if matches!(written, Ok(Ok(()))) {
+        part(stream, shared.limits.close_timeout).await;
+    }
 }
 
 /// Asks whether a request is let in, as long as its client waits for the answer. Returns what is to be replied, and what

@@ -73,6 +73,10 @@ pub enum NativeReason {
     VerifyClient,
     /// There was no answer.
     Undecided,
+    /// The relay is closing.
+    Closing,
+    /// Another listener answered it.
+    Taken,
 }
 
 impl From<NativeReason> for TurnedAway {
@@ -81,6 +85,8 @@ impl From<NativeReason> for TurnedAway {
             NativeReason::AllowedOrigins => Self::AllowedOrigins,
             NativeReason::VerifyClient => Self::VerifyClient,
             NativeReason::Undecided => Self::Undecided,
+            NativeReason::Closing => Self::Closing,
+            NativeReason::Taken => Self::Taken,
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::events::Topic;
 use crate::limits::Limits;
 use crate::relay::{Address, Options, Relay, Script, Site};
+use crate::stream::{self, Waiting};
 
 /// A bound: its name among the options, what it counts, its default and its range.
 #[napi(object)]
@@ -100,12 +101,12 @@ pub struct NativeClient {
     pub token: String,
 }
 
-/// What becomes of a request that another server has read. Without a word about it: the connection was taken over.
+/// What becomes of a request whose socket JavaScript has.
 #[napi(object, object_from_js = false)]
 pub struct NativeUpgrade {
-    /// It is refused, and this is the answer. If it is empty there is none.
-    pub refusal: Option<Buffer>,
-    /// It is served, and its bytes go over this.
+    /// What is to be answered. If it is empty, nothing is.
+    pub answer: Buffer,
+    /// It is served, and what comes behind the answer goes over this. Without it the request is refused.
     pub bridge: Option<bridge::NativeBridge>,
 }
 
@@ -119,6 +120,26 @@ struct Crowd(Mutex<Option<KeepAlive>>);
 impl Crowd {
     fn keep(&self, alive: Option<KeepAlive>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = alive;
+    }
+}
+
+/// A TCP connection that has left Node and was not answered yet. Keeps Node alive, as its socket would. If it is
+/// collected it is closed.
+#[napi]
+pub struct NativeConnection(Option<(Waiting, Arc<Crowd>)>);
+
+#[napi]
+impl NativeConnection {
+    /// Whether its client has left, or sent more than it may before it is answered.
+    #[napi(catch_unwind)]
+    pub fn has_left(&mut self) -> bool {
+        self.0.as_mut().is_none_or(|(waiting, _)| waiting.has_left())
+    }
+
+    /// Closes it without an answer.
+    #[napi(catch_unwind)]
+    pub fn close(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -200,36 +221,61 @@ impl NativeRelay {
         self.relay.listen(Address { ip, port }).map_err(coded)
     }
 
-    /// Serves a WebSocket request that another server has read. `head` is its HTTP head, `early` what came behind it,
-    /// `peer` the address that it came from.
-    /// The connection is taken over by its `descriptor`, if there is one and it can be done; its owner closes it then.
+    /// Takes a connection over by its descriptor, if that can be done; whoever has the descriptor closes it then.
     #[napi(catch_unwind)]
-    pub fn upgrade(
-        &mut self,
-        env: &Env,
+    pub fn take_over(&mut self, env: &Env, descriptor: i32) -> Result<Option<NativeConnection>> {
+        let Ok(socket) = stream::take_over(descriptor) else { return Ok(None) };
+        Ok(Some(NativeConnection(Some((Waiting::new(socket), self.crowd(env)?)))))
+    }
+
+    /// Serves, or refuses, a WebSocket request whose connection was taken over. `head` is its HTTP head, `early` what came
+    /// behind it, `peer` the address that it came from.
+    #[napi(catch_unwind)]
+    pub fn upgrade_taken(
+        &self,
         head: &[u8],
         early: &[u8],
         peer: Option<String>,
-        descriptor: Option<i32>,
-    ) -> Result<NativeUpgrade> {
+        connection: &mut NativeConnection,
+    ) {
+        let Some((waiting, crowd)) = connection.0.take() else { return };
+        let (socket, early) = waiting.into_parts(early);
         let peer = peer.as_deref().and_then(host);
-        let invitation = match self.relay.invite(head, peer) {
+        // An error means that the system has no room for the connection, which is closed then.
+        match self.relay.invite(head, peer) {
+            Ok(invitation) => self.relay.adopt_socket(invitation, socket, early, crowd).ok(),
+            Err(answer) if answer.is_empty() => None,
+            Err(answer) => self.relay.refuse(socket, answer, crowd).ok(),
+        };
+    }
+
+    /// Answers a connection that was taken over, and closes it.
+    #[napi(catch_unwind)]
+    pub fn refuse_taken(&self, connection: &mut NativeConnection, answer: &[u8]) {
+        if let Some((waiting, crowd)) = connection.0.take() {
+            let (socket, _) = waiting.into_parts(&[]);
+            self.relay.refuse(socket, answer.to_vec(), crowd).ok();
+        }
+    }
+
+    /// Serves, or refuses, a WebSocket request whose socket stays in JavaScript; arguments as above. Nothing but the
+    /// answer is to be written to it before what comes over the bridge.
+    #[napi(catch_unwind)]
+    pub fn upgrade(&mut self, head: &[u8], early: &[u8], peer: Option<String>) -> NativeUpgrade {
+        let peer = peer.as_deref().and_then(host);
+        let mut invitation = match self.relay.invite(head, peer) {
             Ok(invitation) => invitation,
-            Err(refusal) => return Ok(NativeUpgrade { refusal: Some(refusal.into()), bridge: None }),
+            Err(refusal) => return NativeUpgrade { answer: refusal.into(), bridge: None },
         };
         // Without it the relay has ended, and has refused already.
-        let Some(errands) = &self.errands else { return Ok(NativeUpgrade { refusal: None, bridge: None }) };
-        let errands = Arc::clone(errands);
-        let early = early.to_vec();
-        if let Some(Ok(stream)) = descriptor.map(|descriptor| self.relay.take_over(&invitation, descriptor)) {
-            let crowd = self.crowd(env)?;
-            self.relay.adopt(invitation, stream, early, crowd);
-            return Ok(NativeUpgrade { refusal: None, bridge: None });
-        }
+        let Some(errands) = self.errands.clone() else {
+            return NativeUpgrade { answer: Vec::new().into(), bridge: None };
+        };
+        let answer = invitation.take_answer().into();
         self.next_bridge = self.next_bridge.wrapping_add(1);
         let (stream, bridge) = bridge::open(self.next_bridge, &errands);
-        self.relay.adopt(invitation, stream, early, ());
-        Ok(NativeUpgrade { refusal: None, bridge: Some(bridge) })
+        self.relay.adopt(invitation, stream, early.to_vec(), ());
+        NativeUpgrade { answer, bridge: Some(bridge) }
     }
 
     /// Whose request it is that another server has read, as far as proxies are trusted. It has this HTTP head and came from
