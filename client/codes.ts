@@ -3,9 +3,10 @@
 /** An `Error` with a stable `code`. The text of its `message` may change from version to version. */
 export interface RelayError extends Error {
   /**
-   * - `ERR_CONNECTION`: the server could not be reached, or the connection was lost, and the relay does not reconnect
+   * - `ERR_CONNECTION`: the server could not be reached or, as an `'error'`, the connection was lost and the relay does not
+   *   reconnect
    * - `ERR_CLOSED`: the relay is closed. Of a message that was sent before: whether it arrived is not known
-   * - `ERR_QUEUE_FULL`: the message was not taken, too many are outstanding
+   * - `ERR_QUEUE_FULL`: the message was not taken, too many are outstanding or wait for a listener
    * - `ERR_TOKEN`: the function that was to give the token failed; `cause` is why
    * - `ERR_NO_WEBSOCKET`: Node has no `WebSocket` of its own and the package `ws` is not installed
    * - `ERR_INCORRECT_TOKEN`, `ERR_REPLACED` (by a newer connection of the same client), `ERR_UNREGISTERED`,
@@ -42,7 +43,16 @@ export const TOKEN_EXPIRED = 4503;
 /** Too many connections, over the rate limit: come back, but not soon. */
 export const LATER: readonly number[] = [1013, 4003];
 
+/** What a text of the server's must not bring into a log: control characters, line ends, and what reverses the reading. */
+// eslint-disable-next-line no-control-regex -- not `\p{Cc}`: older engines do not even load a script with that
+const UNPRINTABLE = /[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A text from the network, safe to print: what cannot be printed is escaped as in JSON. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => `\\u${(character.charCodeAt(0) + 0x10000).toString(16).slice(1)}`);
+}
+
 /** Makes an error with its code. */
 export function relayError(code: string, message: string, more?: { targetId?: number; cause?: unknown }): RelayError {
-  return Object.assign(new Error(message), { code }, more);
+  return Object.assign(new Error(printable(message)), { code: printable(code) }, more);
 }
