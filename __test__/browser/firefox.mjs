@@ -45,7 +45,8 @@ export async function launchFirefox(path) {
       };
     },
     async close() {
-      await bidi.call('browser.close', {});
+      // It may be gone before it has answered.
+      await Promise.race([bidi.call('browser.close', {}), exited]);
       await exited;
       rmSync(profile, { recursive: true, force: true });
       assert.deepEqual(bidi.errors, [], 'errors in the pages of Firefox');
