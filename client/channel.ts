@@ -2,12 +2,17 @@
 
 import * as check from './check.js';
 import { Emitter, type Listener } from './emitter.js';
+import { later } from './later.js';
 import type { SendCallback } from './outbox.js';
 import type { Peer } from './peer.js';
 
 /** The events of a {@link RelayChannel} and what their listeners are called with. */
 export interface ChannelEvents {
-  /** A message of the other client: each once, in the order of sending. */
+  /**
+   * A message of the other client: each once, in the order of sending. Those that no listener has yet wait: 10,000 messages
+   * of 4,194,304 characters of each client, and 16,777,216 characters of all, each message counting as 128 more. More stay
+   * on the server until there is room or, if the relay is not `reliable`, are dropped with an `ERR_QUEUE_FULL`.
+   */
   message: [message: string];
   /** The relay has a connection with the server. Of a channel made later, soon after it was made. */
   open: [];
@@ -62,7 +67,8 @@ export class RelayChannel extends Emitter<ChannelEvents> {
    * At most 10,000 messages of 4,194,304 characters in all may be outstanding; one more is not taken, which the callback
    * and an `'error'` of the relay say with `ERR_QUEUE_FULL`.
    *
-   * If the relay is not `reliable`, the message is sent once, as soon as the connection is open.
+   * If the relay is not `reliable`, the message is sent once, as soon as the connection is open; it is not taken either if
+   * the WebSocket holds more than 16,777,216 bytes that the network has not taken.
    *
    * @param callback - called once: without an error when the server has stored the message (not `reliable`: when it was
    *   handed to the WebSocket), or with the error that says why it has not
@@ -70,7 +76,6 @@ export class RelayChannel extends Emitter<ChannelEvents> {
    *   if the relay is not `reliable`
    * @throws TypeError if `message` is not a string or `callback` no function
    * @throws RelayError `ERR_CLOSED` if the relay is closed
-   * @throws RelayError `ERR_QUEUE_FULL` if the relay is not `reliable` and 10,000 messages wait for the connection
    */
   send(message: string, callback?: SendCallback | null): number {
     check.ofType('string', message, 'message');
@@ -92,10 +97,11 @@ export class RelayChannel extends Emitter<ChannelEvents> {
     // A listener may take itself off, and then the rest waits for another.
     while (this.#peer.inbox.length && this.listenerCount('message')) this.emit('message', this.#peer.inbox.take());
     this.#emitting = false;
+    if (this.listenerCount('message')) this.#peer.inbox.emptied();
   }
 
   override on<Name extends keyof ChannelEvents>(event: Name, listener: Listener<ChannelEvents[Name]>): this {
-    queueMicrotask(() => this.emitQueuedMessages());
+    later(() => this.emitQueuedMessages());
     return super.on(event, listener);
   }
 }

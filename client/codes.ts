@@ -5,9 +5,10 @@ import { printable } from './printable.js';
 /** An `Error` with a stable `code`. The text of its `message` may change from version to version. */
 export interface RelayError extends Error {
   /**
-   * - `ERR_CONNECTION`: the server could not be reached, or the connection was lost, and the relay does not reconnect
+   * - `ERR_CONNECTION`: the server could not be reached or, as an `'error'`, the connection was lost and the relay does not
+   *   reconnect
    * - `ERR_CLOSED`: the relay is closed. Of a message that was sent before: whether it arrived is not known
-   * - `ERR_QUEUE_FULL`: the message was not taken, too many are outstanding
+   * - `ERR_QUEUE_FULL`: the message was not taken, too many are outstanding or wait for a listener
    * - `ERR_TOKEN`: the function that was to give the token failed; `cause` is why
    * - `ERR_NO_WEBSOCKET`: Node has no `WebSocket` of its own and the package `ws` is not installed
    * - `ERR_INCORRECT_TOKEN`, `ERR_REPLACED` (by a newer connection of the same client), `ERR_UNREGISTERED`,

@@ -1,6 +1,7 @@
 /** An event emitter of Node's shape, typed by a map of events, small enough for a browser bundle. */
 
 import * as check from './check.js';
+import { later } from './later.js';
 import { listOf } from './lists.js';
 
 /** A function that is called with what an event carries. */
@@ -14,7 +15,7 @@ export function callSafely(call: () => void): void {
   try {
     call();
   } catch (error) {
-    queueMicrotask(() => {
+    later(() => {
       throw error;
     });
   }

@@ -2,17 +2,20 @@
 
 import { toUrl } from './address.js';
 import { Alarm } from './alarm.js';
-import { backoff } from './backoff.js';
+import { askedWait, backoff, MAX_WAIT } from './backoff.js';
 import { RelayChannel } from './channel.js';
 import * as check from './check.js';
 import { type ClientFrame, decode, encode, type ServerFrame } from './codec.js';
 import { CLOSE_ERRORS, FINAL, FIRST_FINAL, LATER, relayError, type RelayError, TOKEN_EXPIRED } from './codes.js';
 import { callSafely, Emitter } from './emitter.js';
-import { Inbox } from './inbox.js';
+import { Inbox, MAX_WAITING } from './inbox.js';
+import { later } from './later.js';
 import { type Authentication, type RelayOptions, type Settings, settingsOf } from './options.js';
-import { type Callbacks, MAX_MESSAGES, Outbox, type SendCallback } from './outbox.js';
+import { type Callbacks, Outbox, type SendCallback } from './outbox.js';
 import type { Peer } from './peer.js';
 import { printable } from './printable.js';
+import { newSession } from './session.js';
+import { onWake } from './wake.js';
 import { Watch } from './watch.js';
 import type { WebSocketLike } from './websocket.js';
 
@@ -41,6 +44,12 @@ export interface RelayEvents {
   open: [info: OpenInfo];
   /** A connection has ended, or did not come about. */
   close: [info: CloseInfo];
+  /**
+   * A connection did not come about, and the relay tries again: an `ERR_CONNECTION` whose `message` names the address and,
+   * where the WebSocket tells it, what went wrong, as in `Unexpected server response: 404`. If nobody listens, the first
+   * three in a row are printed with `console.warn`, but for those that a browser prints itself and tells nothing of.
+   */
+  connectError: [error: RelayError];
   /** Something went wrong; printed with `console.error` if nobody listens. If it ended the relay, `close` follows. */
   error: [error: RelayError];
 }
@@ -63,6 +72,13 @@ const CLOSE_TIMEOUT = 5_000;
 /** An acknowledgement is sent for so many characters, of which each message counts a 32nd more, or after milliseconds. */
 const ACKNOWLEDGE_SIZE = 2 ** 18;
 const ACKNOWLEDGE_AFTER = 50;
+/** What a server that does not say so in numbers takes for its heartbeat, in milliseconds. */
+const PING_INTERVAL = 25_000;
+const PING_TIMEOUT = 20_000;
+/** Clients that are remembered at most because the server told of them, and no channel was made with them. */
+const MAX_PEERS = 65_536;
+/** Failures to connect in a row that are printed when nobody listens. */
+const PRINTED_FAILURES = 3;
 
 /** A relay server, to which this keeps a connection from when it is made until it is closed. */
 export class WebSocketRelay extends Emitter<RelayEvents> {
@@ -82,6 +98,14 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
   #notice = 0;
   /** Attempts to connect again since a connection was open. */
   #attempts = 0;
+  /** Failures to connect since then. */
+  #failures = 0;
+  /** The server asked not to be connected to before. */
+  #notBefore = 0;
+  readonly #waiting = { characters: 0 };
+  /** There were too many peers on this connection. From then on it makes none, so that no message overtakes one. */
+  #lacksPeers = false;
+  #forgetWaking: (() => void) | undefined;
   readonly #reconnect: Alarm;
   readonly #watch: Watch;
   /** By sender, what is to be acknowledged; and how much that is. */
@@ -92,8 +116,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
   /**
    * Connects to a relay server.
    *
-   * @param address - `host:port`, which is `ws://host:port` or, on a page loaded over https, `wss://host:port`;
-   *   or a URL that starts with `ws://`, `wss://`, `http://` (for `ws://`) or `https://` (for `wss://`)
+   * @param address - `host:port`, which is `ws://host:port` or, on a page loaded over https and in its workers and frames,
+   *   `wss://host:port`; or a URL that starts with `ws://`, `wss://`, `http://` (for `ws://`) or `https://` (for `wss://`)
    * @param authentication - who connects; options may stand here too
    * @param callback - called once, when connected for the first time, before the listeners of `'open'`. May be left out
    * @param options - how to connect
@@ -122,10 +146,13 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#url = toUrl(address);
     this.#settings = settingsOf({ ...authentication, ...(callback as RelayOptions | null | undefined), ...options });
     this.#reliable = this.#settings.reliable;
-    this.#reconnect = new Alarm(() => this.#connect());
+    const wake = (): void => this.#wake();
+    this.#reconnect = new Alarm(() => this.#connect(), wake);
     this.#acknowledge = new Alarm(() => this.#sendAcknowledgements());
-    this.#watch = new Watch(() => this.#waitingSince(), () => this.#ended(1006, 'no answer'));
+    this.#watch = new Watch(() => this.#waitingSince(), () => this.#ended(1006, 'no answer'), wake);
     this.#connect();
+    // The plain protocol has no ping that a page could send, and connects once.
+    if (this.#reliable) this.#forgetWaking = onWake(wake);
   }
 
   /**
@@ -143,7 +170,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     peer.channel = channel;
     if (this.#state === State.Open) {
       // Not at once: the application has had no time to listen.
-      queueMicrotask(() => {
+      later(() => {
         if (this.#state === State.Open) channel.emit('open');
       });
     }
@@ -184,10 +211,12 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     socket.onopen = ifCurrent(() => this.#authenticate(socket));
     socket.onmessage = ifCurrent(({ data }: { data: unknown }) => this.#heard(data));
     socket.onclose = ifCurrent(({ code, reason }: CloseInfo) => this.#ended(code, reason));
-    socket.onerror = ifCurrent(({ message = '' }: { message?: string }) => {
+    socket.onerror = ifCurrent(({ message, error }: { message?: string; error?: { code?: string } | undefined }) => {
       // That is the end. A 'close' follows and knows no more or, with some WebSockets of Node, none does.
       socket.onclose = null;
-      queueMicrotask(ifCurrent(() => this.#ended(1006, message)) as () => void);
+      // Of several addresses that all refuse, Node says no more than a code.
+      const text = (message ? message : (error?.code ?? '')).trim();
+      later(ifCurrent(() => this.#ended(1006, text, error)) as () => void);
     });
     if (this.#reliable) this.#watch.begin(CONNECT_TIMEOUT);
   }
@@ -206,7 +235,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     if (socket !== this.#socket || this.#state !== State.Connecting) return;
     if (typeof token !== 'string') {
       this.emit('error', relayError('ERR_TOKEN', 'no token', { cause }));
-      this.#ended(1006, 'no token');
+      this.#ended(1006, 'no token', undefined, true);
       return;
     }
     const resumption = { version: 2, session: this.#session, connection: this.#connection, epoch: this.#epoch, receipts: true, presence: true } as const;
@@ -228,51 +257,58 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     }
   }
 
-  #answer({ authenticated, relay, accepted, hold, rejected, delivered, presence, error, ping }: ServerFrame): void {
+  #answer({ authenticated, relay, accepted, hold, rejected, delivered, presence, error, ping, pong }: ServerFrame): void {
     if (error) this.emit('error', relayError(error.code, error.message));
     if (authenticated && this.#state === State.Authenticating) this.#authenticated(authenticated);
     // Nothing else is said to a client that is not authenticated.
     if (this.#state !== State.Open) return;
-    if (ping) this.#write({ pong: {} });
+    if (pong) this.#watch.answered();
+    // To one that pings and reads nothing there is no answer.
+    if (ping && !this.#isClogged) this.#write({ pong: {} });
     if (relay) {
-      const { inbox, channel } = this.#peer(relay.senderId);
-      if (this.#reliable || inbox.length < MAX_MESSAGES) {
-        // By way of the inbox even if somebody listens, so that no message overtakes one that waits.
-        inbox.add(relay.message, relay.offset);
-        channel?.emitQueuedMessages();
-      } else {
-        this.emit('error', isFull(relay.senderId));
-      }
+      const { senderId, message, offset } = relay;
+      const peer = this.#peer(senderId, true);
+      // By way of the inbox even if somebody listens, so that no message overtakes one that waits.
+      const isTaken = peer?.inbox.add(message, this.#reliable ? (offset ?? 0) : 0, !!peer.channel?.listenerCount('message'));
+      if (isTaken) peer?.channel?.emitQueuedMessages();
+      // One with an offset is not lost: the server keeps it.
+      else if (!offset || !this.#reliable) this.emit('error', isFull(senderId));
     }
     if (accepted) {
-      const peer = this.#peer(accepted.targetId);
-      settle(peer, peer.outbox.settled(accepted.seq));
+      const peer = this.#peers.get(accepted.targetId);
+      if (peer) settle(peer, peer.outbox.settled(accepted.seq));
     }
-    if (hold) this.#peer(hold.targetId).outbox.refuse(hold.seq, hold.retryAfter ?? 0);
+    if (hold) this.#peers.get(hold.targetId)?.outbox.refuse(hold.seq, Math.min(milliseconds(hold.retryAfter, 0), MAX_WAIT));
     if (rejected) this.#rejected(rejected);
     if (delivered) {
-      const { outbox, channel } = this.#peer(delivered.targetId);
-      if (outbox.arrived(delivered.seq)) channel?.emit('delivered', delivered.seq);
+      const { outbox, channel } = this.#peers.get(delivered.targetId) ?? {};
+      if (outbox?.arrived(delivered.seq)) channel?.emit('delivered', delivered.seq);
     }
-    if (presence) setOnline(this.#peer(presence.clientId), presence.online);
+    if (presence) {
+      const { clientId, online } = presence;
+      const peer = this.#peer(clientId, true);
+      if (peer) this.#setOnline(clientId, peer, online);
+    }
   }
 
   #authenticated({ epoch, resumed, pingInterval, pingTimeout }: NonNullable<ServerFrame['authenticated']>): void {
     this.#state = State.Open;
-    this.#attempts = 0;
+    this.#attempts = this.#failures = 0;
+    this.#lacksPeers = false;
     for (const { inbox } of this.#peers.values()) {
       if (epoch === this.#epoch) inbox.resume();
       else inbox.restart();
     }
     this.#epoch = epoch;
     if (!resumed) this.#notice = 0;
-    this.#watch.begin(pingInterval + pingTimeout);
+    this.#watch.begin(milliseconds(pingInterval, PING_INTERVAL) + milliseconds(pingTimeout, PING_TIMEOUT));
     this.#opened(resumed);
   }
 
   #rejected({ targetId, seq, code, message, last, notice }: NonNullable<ServerFrame['rejected']>): void {
-    const peer = this.#peer(targetId);
-    if (notice > this.#notice) {
+    const peer = this.#peers.get(targetId);
+    if (!peer) return;
+    if (notice && last && notice > this.#notice) {
       this.#notice = notice;
       peer.channel?.emit('expired', seq, last);
     }
@@ -291,7 +327,16 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     for (const channel of channels) if (this.#state === State.Open) channel?.emit('open');
   }
 
-  #ended(code: number, reason: string): void {
+  /**
+   * The connection is over, or did not come about.
+   *
+   * @param cause - the error that the WebSocket tells of
+   * @param isTold - an `'error'` has told of it already
+   */
+  #ended(closeCode: number | undefined, text: unknown, cause?: unknown, isTold = false): void {
+    // Not every runtime says how a connection ended, or why.
+    const code = closeCode ?? 1006;
+    const reason = printable(typeof text === 'string' ? text : '');
     const { reconnection, reconnectionAttempts, token } = this.#settings;
     const socket = this.#socket;
     this.#socket = undefined;
@@ -303,41 +348,84 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     const isWelcome = (code < FIRST_FINAL && !FINAL.includes(code)) || (code === TOKEN_EXPIRED && typeof token === 'function');
     const willReconnect =
       this.#state !== State.Closed && this.#reliable && reconnection && isWelcome && this.#attempts < reconnectionAttempts;
+    const why = this.#state === State.Open ? reason || 'no connection' : `cannot connect to ${withoutSecrets(this.#url)}${reason && `: ${reason}`}`;
     if (willReconnect) {
+      const isNew = this.#state !== State.Open;
       this.#state = State.Waiting;
-      // A server that restarts begins its reason with the milliseconds that are this client's to wait.
-      this.#reconnect.start((parseInt(reason) || 0) + backoff(this.#settings, LATER.includes(code) ? Infinity : this.#attempts, Math.random()));
+      const isLater = LATER.includes(code);
+      const asked = askedWait(code, reason);
+      const wait = asked + backoff(this.#settings, isLater ? Infinity : this.#attempts, Math.random());
+      this.#notBefore = Date.now() + (isLater ? wait : asked);
+      this.#reconnect.start(wait);
       this.#attempts++;
-      // In a page that is online again there is no need to wait.
-      (globalThis as Partial<typeof globalThis>).addEventListener?.('online', this.#reconnect.ring, { once: true });
+      if (isNew && !isTold) this.#tellFailure(why, reason, cause);
     } else if (this.#state !== State.Closed) {
       this.#finish();
       const error = CLOSE_ERRORS[code];
-      if (error) this.emit('error', relayError(error, reason || 'no connection'));
+      if (error) this.emit('error', relayError(error, code === 1006 ? why : reason || why, cause ? { cause } : undefined));
     }
-    this.emit('close', { code, reason: printable(reason), willReconnect });
-    for (const peer of this.#peers.values()) setOnline(peer, false);
+    this.emit('close', { code, reason, willReconnect });
+    for (const [id, peer] of this.#peers) this.#setOnline(id, peer, false);
+  }
+
+  /** Tells that a connection did not come about, though another will be tried. */
+  #tellFailure(why: string, reason: string, cause: unknown): void {
+    const isHeard = this.emit('connectError', relayError('ERR_CONNECTION', why, cause ? { cause } : undefined));
+    // Where there is no reason, a browser has printed a line of its own, and what has no location is none.
+    if (!isHeard && (reason || typeof location === 'undefined') && this.#failures++ < PRINTED_FAILURES) console.warn(`websocket-relay: ${why}; trying again`);
+  }
+
+  /** The page is back, or the machine has slept: is the connection still there? */
+  #wake(): void {
+    if (this.#state === State.Waiting) {
+      // A wait that the server asked for is not cut short.
+      if (Date.now() >= this.#notBefore) this.#reconnect.ring();
+    } else if (this.#state !== State.Closed) {
+      const isOpen = this.#state === State.Open;
+      if (this.#watch.ask(isOpen) && isOpen) this.#write({ ping: {} });
+    }
   }
 
   /** Becomes closed for good. */
   #finish(): void {
     this.#state = State.Closed;
     this.#reconnect.clear();
+    this.#forgetWaking?.();
     for (const peer of this.#peers.values()) {
       if (this.#reliable) peer.inbox.resume();
       settle(peer, peer.outbox.clear(), isClosed());
     }
   }
 
-  #peer(id: number): Peer {
+  /** What is known of another client, made if there is nothing yet; of too many that only the server speaks of, nothing. */
+  #peer(id: number): Peer;
+  #peer(id: number, isForeign: true): Peer | undefined;
+  #peer(id: number, isForeign?: true): Peer | undefined {
     let peer = this.#peers.get(id);
-    if (!peer) {
+    this.#lacksPeers ||= !peer && !!isForeign && this.#peers.size >= MAX_PEERS;
+    if (!peer && !(isForeign && this.#lacksPeers)) {
+      // What this one may have sent has been passed over.
+      if (this.#lacksPeers) later(() => this.#fetch());
       const outbox = new Outbox(() => this.#flush(id, made));
-      const inbox = new Inbox((offset, message) => this.#hasReceived(id, offset, message));
+      const inbox = new Inbox(this.#waiting, (offset, message) => this.#hasReceived(id, offset, message), () => this.#fetch());
       const made: Peer = { inbox, outbox, online: false };
       this.#peers.set(id, (peer = made));
     }
     return peer;
+  }
+
+  #setOnline(id: number, peer: Peer, online: boolean): void {
+    if (peer.online !== online) {
+      peer.online = online;
+      peer.channel?.emit(online ? 'join' : 'leave');
+    }
+    // Nobody has asked for it, and there is nothing to remember.
+    if (!online && !peer.channel && peer.inbox.isNew) this.#peers.delete(id);
+  }
+
+  /** There is room now for messages that there was none for. The server sends them again on a new connection. */
+  #fetch(): void {
+    if (this.#state === State.Open) this.#ended(1006, 'making room');
   }
 
   #waitingSince(): number {
@@ -350,12 +438,13 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     // The socket knows first that the other side is closing. It would drop from then on what it is given, without a word.
     if (this.#state === State.Closed || (!this.#reliable && (this.#socket as WebSocketLike).readyState > 1)) throw isClosed();
     const peer = this.#peer(targetId);
-    const seq = peer.outbox.add(message, callback);
+    // Of a plain message the outbox is rid at once: then it is the socket that it waits in.
+    const seq = !this.#reliable && this.#isClogged ? 0 : peer.outbox.add(message, callback);
     if (seq) {
       this.#flush(targetId, peer);
     } else {
       const error = isFull(targetId);
-      queueMicrotask(() => {
+      later(() => {
         this.emit('error', error);
         callback?.(error);
       });
@@ -369,6 +458,11 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     for (const { message, ...more } of peer.outbox.unsent()) this.#write({ relay: { targetId, message, ...(this.#reliable && more) } });
     // Nobody will say more of them.
     if (!this.#reliable) settle(peer, peer.outbox.clear());
+  }
+
+  /** Whether the socket holds more than it should because the other side does not read. */
+  get #isClogged(): boolean {
+    return (this.#socket?.bufferedAmount ?? 0) > MAX_WAITING;
   }
 
   #write(frame: ClientFrame): void {
@@ -404,12 +498,6 @@ function settle({ outbox, channel }: Peer, callbacks: Callbacks, error?: RelayEr
   if (callbacks.length && !outbox.characters) channel?.emit('drain');
 }
 
-function setOnline(peer: Peer, online: boolean): void {
-  if (peer.online === online) return;
-  peer.online = online;
-  peer.channel?.emit(online ? 'join' : 'leave');
-}
-
 function isFull(targetId: number): RelayError {
   return relayError('ERR_QUEUE_FULL', `queue full for client ${targetId}`, { targetId });
 }
@@ -418,8 +506,12 @@ function isClosed(): RelayError {
   return relayError('ERR_CLOSED', 'closed');
 }
 
-/** 64 bits by chance, in hex. */
-function newSession(): string {
-  const [bits] = crypto.getRandomValues(new BigUint64Array(1)) as unknown as [bigint];
-  return bits.toString(16).padStart(16, '0');
+/** A time that a server tells, or what is usual if it is none. */
+function milliseconds(value: unknown, usual: number): number {
+  return typeof value === 'number' && value >= 0 ? value : usual;
+}
+
+/** An address as it can be printed: who connects, and a query with what may be a token, are left out. */
+function withoutSecrets(url: string): string {
+  return url.replace(/[?#][^]*/, '').replace(/\/\/[^/]*@/, '//');
 }

@@ -16,7 +16,7 @@ const browser = { ...shared, target: ['chrome91', 'edge91', 'firefox90', 'safari
 
 // What the modules of the client call each other by and no application sees is shortened too. No name of a public member
 // and none of the wire protocol may stand here.
-const INTERNAL = ['add', 'arrived', 'begin', 'callback', 'channel', 'characters', 'check', 'heard', 'inbox', 'isSet', 'listener', 'outbox', 'refuse', 'restart', 'resume', 'ring', 'settled', 'start', 'take', 'unsent', 'waitingSince'];
+const INTERNAL = ['add', 'answered', 'arrived', 'ask', 'begin', 'callback', 'channel', 'characters', 'check', 'emptied', 'heard', 'inbox', 'isNew', 'isSet', 'left', 'listener', 'outbox', 'refuse', 'restart', 'resume', 'ring', 'settled', 'start', 'take', 'unsent', 'waitingSince'];
 const small = { minify: true, sourcemap: true, mangleProps: new RegExp(`^(${INTERNAL.join('|')})$`) };
 
 const bundles = {

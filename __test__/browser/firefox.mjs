@@ -45,7 +45,8 @@ export async function launchFirefox(path) {
       };
     },
     async close() {
-      await bidi.call('browser.close', {});
+      // It may be gone before it has answered.
+      await bidi.call('browser.close', {}).catch(() => {});
       await exited;
       rmSync(profile, { recursive: true, force: true });
       assert.deepEqual(bidi.errors, [], 'errors in the pages of Firefox');
@@ -80,6 +81,10 @@ async function connect(url) {
     pending.delete(id);
     if (type === 'success') resolve?.(result);
     else if (type === 'error') reject?.(new Error(message));
+  });
+  // Nobody waits for the answers of a Firefox that is gone.
+  socket.on('close', () => {
+    for (const { reject } of pending.values()) reject(new Error('Firefox is gone'));
   });
   await once(socket, 'open');
   const call = (method, params) =>

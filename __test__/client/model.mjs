@@ -32,13 +32,16 @@ export function random(seed) {
 export class World {
   now = 1_700_000_000_000;
   sockets = [];
-  online = [];
+  /** The listeners of the page, as `[name, listener]`. */
+  listeners = [];
+  document = { hidden: false };
   /** What the client threw where nobody could catch it. */
   uncaught = [];
   #timers = new Map();
   #lastTimer = 0;
 
-  constructor(chance = () => 0.5) {
+  /** @param more - further globals of the page */
+  constructor(chance = () => 0.5, more = {}) {
     const world = this;
     class Socket {
       readyState = 0;
@@ -90,11 +93,23 @@ export class World {
         return this.#lastTimer;
       },
       clearTimeout: (timer) => this.#timers.delete(timer),
-      addEventListener: (name, listener) => this.online.includes(listener) || this.online.push(listener),
+      document: this.document,
+      ...more,
+      addEventListener: (name, listener) => this.#isListening(name, listener) || this.listeners.push([name, listener]),
+      removeEventListener: (name, listener) => (this.listeners = this.listeners.filter((one) => one[0] !== name || one[1] !== listener)),
     });
     vm.runInContext('Math', page).random = chance;
     script.runInContext(page);
     this.WebSocketRelay = page.WebSocketRelay;
+  }
+
+  #isListening(name, listener) {
+    return this.listeners.some((one) => one[0] === name && one[1] === listener);
+  }
+
+  /** An event of the page. */
+  fire(type, more) {
+    for (const [name, listener] of this.listeners) if (name === type) listener({ type, ...more });
   }
 
   /** The latest socket. */
@@ -208,6 +223,7 @@ export class Server {
   }
 
   #answered(connection, frame) {
+    if (frame.ping) return connection.down.push({ pong: {} });
     assert.ok(frame.pong, `the client says ${JSON.stringify(frame)}`);
     const mailbox = this.mailbox(connection.client);
     // It has heard of what it was told before it was asked, if that is what it answers.

@@ -19,8 +19,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const require = createRequire(import.meta.url);
 const read = (name) => readFileSync(join(root, 'dist', name));
 
-// What a page can be asked to load for messages that survive.
-const BUDGET = 4352;
+// What a page can be asked to load for messages that survive. Of it 1.7 KiB are for noticing that a page woke up, for what
+// hostile servers say, for saying why no connection comes about, and for bounds on all that waits.
+const BUDGET = 5888;
 
 test(`the browser script takes at most ${BUDGET} bytes with gzip`, () => {
   // As `gzip -9c` counts it, which keeps the name of the file.

@@ -23,13 +23,14 @@ const FRAMES = {
   authenticated: ['epoch', 'resumed', 'pingInterval', 'pingTimeout'],
   accepted: ['targetId', 'seq'],
   hold: ['targetId', 'seq', 'retryAfter'],
-  rejected: ['targetId', 'seq', 'code', 'message'],
+  rejected: ['targetId', 'seq', 'code', 'message', 'last', 'notice'],
   delivered: ['targetId', 'seq'],
   presence: ['clientId', 'online'],
   error: ['code', 'message'],
   ping: [],
+  pong: [],
 };
-const odd = fc.oneof(fc.jsonValue(), fc.constantFrom(-1, 1.5, 2 ** 53, 1e300, '1', true, false, null));
+const odd = fc.oneof(fc.jsonValue(), fc.constantFrom(-1, 1.5, 2 ** 31, 2 ** 53, 1e308, '1', 'x', true, false, null, [], [1], { toString: 1, valueOf: 1 }, { toJSON: 1 }));
 const value = fc.oneof({ weight: 6, arbitrary: fc.nat(3) }, { weight: 1, arbitrary: string }, { weight: 1, arbitrary: odd });
 const known = Object.entries(FRAMES).map(([name, members]) =>
   fc.record(Object.fromEntries(members.map((member) => [member, value]))).map((frame) => ({ [name]: frame })),
@@ -44,6 +45,8 @@ const object = fc.oneof(
 const data = fc.oneof(
   { weight: 8, arbitrary: object.map((frame) => JSON.stringify(frame)) },
   { weight: 1, arbitrary: fc.json() },
+  // No number of JSON is without an end, but one may be read so.
+  { weight: 1, arbitrary: object.map((frame) => JSON.stringify(frame).replaceAll(/(?<=:)\d/g, '1e999')) },
   { weight: 1, arbitrary: string },
   { weight: 1, arbitrary: fc.constantFrom(undefined, null, new ArrayBuffer(2), Buffer.from('{"relay":{}}')) },
 );
@@ -90,9 +93,11 @@ test('nothing that a server says throws, and the client goes on', async () => {
     fc.asyncProperty(fc.array(data, { maxLength: 3 }), fc.array(string, { maxLength: 5 }), fc.array(data, { maxLength: 20 }), fc.boolean(), async (before, messages, frames, reliable) => {
       const world = new World();
       const relay = new world.WebSocketRelay('server', { clientId: 0, token: 'x' }, { reliable });
-      relay.on('error', () => {});
       const wrong = [];
       const heard = [];
+      relay.on('error', ({ code, message }) => typeof code === 'string' || wrong.push(message));
+      relay.on('open', ({ resumed }) => typeof resumed === 'boolean' || wrong.push(resumed));
+      for (const name of ['delivered', 'expired']) relay.createChannel(1).on(name, (...numbers) => numbers.every(isId) || wrong.push(numbers));
       relay.createChannel(1).on('message', (message) => typeof message === 'string' || wrong.push(message));
       world.socket.open();
       await settled();
@@ -104,9 +109,44 @@ test('nothing that a server says throws, and the client goes on', async () => {
       relay.createChannel(77).on('message', (message) => heard.push(message));
       world.socket.say({ relay: { senderId: 77, message: 'still here', offset: 1 } });
       assert.deepEqual(heard, ['still here']);
+      // Nothing that it said lets a timer ring at once, again and again.
+      await world.pass(1000);
+      assert.ok(world.sockets.length <= 2, `${world.sockets.length} connections in a second`);
       assert.deepEqual([wrong, world.uncaught], [[], []]);
     }),
     { numRuns: Math.ceil(numRuns / 5) },
+  );
+});
+
+/** What a server may close with: any text, also such as asks for a wait. */
+const asking = fc.tuple(fc.oneof(fc.nat(10_000), fc.constantFrom('-5', '1e9', '99999999999', '0x10', ' 5', '')), fc.constantFrom(' ms to wait: x', ' ms to wait: ', ' ms to wait', ' ms', ' seconds', ''));
+const reason = fc.oneof(asking.map((parts) => parts.join('')), string);
+
+test('only a server that restarts, or has no room, makes a client wait, and nothing makes it hurry', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(fc.integer({ min: 1000, max: 4499 }), fc.constantFrom(1012, 1013, undefined)), fc.oneof(reason, fc.constantFrom(undefined, null)), fc.nat(8), async (code, text, attempts) => {
+      const world = new World(() => 0);
+      const relay = new world.WebSocketRelay('server', { clientId: 0, token: 'x' });
+      relay.on('connectError', () => {}).on('error', () => {});
+      for (let attempt = 0; attempt < attempts; attempt++) {
+        world.socket.end();
+        await world.pass(5000);
+      }
+      const { now } = world;
+      const closed = new Promise((resolve) => relay.on('close', resolve));
+      world.socket.onclose({ code, reason: text });
+      const { willReconnect, ...info } = await closed;
+      assert.deepEqual([typeof info.code, typeof info.reason], ['number', 'string']);
+      if (!willReconnect) return assert.ok([1003, 1007, 1009].includes(code), `${code}`);
+      const [, asked = 0] = (code === 1012 || code === 1013) && /^(\d+) ms to wait: /.exec(text ?? '') || [];
+      const own = Math.min(code === 1013 || code === 4003 ? 5000 : 1000 * 2 ** attempts, 5000);
+      const wait = Math.min(Number(asked), 3_600_000) + own;
+      await world.pass(wait - 1);
+      assert.equal(world.sockets.length, attempts + 1, `after ${world.now - now} ms`);
+      await world.pass(1);
+      assert.equal(world.sockets.length, attempts + 2, `after ${world.now - now} ms`);
+    }),
+    { numRuns: Math.ceil(numRuns / 5), examples: [[4001, '172 messages were too many', 0], [1012, '-60000 ms to wait: x', 3], [1013, '2000 ms to wait: x', 0], [1012, '9999999999999 ms to wait: x', 0]] },
   );
 });
 

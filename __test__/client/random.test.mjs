@@ -19,6 +19,8 @@ async function run(seed, { forgets }) {
   const relays = CLIENTS.map((clientId) => new world.WebSocketRelay('server', { clientId, token: 'x' }, options));
   const pairs = CLIENTS.flatMap((from) => CLIENTS.map((to) => ({ from, to, sent: 0, mark: 0, accepted: [], failed: [], expired: [], heard: [], delivered: 0 })));
   for (const relay of relays) {
+    // Else they would be printed.
+    relay.on('connectError', () => {});
     relay.on('error', ({ code }) => code === 'ERR_CHANNEL_NOT_REGISTERED' || wrong.push(`error ${code}`));
     relay.on('close', ({ willReconnect, code }) => willReconnect || wrong.push(`closed for good with ${code}`));
   }
@@ -93,7 +95,8 @@ async function run(seed, { forgets }) {
     else if (dice < 0.94) toggle(pick(pairs));
     else if (dice < 0.945) forgets && chance() < 0.3 && forget();
     else if (dice < 0.955) server.expire(pick(CLIENTS), pick(CLIENTS), 1 + Math.floor(chance() * 4));
-    else await pass(pick([5, 60, 60, 400, 3000]));
+    else if (dice < 0.96) world.fire(pick(['online', 'visibilitychange']));
+    else await pass(pick([5, 60, 60, 400, 400, 3000, 9000]));
     await settled();
   }
 

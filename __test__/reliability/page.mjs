@@ -40,6 +40,8 @@ export class Page {
     this.#relay.on('open', () => this.#gone || listeners.open());
     // Each break of a connection is one; what ends the page is told by 'close'.
     this.#relay.on('error', () => {});
+    // There are many, and else they are printed.
+    this.#relay.on('connectError', () => {});
     this.#relay.on('close', (info) => {
       if (this.#gone || info.willReconnect) return;
       this.#gone = true;

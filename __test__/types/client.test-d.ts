@@ -106,6 +106,9 @@ relay.on('error', (error: Error) => error.message);
 relay.on('message', () => undefined);
 // @ts-expect-error a code is a number
 relay.on('close', ({ code }) => code.trim());
+relay.on('connectError', (error: RelayError) => [error.code.trim(), error.message.trim(), error.cause]);
+// @ts-expect-error it has an error, not a code
+relay.on('connectError', (code: number) => code.toFixed());
 
 const emitted: boolean = channel.emit('message', 'x');
 // @ts-expect-error a message is a string

@@ -11,6 +11,8 @@ export function start(options, more) {
   for (const name of ['open', 'close', 'error']) {
     relay.on(name, (info) => events.push(name === 'error' ? `error ${info.code}` : name === 'open' ? `open ${info.resumed}` : `close ${info.code} ${info.willReconnect}`));
   }
+  // Else they would be printed.
+  relay.on('connectError', () => {});
   /** Opens and authenticates the latest socket. */
   const connect = async (members) => {
     world.socket.open();

@@ -46,13 +46,15 @@ test('after a sleep, frames that came in time get to be read first', async () =>
   world.sleep(3_600_000);
   await world.ring();
   assert.deepEqual(events, ['open false'], 'suspicious, no more');
-  world.socket.say({ accepted: { targetId: 1, seq: 1 } });
+  world.socket.say({ accepted: { targetId: 1, seq: 1 } }, { pong: {} });
   await world.pass(40_000);
   assert.deepEqual(events, ['open false']);
   // The other order: the frame is read before the timer rings.
   world.sleep(3_600_000);
   world.socket.say({ ping: {} });
   await world.pass(1000);
+  world.socket.say({ pong: {} });
+  await world.pass(10_000);
   assert.deepEqual(events, ['open false']);
   // Nothing came.
   world.sleep(3_600_000);

@@ -1,0 +1,90 @@
+// A server that says what makes no sense is passed over: nothing is thrown, no timer runs wild, nothing grows.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { settled } from '../model.mjs';
+import { AUTHENTICATED, start } from './page.mjs';
+
+const ODD = [-1, 'x', null, 1e308, [], {}, { toString: 1, valueOf: 1 }, true];
+
+for (const value of ODD) {
+  test(`a heartbeat of ${JSON.stringify(value)} is as long as usual, or endless`, async () => {
+    for (const member of ['pingInterval', 'pingTimeout']) {
+      const { world, connect, events } = start();
+      await connect({ [member]: value });
+      await world.pass(19_000);
+      assert.deepEqual(events, ['open false'], member);
+      world.socket.say({ relay: { senderId: 1, message: 'x', offset: 1 } });
+      await world.pass(45_500);
+      assert.equal(events.length, value === 1e308 ? 1 : 2, member);
+    }
+  });
+
+  test(`a text, a code or a number that is ${JSON.stringify(value)} is passed over`, async () => {
+    const { world, relay, connect, events, relayed } = start();
+    await connect();
+    const heard = [];
+    const channel = relay.createChannel(1);
+    for (const name of ['message', 'delivered', 'expired', 'join', 'leave']) channel.on(name, (...args) => heard.push([name, ...args]));
+    channel.send('a');
+    if (typeof value !== 'string') {
+      world.socket.say(
+        { error: { code: 'ERR', message: value } },
+        { error: { code: value, message: '' } },
+        { rejected: { targetId: 1, seq: 1, code: 'ERR', message: value } },
+        { rejected: { targetId: 1, seq: 1, code: value, message: '' } },
+        { relay: { senderId: 1, message: value, offset: 1 } },
+      );
+    }
+    world.socket.say(
+      ...(value === null ? [] : [{ relay: { senderId: 1, message: '', offset: value } }]),
+      { accepted: { targetId: 1, seq: value } },
+      { accepted: { targetId: value, seq: 1 } },
+      { delivered: { targetId: 1, seq: value } },
+      ...(value === true ? [] : [{ presence: { clientId: 1, online: value } }]),
+      { presence: { clientId: value, online: true } },
+      { authenticated: value },
+    );
+    if (value !== null) world.socket.say({ rejected: { targetId: 1, seq: 1, last: 1, notice: value, code: 'ERR', message: '' } });
+    await settled();
+    assert.deepEqual([heard, events, relayed(), channel.bufferedAmount], [[], ['open false'], ['1:a:1'], 1]);
+    assert.deepEqual(world.uncaught, []);
+  });
+
+  test(`an authentication that is answered with ${JSON.stringify(value)} is not answered`, async () => {
+    const { world, events } = start();
+    world.socket.open();
+    await settled();
+    world.socket.say({ authenticated: value });
+    for (const member of ['epoch', 'resumed']) if (value !== (member === 'resumed' ? true : 'x')) world.socket.say({ authenticated: { ...AUTHENTICATED, [member]: value } });
+    assert.deepEqual(events, []);
+    world.socket.say({ authenticated: AUTHENTICATED });
+    assert.deepEqual(events, ['open false']);
+  });
+}
+
+test('a hold lasts an hour at most', async () => {
+  const { world, relay, connect, relayed } = start();
+  await connect();
+  relay.createChannel(1).send('a');
+  world.socket.say({ hold: { targetId: 1, seq: 1, retryAfter: 1e308 } });
+  for (let minute = 0; minute < 60; minute++) {
+    assert.equal(relayed().length, 1);
+    await world.pass(30_000);
+    world.socket.say({ ping: {} });
+    await world.pass(30_000);
+    world.socket.say({ ping: {} });
+  }
+  assert.deepEqual(relayed(), ['1:a:1', '1:a:1!']);
+});
+
+test('a text of the server cannot forge a line of a log', async () => {
+  const { world, relay, connect } = start();
+  const told = [];
+  relay.on('error', ({ code, message }) => told.push(code, message)).on('close', (info) => told.push(info.reason));
+  await connect();
+  const text = '\u001b[2Ja\r\nb\u2028c\u202ed é😀';
+  world.socket.say({ error: { code: text, message: text } });
+  world.socket.end(4001, text);
+  const escaped = '\\u001b[2Ja\\u000d\\u000ab\\u2028c\\u202ed é😀';
+  assert.deepEqual(told, [escaped, escaped, escaped]);
+});
