@@ -282,10 +282,7 @@ declare namespace RelayServer {
     headersTimeout?: number | undefined;
     /** How long a message that has begun may take, as the heartbeats find it, in milliseconds. Default: 120,000. */
     messageTimeout?: number | undefined;
-    /**
-     * The offence that closes a connection. Messages without a channel do not count where a channel was just taken from the
-     * client, and ten of a client with reliable delivery count as one. Default: 10, that is the tenth.
-     */
+    /** The offence that closes a connection; ten messages without a channel of a reliable client are one. Default: 10. */
     maxOffences?: number | undefined;
     /** Messages that wait from one sender for one recipient. Default: 10,000. */
     maxQueuedMessages?: number | undefined;

@@ -128,7 +128,9 @@ class KeptConnection {
   }
 
   close() {
-    this.#socket.destroy();
+    // Whoever answered it has ended it.
+    if (this.isTaken) this.#taken();
+    else this.#socket.destroy();
   }
 
   /**

@@ -85,8 +85,10 @@ for (const [way, { listen: open }] of OTHERS) {
     answer = undefined;
     const talker = raw(server);
     while (!answer) await new Promise(setImmediate);
+    // The end may be a reset.
+    talker.on('error', () => {});
     talker.write(Buffer.alloc(32 * 1024));
-    await once(talker.resume(), 'end');
+    await new Promise((resolve) => talker.resume().on('close', resolve));
   });
 }
 
@@ -97,7 +99,8 @@ test('the function is called in the context of the request', async (t) => {
   let count = 0;
   web.on('upgrade', (request, socket, head) => storage.run(++count, () => relay.handleUpgrade(request, socket, head)));
   const relay = await attach(t, web, { verifyClient: () => contexts.push(storage.getStore()) });
-  web.removeListener('upgrade', web.listeners('upgrade').at(-1));
+  // The relay's own, which comes first.
+  web.removeListener('upgrade', web.listeners('upgrade')[0]);
   assert.deepEqual([await statusOf(relay), await statusOf(relay)], [101, 101]);
   assert.deepEqual(contexts, [1, 2]);
 });

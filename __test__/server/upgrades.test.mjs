@@ -44,17 +44,17 @@ for (const answer of [true, false]) {
   });
 }
 
-test('who is asked may look at the socket, first, and at where it came from, later', async (t) => {
+test('who is asked may look at where a connection came from, which has left its socket', async (t) => {
   const seen = [];
   const verifyClient = async ({ req: { socket } }) => {
-    seen.push([socket.destroyed, socket.localPort, socket.remoteAddress]);
+    seen.push(socket.destroyed, socket.remoteAddress);
     await new Promise(setImmediate);
     seen.push(socket.remoteAddress);
     return true;
   };
   const relay = await attach(t, http.createServer(), { verifyClient });
   assert.equal(await statusOf(relay), 101);
-  assert.deepEqual(seen, [[false, Number(new URL(placeOf(relay).url).port), '127.0.0.1'], '127.0.0.1']);
+  assert.deepEqual(seen, [true, '127.0.0.1', '127.0.0.1']);
 });
 
 for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by Node': keepsSockets })) {
@@ -74,8 +74,10 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
     const connected = once(relay, 'connection');
     socket.write(frame.subarray(5), () => callback(true));
     assert.deepEqual(await connected, [client.id]);
-    const [answer] = await once(socket, 'data');
-    assert.match(String(answer), /^HTTP\/1\.1 101 Switching Protocols\r\n/);
+    let answer = '';
+    socket.on('data', (bytes) => (answer += bytes));
+    while (!answer.includes('\r\n\r\n')) await once(socket, 'data');
+    assert.match(answer, /^HTTP\/1\.1 101 Switching Protocols\r\n/);
     socket.destroy();
   });
 

@@ -85,6 +85,6 @@ test('a text of the server cannot forge a line of a log', async () => {
   const text = '\u001b[2Ja\r\nb\u2028c\u202ed é😀';
   world.socket.say({ error: { code: text, message: text } });
   world.socket.end(4001, text);
-  const escaped = '\\u001b[2Ja\\u000d\\u000ab\\u2028c\\u202ed é😀';
+  const escaped = '\\x1b[2Ja\\r\\nb\\u2028c\\u202ed é😀';
   assert.deepEqual(told, [escaped, escaped, escaped]);
 });
