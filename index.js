@@ -405,14 +405,14 @@ class RelayServer extends EventEmitter {
       this.#detach();
       running.add(this);
       this.#upgrades.close();
+      // While the engine still takes answers to be given.
+      this.#questions?.close();
       // Until it has told that it is closed.
       if (this.#counts) this.#native.refLoop();
     }
     // Also when it is closing: that may be cut short.
     if (drain) this.#native.drain(drain.timeout, drain.retryAfter);
     else this.#native.close();
-    // Who waits for an answer gets that of a relay that is closing.
-    this.#questions?.release();
     this.#deadline = Math.min(this.#deadline, performance.now() + (drain?.timeout ?? this.#limits.closeTimeout));
     this.#refused.forEach((destroyAfter) => destroyAfter(this.#timeLeft()));
     if (this.#state === State.ENDING) this.#leaveBridges();

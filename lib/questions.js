@@ -12,6 +12,9 @@ const { infoOf, refusal } = require('./access.js');
 /** Milliseconds of questions after which other work of this thread goes on. */
 const SLICE = 5;
 
+/** @type {import('./access.js').Refusal} */
+const CLOSING = { why: 'closing', status: 503, text: 'the server is closing', headers: [] };
+
 /**
  * @typedef {import('./access.js').Info} Info
  * @typedef {import('./access.js').Refusal} Refusal
@@ -98,9 +101,9 @@ class Questions {
     this.#runSoon();
   }
 
-  /** Lets all that servers of Node have read go on without an answer. */
-  release() {
-    for (const { settle } of [...this.#open]) settle();
+  /** Refuses all that servers of Node have read. */
+  close() {
+    for (const { settle } of [...this.#open]) settle(CLOSING);
   }
 
   #runSoon() {

@@ -88,7 +88,7 @@ for (const [way, { listen: open }] of OTHERS) {
     // The end may be a reset.
     talker.on('error', () => {});
     talker.write(Buffer.alloc(32 * 1024));
-    await new Promise((resolve) => talker.resume().on('close', resolve));
+    await new Promise((resolve) => talker.resume().on('end', resolve).on('close', resolve));
   });
 }
 
