@@ -378,7 +378,7 @@ fn who_does_not_hear_what_expired_is_held_and_its_notices_count_until_it_has_hea
     let count = || memory.queued_bytes.load(Ordering::Relaxed);
     let cost = |notices: usize| notices.saturating_sub(Limits::FREE_NOTICES) * Limits::NOTICE_OVERHEAD;
     let append = |claim: &mut Claim, to: ClientId, seq| memory.append(claim, to, Some(Seq(seq)), "\"\"");
-    let expire = || while memory.expire_messages(Instant::now() + 2 * ttl).len() > 0 {};
+    let expire = || while !memory.expire_messages(Instant::now() + 2 * ttl).is_empty() {};
     for target in targets {
         append(&mut claim, *target, 1).expect("room");
     }
