@@ -1,10 +1,12 @@
 //! The HTTP side of the port: upgrades WebSocket requests and answers all others.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use httparse::Request;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -65,10 +67,12 @@ pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
     standing: Standing,
     door: Arc<Door>,
 ) -> Option<Upgraded<C>> {
+    let mut greeting = pin!(greet(connecting, &door, standing));
     tokio::select! {
         biased;
-        upgraded = greet(connecting, &door, standing) => upgraded,
-        () = door.shared.stop.cancelled() => None,
+        upgraded = &mut greeting => upgraded,
+        // Once more: the relay may have closed while it was looked at, and who is asked about is told so.
+        () = door.shared.stop.cancelled() => greeting.now_or_never().flatten(),
     }
 }
 
