@@ -35,9 +35,10 @@ const answered = new WeakSet();
 /**
  * What the engine is to know of a request, line by line as it would read it from its own port.
  * @param {import('node:http').IncomingMessage} given
+ * @param {any} socket what it came over
  */
-function headOf(given) {
-  const request = given.httpVersion === '2.0' ? http2.asHttp1(given) : given;
+function headOf(given, socket) {
+  const request = http2.isStream(socket) ? http2.asHttp1(given) : given;
   const { method, httpVersion, url } = request;
   const lines = HEADERS.flatMap((name) => linesOf(request, name).map((value) => `${name}: ${value}\r\n`));
   // An application may have put something else there.

@@ -57,7 +57,7 @@ class UpgradeHandler {
     const { remoteAddress, encrypted } = peerOf(socket);
     // A stream that the application has put around the socket may not know.
     const peer = remoteAddress ?? request.socket?.remoteAddress;
-    const lines = headOf(request);
+    const lines = headOf(request, socket);
     const connection = this.#take(request, socket, head);
     const answer = (/** @type {import('./access.js').Refusal | undefined} */ refusal) => {
       if (connection.isTaken) this.#lose(request, socket);

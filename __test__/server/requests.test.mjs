@@ -8,12 +8,19 @@ import test from 'node:test';
 import RelayServer from 'websocket-relay';
 import { listen } from './support.mjs';
 
-/** Everything that is answered to these bytes, of a 101 the head alone. */
-async function answer(port, bytes) {
+/**
+ * Everything that is answered to these bytes, of a 101 the head alone. The client closes its side behind them, for some are
+ * no whole request; but where it has to wait for an answer, only then, for it would have left.
+ */
+async function answer(port, bytes, { waits = false } = {}) {
   const socket = net.connect(port, '127.0.0.1').on('error', () => {});
-  socket.end(bytes);
   const chunks = [];
   socket.on('data', (chunk) => chunks.push(chunk));
+  if (waits) {
+    socket.write(bytes);
+    await once(socket, 'data');
+    socket.end();
+  } else socket.end(bytes);
   await once(socket, 'close');
   const text = Buffer.concat(chunks).toString('latin1');
   return text.startsWith('HTTP/1.1 101 ') ? text.slice(0, text.indexOf('\r\n\r\n') + 4) : text;
@@ -26,7 +33,7 @@ async function both(t, options = {}) {
     told = { origin, secure, remoteAddress, url: req.url };
     return true;
   };
-  const own = await listen(t, { ...options, verifyClient });
+  const [own, ownAsking] = [await listen(t, options), await listen(t, { ...options, verifyClient })];
   let isAsked;
   // What asks for no WebSocket is the application's.
   const web = http.createServer((request, response) => response.end('the application'));
@@ -36,18 +43,20 @@ async function both(t, options = {}) {
     if (name === 'upgrade') isAsked = true;
     return emit.call(web, name, ...args);
   };
-  const theirs = new RelayServer({ server: web, ...options, verifyClient });
+  const webAsking = http.createServer();
+  const theirs = [new RelayServer({ server: web, ...options }), new RelayServer({ server: webAsking, ...options, verifyClient })];
   t.after(async () => {
-    await theirs.close();
-    web.close().closeAllConnections();
+    await Promise.all(theirs.map((relay) => relay.close()));
+    for (const server of [web, webAsking]) server.close().closeAllConnections();
   });
-  web.listen(0, '127.0.0.1');
-  await once(web, 'listening');
-  const ask = async (port, bytes) => {
+  for (const server of [web, webAsking]) await once(server.listen(0, '127.0.0.1'), 'listening');
+  const ask = async (server, asking, bytes) => {
     [told, isAsked] = [undefined, false];
-    return { text: await answer(port, bytes), told, isAsked };
+    const text = await answer(server.address().port, bytes);
+    if (status(text) === 101) assert.equal(await answer(asking.address().port, bytes, { waits: true }), text);
+    return { text, told, isAsked };
   };
-  return async (bytes) => [await ask(own.address().port, bytes), await ask(web.address().port, bytes)];
+  return async (bytes) => [await ask(own, ownAsking, bytes), await ask(web, webAsking, bytes)];
 }
 
 const status = (text) => Number(text.slice(9, 12));
@@ -182,7 +191,7 @@ test('other answers have names as everybody writes them, those of the applicatio
       const held = wanted === 429 ? net.connect(port, '127.0.0.1').on('error', () => {}) : undefined;
       held?.write(request({}));
       if (held) await once(held, 'data');
-      answers.push(await answer(port, request({})));
+      answers.push(await answer(port, request({}), { waits: true }));
       held?.destroy();
     }
     assert.equal(status(answers[0]), wanted);
