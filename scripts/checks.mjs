@@ -10,10 +10,16 @@ function clippy(name, ...choice) {
   return { name, command: ['cargo', 'clippy', '--locked', ...choice, '--', '-D', 'warnings'] };
 }
 
-function nodeTests(name, files) {
+/** Two files of tests at one time, also on two cores, where Node would run one: they wait more than they work. */
+function concurrency() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  return major > 20 || minor >= 10 ? ['--test-concurrency=2'] : [];
+}
+
+function nodeTests(name, files, ...options) {
   // Paths, one by one: what a folder or a pattern means to `node --test` differs between Node 20, 22 and 24.
   // A message that never comes must not keep the rest waiting for ever.
-  return { name, command: [node, '--test', '--test-reporter=spec', '--test-timeout=300000', ...files] };
+  return { name, command: [node, '--test', '--test-reporter=spec', '--test-timeout=300000', ...options, ...files] };
 }
 
 /** What is checked without running the code. */
@@ -49,6 +55,6 @@ export const tests = [
   { name: 'Rust tests with faults', command: [...rustTests, '--features', 'faults', '--test', 'panics', '--test', 'simulation'] },
   { name: 'Rust tests with shuttle', command: [...rustTests, '--features', 'faults,shuttle', '--test', 'interleavings'] },
   { name: 'Rust tests, four threads', command: [...rustTests, ...relayTests], env: { WEBSOCKET_RELAY_TEST_THREADS: '4' } },
-  nodeTests('Node tests', testFiles.filter((path) => !isBrowserTest(path))),
+  nodeTests('Node tests', testFiles.filter((path) => !isBrowserTest(path)), ...concurrency()),
   nodeTests('Browser tests', testFiles.filter(isBrowserTest)),
 ];
