@@ -450,7 +450,9 @@ impl World {
         }
         self.is_healing = true;
         let mut wait = 1;
-        for _ in 0..4000 {
+        // At one message in a second it takes its time.
+        let rounds = if self.shared.limits.rate_limit == 1 { 100_000 } else { 4000 };
+        for _ in 0..rounds {
             let is_busy = self.go_on();
             if is_busy {
                 wait = 1;
