@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::HostAddress;
-use crate::backend::{Backend, Registration};
 use crate::error::{Error, TlsError};
 use crate::events::{self, Event, EventReceiver, Interest};
+use crate::hub::{Hub, Registration};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
 use crate::listener::{self, Admission, Door, Guest, Handover, Tls};
@@ -121,8 +121,8 @@ impl Relay {
         limits.validate()?;
         let tls = credentials.as_ref().map(Tls::new).transpose()?;
         let (events, receiver) = events::channel(limits.max_queued_events);
-        let backend = Backend::memory(limits.clone(), authorize_all_channels)?;
-        let shared = Arc::new(Shared::new(limits, backend, events));
+        let hub = Hub::new(limits.clone(), authorize_all_channels)?;
+        let shared = Arc::new(Shared::new(limits, hub, events));
         let (abort, couriers) = (CancellationToken::new(), TaskTracker::new());
         let runtime = || Builder::new_current_thread().enable_all().build().map_err(Error::System);
         let (first, others) = (runtime()?, (1..threads).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?);
@@ -266,7 +266,7 @@ impl Relay {
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
     pub fn register_client(&self) -> Result<Registration, Error> {
-        self.shared.backend.register(None)
+        self.shared.hub.register(None)
     }
 
     /// Lets two clients, or one client and itself, talk.
@@ -274,7 +274,7 @@ impl Relay {
     /// # Errors
     /// [`Error::ClientNotFound`], [`Error::ChannelExists`].
     pub fn register_relay_channel(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
-        self.shared.backend.authorize_pair(first, second)
+        self.shared.hub.open_channel(first, second)
     }
 
     /// The topics of events that somebody listens for, to be kept up to date. An event of another topic comes all the

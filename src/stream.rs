@@ -12,15 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
-use crate::hand::Hand;
 use crate::limits::Limits;
+use crate::shared_writer::SharedWriter;
 
 /// Something that becomes a byte stream.
 pub trait Connection {
     /// The stream.
     type Stream: AsyncRead + AsyncWrite + Unpin;
     /// The stream, and a hand on its socket for others who write to it when it can take something, where it can be had.
-    fn open(self) -> (Self::Stream, Option<Hand>);
+    fn open(self) -> (Self::Stream, Option<SharedWriter>);
 }
 
 /// A TCP connection of which somebody else has the descriptor, under a descriptor of its own. Who has the other must
@@ -100,9 +100,9 @@ pub struct Tcp(OwnedReadHalf);
 impl Connection for TcpStream {
     type Stream = Tcp;
 
-    fn open(self) -> (Tcp, Option<Hand>) {
+    fn open(self) -> (Tcp, Option<SharedWriter>) {
         let (reader, writer) = self.into_split();
-        (Tcp(reader), Some(Hand::Tcp(writer)))
+        (Tcp(reader), Some(SharedWriter::Tcp(writer)))
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::coop;
 
-use crate::backend::Outbox;
 use crate::copy;
 use crate::error::{CloseReason, Offence};
+use crate::hub::Outbox;
 use crate::ids::Token;
 use crate::limits::Limits;
 use crate::protocol::frame::{self, Decoder, Incoming};
@@ -92,11 +92,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// # Errors
     /// [`CloseReason::Lost`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Result<(), CloseReason>> {
-        while !outbox.is_drained() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, outbox.untaken())) {
+        while !outbox.is_written() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, outbox.unwritten())) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
                 Ok(bytes) => {
-                    outbox.take(bytes);
+                    outbox.advance(bytes);
                     spend(bytes / WRITE, cx);
                 }
             }

@@ -38,7 +38,7 @@ mod sync {
     }
 }
 
-#[path = "../src/backend/bell.rs"]
+#[path = "../src/hub/bell.rs"]
 mod bell;
 
 use bell::Bell;

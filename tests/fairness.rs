@@ -15,10 +15,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::runtime::Handle;
 use tokio::task::{coop, yield_now};
 use tokio::time::timeout;
-use websocket_relay::backend::Backend;
-use websocket_relay::hand::Hand;
+use websocket_relay::hub::Hub;
 use websocket_relay::listener::{Door, Guest, Rules, Site, Standing};
 use websocket_relay::session::{self, Shared};
+use websocket_relay::shared_writer::SharedWriter;
 use websocket_relay::stream::Connection;
 use websocket_relay::{CloseReason, Limits, Registration, events};
 
@@ -34,7 +34,7 @@ struct Counted {
 impl Connection for Counted {
     type Stream = Self;
 
-    fn open(self) -> (Self, Option<Hand>) {
+    fn open(self) -> (Self, Option<SharedWriter>) {
         (self, None)
     }
 }
@@ -106,9 +106,9 @@ fn open() -> Arc<Shared> {
     // No heartbeat wakes who was forgotten.
     let ping_interval = Duration::from_secs(3600);
     let limits = Limits { max_queued_bytes: 2 * FLOOD, ping_interval, ..Limits::default() };
-    let backend = Backend::memory(limits.clone(), true).unwrap();
+    let hub = Hub::new(limits.clone(), true).unwrap();
     let (sink, _) = events::channel(limits.max_queued_events);
-    Arc::new(Shared::new(limits, backend, sink))
+    Arc::new(Shared::new(limits, hub, sink))
 }
 
 /// The frame by which a client says who it is.
@@ -133,10 +133,10 @@ async fn moved_before_another_is_served(
     flood: impl FnOnce(&Registration) -> Vec<u8>,
 ) -> usize {
     let shared = open();
-    let [mallory, friend, ada, grace] = [(); 4].map(|()| shared.backend.register(None).unwrap());
+    let [mallory, friend, ada, grace] = [(); 4].map(|()| shared.hub.register(None).unwrap());
     let long = masked(0x81, relay(&mallory, &"x".repeat(60_000)).as_bytes()).repeat(waiting);
     let (_friend, _) = connect(&shared, &[hello(&friend), long].concat()).await;
-    while shared.backend.totals().queued_messages < waiting {
+    while shared.hub.totals().queued_messages < waiting {
         yield_now().await;
     }
     let (mut reader, _) = connect(&shared, &hello(&grace)).await;
@@ -171,7 +171,7 @@ async fn what_comes_behind_the_close_keeps_nobody_waiting() {
 /// has cut the connection.
 async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
     let shared = open();
-    let [ada, grace] = [(); 2].map(|()| shared.backend.register(None).unwrap());
+    let [ada, grace] = [(); 2].map(|()| shared.hub.register(None).unwrap());
     let (mut reader, _) = connect(&shared, &hello(&grace)).await;
     let (mut client, stream) = duplex(2 * FLOOD);
     client.write_all(&[request.as_bytes(), flood].concat()).await.unwrap();
@@ -240,7 +240,7 @@ type Member = (Registration, DuplexStream, Arc<AtomicUsize>);
 async fn crowd(shared: &Arc<Shared>, bytes: &[u8]) -> Vec<Member> {
     let mut members = Vec::new();
     for _ in 0..CROWD {
-        let client = shared.backend.register(None).unwrap();
+        let client = shared.hub.register(None).unwrap();
         let (stream, moved) = connect(shared, &[&hello(&client), bytes].concat()).await;
         members.push((client, stream, moved));
     }
@@ -258,7 +258,7 @@ fn moved(crowd: &[Member]) -> usize {
 #[tokio::test]
 async fn a_crowd_that_floods_keeps_nobody_waiting() {
     let shared = open();
-    let [friend, ada, grace] = [(); 3].map(|()| shared.backend.register(None).unwrap());
+    let [friend, ada, grace] = [(); 3].map(|()| shared.hub.register(None).unwrap());
     let (mut reader, _) = connect(&shared, &hello(&grace)).await;
     let crowd = crowd(&shared, &long_messages(&friend, 200)).await;
     greet(&shared, &ada, &grace, &mut reader).await;
@@ -274,7 +274,7 @@ async fn a_crowd_that_floods_keeps_nobody_waiting() {
 #[tokio::test]
 async fn who_waits_in_line_has_a_turn_though_all_before_have_left() {
     let shared = open();
-    let friend = shared.backend.register(None).unwrap();
+    let friend = shared.hub.register(None).unwrap();
     let bytes = long_messages(&friend, 60);
     let mut crowd = crowd(&shared, &bytes).await;
     while moved(&crowd) < CROWD * Limits::SHORT_TURN_BYTES {
@@ -285,7 +285,7 @@ async fn who_waits_in_line_has_a_turn_though_all_before_have_left() {
         // So that there is nothing to be discarded either, for which it would wait in line again.
         drop(stream);
         let reason = CloseReason::ByServer(1000, String::new());
-        assert!(shared.backend.disconnect(other.id, reason, || ()).unwrap());
+        assert!(shared.hub.disconnect(other.id, reason, || ()).unwrap());
     }
     soon(async {
         while last.load(Ordering::Relaxed) < bytes.len() {
@@ -298,7 +298,7 @@ async fn who_waits_in_line_has_a_turn_though_all_before_have_left() {
 #[tokio::test]
 async fn who_has_no_more_to_say_is_left_alone() {
     let shared = open();
-    let [friend, ada] = [(); 2].map(|()| shared.backend.register(None).unwrap());
+    let [friend, ada] = [(); 2].map(|()| shared.hub.register(None).unwrap());
     let bytes = [hello(&ada), long_messages(&friend, 20)].concat();
     let (_stream, moved, tried) = connect_counted(&shared, &bytes).await;
     while moved.load(Ordering::Relaxed) < bytes.len() {
@@ -314,7 +314,7 @@ async fn who_has_no_more_to_say_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn who_has_spent_a_turn_is_asked_for_a_sign_of_life_all_the_same() {
     let shared = open();
-    let ada = shared.backend.register(None).unwrap();
+    let ada = shared.hub.register(None).unwrap();
     let (mut client, stream) = duplex(64 * 1024);
     serve(&shared, stream, true);
     client.write_all(&hello(&ada)).await.unwrap();

@@ -234,16 +234,16 @@ async fn what_a_replaced_connection_has_left_to_write_is_counted() {
     two.bank.push(&masked(0x81, reliable(&grace, PAGE, &json!({})).as_bytes()));
     let (mut one, _) = server.reliable(&ada, PAGE, &json!({})).await;
     one.send(numbered(&grace, 1, &"x".repeat(8 * MIB))).await;
-    let mut parted = Vec::new();
+    let mut removed = Vec::new();
     for replaced in 0..3 {
         // The message, what the newest connection does not take of it, and what the others did not.
         until(|| queued() > (2 + replaced) * 8 * MIB - MIB).await;
         let next = Held::connect(&server);
         next.bank.push(&masked(0x81, reliable(&grace, PAGE, &json!({})).as_bytes()));
-        parted.push(std::mem::replace(&mut two, next));
+        removed.push(std::mem::replace(&mut two, next));
     }
     until(|| queued() > 5 * 8 * MIB - MIB).await;
-    parted.clear();
+    removed.clear();
     until(|| queued() < 3 * 8 * MIB).await;
     drop((one, two));
     until(|| queued() < 9 * MIB).await;

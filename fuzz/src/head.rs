@@ -8,7 +8,7 @@ use httparse::{EMPTY_HEADER, ParserConfig, Request, Response, Status};
 use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::http;
-use websocket_relay::backend::Backend;
+use websocket_relay::hub::Hub;
 use websocket_relay::listener::{Door, Rules, Standing};
 use websocket_relay::metrics::TurnedAway;
 use websocket_relay::session::Shared;
@@ -109,8 +109,8 @@ impl World {
 impl Place {
     fn new(site: Site, origins: Option<Vec<String>>, trust: Trust) -> Self {
         let limits = Limits::default();
-        let backend = Backend::memory(limits.clone(), false).expect("randomness");
-        let shared = Arc::new(Shared::new(limits, backend, events::channel(16).0));
+        let hub = Hub::new(limits.clone(), false).expect("randomness");
+        let shared = Arc::new(Shared::new(limits, hub, events::channel(16).0));
         let asked = Arc::new(Mutex::new(None));
         let asks = Arc::clone(&asked);
         let ask = Ask::each(move |inquiry| {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use websocket_relay::hand::Hand;
+use websocket_relay::shared_writer::SharedWriter;
 use websocket_relay::stream::Connection;
 
 #[derive(Debug, Default)]
@@ -131,7 +131,7 @@ impl AsyncWrite for ServerEnd {
 impl Connection for ServerEnd {
     type Stream = Self;
 
-    fn open(self) -> (Self, Option<Hand>) {
+    fn open(self) -> (Self, Option<SharedWriter>) {
         (self, None)
     }
 }

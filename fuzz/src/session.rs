@@ -12,8 +12,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, advance};
-use websocket_relay::backend::{Backend, Totals};
 use websocket_relay::events::{self, EventReceiver};
+use websocket_relay::hub::{Hub, Totals};
 use websocket_relay::session::{self, Shared};
 use websocket_relay::{ClientId, CloseReason, Event, Limits, Registration};
 
@@ -142,10 +142,11 @@ impl World {
             ..Limits::default()
         };
         let (sink, events) = events::channel(limits.max_queued_events);
-        let backend = Backend::memory(limits.clone(), false).expect("randomness");
-        let clients: Vec<_> = (0..CLIENTS).map(|_| backend.register(None).expect("randomness")).collect();
-        backend.authorize_all(&clients.iter().map(|client| client.id).collect::<Vec<_>>()).expect("clients");
-        let shared = Arc::new(Shared::new(limits.clone(), backend, sink));
+        let hub = Hub::new(limits.clone(), false).expect("randomness");
+        let clients: Vec<_> = (0..CLIENTS).map(|_| hub.register(None).expect("randomness")).collect();
+        hub.open_channels_among(&clients.iter().map(|client| client.id).collect::<Vec<_>>())
+            .expect("clients");
+        let shared = Arc::new(Shared::new(limits.clone(), hub, sink));
         let peers = [0, 1].map(|who| Peer::new(who, clients[who].token.reveal()));
         let (wild, sessions) = ([const { None }; WILD], Vec::new());
         Self {
@@ -177,7 +178,7 @@ impl World {
     async fn settle(&mut self) {
         for _ in 0..100_000 {
             let before = self.polls.load(Ordering::Relaxed);
-            while self.shared.backend.tell_presence().is_left {}
+            while self.shared.hub.tell_presence().has_more {}
             yield_now().await;
             yield_now().await;
             if self.polls.load(Ordering::Relaxed) == before {
@@ -206,21 +207,21 @@ impl World {
             Step::Shut { wild } => self.wild[usize::from(wild) % WILD] = None,
             Step::Read { wild, size } => self.read(wild, size.into()),
             Step::Register { one, two } => {
-                let backend = &self.shared.backend;
-                backend.authorize_pair(self.id(one), self.id(two)).ok();
+                let hub = &self.shared.hub;
+                hub.open_channel(self.id(one), self.id(two)).ok();
             }
             Step::Revoke { one, two } => {
                 let ids = [self.id(one), self.id(two)];
                 let is_honest = |id: &ClientId| id.get() < HONEST as u64;
-                // The two are never parted.
+                // The two are never removed.
                 if !ids.iter().all(is_honest) {
-                    self.shared.backend.revoke_pair(ids[0], ids[1]).ok();
+                    self.shared.hub.close_channel(ids[0], ids[1]).ok();
                 }
             }
             Step::Disconnect { client } => {
                 let (id, reason) = (self.id(client), CloseReason::ByServer(4000, "away".to_owned()));
                 let tell = || self.shared.events.emit(Event::Disconnected(id, reason.clone()));
-                self.shared.backend.disconnect(id, reason.clone(), tell).ok();
+                self.shared.hub.disconnect(id, reason.clone(), tell).ok();
             }
             Step::Unregister { client } => {
                 let client = HONEST + usize::from(client) % (CLIENTS - HONEST);
@@ -247,7 +248,7 @@ impl World {
                         &format!(",\"version\":2,\"session\":\"{session:016x}\",\"connection\":{connection}");
                     text += &format!(",\"receipts\":{receipts},\"presence\":{presence}");
                     if *knows_epoch {
-                        text += &format!(",\"epoch\":\"{}\"", self.shared.backend.epoch());
+                        text += &format!(",\"epoch\":\"{}\"", self.shared.hub.epoch());
                     }
                 }
                 (wild, frame(0x81, format!("{{\"authentication\":{{{text}}}}}").as_bytes()))
@@ -314,8 +315,8 @@ impl World {
 
     fn unregister(&mut self, client: usize) {
         let (id, reason) = (self.clients[client].id, CloseReason::Unregistered);
-        if let Ok(parted) = self.shared.backend.unregister(id, reason)
-            && parted.was_connected
+        if let Ok(removed) = self.shared.hub.unregister(id, reason)
+            && removed.was_connected
         {
             self.shared.events.emit(Event::Disconnected(id, CloseReason::Unregistered));
         }
@@ -323,7 +324,7 @@ impl World {
 
     /// The bounds.
     fn check(&self) {
-        let Totals { queued_messages, queued_bytes, relayed_messages, .. } = self.shared.backend.totals();
+        let Totals { queued_messages, queued_bytes, relayed_messages, .. } = self.shared.hub.totals();
         // Whatever connections they come by. One message has been read when it is found to be too many.
         let sent = BURST + 1 + RATE * self.start.elapsed().as_millis() as u64 / 1000;
         assert!(relayed_messages <= CLIENTS as u64 * sent, "{relayed_messages} messages");
@@ -353,7 +354,7 @@ impl World {
         for client in 0..CLIENTS {
             self.unregister(client);
         }
-        let Totals { registered, channels, queued_messages, queued_bytes, .. } = self.shared.backend.totals();
+        let Totals { registered, channels, queued_messages, queued_bytes, .. } = self.shared.hub.totals();
         assert_eq!((registered, channels, queued_messages, queued_bytes), (0, 0, 0, 0));
         self.check_events();
     }

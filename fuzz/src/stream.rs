@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use websocket_relay::hand::Hand;
+use websocket_relay::shared_writer::SharedWriter;
 use websocket_relay::stream::Connection;
 
 /// Each read brings one piece, of `size` bytes, and the last is followed by the end. What is written is kept.
@@ -68,7 +68,7 @@ impl AsyncWrite for Feed {
 impl Connection for Feed {
     type Stream = Self;
 
-    fn open(self) -> (Self, Option<Hand>) {
+    fn open(self) -> (Self, Option<SharedWriter>) {
         (self, None)
     }
 }

@@ -6,14 +6,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::backend::Totals;
+use crate::hub::Totals;
 use crate::metrics::{Counts, Tables};
 use crate::session::Shared;
 
 /// All of it, in the text format of OpenMetrics. Made anew each time: whoever asks does so every few seconds at most.
 pub fn text(shared: &Shared) -> String {
     let mut registry = Registry::with_prefix("websocket_relay");
-    let totals = shared.backend.totals();
+    let totals = shared.hub.totals();
     let Totals { registered, channels, queued_messages, queued_bytes, .. } = totals;
     for (name, help, value) in [
         (

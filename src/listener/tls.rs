@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::{fmt, io};
 
-use crate::hand::Hand;
+use crate::shared_writer::SharedWriter;
 use pkcs8::EncryptedPrivateKeyInfo;
 use pkcs8::der::SecretDocument;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -119,7 +119,7 @@ pub struct Records {
 impl Connection for Records {
     type Stream = Self;
 
-    fn open(self) -> (Self, Option<Hand>) {
+    fn open(self) -> (Self, Option<SharedWriter>) {
         (self, None)
     }
 }

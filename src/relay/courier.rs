@@ -88,16 +88,16 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::backend::Backend;
     use crate::events;
+    use crate::hub::Hub;
     use crate::ids::ClientId;
 
     /// So many events a millisecond for two seconds: in how many batches are they handed over, and how many in all?
     async fn handed_over(rate: u32, wanted: bool) -> (usize, usize) {
         let limits = Limits::default();
         let (sink, receiver) = events::channel(limits.max_queued_events);
-        let backend = Backend::memory(limits.clone(), false).expect("randomness");
-        let shared = Arc::new(Shared::new(limits, backend, sink.clone()));
+        let hub = Hub::new(limits.clone(), false).expect("randomness");
+        let shared = Arc::new(Shared::new(limits, hub, sink.clone()));
         sink.interest().set(Topic::Connected, wanted);
         let batches = Arc::new(Mutex::new(Vec::new()));
         let taken = Arc::clone(&batches);

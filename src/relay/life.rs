@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Relay, go_on};
-use crate::backend::{Departure, Registration, Status, Told, Totals, Undelivered};
 use crate::error::{CloseReason, Error, MessageExpired};
 use crate::events::Event;
+use crate::hub::{ClientStatus, ExpiredMessages, PresenceProgress, Registration, Removal, Totals};
 use crate::ids::{ClientId, Token};
 use crate::metrics::{Closed, Counts, Tables};
 use crate::model::release_spare;
@@ -52,7 +52,7 @@ impl Relay {
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
     pub fn register_client_for(&self, life: Duration) -> Result<Registration, Error> {
-        self.shared.backend.register(Some(life))
+        self.shared.hub.register(Some(life))
     }
 
     /// Gives a client another token; the one before opens nothing any more. If the registration ends by itself, it does
@@ -61,7 +61,7 @@ impl Relay {
     /// # Errors
     /// [`Error::ClientNotFound`], [`Error::System`].
     pub fn refresh_token(&self, client: ClientId, life: Option<Duration>) -> Result<Token, Error> {
-        self.shared.backend.refresh(client, life)
+        self.shared.hub.refresh(client, life)
     }
 
     /// Forgets a client, its mailbox, its channels and what it has waiting for others. Its connection ends (4502).
@@ -70,7 +70,7 @@ impl Relay {
     /// [`Error::ClientNotFound`].
     pub fn unregister_client(&self, client: ClientId) -> Result<(), Error> {
         let reason = CloseReason::Unregistered;
-        if self.shared.backend.unregister(client, reason.clone())?.was_connected {
+        if self.shared.hub.unregister(client, reason.clone())?.was_connected {
             self.shared.events.emit(Event::Disconnected(client, reason));
         }
         Ok(())
@@ -82,7 +82,7 @@ impl Relay {
     /// [`Error::ClientNotFound`].
     pub fn disconnect_client(&self, client: ClientId, code: u16, text: String) -> Result<bool, Error> {
         let reason = CloseReason::ByServer(code, text);
-        self.shared.backend.disconnect(client, reason.clone(), || {
+        self.shared.hub.disconnect(client, reason.clone(), || {
             self.shared.events.emit(Event::Disconnected(client, reason));
         })
     }
@@ -92,7 +92,7 @@ impl Relay {
     /// # Errors
     /// [`Error::ClientNotFound`], and nothing has changed.
     pub fn register_relay_channels(&self, clients: &[ClientId]) -> Result<usize, Error> {
-        self.shared.backend.authorize_all(clients)
+        self.shared.hub.open_channels_among(clients)
     }
 
     /// Lets a client talk to each of the others, to itself not; returns how many channels that made.
@@ -104,7 +104,7 @@ impl Relay {
         client: ClientId,
         others: &[ClientId],
     ) -> Result<usize, Error> {
-        self.shared.backend.authorize_with(client, others)
+        self.shared.hub.open_channels_with(client, others)
     }
 
     /// Takes the channel of two clients from them and drops what waits in it.
@@ -112,26 +112,26 @@ impl Relay {
     /// # Errors
     /// [`Error::ClientNotFound`], [`Error::ChannelNotFound`].
     pub fn unregister_relay_channel(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
-        self.shared.backend.revoke_pair(first, second)
+        self.shared.hub.close_channel(first, second)
     }
 
     /// The registered clients, by id.
     pub fn clients(&self) -> Vec<ClientId> {
-        self.shared.backend.ids()
+        self.shared.hub.ids()
     }
 
     /// What there is to know of a client.
-    pub fn client(&self, client: ClientId) -> Option<Status> {
-        self.shared.backend.status(client)
+    pub fn client(&self, client: ClientId) -> Option<ClientStatus> {
+        self.shared.hub.status(client)
     }
 
     /// What the relay counts.
     pub fn stats(&self) -> Stats {
-        let Shared { backend, events, metrics, .. } = &*self.shared;
+        let Shared { hub, events, metrics, .. } = &*self.shared;
         let Tables { offences, rejected, turned_away, closed } = metrics.by_code();
         Stats {
             connections: metrics.connections(),
-            totals: backend.totals(),
+            totals: hub.totals(),
             rejected,
             offences,
             turned_away,
@@ -155,9 +155,9 @@ pub(super) async fn keep(shared: &Shared) {
 /// Tells clients who came and left, for ever.
 async fn tell_presence(shared: &Shared) {
     loop {
-        let Told { is_left, has_rung } = shared.backend.tell_presence();
-        match (is_left, has_rung) {
-            (false, _) => shared.backend.presence_due().await,
+        let PresenceProgress { has_more, has_rung } = shared.hub.tell_presence();
+        match (has_more, has_rung) {
+            (false, _) => shared.hub.presence_pending().await,
             // Others have their turn first.
             (true, false) => tokio::task::yield_now().await,
             // They may be on other threads, which have more to do.
@@ -169,23 +169,23 @@ async fn tell_presence(shared: &Shared) {
 /// Ends registrations and drops messages when their time has come, for ever.
 async fn expire(shared: &Shared) {
     loop {
-        shared.backend.deadline().await;
+        shared.hub.deadline().await;
         crate::faults::point("expire");
         let now = Instant::now();
         for _ in 0..BATCH {
-            let Some(mut departure) = shared.backend.expire(now) else { break };
-            let Departure { client, parted, .. } = departure;
-            if parted.was_connected {
+            let Some(mut removal) = shared.hub.expire(now) else { break };
+            let Removal { client, removed, .. } = removal;
+            if removed.was_connected {
                 shared.events.emit(Event::Disconnected(client, CloseReason::Expired));
             }
-            while shared.backend.part(&mut departure) {
+            while shared.hub.remove_from_peers(&mut removal) {
                 tokio::task::yield_now().await;
             }
-            let undelivered = parted.undelivered;
+            let undelivered = removed.undelivered;
             // It is told once, and whoever keeps something for the client has to know.
             shared.events.emit_surely(Event::Expired { client, undelivered }).await;
         }
-        for Undelivered { sender, recipient, messages } in shared.backend.expire_messages(now) {
+        for ExpiredMessages { sender, recipient, messages } in shared.hub.expire_messages(now) {
             shared.metrics.dropped(MessageExpired::CODE, messages);
             shared.events.emit(Event::MessagesExpired { sender, recipient, messages });
         }
@@ -195,9 +195,9 @@ async fn expire(shared: &Shared) {
 
 /// Drops all messages: nobody will come for them any more.
 pub(super) fn drop_messages(shared: &Shared) {
-    let before = shared.backend.totals();
+    let before = shared.hub.totals();
     if before.queued_messages > 0 || before.queued_bytes > 0 {
-        shared.backend.drop_messages();
+        shared.hub.drop_messages();
     }
     // Twice: the first time it keeps what was needed lately.
     release_spare();
@@ -218,7 +218,7 @@ struct Seen {
 /// Gives the system back what many messages have left behind, when they have become few or have gone; for ever.
 async fn tidy(shared: &Shared) {
     let look = || {
-        let Totals { relayed_messages: messages, queued_bytes: queued, .. } = shared.backend.totals();
+        let Totals { relayed_messages: messages, queued_bytes: queued, .. } = shared.hub.totals();
         Seen { messages, freed: freed(), queued }
     };
     let mut before = look();

@@ -1,14 +1,14 @@
-//! What ties a session to the backend once its client has authenticated.
+//! What ties a session to its client's mailbox.
 
 use std::sync::Arc;
 
 use super::Shared;
-use crate::backend::{Claim, Outbox};
 use crate::error::CloseReason;
 use crate::events::Event;
+use crate::hub::{Claim, Outbox};
 use crate::protocol::Generation;
 
-/// A client's presence: while it lives the client is connected, and when it goes, by whatever way, it is not.
+/// A client's connection: while it lives the client is connected, and when it is dropped, for whatever reason, it is not.
 pub(super) struct Attachment {
     pub shared: Arc<Shared>,
     pub claim: Claim,
@@ -16,11 +16,12 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    /// Lets the mailbox go, unless somebody has taken over, who has told so already.
+    /// Gives the mailbox back. Returns what is still to be written, or `None` when another connection has taken over and has
+    /// already told so.
     pub fn release(&self, reason: &CloseReason) -> Option<Outbox> {
-        // What waits in this process will wait no longer.
+        // When the server stops, nothing that goes back to a mailbox will be read again.
         let everything = matches!(reason, CloseReason::GoingAway | CloseReason::Restarting(_));
-        self.shared.backend.release(&self.claim, everything, || {
+        self.shared.hub.release(&self.claim, everything, || {
             self.shared.events.emit(Event::Disconnected(self.claim.id(), reason.clone()));
         })
     }
@@ -28,8 +29,8 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        let stopped = self.shared.is_stopping();
-        // Nothing happens when it was released already.
-        self.release(if stopped { &CloseReason::GoingAway } else { &CloseReason::Internal });
+        let is_stopping = self.shared.is_stopping();
+        // Does nothing if it was released already.
+        self.release(if is_stopping { &CloseReason::GoingAway } else { &CloseReason::Internal });
     }
 }

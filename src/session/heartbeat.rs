@@ -1,101 +1,103 @@
-//! How a session finds that its client is gone, or never says who it is.
-
-use std::pin::Pin;
+//! How a session finds that its client is gone, or never authenticates.
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::Session;
+use super::{Io, Phase, Session};
 use crate::error::CloseReason;
 use crate::limits::Limits;
 use crate::protocol::encode::{self, Notice};
 use crate::protocol::{Generation, frame};
 use crate::wire::Wire;
 
+/// What the connection's timer waits for once the client has authenticated.
 #[derive(Clone, Copy)]
 pub(super) enum Heartbeat {
-    /// The client has until the timer's end to say who it is.
-    Authenticating,
-    /// The next ping is due at the timer's end.
+    /// The next ping is due.
     Resting,
-    /// Something must have been heard at the timer's end: what the counters were when the ping went out.
-    Listening { heard: u64, sent: u32, stuck: bool },
+    /// Something must have been received since the ping was sent: the counters as they were then.
+    Pinged { bytes_received: u64, bytes_written: u32, is_blocked: bool },
 }
 
 impl Session {
-    pub(super) fn start_heartbeat(&mut self, timer: Pin<&mut Sleep>) {
+    pub(super) fn start_heartbeat<S>(&mut self, io: &mut Io<'_, S>) {
         self.heartbeat = Heartbeat::Resting;
-        timer.reset(Instant::now() + self.shared.limits.ping_interval);
+        io.set_timer(self.shared.limits.ping_interval);
     }
 
+    /// Acts on the timer.
     pub(super) fn beat<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        wire: &mut Wire<S>,
-        timer: Pin<&mut Sleep>,
+        io: &mut Io<'_, S>,
     ) -> Result<(), CloseReason> {
+        if matches!(self.phase, Phase::Authenticating(_)) {
+            return Err(CloseReason::AuthTimeout);
+        }
         let Limits { ping_interval, ping_timeout, .. } = self.shared.limits;
+        let now = io.wire.heard;
         let heartbeat = self.heartbeat;
         let (next, wait) = match heartbeat {
-            Heartbeat::Authenticating => return Err(CloseReason::AuthTimeout),
-            Heartbeat::Resting => {
-                let generation = self.generation();
-                if let Some(attachment) = &self.attachment {
-                    self.shared.backend.ask(&attachment.claim);
-                }
-                let before = self.with_outbox(|outbox| {
-                    let before = (outbox.sent, !outbox.is_empty());
-                    outbox.write(|frames| match generation {
-                        // A page cannot see the pings of WebSocket, and wants to know that the link lives.
-                        Generation::Reliable => encode::notice(&Notice::Ping, frames),
-                        Generation::Plain => frame::ping(frames),
-                    });
-                    before
-                });
-                let (sent, stuck) = before.unwrap_or_default();
-                (Heartbeat::Listening { heard: wire.heard, sent, stuck }, ping_timeout)
-            }
-            Heartbeat::Listening { sent, stuck: true, .. }
-                if self.with_outbox(|outbox| outbox.sent) == Some(sent) =>
+            Heartbeat::Resting => (self.ping(now), ping_timeout),
+            Heartbeat::Pinged { bytes_written, is_blocked: true, .. }
+                if self.with_outbox(|outbox| outbox.bytes_written()) == Some(bytes_written) =>
             {
                 return Err(CloseReason::TooSlow);
             }
-            Heartbeat::Listening { heard, .. } if wire.heard == heard && self.is_heard() => {
+            Heartbeat::Pinged { bytes_received, .. } if bytes_received == now && self.is_reading() => {
                 return Err(CloseReason::PingTimeout);
             }
-            Heartbeat::Listening { .. } => (Heartbeat::Resting, ping_interval),
+            Heartbeat::Pinged { .. } => (Heartbeat::Resting, ping_interval),
         };
-        self.judge_message(wire)?;
+        self.check_partial_message(&io.wire)?;
         self.heartbeat = next;
-        timer.reset(Instant::now() + wait);
+        io.set_timer(wait);
         Ok(())
     }
 
-    /// Whether the client is read from: it is not while a message is held back or it has to pause, and nothing is its fault.
-    pub(super) fn is_heard(&self) -> bool {
+    fn ping(&mut self, bytes_received: u64) -> Heartbeat {
+        let generation = self.generation();
+        if let Some(attachment) = self.phase.attachment() {
+            self.shared.hub.heartbeat_sent(&attachment.claim);
+        }
+        let before = self.with_outbox(|outbox| {
+            let before = (outbox.bytes_written(), !outbox.is_empty());
+            outbox.write(|frames| match generation {
+                // A page cannot see WebSocket pings, and has to know that the connection lives.
+                Generation::Reliable => encode::notice(&Notice::Ping, frames),
+                Generation::Plain => frame::ping(frames),
+            });
+            before
+        });
+        let (bytes_written, is_blocked) = before.unwrap_or_default();
+        Heartbeat::Pinged { bytes_received, bytes_written, is_blocked }
+    }
+
+    /// Whether the client is read from: not while a message is held or the client sends too fast.
+    pub(super) fn is_reading(&self) -> bool {
         self.held.is_none() && self.pause.is_none()
     }
 
-    /// It is read from again. What the client had no chance to say until now is not held against it.
-    pub(super) fn hear_again(&mut self) {
-        if let Heartbeat::Listening { heard, .. } = &mut self.heartbeat {
-            *heard = u64::MAX;
+    /// Reads from the client again. It could not be heard until now, so this heartbeat does not count.
+    pub(super) fn resume_reading(&mut self) {
+        if let Heartbeat::Pinged { bytes_received, .. } = &mut self.heartbeat {
+            *bytes_received = u64::MAX;
         }
-        self.unfinished = None;
+        self.partial_message = None;
     }
 
-    /// Whether a message that has begun has been on its way for too long.
-    fn judge_message<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Fails when a message that has begun to arrive has taken longer than `messageTimeout`.
+    fn check_partial_message<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         wire: &Wire<S>,
     ) -> Result<(), CloseReason> {
         let now = Instant::now();
-        let begun = wire.unfinished().filter(|_| self.is_heard());
-        let since = |number| match self.unfinished.as_deref() {
+        let begun = wire.unfinished().filter(|_| self.is_reading());
+        let since = |number| match self.partial_message.as_deref() {
             Some((same, since)) if *same == number => (number, *since),
             _ => (number, now),
         };
-        self.unfinished = begun.map(|number| Box::new(since(number)));
+        self.partial_message = begun.map(|number| Box::new(since(number)));
         let is_late = |(_, since): &(u32, Instant)| now - *since >= self.shared.limits.message_timeout;
-        if self.unfinished.as_deref().is_some_and(is_late) { Err(CloseReason::TooSlow) } else { Ok(()) }
+        if self.partial_message.as_deref().is_some_and(is_late) { Err(CloseReason::TooSlow) } else { Ok(()) }
     }
 }

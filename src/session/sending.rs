@@ -1,4 +1,4 @@
-//! What a client sends to others: taken, held back, or refused.
+//! What becomes of a message that a client sends: it is appended, held or refused.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{Session, now};
 use crate::access::Charge;
-use crate::backend::{Refusal, Taken};
 use crate::error::{CloseReason, Offence};
+use crate::hub::{AppendError, Appended, Batch};
 use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
 use crate::protocol::RelayFrame;
 use crate::protocol::encode::Notice;
 
-/// A message that its recipient's lane had no room for. Nothing more is read before it has found some.
-pub(super) struct Held {
+/// A plain client's message that its lane has no room for. Nothing more is read until there is room.
+pub(super) struct HeldMessage {
     target: ClientId,
     message: Box<str>,
     until: Instant,
-    /// When to try again, if the bell does not ring before.
+    /// When to try again if the bell does not ring before.
     pub retry: Pin<Box<Sleep>>,
 }
 
 impl Session {
-    /// Counts a message of a plain client, which has been read already: above the rate nothing more is read for a while.
+    /// Counts a plain client's message, which has been read already: if it exceeds the rate, nothing more is read for a while.
     fn charge(&mut self, client: ClientId) -> Result<(), CloseReason> {
         let Charge { pause, over_for } = self.shared.pace.charge(client, now);
         if over_for > self.shared.limits.hold_timeout {
@@ -34,124 +34,134 @@ impl Session {
         Ok(())
     }
 
-    /// Has a client that owes something for what it sent by another connection pay before it is read.
-    pub(super) fn collect(&mut self, client: ClientId) {
-        let owed = self.shared.pace.owes(client, now);
-        self.pause(owed);
+    /// Reads nothing until the client is below its rate again, which it may have exceeded on another connection.
+    pub(super) fn pay_debt(&mut self, client: ClientId) {
+        let debt = self.shared.pace.owes(client, now);
+        self.pause(debt);
     }
 
-    /// Reads nothing for so long.
     fn pause(&mut self, wait: Duration) {
         if !wait.is_zero() {
             self.pause = Some(Box::pin(sleep(wait)));
         }
     }
 
-    pub(super) fn relay(&mut self, frame: RelayFrame<'_>) -> Result<(), CloseReason> {
-        let Some(attachment) = &mut self.attachment else { return self.offend(Offence::NotAuthenticated) };
-        // The quotes are not the message's.
+    /// Appends the message of a frame.
+    pub(super) fn relay(&mut self, frame: RelayFrame<'_>, batch: &mut Batch<'_>) -> Result<(), CloseReason> {
+        let Some(attachment) = self.phase.attachment() else { return self.offend(Offence::NotAuthenticated) };
+        let (client, target) = (attachment.claim.id(), frame.target_id);
+        // Without the quotes.
         if frame.message.len() - 2 > self.shared.limits.max_payload {
             return self.offend(Offence::MessageTooBig);
         }
-        let target = frame.target_id;
-        if let Some(answers) = &mut self.answers {
-            if frame.first {
-                answers.refusing.remove(&target);
-            } else if answers.refusing.contains(&target) {
-                // Sent before the client could know of the refusal; it will be sent again.
-                return Ok(());
-            }
+        if self.is_passed_over(&frame) {
+            return Ok(());
         }
-        let client = attachment.claim.id();
         match frame.seq {
             Some(seq) => {
                 if let Err(wait) = self.shared.pace.take(client, now) {
-                    return self.hold_back(target, seq, wait);
+                    return self.hold_over_rate(target, seq, wait);
                 }
             }
             None => self.charge(client)?,
         }
-        let Some(attachment) = &mut self.attachment else { return Ok(()) };
-        let appended = self.shared.backend.append(&mut attachment.claim, target, frame.seq, frame.message);
+        let Some(claim) = self.phase.claim_mut() else { return Ok(()) };
+        let appended = self.shared.hub.append(batch, claim, target, frame.seq, frame.message);
         match (appended, frame.seq) {
-            (Ok(Taken::New), None) => Ok(()),
-            (Ok(Taken::New), Some(seq)) | (Ok(Taken::Duplicate(seq)), _) => {
-                self.answers().accepted(target, seq);
+            (Ok(Appended::New), None) => Ok(()),
+            (Ok(Appended::New), Some(seq)) | (Ok(Appended::Duplicate(seq)), _) => {
+                self.replies().accept(target, seq);
                 Ok(())
             }
-            (Err(Refusal::Held), _) => {
+            (Err(AppendError::Held), _) => {
                 let until = Instant::now() + self.shared.limits.hold_timeout;
                 let retry = Box::pin(sleep(Limits::HOLD_RETRY));
-                self.held = Some(Box::new(Held { target, message: frame.message.into(), until, retry }));
+                self.held =
+                    Some(Box::new(HeldMessage { target, message: frame.message.into(), until, retry }));
                 Ok(())
             }
-            (Err(refusal), None) => self.refuse(target, refusal),
-            (Err(refusal), Some(seq)) => self.refuse_numbered(target, seq, refusal),
+            (Err(error), None) => self.refuse(target, error),
+            (Err(error), Some(seq)) => self.refuse_numbered(target, seq, error),
         }
     }
 
-    /// Has a client with reliable delivery wait that is over its rate. Not for what it only sends again: it is told before the
-    /// refusal what was accepted, and would not know what is refused.
-    fn hold_back(&mut self, target: ClientId, seq: Seq, wait: Duration) -> Result<(), CloseReason> {
-        let Some(attachment) = &mut self.attachment else { return Ok(()) };
-        if let Some(last) = self.shared.backend.duplicate(&mut attachment.claim, target, seq) {
-            self.answers().accepted(target, last);
+    /// Whether the frame was sent before the client could know that an earlier message was refused. It will be sent again.
+    fn is_passed_over(&mut self, frame: &RelayFrame<'_>) -> bool {
+        let Some(replies) = &mut self.replies else { return false };
+        if frame.first {
+            replies.refused.remove(&frame.target_id);
+            return false;
+        }
+        replies.refused.contains(&frame.target_id)
+    }
+
+    /// Has a reliable client that exceeds its rate wait. A message that it only sends again is accepted instead: the client is
+    /// told first what was accepted, and would not know what is refused.
+    fn hold_over_rate(&mut self, target: ClientId, seq: Seq, wait: Duration) -> Result<(), CloseReason> {
+        let Some(claim) = self.phase.claim_mut() else { return Ok(()) };
+        if let Some(last) = self.shared.hub.duplicate(claim, target, seq) {
+            self.replies().accept(target, last);
             return Ok(());
         }
         let retry_after = wait.max(Limits::HOLD_RETRY);
         self.pass_over(target, &Notice::Hold { target, seq, retry_after })
     }
 
-    /// Tells a client with reliable delivery that `seq` was not taken, and passes over what it sent behind it.
-    fn refuse_numbered(&mut self, target: ClientId, seq: Seq, refusal: Refusal) -> Result<(), CloseReason> {
+    /// Tells a reliable client that message `seq` was not appended.
+    fn refuse_numbered(&mut self, target: ClientId, seq: Seq, error: AppendError) -> Result<(), CloseReason> {
         let offence = Offence::ChannelNotRegistered;
-        let notice = match refusal {
-            Refusal::Replaced => return Err(self.ousted()),
-            Refusal::Held | Refusal::Full => Notice::Hold { target, seq, retry_after: Limits::HOLD_RETRY },
-            Refusal::ChannelNotRegistered => {
+        let notice = match error {
+            AppendError::Replaced => return Err(self.ending_reason()),
+            AppendError::Held | AppendError::Full => {
+                Notice::Hold { target, seq, retry_after: Limits::HOLD_RETRY }
+            }
+            AppendError::ChannelNotRegistered => {
                 Notice::Rejected { target, seq, code: offence.code(), message: &offence.to_string() }
             }
         };
         self.pass_over(target, &notice)?;
-        if refusal == Refusal::ChannelNotRegistered {
+        if error == AppendError::ChannelNotRegistered {
             self.shared.metrics.rejected(offence.code());
-            // The refusal is the answer.
-            self.judge(offence)?;
+            // Without an error frame: the rejection is the reply.
+            self.count_offence(offence)?;
         }
         Ok(())
     }
 
-    /// Tells a client with reliable delivery why a message to `target` was not taken, and takes none that it sent behind it.
-    fn pass_over(&mut self, target: ClientId, notice: &Notice<'_>) -> Result<(), CloseReason> {
-        let answers = self.answers();
-        answers.add(notice);
-        answers.refusing.insert(target);
-        let enough = answers.refusing.len() > Limits::MAX_REFUSING;
-        if enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
+    /// Sends a refusal, and passes over what the client sent to `target` behind the refused message.
+    fn pass_over(&mut self, target: ClientId, refusal: &Notice<'_>) -> Result<(), CloseReason> {
+        let replies = self.replies();
+        replies.add(refusal);
+        replies.refused.insert(target);
+        let is_enough = replies.refused.len() > Limits::MAX_REFUSING;
+        if is_enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
     }
 
-    /// Tries again to find room for the message that is held back.
-    pub(super) fn retry(&mut self) -> Result<(), CloseReason> {
-        let (Some(attachment), Some(held)) = (&mut self.attachment, &mut self.held) else { return Ok(()) };
+    /// Tries again to append the held message.
+    pub(super) fn retry_held(&mut self) -> Result<(), CloseReason> {
+        let (Some(claim), Some(held)) = (self.phase.claim_mut(), &mut self.held) else { return Ok(()) };
         let target = held.target;
         held.retry.as_mut().reset(Instant::now() + Limits::HOLD_RETRY);
-        let appended = self.shared.backend.append(&mut attachment.claim, target, None, &held.message);
-        self.shared.backend.flush();
+        let appended = {
+            let hub = &self.shared.hub;
+            hub.append(&mut hub.batch(), claim, target, None, &held.message)
+        };
         match appended {
-            Err(Refusal::Held) if Instant::now() < held.until => Ok(()),
+            Err(AppendError::Held) if Instant::now() < held.until => Ok(()),
             appended => {
                 self.held = None;
-                self.hear_again();
-                appended.map(|_| ()).or_else(|refusal| self.refuse(target, refusal))
+                self.resume_reading();
+                appended.map(|_| ()).or_else(|error| self.refuse(target, error))
             }
         }
     }
 
-    fn refuse(&mut self, target: ClientId, refusal: Refusal) -> Result<(), CloseReason> {
-        let offence = match refusal {
-            Refusal::ChannelNotRegistered => Offence::ChannelNotRegistered,
-            Refusal::Held | Refusal::Full => Offence::QueueFull { target },
-            Refusal::Replaced => return Err(self.ousted()),
+    /// Counts the refusal of a plain client's message as an offence.
+    fn refuse(&mut self, target: ClientId, error: AppendError) -> Result<(), CloseReason> {
+        let offence = match error {
+            AppendError::ChannelNotRegistered => Offence::ChannelNotRegistered,
+            AppendError::Held | AppendError::Full => Offence::QueueFull { target },
+            AppendError::Replaced => return Err(self.ending_reason()),
         };
         self.shared.metrics.rejected(offence.code());
         self.offend(offence)

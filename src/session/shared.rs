@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Failures, Pace};
-use crate::backend::Backend;
 use crate::error::CloseReason;
 use crate::events::{Event, EventSink};
+use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 
@@ -19,7 +19,7 @@ pub struct Shared {
     /// The bounds.
     pub limits: Limits,
     /// Where clients, channels and messages are kept.
-    pub backend: Backend,
+    pub hub: Hub,
     /// Who is told what happens.
     pub events: EventSink,
     /// Authentications that failed.
@@ -45,7 +45,7 @@ pub struct Shared {
 
 impl Shared {
     /// What sessions share.
-    pub fn new(limits: Limits, backend: Backend, events: EventSink) -> Self {
+    pub fn new(limits: Limits, hub: Hub, events: EventSink) -> Self {
         let [stop, hurry, cut] = [(); 3].map(|()| CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
         let (failures, pace, complaints) =
@@ -53,7 +53,7 @@ impl Shared {
         let metrics = Metrics::default();
         Self {
             limits,
-            backend,
+            hub,
             events,
             failures,
             pace,
@@ -91,15 +91,14 @@ impl Shared {
         }
     }
 
-    /// A task of ours has panicked, and is gone. What it had appended and not written goes out.
+    /// Counts and tells that a task has panicked, and is gone.
     pub fn panicked(&self) {
-        self.backend.flush();
         self.metrics.panicked();
         self.events.emit(Event::Panicked);
     }
 
     /// Why a session ends because all do.
-    pub(super) fn farewell(&self) -> CloseReason {
+    pub(super) fn stop_reason(&self) -> CloseReason {
         let Some(retry_after) = self.retry_after.get() else { return CloseReason::GoingAway };
         let range = retry_after.as_millis() as u64;
         // Multiples of the golden ratio fill the range evenly, however many they are.

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
 use crate::copy;
-use crate::hand::Hand;
 use crate::limits::Limits;
+use crate::shared_writer::SharedWriter;
 
 /// The engine's end. Dropping it ends the connection.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ fn wake(waker: Option<Waker>) {
 impl Connection for Bridge {
     type Stream = Self;
 
-    fn open(self) -> (Self, Option<Hand>) {
+    fn open(self) -> (Self, Option<SharedWriter>) {
         (self, None)
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use shuttle::thread::spawn;
-use websocket_relay::backend::{Refusal, Totals};
+use websocket_relay::hub::{AppendError, Totals};
 use websocket_relay::{ClientId, CloseReason, Limits};
 
 use super::connection::{Connection, Kind};
 use super::{ADA, BOB, GRACE, World, any, explore, one_in_two};
 
 fn channels(world: &World) -> usize {
-    world.backend.totals().channels
+    world.hub.totals().channels
 }
 
 /// Revokes all channels, each from one end, and sees that none is left at the other, nor counted.
@@ -18,7 +18,7 @@ fn none_is_half_open(world: &Arc<World>) {
     let clients = world.clients;
     for (place, one) in clients.iter().enumerate() {
         for two in &clients[place..] {
-            let (before, revoked) = (channels(world), world.backend.revoke_pair(*one, *two).is_ok());
+            let (before, revoked) = (channels(world), world.hub.close_channel(*one, *two).is_ok());
             assert_eq!(channels(world), before - usize::from(revoked));
         }
     }
@@ -36,13 +36,12 @@ fn two_first_messages_at_the_same_instant_open_one_channel() {
             let mut sender = world.open(who, name, any(1));
             spawn(move || {
                 let sent = sender.try_send(target, "hello");
-                sender.world.backend.flush();
                 sent.is_ok()
             })
         });
         let gone = one_in_two().then(|| {
             let world = Arc::clone(&world);
-            spawn(move || world.backend.unregister(grace, CloseReason::Unregistered).unwrap())
+            spawn(move || world.hub.unregister(grace, CloseReason::Unregistered).unwrap())
         });
         let taken = senders.map(|sender| sender.join().unwrap());
         match gone {
@@ -62,26 +61,25 @@ fn both_ends_of_a_channel_agree_whoever_comes_and_goes() {
         let mut talking = world.open(ADA, "ada", any(1));
         let talker = spawn(move || {
             talking.try_send(bob, "hello").ok();
-            talking.world.backend.flush();
         });
         let room = Arc::clone(&world);
         let joining = spawn(move || {
             let joined = if one_in_two() {
-                room.backend.authorize_all(&[bob, ada, grace])
+                room.hub.open_channels_among(&[bob, ada, grace])
             } else {
-                room.backend.authorize_with(bob, &[grace, bob, ada])
+                room.hub.open_channels_with(bob, &[grace, bob, ada])
             };
             joined.ok()
         });
         let other = Arc::clone(&world);
         let revoking = spawn(move || {
-            let revoked = other.backend.revoke_pair(bob, ada).is_ok();
-            let opened = other.backend.authorize_pair(grace, bob).is_ok();
+            let revoked = other.hub.close_channel(bob, ada).is_ok();
+            let opened = other.hub.open_channel(grace, bob).is_ok();
             (revoked, opened)
         });
         let gone = one_in_two();
         if gone {
-            world.backend.unregister(grace, CloseReason::Unregistered).unwrap();
+            world.hub.unregister(grace, CloseReason::Unregistered).unwrap();
         }
         talker.join().unwrap();
         joining.join().unwrap();
@@ -91,7 +89,7 @@ fn both_ends_of_a_channel_agree_whoever_comes_and_goes() {
         if one_in_two() {
             let mut last = world.open(BOB, "bob", Kind::Plain);
             let refused = last.try_send(grace, "hello");
-            assert!(!gone || refused == Err(Refusal::ChannelNotRegistered), "{refused:?}");
+            assert!(!gone || refused == Err(AppendError::ChannelNotRegistered), "{refused:?}");
         }
         world.end();
     });
@@ -100,7 +98,7 @@ fn both_ends_of_a_channel_agree_whoever_comes_and_goes() {
 /// Has everybody told what there is to be told, and heard. What had no room has it when that was heard which took it.
 fn settle(connection: &mut Connection) {
     for _ in 0..4 {
-        while connection.world.backend.tell_presence().is_left {}
+        while connection.world.hub.tell_presence().has_more {}
         connection.deliver();
     }
 }
@@ -128,14 +126,14 @@ fn what_a_client_hears_last_of_who_is_there_is_true() {
         let changing = spawn(move || {
             changing.open(BOB, "bob", any(4));
             match one_in_two() {
-                true => changing.backend.unregister(bob, CloseReason::Unregistered).map(drop).unwrap(),
-                false => changing.backend.revoke_pair(bob, grace).unwrap(),
+                true => changing.hub.unregister(bob, CloseReason::Unregistered).map(drop).unwrap(),
+                false => changing.hub.close_channel(bob, grace).unwrap(),
             }
         });
         let telling = Arc::clone(&world);
         let telling = spawn(move || {
             for _ in 0..3 {
-                telling.backend.tell_presence();
+                telling.hub.tell_presence();
             }
         });
         reader.deliver();
@@ -154,7 +152,7 @@ fn what_a_client_hears_last_of_who_is_there_is_true() {
         assert_eq!(told(ada), Some(stays));
         // What is no peer any more was never told of to a later connection.
         assert_ne!(told(bob), Some(true));
-        let Totals { channels, .. } = world.backend.totals();
+        let Totals { channels, .. } = world.hub.totals();
         assert_eq!(channels, 1);
         drop(reader);
         world.end();

@@ -9,9 +9,11 @@ use std::task::Poll;
 use serde_json::Value;
 use shuttle::future::block_on;
 use websocket_relay::ClientId;
-use websocket_relay::backend::{Backend, Bell, Claim, Claimant, Claiming, Outbox, Refusal, Resume, Taken};
-use websocket_relay::hand::{Hand, Simulated};
+use websocket_relay::hub::{
+    AppendError, Appended, Batch, Bell, Claim, ClaimOutcome, ClaimRequest, Hub, Outbox, SessionInfo,
+};
 use websocket_relay::ids::{Offset, Seq, SessionId};
+use websocket_relay::shared_writer::{SharedWriter, Simulated};
 
 use super::World;
 
@@ -89,27 +91,28 @@ impl Connection {
         client: ClientId,
         name: &'static str,
         kind: Kind,
-        has_hand: bool,
+        has_writer: bool,
     ) -> Self {
         let (bell, socket, world) = (Arc::new(Bell::default()), Socket::default(), Arc::clone(world));
-        let resume = match kind {
+        let session = match kind {
             Kind::Plain => None,
-            Kind::Page(page) => Some(Resume {
-                session: SessionId::parse(&format!("{page:016x}")).expect("16 digits"),
+            Kind::Page(page) => Some(SessionInfo {
+                id: SessionId::parse(&format!("{page:016x}")).expect("16 digits"),
                 connection: 0,
                 knows_epoch: false,
                 receipts: true,
                 presence: true,
             }),
         };
-        let mut hand = has_hand.then(|| Hand::Simulated(Box::new(socket.clone())));
-        let claimant = Claimant { bell: &bell, outbox: &mut Outbox::default(), socket: &mut hand, resume };
-        let claiming = world.backend.claim(client, claimant, |outbox, greeting| {
+        let mut writer = has_writer.then(|| SharedWriter::Simulated(Box::new(socket.clone())));
+        let request =
+            ClaimRequest { bell: &bell, outbox: &mut Outbox::default(), writer: &mut writer, session };
+        let outcome = world.hub.claim(client, request, |outbox, greeting| {
             outbox.write(|frames| note(name, "hello", frames));
             world.came(client, greeting.has_replaced);
         });
-        let claim = match claiming {
-            Claiming::Claimed(claim) => claim,
+        let claim = match outcome {
+            ClaimOutcome::Claimed(claim) => claim,
             other => panic!("{name}: {other:?}"),
         };
         let (heard, online) = (Vec::new(), BTreeMap::new());
@@ -117,27 +120,35 @@ impl Connection {
         Self { world, name, claim, bell, socket, heard, online, unacknowledged, has_begun }
     }
 
-    fn backend(&self) -> &Backend {
-        &self.world.backend
+    fn hub(&self) -> &Hub {
+        &self.world.hub
     }
 
-    /// Tries to send a message.
-    pub fn try_send(&mut self, target: ClientId, text: &str) -> Result<Taken, Refusal> {
-        self.world.backend.append(&mut self.claim, target, None, &format!("\"{text}\""))
+    /// Tries to send a message, in a batch of its own.
+    pub fn try_send(&mut self, target: ClientId, text: &str) -> Result<Appended, AppendError> {
+        let hub = &self.world.hub;
+        hub.append(&mut hub.batch(), &mut self.claim, target, None, &format!("\"{text}\""))
     }
 
-    /// Sends a message. Who is held back waits until its bell rings.
-    pub fn send(&mut self, target: ClientId, text: &str, seq: Option<u64>) -> Result<(), Refusal> {
+    /// Sends a message in a batch. A sender whose message is held ends its batch and waits until its bell rings.
+    pub fn send<'w>(
+        &mut self,
+        world: &'w World,
+        batch: &mut Batch<'w>,
+        target: ClientId,
+        text: &str,
+        seq: Option<u64>,
+    ) -> Result<(), AppendError> {
         let message = format!("\"{text}\"");
         loop {
-            match self.world.backend.append(&mut self.claim, target, seq.map(Seq), &message) {
-                Ok(Taken::New) => return Ok(()),
-                Ok(Taken::Duplicate(_)) => panic!("{text} was never sent before"),
-                Err(Refusal::Held) => {
-                    self.backend().flush();
+            match world.hub.append(batch, &mut self.claim, target, seq.map(Seq), &message) {
+                Ok(Appended::New) => return Ok(()),
+                Ok(Appended::Duplicate(_)) => panic!("{text} was never sent before"),
+                Err(AppendError::Held) => {
+                    *batch = world.hub.batch();
                     self.listen();
                 }
-                Err(refusal) => return Err(refusal),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -152,20 +163,20 @@ impl Connection {
 
     /// Tells the client something, as a session answers.
     pub fn answer(&self) {
-        self.backend().with_outbox(&self.claim, |outbox| {
+        self.hub().with_outbox(&self.claim, |outbox| {
             outbox.write(|frames| note(self.name, "answer", frames));
         });
     }
 
     /// Writes what waits and has the page read, until nothing waits.
     pub fn deliver(&mut self) {
-        self.backend().tell_presence();
+        self.hub().tell_presence();
         loop {
             let socket = self.socket.clone();
-            let delivered = self.backend().deliver(&self.claim, |outbox| {
-                while !outbox.is_drained() {
-                    match socket.try_write(outbox.untaken()) {
-                        Ok(bytes) => outbox.take(bytes),
+            let delivered = self.hub().deliver(&self.claim, |outbox| {
+                while !outbox.is_written() {
+                    match socket.try_write(outbox.unwritten()) {
+                        Ok(bytes) => outbox.advance(bytes),
                         Err(_) => return Poll::Pending,
                     }
                 }
@@ -227,17 +238,16 @@ impl Connection {
     pub fn acknowledge(&mut self) {
         for (sender, offset) in std::mem::take(&mut self.unacknowledged) {
             let sender = ClientId::new(sender).expect("an id");
-            let received = self.backend().received(&self.claim, sender, Offset(offset));
+            let received = self.hub().received(&self.claim, sender, Offset(offset));
             received.unwrap_or_else(|error| panic!("{} may acknowledge {offset}: {error:?}", self.name));
         }
     }
 
     /// The connection ends. A page that is still there when it was not replaced has read what was written.
     pub fn close(&mut self) {
-        let (client, backend) = (self.claim.id(), self.backend());
-        backend.flush();
+        let (client, hub) = (self.claim.id(), self.hub());
         let world = &self.world;
-        let outbox = backend.release(&self.claim, false, || world.left(client));
+        let outbox = hub.release(&self.claim, false, || world.left(client));
         assert!(outbox.is_none_or(|outbox| outbox.is_empty()), "writes are whole");
         self.hear();
     }

@@ -1,4 +1,4 @@
-//! Connections of one client on several threads, in whatever order these go on: the backend itself, with shuttle's locks,
+//! Connections of one client on several threads, in whatever order these go on: the hub itself, with shuttle's locks,
 //! atomics and thread-locals in the place of the system's. Of what a connection does that was replaced nothing comes behind
 //! what the newer one does, every message arrives once and in order, and in the end nothing is left.
 //!
@@ -17,7 +17,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::thread::{JoinHandle, spawn};
 use shuttle::{Config, Runner};
-use websocket_relay::backend::{Backend, Refusal, Totals};
+use websocket_relay::hub::{AppendError, Hub, Totals};
 use websocket_relay::{ClientId, CloseReason, Limits};
 
 use connection::{Connection, Heard, Kind};
@@ -62,7 +62,7 @@ fn explore(scenario: fn()) {
 
 /// What all threads share.
 pub struct World {
-    backend: Backend,
+    hub: Hub,
     clients: [ClientId; 3],
     /// Who is connected, as far as it was told.
     connected: Mutex<BTreeMap<ClientId, bool>>,
@@ -76,13 +76,13 @@ impl World {
 
     /// With `authorize_all` nobody needs a channel.
     fn with(limits: Limits, authorize_all: bool) -> Arc<Self> {
-        let backend = Backend::memory(limits, authorize_all).unwrap();
-        let clients = [(); 3].map(|()| backend.register(None).unwrap().id);
+        let hub = Hub::new(limits, authorize_all).unwrap();
+        let clients = [(); 3].map(|()| hub.register(None).unwrap().id);
         if !authorize_all {
-            backend.authorize_pair(clients[ADA], clients[GRACE]).unwrap();
-            backend.authorize_pair(clients[BOB], clients[GRACE]).unwrap();
+            hub.open_channel(clients[ADA], clients[GRACE]).unwrap();
+            hub.open_channel(clients[BOB], clients[GRACE]).unwrap();
         }
-        Arc::new(Self { backend, clients, connected: Mutex::default() })
+        Arc::new(Self { hub, clients, connected: Mutex::default() })
     }
 
     /// A connection of a client that is registered.
@@ -102,15 +102,15 @@ impl World {
 
     /// Drops the messages that have waited for too long at this time; how many they are.
     fn expire(&self, now: Instant) -> u64 {
-        self.backend.expire_messages(now).iter().map(|undelivered| undelivered.messages).sum()
+        self.hub.expire_messages(now).iter().map(|undelivered| undelivered.messages).sum()
     }
 
     /// Everybody leaves, and nothing is left of them.
     fn end(&self) {
         for client in self.clients {
-            self.backend.unregister(client, CloseReason::Unregistered).ok();
+            self.hub.unregister(client, CloseReason::Unregistered).ok();
         }
-        let Totals { registered, channels, queued_messages, queued_bytes, .. } = self.backend.totals();
+        let Totals { registered, channels, queued_messages, queued_bytes, .. } = self.hub.totals();
         assert_eq!((registered, channels, queued_messages, queued_bytes), (0, 0, 0, 0), "what is left");
     }
 }
@@ -133,18 +133,19 @@ fn talk(mut sender: Connection, name: &'static str, count: u64) -> JoinHandle<u6
     let is_numbered = one_in_two();
     spawn(move || {
         let (world, mut taken) = (Arc::clone(&sender.world), 0);
+        let mut batch = world.hub.batch();
         while taken < count {
             let (text, seq) = (format!("{name} {}", taken + 1), is_numbered.then_some(taken + 1));
-            match sender.send(world.clients[GRACE], &text, seq) {
+            match sender.send(&world, &mut batch, world.clients[GRACE], &text, seq) {
                 Ok(()) => taken += 1,
-                Err(Refusal::Replaced | Refusal::ChannelNotRegistered) => break,
+                Err(AppendError::Replaced | AppendError::ChannelNotRegistered) => break,
                 Err(other) => panic!("{text}: {other:?}"),
             }
             if one_in_two() {
-                world.backend.flush();
+                batch = world.hub.batch();
             }
         }
-        world.backend.flush();
+        drop(batch);
         taken
     })
 }
@@ -215,14 +216,14 @@ fn a_replaced_connection_reads_answers_and_releases_nothing() {
         let kicking = one_in_two().then(|| {
             spawn(move || {
                 let (client, reason) = (kicks.clients[GRACE], CloseReason::ByServer(4000, String::new()));
-                kicks.backend.disconnect(client, reason, || kicks.left(client)).unwrap();
+                kicks.hub.disconnect(client, reason, || kicks.left(client)).unwrap();
             })
         });
         let (old, mut new, sent) = (reading.join().unwrap(), new.join().unwrap(), sending.join().unwrap());
         assert_eq!(sent, 4);
         match kicking {
             Some(kicking) => kicking.join().unwrap(),
-            None => assert!(world.backend.status(world.clients[GRACE]).unwrap().is_connected),
+            None => assert!(world.hub.status(world.clients[GRACE]).unwrap().is_connected),
         }
         new.close();
         let mut last = world.open(GRACE, "last", Kind::Plain);
@@ -240,14 +241,15 @@ fn what_a_replaced_connection_has_not_written_is_counted_before_it_is_taken() {
         let mut old = world.open(GRACE, "old", Kind::Plain);
         old.deliver();
         let mut sender = world.open(ADA, "sender", any(2));
-        sender.send(world.clients[GRACE], "text 1", None).unwrap();
+        let mut batch = world.hub.batch();
+        sender.send(&world, &mut batch, world.clients[GRACE], "text 1", None).unwrap();
         let newer = Arc::clone(&world);
         let new = spawn(move || newer.open(GRACE, "new", Kind::Plain));
         for text in ["text 2", "text 3"] {
-            world.backend.flush();
-            sender.send(world.clients[GRACE], text, None).unwrap();
+            batch = world.hub.batch();
+            sender.send(&world, &mut batch, world.clients[GRACE], text, None).unwrap();
         }
-        world.backend.flush();
+        drop(batch);
         let mut new = new.join().unwrap();
         new.deliver();
         old.close();
@@ -297,10 +299,10 @@ fn two_senders_that_are_held_back_get_everything_through() {
             let mut sender = world.open(who, name, Kind::Plain);
             spawn(move || {
                 let world = Arc::clone(&sender.world);
+                let mut batch = world.hub.batch();
                 for text in texts(name, 3) {
-                    sender.send(world.clients[GRACE], &text, None).unwrap();
+                    sender.send(&world, &mut batch, world.clients[GRACE], &text, None).unwrap();
                 }
-                world.backend.flush();
             })
         });
         reader.serve_until(6);
@@ -325,7 +327,7 @@ fn who_is_unregistered_leaves_nothing_behind() {
             reader
         });
         let goes = if one_in_two() { ADA } else { GRACE };
-        world.backend.unregister(world.clients[goes], CloseReason::Unregistered).unwrap();
+        world.hub.unregister(world.clients[goes], CloseReason::Unregistered).unwrap();
         let (ada, bob, mut reader) = (ada.join().unwrap(), bob.join().unwrap(), reading.join().unwrap());
         reader.serve();
         let (of_ada, of_bob) = (of(&reader.heard, ADA), of(&reader.heard, BOB));
@@ -345,8 +347,8 @@ fn a_channel_that_is_taken_and_given_leaves_nothing_behind() {
         let channels = [(); 2].map(|()| {
             let world = Arc::clone(&world);
             spawn(move || {
-                world.backend.revoke_pair(pair[0], pair[1]).ok();
-                world.backend.authorize_pair(pair[1], pair[0]).ok();
+                world.hub.close_channel(pair[0], pair[1]).ok();
+                world.hub.open_channel(pair[1], pair[0]).ok();
             })
         });
         reader.serve();

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[cfg(feature = "faults")]
-use websocket_relay::hand::Simulated;
-use websocket_relay::{hand::Hand, stream::Connection};
+use websocket_relay::shared_writer::Simulated;
+use websocket_relay::{shared_writer::SharedWriter, stream::Connection};
 
 /// Bytes in one direction.
 #[derive(Debug, Default)]
@@ -156,19 +156,19 @@ pub struct ServerEnd(pub Shared);
 impl Connection for ServerEnd {
     type Stream = Self;
 
-    fn open(self) -> (Self, Option<Hand>) {
+    fn open(self) -> (Self, Option<SharedWriter>) {
         let hand = lock(&self.0).has_hand.then(|| hand(&self.0)).flatten();
         (self, hand)
     }
 }
 
 #[cfg(feature = "faults")]
-fn hand(link: &Shared) -> Option<Hand> {
-    Some(Hand::Simulated(Box::new(Writer(Arc::clone(link)))))
+fn hand(link: &Shared) -> Option<SharedWriter> {
+    Some(SharedWriter::Simulated(Box::new(Writer(Arc::clone(link)))))
 }
 
 #[cfg(not(feature = "faults"))]
-fn hand(_: &Shared) -> Option<Hand> {
+fn hand(_: &Shared) -> Option<SharedWriter> {
     None
 }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use websocket_relay::backend::Backend;
+use websocket_relay::hub::Hub;
 use websocket_relay::session::{self, Shared};
 use websocket_relay::{ClientId, CloseReason, Event, EventReceiver, Limits, events};
 
@@ -190,12 +190,12 @@ impl World {
         let are_polite = random.one_in(2);
         let limits = limits(&mut random, are_polite);
         let (sink, events) = events::channel(limits.max_queued_events);
-        let backend = Backend::memory(limits.clone(), random.one_in(6)).expect("randomness");
-        let shared = Arc::new(Shared::new(limits, backend, sink));
+        let hub = Hub::new(limits.clone(), random.one_in(6)).expect("randomness");
+        let shared = Arc::new(Shared::new(limits, hub, sink));
         let mut ledger = Ledger::default();
         let mut clients = Vec::new();
         for _ in 0..2 + random.below(3) {
-            let registration = shared.backend.register(None).expect("randomness");
+            let registration = shared.hub.register(None).expect("randomness");
             let is_reliable = !random.one_in(6);
             let (id, token) = (registration.id, registration.token.reveal().to_owned());
             if !is_reliable {
@@ -215,7 +215,7 @@ impl World {
             .collect();
         for (one, two) in &pairs {
             if are_polite || !random.one_in(6) {
-                shared.backend.authorize_pair(*one, *two).expect("they exist");
+                shared.hub.open_channel(*one, *two).expect("they exist");
             }
         }
         // Each run has its own faults: what never happens in one leaves more room for the others.
@@ -265,7 +265,7 @@ impl World {
         match act {
             Act::Poll => {
                 if self.random.one_in(4) {
-                    self.shared.backend.tell_presence();
+                    self.shared.hub.tell_presence();
                 }
                 let woken: Vec<_> = (0..self.tasks.len()).filter(|task| self.is_woken(*task)).collect();
                 if !woken.is_empty() {
@@ -339,7 +339,7 @@ impl World {
             Act::Rival => self.clients[client].add_page(now, self.trace.as_ref()),
             Act::Revoke => {
                 let (one, two) = self.random.pick(&self.pairs.clone());
-                if self.shared.backend.revoke_pair(one, two).is_ok() {
+                if self.shared.hub.close_channel(one, two).is_ok() {
                     self.ledger.excuse(one.get(), two.get());
                     for client in BTreeSet::from([one, two]) {
                         self.clients[client.get() as usize].taken += 1;
@@ -354,7 +354,7 @@ impl World {
                 let (id, reason) = (self.clients[client].id, CloseReason::ByServer(4100, String::new()));
                 let events = &self.shared.events;
                 let tell = || events.emit(Event::Disconnected(id, reason.clone()));
-                self.shared.backend.disconnect(id, reason.clone(), tell).expect("it exists");
+                self.shared.hub.disconnect(id, reason.clone(), tell).expect("it exists");
             }
             Act::PollAny | Act::CarryUp | Act::CarryDown | Act::Stall => {}
         }
@@ -362,7 +362,7 @@ impl World {
 
     fn register(&mut self, one: ClientId, two: ClientId) {
         // They may have one.
-        self.shared.backend.authorize_pair(one, two).ok();
+        self.shared.hub.open_channel(one, two).ok();
         for (page, other) in [(one, two), (two, one)] {
             self.clients[page.get() as usize].pages.iter_mut().for_each(|page| page.allow(other.get()));
         }
@@ -486,7 +486,7 @@ impl World {
 
     /// Sessions do what there is to do, and everything is carried. False when there is nothing.
     fn serve(&mut self) -> bool {
-        let mut is_busy = self.shared.backend.tell_presence().is_left;
+        let mut is_busy = self.shared.hub.tell_presence().has_more;
         for task in 0..self.tasks.len() {
             if self.is_woken(task) {
                 self.poll(task);
@@ -502,7 +502,7 @@ impl World {
 
     fn check(&mut self) {
         self.ledger.check();
-        let totals = self.shared.backend.totals();
+        let totals = self.shared.hub.totals();
         assert_eq!((totals.queued_messages, totals.queued_bytes), (0, 0), "nothing waits any more");
         for (one, two) in self.pairs.clone() {
             for (from, to) in [(one, two), (two, one)] {

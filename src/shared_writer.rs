@@ -4,9 +4,9 @@ use std::io::{self, IoSlice};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-/// The writing half of a socket. Dropping it closes that; [`Hand::forget`] does not.
+/// The writing half of a socket. Dropping it closes that; [`SharedWriter::forget`] does not.
 #[derive(Debug)]
-pub enum Hand {
+pub enum SharedWriter {
     /// Of a TCP connection.
     Tcp(OwnedWriteHalf),
     /// Of what a test has in its place.
@@ -24,7 +24,7 @@ pub trait Simulated: std::fmt::Debug + Send {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-impl Hand {
+impl SharedWriter {
     /// Writes what the socket takes without waiting.
     ///
     /// # Errors

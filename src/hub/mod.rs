@@ -1,0 +1,152 @@
+//! Who is connected, and what is on its way: mailboxes with their lanes, outboxes, bells and claims.
+//!
+//! Each client has one [`ClientState`](state::ClientState) behind a lock. A lock is held within one method and never across
+//! an `.await`. A thread locks one client at a time, except to open or close channels: both ends change under both locks, so
+//! that they always agree, and the locks are taken in the order of the ids. Debug builds check this. Work that grows with the
+//! number of clients is done in batches, and no lock is held from one batch to the next.
+//!
+//! - **Sending.** [`Hub::append`] adds a message to its lane under the recipient's lock, or writes it past the lane into the
+//!   recipient's outbox. The [`Batch`] of the sender's turn remembers which outboxes it wrote to, and writes them to their
+//!   sockets when it is dropped, while the bytes are still in the processor's cache and without waking another task.
+//! - **Receiving.** Once a socket does not take everything, its outbox is left alone: the recipient's own session waits for
+//!   the socket, and new messages wait in their lanes. A connection that only its session can write to (TLS, a bridge) is
+//!   woken by its [`Bell`] instead.
+//! - **Keeping a message.** For a recipient that acknowledges, the lane keeps a message until it is acknowledged. For a plain
+//!   recipient the outbox holds the only copy; if the connection ends before the socket has taken the whole message, it goes
+//!   back to its lane.
+//! - **Take-over.** A claim on a mailbox is a number. Every method compares it under the lock of what it changes, so a
+//!   replaced connection can change nothing from the moment that the newer one has the claim.
+//! - **Back-pressure.** When the lane of a plain sender is full and its recipient is connected, the sender's session holds
+//!   that one message and stops reading. The recipient's progress rings the sender's bell.
+//!
+//! The leaves ([`bell`], [`outbox`], [`budget`], [`client`], [`state`], …) know nothing of [`Hub`]; the other modules each add
+//! some of its methods.
+
+mod accepted;
+mod append;
+mod batch;
+mod bell;
+mod budget;
+mod channels;
+mod claim;
+mod client;
+mod connection;
+mod delivery;
+mod expiry;
+mod lifecycle;
+mod outbox;
+mod pending;
+mod presence;
+mod state;
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::error::Error;
+use crate::ids::{ClientId, Epoch, Token};
+use crate::limits::Limits;
+use crate::model::Registry;
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, RwLock, RwLockReadGuard};
+
+use budget::Budget;
+use client::Client;
+use pending::{ExpirySchedule, PresencePass, PresenceQueue};
+
+pub use accepted::Accepted;
+pub use append::{AppendError, Appended};
+pub use batch::Batch;
+pub use bell::{Bell, Ending};
+pub use claim::{Claim, ClaimOutcome, ClaimRequest, Greeting};
+pub use expiry::ExpiredMessages;
+pub use lifecycle::{ClientStatus, Registration, Removal, RemovedClient, Totals};
+pub use outbox::Outbox;
+pub use presence::PresenceProgress;
+pub use state::SessionInfo;
+
+pub use crate::model::Identity;
+
+/// The clients of one relay, their connections and their mailboxes.
+#[derive(Debug)]
+pub struct Hub {
+    limits: Limits,
+    authorize_all_channels: bool,
+    epoch: Epoch,
+    registry: RwLock<Registry<Arc<Client>>>,
+    /// How many channels are registered. Changed under the locks of both ends, or of a client that is gone.
+    channels: AtomicUsize,
+    /// Clients whose presence changed, and clients that are to be told of others. See [`presence`].
+    presence: Mutex<PresenceQueue>,
+    presence_pass: Mutex<PresencePass>,
+    presence_pending: Notify,
+    /// When messages expire.
+    expiry: Mutex<ExpirySchedule>,
+    /// Notified when the next registration or message to expire is another one than before.
+    deadline: Notify,
+    budget: Budget,
+    /// Messages in all mailboxes. May be below 0 for a moment: a batch counts what it appended when it ends.
+    queued_messages: AtomicUsize,
+    relayed_messages: AtomicU64,
+    relayed_bytes: AtomicU64,
+}
+
+fn system_error(error: rand::rngs::SysError) -> Error {
+    Error::System(io::Error::other(error))
+}
+
+impl Hub {
+    /// Creates a hub without clients.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the system has no randomness to give.
+    pub fn new(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
+        let registry = RwLock::new(Registry::new(Token::random().map_err(system_error)?));
+        let epoch = Epoch::random().map_err(system_error)?;
+        let budget = Budget::new(limits.max_total_bytes);
+        Ok(Self {
+            limits,
+            authorize_all_channels,
+            epoch,
+            registry,
+            channels: AtomicUsize::new(0),
+            presence: Mutex::default(),
+            presence_pass: Mutex::default(),
+            presence_pending: Notify::new(),
+            expiry: Mutex::default(),
+            deadline: Notify::new(),
+            budget,
+            queued_messages: AtomicUsize::new(0),
+            relayed_messages: AtomicU64::new(0),
+            relayed_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns the epoch: it names the life of what is kept, and changes when accepted messages may have been lost.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn registry(&self) -> RwLockReadGuard<'_, Registry<Arc<Client>>> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self, id: ClientId) -> Option<Arc<Client>> {
+        self.registry().get(id).cloned()
+    }
+
+    /// Checks a client's token. An unknown client and a wrong token take equally long.
+    pub fn authenticate(&self, id: ClientId, token: &str) -> Identity {
+        self.registry().authenticate(id, token)
+    }
+
+    /// Counts messages that were added to a mailbox.
+    fn add_queued(&self, messages: usize) {
+        if messages > 0 {
+            self.queued_messages.fetch_add(messages, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
