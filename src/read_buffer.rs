@@ -44,12 +44,12 @@ impl Drop for Buffer {
 }
 
 /// Bytes that were read, where they were read. As long as there are any, that buffer is not filled again.
-pub struct Lent {
+pub struct ReadSlice {
     buffer: Arc<Buffer>,
     range: Range<usize>,
 }
 
-impl Deref for Lent {
+impl Deref for ReadSlice {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -61,9 +61,9 @@ impl Deref for Lent {
     }
 }
 
-impl fmt::Debug for Lent {
+impl fmt::Debug for ReadSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lent").field(&self.range).finish()
+        f.debug_tuple("ReadSlice").field(&self.range).finish()
     }
 }
 
@@ -89,11 +89,11 @@ pub fn fill<T>(read: impl FnOnce(&mut &mut [u8]) -> T) -> T {
 /// If the buffer is being filled, these bytes are not written any more, and no exclusive slice that contains them is used
 /// any more or is an argument of a function that is still running.
 #[expect(unsafe_code, reason = "the compiler does not see that they outlive what fills the buffer")]
-pub unsafe fn lend(bytes: &[u8]) -> Option<Lent> {
+pub unsafe fn lend(bytes: &[u8]) -> Option<ReadSlice> {
     BUFFER.with_borrow(|buffer| {
         let start = bytes.as_ptr().addr().checked_sub(buffer.start().addr())?;
         let end = start + bytes.len();
-        (end <= SIZE).then(|| Lent { buffer: Arc::clone(buffer), range: start..end })
+        (end <= SIZE).then(|| ReadSlice { buffer: Arc::clone(buffer), range: start..end })
     })
 }
 
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[expect(unsafe_code, reason = "it is what is tested")]
-    fn lend_hello() -> Lent {
+    fn lend_hello() -> ReadSlice {
         fill(|buffer| {
             buffer[7..12].copy_from_slice(b"hello");
             // SAFETY: it is not written again.

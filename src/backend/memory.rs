@@ -26,7 +26,7 @@ use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
 use crate::model::{Appended, Forged, Freed, Identity, LONG, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
-use crate::read_buffer::{self, Lent};
+use crate::read_buffer::{self, ReadSlice};
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard};
 
 use expiry::Expiry;
@@ -133,7 +133,7 @@ fn ring(bell: Option<Arc<Bell>>) {
 }
 
 /// A message as it was read, to be written from there.
-fn lend(message: &[u8]) -> Option<Lent> {
+fn lend(message: &[u8]) -> Option<ReadSlice> {
     #[expect(unsafe_code, reason = "the compiler does not see how far it was decoded")]
     // SAFETY: a frame is cut off from the bytes that are still written, to unmask them, before its message comes here.
     unsafe {

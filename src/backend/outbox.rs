@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::model::{LONG, Message, Place};
 use crate::protocol::encode;
 use crate::protocol::frame;
-use crate::read_buffer::Lent;
+use crate::read_buffer::ReadSlice;
 
 /// Buffers that a thread keeps for the next connection that writes, and the largest that it keeps.
 const SPARE_BUFFERS: usize = 16;
@@ -62,7 +62,7 @@ struct Splice {
 #[derive(Debug)]
 enum Piece {
     /// Where it was read, until the thread that read it flushes.
-    Read(Lent),
+    Read(ReadSlice),
     /// Its sender's lane. Only between filling the outbox and writing it, under one lock.
     Kept(ClientId, Place),
 }
@@ -150,7 +150,7 @@ impl Outbox {
 
     /// Appends a message that is kept at `place` until the recipient has acknowledged it, and that [`Outbox::write_spliced`]
     /// takes from there, or from where it was `read`.
-    pub fn splice(&mut self, sender: ClientId, place: Place, message: Message<'_>, read: Option<Lent>) {
+    pub fn splice(&mut self, sender: ClientId, place: Place, message: Message<'_>, read: Option<ReadSlice>) {
         if !self.may_splice(message.json) {
             return self.relay(sender, message);
         }
@@ -235,7 +235,7 @@ impl Outbox {
         &mut self,
         sender: ClientId,
         message: Message<'_>,
-        lend: impl FnOnce() -> Option<Lent>,
+        lend: impl FnOnce() -> Option<ReadSlice>,
     ) {
         let Some(lent) = self.may_splice(message.json).then(lend).flatten() else {
             return self.relay_only_copy(sender, message);
@@ -327,7 +327,7 @@ mod tests {
     }
 
     /// A long message as it was read.
-    fn read(letter: u8) -> Lent {
+    fn read(letter: u8) -> ReadSlice {
         crate::read_buffer::fill(|buffer| {
             let bytes = &mut buffer[100..100 + LONG];
             bytes.fill(letter);

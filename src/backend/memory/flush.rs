@@ -13,7 +13,7 @@ thread_local! {
 thread_local! {
     /// The long messages that this thread has appended from what it read last: for whom, with which offset, and as they
     /// stand there. They are better written from there than from memory that no cache has.
-    pub(super) static JUST_READ: RefCell<Vec<(ClientId, Offset, Lent)>> = const { RefCell::new(Vec::new()) };
+    pub(super) static JUST_READ: RefCell<Vec<(ClientId, Offset, ReadSlice)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What this thread has appended and not yet counted: counting is dear where all threads do it.
@@ -30,7 +30,7 @@ thread_local! {
 }
 
 /// A message of this recipient as it was read last, if it was.
-pub(super) fn just_read(recipient: ClientId, offset: Offset) -> Option<Lent> {
+pub(super) fn just_read(recipient: ClientId, offset: Offset) -> Option<ReadSlice> {
     JUST_READ.with(|all| {
         let mut all = all.borrow_mut();
         let at = all.iter().position(|(of, at, _)| (*of, *at) == (recipient, offset))?;

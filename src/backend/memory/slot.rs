@@ -15,7 +15,7 @@ use crate::ids::{ClientId, Seq, SessionId};
 use crate::limits::Limits;
 use crate::model::{ClientSet, Freed, Mailbox, Message, Notices, Receipts, Window};
 use crate::protocol::encode::{self, Notice};
-use crate::read_buffer::Lent;
+use crate::read_buffer::ReadSlice;
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {
@@ -118,7 +118,7 @@ impl Slot {
         sender: ClientId,
         json: &[u8],
         limits: &Limits,
-        lend: impl FnOnce() -> Option<Lent>,
+        lend: impl FnOnce() -> Option<ReadSlice>,
     ) -> bool {
         let Some(outlet) = self.outlet.as_mut().filter(|outlet| outlet.has_room(limits)) else {
             return false;
