@@ -89,7 +89,7 @@ pub fn fill<T>(read: impl FnOnce(&mut &mut [u8]) -> T) -> T {
 /// If the buffer is being filled, these bytes are not written any more, and no exclusive slice that contains them is used
 /// any more or is an argument of a function that is still running.
 #[expect(unsafe_code, reason = "the compiler does not see that they outlive what fills the buffer")]
-pub unsafe fn lend(bytes: &[u8]) -> Option<ReadSlice> {
+pub unsafe fn share(bytes: &[u8]) -> Option<ReadSlice> {
     BUFFER.with_borrow(|buffer| {
         let start = bytes.as_ptr().addr().checked_sub(buffer.start().addr())?;
         let end = start + bytes.len();
@@ -106,7 +106,7 @@ mod tests {
         fill(|buffer| {
             buffer[7..12].copy_from_slice(b"hello");
             // SAFETY: it is not written again.
-            unsafe { lend(&buffer[7..12]) }.expect("in the buffer")
+            unsafe { share(&buffer[7..12]) }.expect("in the buffer")
         })
     }
 
@@ -126,7 +126,7 @@ mod tests {
             hello.copy_from_slice(b"hello");
             let hello: &[u8] = hello;
             // SAFETY: it is cut off, and not written again.
-            let lent = unsafe { lend(hello) }.expect("in the buffer");
+            let lent = unsafe { share(hello) }.expect("in the buffer");
             assert_eq!(*lent, *b"hello");
             let there = std::thread::spawn(move || assert_eq!(*lent, *b"hello"));
             buffer.fill(0);
@@ -148,6 +148,6 @@ mod tests {
     #[expect(unsafe_code, reason = "it is what is tested")]
     fn what_stands_elsewhere_is_not_lent() {
         // SAFETY: nobody writes to it.
-        assert!(unsafe { lend(b"elsewhere") }.is_none());
+        assert!(unsafe { share(b"elsewhere") }.is_none());
     }
 }

@@ -133,11 +133,11 @@ fn ring(bell: Option<Arc<Bell>>) {
 }
 
 /// A message as it was read, to be written from there.
-fn lend(message: &[u8]) -> Option<ReadSlice> {
+fn share(message: &[u8]) -> Option<ReadSlice> {
     #[expect(unsafe_code, reason = "the compiler does not see how far it was decoded")]
     // SAFETY: a frame is cut off from the bytes that are still written, to unmask them, before its message comes here.
     unsafe {
-        read_buffer::lend(message)
+        read_buffer::share(message)
     }
 }
 
@@ -314,7 +314,7 @@ impl Memory {
         let (was_idle, had_unread) = (!slot.is_writing(), slot.mailbox.has_unread());
         let is_reading = !had_unread && slot.outlet.as_ref().is_some_and(|outlet| outlet.stuck == 0);
         let may_pass = is_authorized && numbered.is_none() && self.has_room();
-        let passed = may_pass && slot.pass(sender, json, &self.limits, || lend(json));
+        let passed = may_pass && slot.pass(sender, json, &self.limits, || share(json));
         let appended = match passed {
             true => Appended::New,
             false => {
@@ -343,7 +343,7 @@ impl Memory {
                 });
                 if json.len() >= LONG
                     && !passed
-                    && let Some(lent) = lend(json)
+                    && let Some(lent) = share(json)
                 {
                     JUST_READ.with(|all| all.borrow_mut().push((target, slot.mailbox.last(), lent)));
                 }

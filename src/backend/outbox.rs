@@ -230,14 +230,14 @@ impl Outbox {
         self.keep(sender, message);
     }
 
-    /// The same for one that was read into a buffer that `lend` lends. It is written from there.
+    /// The same for one that was read into a buffer that `share` lends. It is written from there.
     pub fn relay_lent(
         &mut self,
         sender: ClientId,
         message: Message<'_>,
-        lend: impl FnOnce() -> Option<ReadSlice>,
+        share: impl FnOnce() -> Option<ReadSlice>,
     ) {
-        let Some(lent) = self.may_splice(message.json).then(lend).flatten() else {
+        let Some(lent) = self.may_splice(message.json).then(share).flatten() else {
             return self.relay_only_copy(sender, message);
         };
         self.insert(sender, None, Piece::Read(lent));
@@ -333,7 +333,7 @@ mod tests {
             bytes.fill(letter);
             #[expect(unsafe_code, reason = "only what reads lends")]
             // SAFETY: it is not written any more.
-            unsafe { crate::read_buffer::lend(bytes) }.expect("in the buffer")
+            unsafe { crate::read_buffer::share(bytes) }.expect("in the buffer")
         })
     }
 

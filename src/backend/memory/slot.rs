@@ -112,13 +112,13 @@ impl Slot {
     }
 
     /// Lets a message of a plain sender pass straight to the outbox of a recipient that acknowledges nothing, when it
-    /// has room and nothing waits before it. `lend` lends it, if it is where it was read.
+    /// has room and nothing waits before it. `share` lends it, if it is where it was read.
     pub fn pass(
         &mut self,
         sender: ClientId,
         json: &[u8],
         limits: &Limits,
-        lend: impl FnOnce() -> Option<ReadSlice>,
+        share: impl FnOnce() -> Option<ReadSlice>,
     ) -> bool {
         let Some(outlet) = self.outlet.as_mut().filter(|outlet| outlet.has_room(limits)) else {
             return false;
@@ -129,7 +129,7 @@ impl Slot {
         let offset = self.mailbox.pass();
         let message = Message { offset, seq: Seq::default(), json };
         match outlet.socket {
-            Some(_) => outlet.outbox.relay_lent(sender, message, lend),
+            Some(_) => outlet.outbox.relay_lent(sender, message, share),
             // Nobody but its own connection can write it.
             None => outlet.outbox.relay_only_copy(sender, message),
         }
