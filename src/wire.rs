@@ -59,7 +59,7 @@ pub struct Wire<S> {
     /// largest frame and a turn's bytes; given back when all is decoded.
     input: Vec<u8>,
     /// Bytes ever received; what it means is only whether it grew.
-    pub heard: u64,
+    pub bytes_received: u64,
     turn: Turn,
     /// What is asked for next, in bytes.
     appetite: u32,
@@ -75,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             stream,
             decoder,
             input,
-            heard: 0,
+            bytes_received: 0,
             turn,
             appetite: Limits::SHORT_TURN_BYTES as u32,
             messages: 0,
@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if length == 0 {
                 return Poll::Ready(Err(CloseReason::Lost));
             }
-            self.heard += length as u64;
+            self.bytes_received += length as u64;
             self.turn.read(length);
             let begun = self.input.len();
             let filled = std::mem::take(buffer);

@@ -52,14 +52,14 @@ impl Session {
                     before
                 });
                 let (sent, stuck) = before.unwrap_or_default();
-                (Heartbeat::Listening { heard: wire.heard, sent, stuck }, ping_timeout)
+                (Heartbeat::Listening { heard: wire.bytes_received, sent, stuck }, ping_timeout)
             }
             Heartbeat::Listening { sent, stuck: true, .. }
                 if self.with_outbox(|outbox| outbox.sent) == Some(sent) =>
             {
                 return Err(CloseReason::TooSlow);
             }
-            Heartbeat::Listening { heard, .. } if wire.heard == heard && self.is_heard() => {
+            Heartbeat::Listening { heard, .. } if wire.bytes_received == heard && self.is_heard() => {
                 return Err(CloseReason::PingTimeout);
             }
             Heartbeat::Listening { .. } => (Heartbeat::Resting, ping_interval),
