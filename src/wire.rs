@@ -62,7 +62,7 @@ pub struct Wire<S> {
     pub bytes_received: u64,
     turn: Turn,
     /// What is asked for next, in bytes.
-    appetite: u32,
+    read_size: u32,
     /// Messages ever received; what it means is only whether it grew.
     messages: u32,
 }
@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             input,
             bytes_received: 0,
             turn,
-            appetite: Limits::SHORT_TURN_BYTES as u32,
+            read_size: Limits::SHORT_TURN_BYTES as u32,
             messages: 0,
         }
     }
@@ -135,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         receiver: &mut impl Receiver,
     ) -> Poll<Result<(), CloseReason>> {
         read_buffer::fill(|buffer| {
-            let wanted = (self.appetite as usize).min(self.turn.max_bytes());
+            let wanted = (self.read_size as usize).min(self.turn.max_bytes());
             let mut read = ReadBuf::new(&mut buffer[BEGINNING..BEGINNING + wanted]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).map_err(|_| CloseReason::Lost)?;
             let length = read.filled().len();
@@ -156,9 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.decode(&mut rest, receiver)?;
             copy::append(rest, &mut self.input);
             if !self.turn.may_decode() {
-                self.appetite = SHORTEST_READ as u32;
+                self.read_size = SHORTEST_READ as u32;
             } else if length == wanted {
-                self.appetite = self.appetite.max((2 * wanted).min(Limits::TURN_BYTES) as u32);
+                self.read_size = self.read_size.max((2 * wanted).min(Limits::TURN_BYTES) as u32);
             }
             Poll::Ready(Ok(()))
         })
