@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// The number of the message that has come in part, if there is one.
-    pub fn unfinished(&self) -> Option<u32> {
+    pub fn partial_message(&self) -> Option<u32> {
         (!self.input.is_empty() || self.decoder.is_in_message()).then_some(self.messages)
     }
 

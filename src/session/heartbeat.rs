@@ -89,7 +89,7 @@ impl Session {
         wire: &Wire<S>,
     ) -> Result<(), CloseReason> {
         let now = Instant::now();
-        let begun = wire.unfinished().filter(|_| self.is_heard());
+        let begun = wire.partial_message().filter(|_| self.is_heard());
         let since = |number| match self.unfinished.as_deref() {
             Some((same, since)) if *same == number => (number, *since),
             _ => (number, now),
