@@ -508,7 +508,7 @@ impl Receiver for Session {
         });
     }
 
-    fn offend(&mut self, offence: Offence) -> CloseReason {
+    fn protocol_error(&mut self, offence: Offence) -> CloseReason {
         // What breaks the WebSocket protocol always closes.
         Self::offend(self, offence).err().unwrap_or(CloseReason::Internal)
     }

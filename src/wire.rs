@@ -47,7 +47,7 @@ pub trait Receiver {
     /// A ping came, to be answered with its payload.
     fn ping(&mut self, payload: &[u8]);
     /// The client broke the WebSocket protocol; the answer is the reason to close.
-    fn offend(&mut self, offence: Offence) -> CloseReason;
+    fn protocol_error(&mut self, offence: Offence) -> CloseReason;
 }
 
 /// A WebSocket connection over a byte stream. It keeps only what has not arrived in full.
@@ -206,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let incoming = match self.decoder.decode(input) {
                 Ok(Some((incoming, _))) => incoming,
                 Ok(None) => break,
-                Err(offence) => return Err(receiver.offend(offence)),
+                Err(offence) => return Err(receiver.protocol_error(offence)),
             };
             self.turn.decoded();
             let max_frame = match incoming {
