@@ -146,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             self.turn.read(length);
             let begun = self.input.len();
             let filled = std::mem::take(buffer);
-            let start = if (1..=BEGINNING).contains(&begun) && frame::missing(&self.input) <= length {
+            let start = if (1..=BEGINNING).contains(&begun) && frame::missing_bytes(&self.input) <= length {
                 copy::fill(&std::mem::take(&mut self.input), &mut filled[BEGINNING - begun..BEGINNING]);
                 BEGINNING - begun
             } else {
@@ -169,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn complete_frame(&mut self, bytes: &[u8], receiver: &mut impl Receiver) -> Result<usize, CloseReason> {
         let mut taken = 0;
         while !self.input.is_empty() && taken < bytes.len() && self.may_decode(receiver) {
-            let missing = frame::missing(&self.input).min(bytes.len() - taken);
+            let missing = frame::missing_bytes(&self.input).min(bytes.len() - taken);
             copy::append(&bytes[taken..taken + missing], &mut self.input);
             taken += missing;
             self.decode_input(receiver)?;

@@ -195,7 +195,7 @@ impl Header {
 }
 
 /// How many bytes the masked frame that `input` is the beginning of lacks at least; at least 1.
-pub fn missing(input: &[u8]) -> usize {
+pub fn missing_bytes(input: &[u8]) -> usize {
     let whole = match Header::parse(input) {
         Ok(Some(header)) => header.size.saturating_add(header.payload),
         // The decoder will say what is wrong with it.
