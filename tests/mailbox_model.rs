@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use websocket_relay::ids::{Offset, Seq, SessionId};
-use websocket_relay::model::{Appended, Expired, Expiry, Mailbox, Notices, Numbers, Window};
+use websocket_relay::model::{Appended, Expired, Expiry, Mailbox, Notices, SeqRange, Window};
 use websocket_relay::{ClientId, Limits};
 
 const SENDERS: usize = 2;
@@ -330,7 +330,8 @@ impl World {
                 named.extend((message.1 == page).then_some(message.2));
             }
             let (mut told, page) = (Vec::new(), session(page));
-            for Numbers { first, last, behind, .. } in numbers.into_iter().filter(|one| one.session == page) {
+            for SeqRange { first, last, behind, .. } in numbers.into_iter().filter(|one| one.session == page)
+            {
                 told.extend(first.0..=last.0);
                 let expiry = Expiry { target: id(RECIPIENT), first, last };
                 self.senders[who].notices.expired(expiry, behind);

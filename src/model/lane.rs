@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::mailbox::Numbers;
+use super::mailbox::SeqRange;
 use super::queue::{Message, Place, Queue};
 use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
@@ -198,9 +198,9 @@ impl Lane {
 
     /// Forgets the messages up to `upto` that are not on their way; returns what they counted, and the numbers of those
     /// that the session sent that sent last. What was never taken may lie in a range, and nothing else.
-    pub fn expire(&mut self, upto: Offset) -> (Received, Vec<Numbers>) {
+    pub fn expire(&mut self, upto: Offset) -> (Received, Vec<SeqRange>) {
         let Self { messages, last, last_from, expired, .. } = self;
-        let (mut dropped, mut numbers) = (Received::default(), Vec::<Numbers>::new());
+        let (mut dropped, mut numbers) = (Received::default(), Vec::<SeqRange>::new());
         let mut is_whole = true;
         messages.forget_unread(upto, |Message { offset, seq, json }, is_cut| {
             dropped.messages += 1;
@@ -212,7 +212,7 @@ impl Lane {
                 Some(range) => range.last = seq,
                 None => {
                     let behind = if numbers.is_empty() { *expired } else { Seq::default() };
-                    numbers.push(Numbers { session, first: seq, last: seq, behind });
+                    numbers.push(SeqRange { session, first: seq, last: seq, behind });
                 }
             }
             is_whole = true;

@@ -85,12 +85,12 @@ pub struct Expired {
     /// How many.
     pub messages: usize,
     /// The numbers of those that the session sent that sent last.
-    pub numbers: Vec<Numbers>,
+    pub numbers: Vec<SeqRange>,
 }
 
 /// The numbers of messages that have expired. What was never taken may lie between them, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
+pub struct SeqRange {
     /// The session that gave them.
     pub session: SessionId,
     /// The first.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::backend::Undelivered;
-use crate::model::{self, Numbers};
+use crate::model::{self, SeqRange};
 
 /// Mailboxes that are looked at one after the other before somebody else has a turn.
 const BATCH: usize = 64;
@@ -91,7 +91,7 @@ impl Memory {
         for model::Expired { sender, messages, numbers } in expired {
             *self.expiry().expired.entry((sender, recipient)).or_default() += messages as u64;
             let Some(client) = self.client(sender) else { continue };
-            for Numbers { session, first, last, behind } in numbers {
+            for SeqRange { session, first, last, behind } in numbers {
                 let expiry = model::Expiry { target: recipient, first, last };
                 client.notify(|reader| reader.session == session, |notices| notices.expired(expiry, behind));
             }

@@ -241,7 +241,7 @@ fn what_expires_one_behind_the_other_is_one_range_and_nothing_else_lies_in_it() 
         time += 2 * second;
         let (_, expired) = mailbox.expire(time);
         let ranges = expired.into_iter().flat_map(|expired| expired.numbers);
-        let ranges = ranges.map(|Numbers { first, last, behind, .. }| (first.0, last.0, behind.0));
+        let ranges = ranges.map(|SeqRange { first, last, behind, .. }| (first.0, last.0, behind.0));
         (ranges.collect::<Vec<_>>(), time)
     };
     send(&mut mailbox, &[1, 3, 5], start);
