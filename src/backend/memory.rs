@@ -24,7 +24,7 @@ use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, R
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
-use crate::model::{Appended, Forged, Freed, Identity, LONG, Notices, Registry, Window};
+use crate::model::{Appended, Freed, Identity, InvalidAck, LONG, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer::{self, ReadSlice};
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard};

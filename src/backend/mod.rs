@@ -19,7 +19,7 @@ use crate::hand::Hand;
 use crate::ids::{ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
 pub use crate::model::Identity;
-use crate::model::{ClientSet, Contents, Forged};
+use crate::model::{ClientSet, Contents, InvalidAck};
 
 /// What became of a message that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -477,8 +477,8 @@ impl Backend {
     /// Forgets the messages of `sender` up to `upto`.
     ///
     /// # Errors
-    /// [`Forged`], and nothing has changed, when they were not read, or later ones were forgotten before.
-    pub fn received(&self, claim: &Claim, sender: ClientId, upto: Offset) -> Result<(), Forged> {
+    /// [`InvalidAck`], and nothing has changed, when they were not read, or later ones were forgotten before.
+    pub fn received(&self, claim: &Claim, sender: ClientId, upto: Offset) -> Result<(), InvalidAck> {
         match self {
             Self::Memory(memory) => memory.received(claim, sender, upto),
         }

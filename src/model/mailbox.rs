@@ -103,7 +103,7 @@ pub struct SeqRange {
 
 /// The recipient acknowledged what it was not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forged;
+pub struct InvalidAck;
 
 impl Freed {
     /// Empties a lane.

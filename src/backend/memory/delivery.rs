@@ -78,7 +78,7 @@ impl Memory {
         claim: &Claim,
         sender: ClientId,
         upto: Offset,
-    ) -> Result<(), Forged> {
+    ) -> Result<(), InvalidAck> {
         let mut slot = claim.client.slot();
         if !claim.is_current() {
             return Ok(());
@@ -89,8 +89,8 @@ impl Memory {
         match received {
             Ok(freed) => self.free(claim.id, freed),
             // It had the message before the sender was unregistered.
-            Err(Forged) if self.is_former(sender) => {}
-            Err(Forged) => return Err(Forged),
+            Err(InvalidAck) if self.is_former(sender) => {}
+            Err(InvalidAck) => return Err(InvalidAck),
         }
         Ok(())
     }

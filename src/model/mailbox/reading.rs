@@ -1,6 +1,6 @@
 //! What the recipient takes from its mailbox, lanes in turn, and says to have received.
 
-use super::{Forged, Freed, Mailbox};
+use super::{Freed, InvalidAck, Mailbox};
 use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::model::lane::{Lane, Received, Window};
 use crate::model::queue::{Message, Place};
@@ -73,10 +73,10 @@ impl Mailbox {
     /// Forgets the messages of `sender` up to `upto`.
     ///
     /// # Errors
-    /// [`Forged`], and nothing has changed, when the recipient was not given it or has acknowledged later ones.
-    pub fn received(&mut self, sender: ClientId, upto: Offset, window: Window) -> Result<Freed, Forged> {
-        let lane = self.lane(sender).ok_or(Forged)?;
-        let received = lane.received(upto).ok_or(Forged)?;
+    /// [`InvalidAck`], and nothing has changed, when the recipient was not given it or has acknowledged later ones.
+    pub fn received(&mut self, sender: ClientId, upto: Offset, window: Window) -> Result<Freed, InvalidAck> {
+        let lane = self.lane(sender).ok_or(InvalidAck)?;
+        let received = lane.received(upto).ok_or(InvalidAck)?;
         let is_freed = received.messages > 0 && std::mem::take(&mut lane.sender_waits);
         let is_next = !lane.in_turn && lane.is_readable(window);
         lane.in_turn |= is_next;

@@ -150,11 +150,11 @@ fn a_forged_acknowledgement_frees_nothing() {
     let mut received = |sender, offset| {
         mailbox.received(id(sender), Offset(offset), Window::UNLIMITED).map(|freed| freed.bytes)
     };
-    assert_eq!(received(1, 3), Err(Forged), "not given yet");
-    assert_eq!(received(2, 1), Err(Forged), "no such lane");
+    assert_eq!(received(1, 3), Err(InvalidAck), "not given yet");
+    assert_eq!(received(2, 1), Err(InvalidAck), "no such lane");
     assert_eq!(received(1, 2), Ok(2 * ONE));
     assert_eq!(received(1, 2), Ok(0), "once more");
-    assert_eq!(received(1, 1), Err(Forged), "long before");
+    assert_eq!(received(1, 1), Err(InvalidAck), "long before");
     // What an older session was given, the next was not; what it was given itself it was, on whatever connection.
     read(&mut mailbox, 1);
     mailbox.rewind();
@@ -163,7 +163,7 @@ fn a_forged_acknowledgement_frees_nothing() {
     read(&mut mailbox, 1);
     mailbox.rewind();
     mailbox.forget_given();
-    assert_eq!(mailbox.received(id(1), Offset(4), Window::UNLIMITED), Err(Forged));
+    assert_eq!(mailbox.received(id(1), Offset(4), Window::UNLIMITED), Err(InvalidAck));
 }
 
 #[test]
