@@ -19,7 +19,7 @@ use crate::hand::Hand;
 use crate::ids::{ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
 pub use crate::model::Identity;
-use crate::model::{ClientSet, Contents, InvalidAck};
+use crate::model::{ClientSet, InvalidAck, MailboxSize};
 
 /// What became of a message that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub struct Status {
     /// Whether a connection has its mailbox.
     pub is_connected: bool,
     /// What waits for it.
-    pub waiting: Contents,
+    pub waiting: MailboxSize,
 }
 
 /// What there is of everything.

@@ -54,7 +54,7 @@ pub enum Appended {
 
 /// What waits in a mailbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Contents {
+pub struct MailboxSize {
     /// How many messages.
     pub messages: usize,
     /// Their bytes, overhead included.
@@ -231,7 +231,7 @@ impl Mailbox {
     }
 
     /// Drops all messages and what is known of earlier ones, and returns what waited. Channels stay.
-    pub fn clear(&mut self) -> Contents {
+    pub fn clear(&mut self) -> MailboxSize {
         let contents = self.contents();
         let Self { channels, opened, .. } = self;
         *opened = opened
@@ -251,8 +251,8 @@ impl Mailbox {
     }
 
     /// What waits here.
-    pub fn contents(&self) -> Contents {
-        Contents { messages: self.lanes.values().map(|lane| lane.count()).sum(), bytes: self.bytes }
+    pub fn contents(&self) -> MailboxSize {
+        MailboxSize { messages: self.lanes.values().map(|lane| lane.count()).sum(), bytes: self.bytes }
     }
 
     /// Those who may send.

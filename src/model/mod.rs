@@ -10,7 +10,7 @@ pub mod registry;
 
 pub use client_set::ClientSet;
 pub use lane::Window;
-pub use mailbox::{Appended, Contents, Expired, Freed, InvalidAck, Mailbox, Receipts, SeqRange};
+pub use mailbox::{Appended, Expired, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange};
 pub use notices::{Expiry, Notices};
 pub use queue::{LONG, Message, Place, release_spare};
 pub use registry::{Identity, Registry, Shard, Unregistered};

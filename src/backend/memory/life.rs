@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backend::{Departure, Parted, Status, Totals};
-use crate::model::{Contents, Shard, Unregistered};
+use crate::model::{MailboxSize, Shard, Unregistered};
 use crate::trim::trim;
 
 /// Peers that forget a client at one time.
@@ -80,7 +80,7 @@ impl Memory {
                 self.recount(reliable.counted.0, 0);
             }
             let visit = slot.mailbox.visit();
-            let Contents { messages, bytes } = slot.mailbox.clear();
+            let MailboxSize { messages, bytes } = slot.mailbox.clear();
             drop(slot);
             self.visit_no_more(id, visit);
             self.recount(bytes, 0);
