@@ -279,7 +279,7 @@ impl World {
                 self.stored = kept;
                 assert_eq!(freed.messages, dropped.len());
                 self.excused.extend(dropped.into_values().map(|(message, _)| message));
-                let waiting = self.mailbox.contents();
+                let waiting = self.mailbox.size();
                 assert_eq!(
                     (waiting.messages, waiting.bytes == 0),
                     (self.stored.len(), self.stored.is_empty())
@@ -343,7 +343,7 @@ impl World {
             let is_given = self.given.get(who).is_some_and(|given| offset <= given);
             assert!(is_given || *since + TTL + SHARE >= self.now, "{message:?} should have expired");
         }
-        let waiting = self.mailbox.contents();
+        let waiting = self.mailbox.size();
         assert_eq!((waiting.messages, waiting.bytes == 0), (self.stored.len(), self.stored.is_empty()));
     }
 

@@ -232,7 +232,7 @@ impl Mailbox {
 
     /// Drops all messages and what is known of earlier ones, and returns what waited. Channels stay.
     pub fn clear(&mut self) -> MailboxSize {
-        let contents = self.contents();
+        let contents = self.size();
         let Self { channels, opened, .. } = self;
         *opened = opened
             .take()
@@ -251,7 +251,7 @@ impl Mailbox {
     }
 
     /// What waits here.
-    pub fn contents(&self) -> MailboxSize {
+    pub fn size(&self) -> MailboxSize {
         MailboxSize { messages: self.lanes.values().map(|lane| lane.count()).sum(), bytes: self.bytes }
     }
 

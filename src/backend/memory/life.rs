@@ -99,7 +99,7 @@ impl Memory {
         let mut slot = client.slot();
         slot.is_gone = true;
         let retired = slot.retire(false);
-        let (waiting, contents) = (slot.mailbox.release_waiting(), slot.mailbox.contents());
+        let (waiting, contents) = (slot.mailbox.release_waiting(), slot.mailbox.size());
         let mailbox = std::mem::take(&mut slot.mailbox);
         if let Some(reliable) = slot.reliable.take() {
             self.recount(reliable.counted.0, 0);
@@ -200,7 +200,7 @@ impl Memory {
     pub(in crate::backend) fn status(&self, id: ClientId) -> Option<Status> {
         let client = self.client(id)?;
         let slot = client.slot();
-        Some(Status { is_connected: slot.outlet.is_some(), waiting: slot.mailbox.contents() })
+        Some(Status { is_connected: slot.outlet.is_some(), waiting: slot.mailbox.size() })
     }
 
     pub(in crate::backend) fn totals(&self) -> Totals {
