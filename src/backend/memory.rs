@@ -24,7 +24,7 @@ use super::{Bell, Claimant, Claiming, Greeting, Outbox, Refusal, Registration, R
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClaimNumber, ClientId, Epoch, Offset, Seq, SessionId, Token};
 use crate::limits::Limits;
-use crate::model::{Appended, Freed, Identity, InvalidAck, LONG, Notices, Registry, Window};
+use crate::model::{Appended, Freed, Identity, InvalidAck, LONG_MESSAGE_BYTES, Notices, Registry, Window};
 use crate::protocol::encode::{self, Notice};
 use crate::read_buffer::{self, ReadSlice};
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, RwLock, RwLockReadGuard};
@@ -341,7 +341,7 @@ impl Memory {
                 TALLY.with(|tally| {
                     tally.set(Tally { messages, bytes, queued: queued + usize::from(!passed) })
                 });
-                if json.len() >= LONG
+                if json.len() >= LONG_MESSAGE_BYTES
                     && !passed
                     && let Some(lent) = share(json)
                 {
@@ -356,7 +356,7 @@ impl Memory {
             Appended::Full => Some(Refusal::Full),
         };
         // What is long, and what is behind it, is better written from where it is kept.
-        let freed = match had_unread || json.len() >= LONG {
+        let freed = match had_unread || json.len() >= LONG_MESSAGE_BYTES {
             true => Freed::default(),
             false => slot.fill(&self.limits, None),
         };

@@ -8,7 +8,7 @@ use super::Accepted;
 use crate::copy;
 use crate::ids::{ClientId, Offset, Seq};
 use crate::limits::Limits;
-use crate::model::{LONG, Message, Place};
+use crate::model::{LONG_MESSAGE_BYTES, Message, Place};
 use crate::protocol::encode;
 use crate::protocol::frame;
 use crate::read_buffer::ReadSlice;
@@ -77,7 +77,7 @@ impl Piece {
 }
 
 /// The most of them between two writes: as many as are read in one turn.
-const MAX_SPLICES: usize = Limits::TURN_BYTES / LONG;
+const MAX_SPLICES: usize = Limits::TURN_BYTES / LONG_MESSAGE_BYTES;
 
 /// A message of which the frame in the outbox is the only copy.
 #[derive(Clone, Copy, Debug)]
@@ -159,7 +159,7 @@ impl Outbox {
     }
 
     fn may_splice(&self, json: &[u8]) -> bool {
-        json.len() >= LONG && self.splices.len() < MAX_SPLICES
+        json.len() >= LONG_MESSAGE_BYTES && self.splices.len() < MAX_SPLICES
     }
 
     fn insert(&mut self, sender: ClientId, offset: Option<Offset>, piece: Piece) {
@@ -269,10 +269,10 @@ impl Outbox {
 
     /// Gives back room that what is there does not need: it may be there for long, and counts for its bytes only.
     pub fn shrink(&mut self) {
-        if self.frames.capacity() > LONG.max(4 * self.frames.len()) {
+        if self.frames.capacity() > LONG_MESSAGE_BYTES.max(4 * self.frames.len()) {
             self.frames.shrink_to_fit();
         }
-        if self.only_here.capacity() * size_of::<OnlyHere>() > LONG.max(4 * self.frames.len()) {
+        if self.only_here.capacity() * size_of::<OnlyHere>() > LONG_MESSAGE_BYTES.max(4 * self.frames.len()) {
             self.only_here.shrink_to_fit();
         }
     }
@@ -329,7 +329,7 @@ mod tests {
     /// A long message as it was read.
     fn read(letter: u8) -> ReadSlice {
         crate::read_buffer::fill(|buffer| {
-            let bytes = &mut buffer[100..100 + LONG];
+            let bytes = &mut buffer[100..100 + LONG_MESSAGE_BYTES];
             bytes.fill(letter);
             #[expect(unsafe_code, reason = "only what reads lends")]
             // SAFETY: it is not written any more.
@@ -339,7 +339,10 @@ mod tests {
 
     /// Three messages, of which the second is short, for a client that acknowledges nothing.
     fn outbox() -> (Outbox, [Vec<u8>; 3]) {
-        let (mut outbox, messages) = (Outbox::default(), [vec![b'a'; LONG], b"b".to_vec(), vec![b'c'; LONG]]);
+        let (mut outbox, messages) = (
+            Outbox::default(),
+            [vec![b'a'; LONG_MESSAGE_BYTES], b"b".to_vec(), vec![b'c'; LONG_MESSAGE_BYTES]],
+        );
         for (json, number) in messages.iter().zip(1..) {
             let message = Message { offset: Offset(number), seq: Seq(number), json };
             outbox.relay_lent(client(7), message, || Some(read(json[0])));
@@ -411,7 +414,7 @@ mod tests {
 
     #[test]
     fn no_more_is_left_where_it_was_read_than_the_system_takes_at_once() {
-        let json = vec![b'x'; LONG];
+        let json = vec![b'x'; LONG_MESSAGE_BYTES];
         let mut outbox = Outbox::default();
         for number in 1..=3 * MAX_SPLICES as u64 {
             let message = Message { offset: Offset(number), seq: Seq(0), json: &json };

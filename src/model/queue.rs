@@ -16,7 +16,7 @@ const LARGEST: usize = 16 * 1024;
 
 /// Messages from this length on are kept out of the caches: they are read again only when they could not be written at
 /// once, or must be written once more.
-pub const LONG: usize = 4096;
+pub const LONG_MESSAGE_BYTES: usize = 4096;
 
 /// Bytes that the chunks of a queue may take up for each byte that its messages count. A queue of few messages grows to
 /// three quarters of that, so that whoever shrinks has forgotten something first.

@@ -310,8 +310,8 @@ async fn appended() -> (Memory, ClientId, Claim, tokio::net::TcpStream) {
     let Claiming::Claimed(reader) = memory.claim(ids[1], claimant, |_, _| {}) else { panic!("it is there") };
     let mut sender = claim(&memory, ids[0]);
     read_buffer::fill(|buffer| {
-        buffer[..LONG].copy_from_slice(long().as_bytes());
-        let read = std::str::from_utf8(&buffer[..LONG]).expect("text");
+        buffer[..LONG_MESSAGE_BYTES].copy_from_slice(long().as_bytes());
+        let read = std::str::from_utf8(&buffer[..LONG_MESSAGE_BYTES]).expect("text");
         for message in [read, SHORT] {
             memory.append(&mut sender, ids[1], None, message).expect("room");
         }
@@ -322,7 +322,7 @@ async fn appended() -> (Memory, ClientId, Claim, tokio::net::TcpStream) {
 const SHORT: &str = "\"short\"";
 
 fn long() -> String {
-    format!("\"{}\"", "x".repeat(LONG - 2))
+    format!("\"{}\"", "x".repeat(LONG_MESSAGE_BYTES - 2))
 }
 
 /// Whether the long message is there once, and the short one behind it, once.
@@ -339,7 +339,7 @@ async fn what_is_written_from_where_it_was_read_arrives() {
     let mut text = String::new();
     while !text.contains(SHORT) {
         peer.readable().await.expect("something");
-        let mut bytes = [0; LONG];
+        let mut bytes = [0; LONG_MESSAGE_BYTES];
         let length = peer.try_read(&mut bytes).unwrap_or(0);
         text.push_str(&String::from_utf8_lossy(&bytes[..length]));
     }

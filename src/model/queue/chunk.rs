@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memmap2::MmapMut;
 
-use super::LONG;
+use super::LONG_MESSAGE_BYTES;
 use crate::copy;
 
 /// Chunks of a long queue are pages of their own, which go back to the system when they have been read. From the heap
@@ -115,7 +115,7 @@ impl Chunk {
     }
 
     fn is_in_lines(&self, length: usize) -> bool {
-        length >= LONG && matches!(self.memory, Memory::Mapped { .. })
+        length >= LONG_MESSAGE_BYTES && matches!(self.memory, Memory::Mapped { .. })
     }
 
     /// Whether all strings were forgotten.
@@ -133,7 +133,7 @@ impl Chunk {
     pub fn push(&mut self, json: &[u8]) {
         let start = self.begin(self.end(), json.len());
         let room = start..start + self.span(json.len());
-        let is_long = json.len() >= LONG;
+        let is_long = json.len() >= LONG_MESSAGE_BYTES;
         match &mut self.memory {
             Memory::Heap(all) if is_long => copy::append_aside(json, all),
             Memory::Heap(all) => copy::append(json, all),
