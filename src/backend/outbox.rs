@@ -8,7 +8,7 @@ use super::Accepted;
 use crate::copy;
 use crate::ids::{ClientId, Offset, Seq};
 use crate::limits::Limits;
-use crate::model::{LONG_MESSAGE_BYTES, Message, Place};
+use crate::model::{ChunkPosition, LONG_MESSAGE_BYTES, Message};
 use crate::protocol::encode;
 use crate::protocol::frame;
 use crate::read_buffer::ReadSlice;
@@ -64,7 +64,7 @@ enum Piece {
     /// Where it was read, until the thread that read it flushes.
     Read(ReadSlice),
     /// Its sender's lane. Only between filling the outbox and writing it, under one lock.
-    Kept(ClientId, Place),
+    Kept(ClientId, ChunkPosition),
 }
 
 impl Piece {
@@ -150,7 +150,13 @@ impl Outbox {
 
     /// Appends a message that is kept at `place` until the recipient has acknowledged it, and that [`Outbox::write_spliced`]
     /// takes from there, or from where it was `read`.
-    pub fn splice(&mut self, sender: ClientId, place: Place, message: Message<'_>, read: Option<ReadSlice>) {
+    pub fn splice(
+        &mut self,
+        sender: ClientId,
+        place: ChunkPosition,
+        message: Message<'_>,
+        read: Option<ReadSlice>,
+    ) {
         if !self.may_splice(message.json) {
             return self.relay(sender, message);
         }
@@ -181,7 +187,7 @@ impl Outbox {
     /// Lets `write` have all pieces at once, those that are kept from `json`. What it does not take is copied.
     pub fn write_spliced<'a>(
         &mut self,
-        json: impl Fn(ClientId, Place) -> &'a [u8],
+        json: impl Fn(ClientId, ChunkPosition) -> &'a [u8],
         write: impl FnOnce(&[IoSlice<'_>]) -> usize,
     ) {
         let length = self.len();

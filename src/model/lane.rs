@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::mailbox::SeqRange;
-use super::queue::{Message, Place, Queue};
+use super::queue::{ChunkPosition, Message, Queue};
 use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
 
@@ -138,7 +138,7 @@ impl Lane {
     }
 
     /// The next unread message, which from now on is read.
-    pub fn read(&mut self, window: Window) -> Option<(Place, Message<'_>)> {
+    pub fn read(&mut self, window: Window) -> Option<(ChunkPosition, Message<'_>)> {
         if !self.is_readable(window) {
             return None;
         }
@@ -149,7 +149,7 @@ impl Lane {
     }
 
     /// The JSON string of the message at this place.
-    pub fn json(&self, place: Place) -> &[u8] {
+    pub fn json(&self, place: ChunkPosition) -> &[u8] {
         self.messages.json(place)
     }
 

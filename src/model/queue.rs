@@ -70,7 +70,7 @@ pub struct Message<'a> {
 
 /// Where a message stands, as long as none before it is forgotten or put back.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct ChunkPosition {
     chunk: usize,
     /// Where its JSON string begins.
     start: usize,
@@ -253,7 +253,7 @@ impl Queue {
     }
 
     /// The first unread message, and where it stands.
-    fn next(&self) -> Option<(Place, Head)> {
+    fn next(&self) -> Option<(ChunkPosition, Head)> {
         let head = *self.heads.get(self.read as usize)?;
         let (mut chunk, mut start) = self.unread_place();
         // Behind the last byte of a chunk begins the next.
@@ -262,7 +262,7 @@ impl Queue {
             start = self.chunks[chunk].start;
         }
         let start = self.chunks[chunk].begin(start, head.length());
-        Some((Place { chunk, start, length: head.length() }, head))
+        Some((ChunkPosition { chunk, start, length: head.length() }, head))
     }
 
     /// The first unread message.
@@ -272,7 +272,7 @@ impl Queue {
     }
 
     /// Reads the first unread message.
-    pub fn read(&mut self) -> Option<(Place, Message<'_>)> {
+    pub fn read(&mut self) -> Option<(ChunkPosition, Message<'_>)> {
         let (place, head) = self.next()?;
         self.unread = (place.chunk as u32, (place.start + place.length) as u32);
         self.read += 1;
@@ -281,7 +281,7 @@ impl Queue {
     }
 
     /// The JSON string of the message at this place.
-    pub fn json(&self, Place { chunk, start, length }: Place) -> &[u8] {
+    pub fn json(&self, ChunkPosition { chunk, start, length }: ChunkPosition) -> &[u8] {
         self.chunks[chunk].get(start, length)
     }
 

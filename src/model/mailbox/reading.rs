@@ -3,7 +3,7 @@
 use super::{Freed, InvalidAck, Mailbox};
 use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::model::lane::{Lane, Received, Window};
-use crate::model::queue::{Message, Place};
+use crate::model::queue::{ChunkPosition, Message};
 
 /// Bytes that a lane gives in one turn before the next lane's turn comes.
 pub(super) const TURN_BYTES: usize = 16 * 1024;
@@ -11,7 +11,11 @@ pub(super) const TURN_BYTES: usize = 16 * 1024;
 impl Mailbox {
     /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false. They are kept
     /// until they are received.
-    pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Place, Message<'_>) -> bool) {
+    pub fn read(
+        &mut self,
+        window: Window,
+        mut take: impl FnMut(ClientId, ChunkPosition, Message<'_>) -> bool,
+    ) {
         self.take_turns(window, |sender, lane| {
             let (mut turn, mut wanted) = (0, true);
             while wanted && turn < TURN_BYTES {
@@ -66,7 +70,7 @@ impl Mailbox {
     }
 
     /// The JSON string of the message of `sender` at this place.
-    pub fn json(&self, sender: ClientId, place: Place) -> &[u8] {
+    pub fn json(&self, sender: ClientId, place: ChunkPosition) -> &[u8] {
         self.lanes.get(&sender).map_or(&[], |lane| lane.json(place))
     }
 
