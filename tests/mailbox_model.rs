@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use websocket_relay::ids::{Offset, Seq, SessionId};
-use websocket_relay::model::{Appended, Expired, Expiry, Mailbox, Notices, SeqRange, Window};
+use websocket_relay::model::{Appended, Expired, ExpiredRange, Mailbox, Notices, SeqRange, Window};
 use websocket_relay::{ClientId, Limits};
 
 const SENDERS: usize = 2;
@@ -103,7 +103,7 @@ struct Sender {
     /// The server's, of this page.
     notices: Notices,
     /// On their way, and between them the questions whether it is there.
-    told: VecDeque<Option<(u64, Expiry)>>,
+    told: VecDeque<Option<(u64, ExpiredRange)>>,
     heartbeats: usize,
     /// The number of the last of them that it has heard.
     last_notice: u64,
@@ -140,7 +140,7 @@ impl Sender {
 
     fn hear(&mut self) {
         let Some(told) = self.told.pop_front() else { return };
-        let Some((number, Expiry { target, first, last })) = told else {
+        let Some((number, ExpiredRange { target, first, last })) = told else {
             self.heartbeats += 1;
             return;
         };
@@ -333,7 +333,7 @@ impl World {
             for SeqRange { first, last, behind, .. } in numbers.into_iter().filter(|one| one.session == page)
             {
                 told.extend(first.0..=last.0);
-                let expiry = Expiry { target: id(RECIPIENT), first, last };
+                let expiry = ExpiredRange { target: id(RECIPIENT), first, last };
                 self.senders[who].notices.expired(expiry, behind);
             }
             // Of a page that has sent nothing since, and of one before it, nobody asks any more.

@@ -11,6 +11,6 @@ pub mod registry;
 pub use client_set::ClientSet;
 pub use lane::Window;
 pub use mailbox::{Appended, Expired, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange};
-pub use notices::{Expiry, Notices};
+pub use notices::{ExpiredRange, Notices};
 pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message, release_spare};
 pub use registry::{Identity, Registry, Shard, Unregistered};

@@ -30,7 +30,7 @@ pub struct Notices {
 
 /// That messages have expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expiry {
+pub struct ExpiredRange {
     /// For whom they were.
     pub target: ClientId,
     /// The first of them.
@@ -45,7 +45,7 @@ struct Expiries {
     /// Told on some connection of the session and not known to be heard, in the order of their numbers. They stay as they
     /// are, because the session heeds a number once. At most [`Limits::MAX_UNANSWERED`], and room for four times as many
     /// as there are.
-    told: VecDeque<Expiry>,
+    told: VecDeque<ExpiredRange>,
     /// The number of the last notice before them.
     before: u64,
     /// How many of them were told on this connection.
@@ -82,7 +82,7 @@ impl Notices {
 
     /// Messages have expired. `behind` is the number that expired before them if no message between the two was received
     /// or may be, else 0: one notice is then enough for both.
-    pub fn expired(&mut self, Expiry { target, first, last }: Expiry, behind: Seq) {
+    pub fn expired(&mut self, ExpiredRange { target, first, last }: ExpiredRange, behind: Seq) {
         let Expiries { untold, .. } = &mut **self.expired.get_or_insert_default();
         let mut before = untold.range_mut((target, Seq::default())..(target, first));
         let joined = |end: Seq| end.0 + 1 == first.0 || end == behind;
@@ -95,11 +95,11 @@ impl Notices {
     }
 
     /// The next messages that have expired, with the number of the notice: the session heeds each number once.
-    pub fn next_expired(&mut self) -> Option<(u64, Expiry)> {
+    pub fn next_expired(&mut self) -> Option<(u64, ExpiredRange)> {
         let expired = self.expired.as_deref_mut()?;
         if expired.again == expired.told.len() {
             let ((target, first), last) = expired.untold.pop_first()?;
-            expired.told.push_back(Expiry { target, first, last });
+            expired.told.push_back(ExpiredRange { target, first, last });
         }
         let next = expired.told[expired.again];
         expired.again += 1;
@@ -191,8 +191,8 @@ fn pop(set: &mut BTreeSet<ClientId>) -> Option<ClientId> {
 mod tests {
     use super::*;
 
-    fn expiry(target: u64, first: u64, last: u64) -> Expiry {
-        Expiry { target: ClientId::new(target).expect("an id"), first: Seq(first), last: Seq(last) }
+    fn expiry(target: u64, first: u64, last: u64) -> ExpiredRange {
+        ExpiredRange { target: ClientId::new(target).expect("an id"), first: Seq(first), last: Seq(last) }
     }
 
     #[test]

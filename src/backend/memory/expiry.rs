@@ -92,7 +92,7 @@ impl Memory {
             *self.expiry().expired.entry((sender, recipient)).or_default() += messages as u64;
             let Some(client) = self.client(sender) else { continue };
             for SeqRange { session, first, last, behind } in numbers {
-                let expiry = model::Expiry { target: recipient, first, last };
+                let expiry = model::ExpiredRange { target: recipient, first, last };
                 client.notify(|reader| reader.session == session, |notices| notices.expired(expiry, behind));
             }
             self.count_notices(&client, &mut client.slot());
@@ -130,8 +130,8 @@ impl Memory {
 }
 
 /// Appends that messages have expired. They were accepted, and that has to be known before.
-pub(super) fn write_expiry(number: u64, expiry: model::Expiry, frames: &mut Vec<u8>) {
-    let model::Expiry { target, first, last } = expiry;
+pub(super) fn write_expiry(number: u64, expiry: model::ExpiredRange, frames: &mut Vec<u8>) {
+    let model::ExpiredRange { target, first, last } = expiry;
     encode::notice(&Notice::Accepted { target, seq: last }, frames);
     encode::notice(&Notice::Expired { target, first, last, number }, frames);
 }
