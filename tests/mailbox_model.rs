@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use websocket_relay::ids::{Offset, Seq, SessionId};
-use websocket_relay::model::{Appended, Expired, ExpiredRange, Mailbox, Notices, SeqRange, Window};
+use websocket_relay::model::{Appended, ExpiredMessages, ExpiredRange, Mailbox, Notices, SeqRange, Window};
 use websocket_relay::{ClientId, Limits};
 
 const SENDERS: usize = 2;
@@ -311,7 +311,7 @@ impl World {
     fn expire(&mut self) {
         let (freed, expired) = self.mailbox.expire(self.now);
         assert_eq!(freed.messages, expired.iter().map(|one| one.messages).sum::<usize>());
-        for Expired { sender, messages, numbers } in expired {
+        for ExpiredMessages { sender, messages, numbers } in expired {
             let who = sender.get() as usize;
             let given = self.given.get(&who).copied().unwrap_or_default();
             // Lanes are in order, so what has expired is what comes first behind what is on its way.

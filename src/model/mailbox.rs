@@ -79,7 +79,7 @@ pub struct Freed {
 
 /// Messages of one sender that have waited for too long and are dropped.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Expired {
+pub struct ExpiredMessages {
     /// Whose.
     pub sender: ClientId,
     /// How many.

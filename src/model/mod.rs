@@ -10,7 +10,7 @@ pub mod registry;
 
 pub use client_set::ClientSet;
 pub use lane::Window;
-pub use mailbox::{Appended, Expired, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange};
+pub use mailbox::{Appended, ExpiredMessages, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange};
 pub use notices::{ExpiredRange, Notices};
 pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message, release_spare};
 pub use registry::{Identity, Registry, Shard, Unregistered};

@@ -83,12 +83,12 @@ impl Memory {
         expired.into_iter().map(undelivered).collect()
     }
 
-    fn tell_expired(&self, recipient: ClientId, freed: Freed, expired: Vec<model::Expired>) {
+    fn tell_expired(&self, recipient: ClientId, freed: Freed, expired: Vec<model::ExpiredMessages>) {
         if expired.is_empty() {
             return;
         }
         self.free(recipient, freed);
-        for model::Expired { sender, messages, numbers } in expired {
+        for model::ExpiredMessages { sender, messages, numbers } in expired {
             *self.expiry().expired.entry((sender, recipient)).or_default() += messages as u64;
             let Some(client) = self.client(sender) else { continue };
             for SeqRange { session, first, last, behind } in numbers {

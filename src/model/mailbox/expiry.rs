@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Expired, Freed, Mailbox};
+use super::{ExpiredMessages, Freed, Mailbox};
 use crate::model::lane::Window;
 
 impl Mailbox {
@@ -19,7 +19,7 @@ impl Mailbox {
     }
 
     /// Drops what has waited for too long by `now` and is not on its way.
-    pub fn expire(&mut self, now: Instant) -> (Freed, Vec<Expired>) {
+    pub fn expire(&mut self, now: Instant) -> (Freed, Vec<ExpiredMessages>) {
         let (mut freed, mut expired) = (Freed::default(), Vec::new());
         let over = self.ages.as_mut().and_then(|ages| ages.over(now));
         for (sender, lane) in self.lanes().filter(|_| over.is_some()) {
@@ -31,7 +31,7 @@ impl Mailbox {
             freed.messages += dropped.messages;
             freed.bytes += dropped.cost();
             freed.waiting.extend(std::mem::take(&mut lane.sender_waits).then_some(sender));
-            expired.push(Expired { sender, messages: dropped.messages, numbers });
+            expired.push(ExpiredMessages { sender, messages: dropped.messages, numbers });
         }
         self.bytes -= freed.bytes;
         if freed.messages > 0 {

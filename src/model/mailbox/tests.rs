@@ -187,7 +187,7 @@ fn what_comes_back_when_its_time_is_over_is_dropped() {
     }
     let (freed, expired) = mailbox.expire(start + second * 5 / 4);
     assert_eq!((freed.messages, freed.bytes, &freed.waiting[..]), (1, ONE, &[id(1)][..]));
-    assert_eq!(expired, [Expired { sender: id(1), messages: 1, numbers: vec![] }]);
+    assert_eq!(expired, [ExpiredMessages { sender: id(1), messages: 1, numbers: vec![] }]);
     assert_eq!(read(&mut mailbox, 9), [(1, "b".to_owned())]);
     assert_eq!(mailbox.expire(start + second * 2).1, [], "what is on its way does not expire");
     mailbox.rewind();
@@ -275,7 +275,7 @@ fn what_comes_back_and_expires_is_not_named_with_what_did_before() {
         mailbox.append(id(1), Some((session(1), Seq(seq))), b"x", &limits, |_| true);
         mailbox.arrived(time, second);
     };
-    let ranges = |(_, expired): (Freed, Vec<Expired>)| {
+    let ranges = |(_, expired): (Freed, Vec<ExpiredMessages>)| {
         let numbers = expired.into_iter().flat_map(|expired| expired.numbers);
         numbers.map(|numbers| (numbers.first.0, numbers.last.0, numbers.behind.0)).collect::<Vec<_>>()
     };
