@@ -12,5 +12,5 @@ pub use client_set::ClientSet;
 pub use lane::Window;
 pub use mailbox::{Appended, ExpiredMessages, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange};
 pub use notices::{ExpiredRange, Notices};
-pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message, release_spare};
+pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message, release_spare_chunks};
 pub use registry::{Identity, Registry, Shard, Unregistered};

@@ -9,7 +9,7 @@ use crate::limits::Limits;
 
 use chunk::{Chunk, MAPPED};
 
-pub use chunk::release_spare;
+pub use chunk::release_spare_chunks;
 
 /// The largest chunk from the heap. The first is as big as its message, each other as what the queue holds already.
 const LARGEST: usize = 16 * 1024;

@@ -8,7 +8,7 @@ use crate::error::{CloseReason, Error, MessageExpired};
 use crate::events::Event;
 use crate::ids::{ClientId, Token};
 use crate::metrics::{Closed, Counts, Tables};
-use crate::model::release_spare;
+use crate::model::release_spare_chunks;
 use crate::session::Shared;
 use crate::trim::{freed, trim};
 
@@ -200,8 +200,8 @@ pub(super) fn drop_messages(shared: &Shared) {
         shared.backend.drop_messages();
     }
     // Twice: the first time it keeps what was needed lately.
-    release_spare();
-    release_spare();
+    release_spare_chunks();
+    release_spare_chunks();
     if before.queued_bytes >= MANY_BYTES || before.relayed_messages >= MANY_MESSAGES {
         trim();
     }
@@ -226,7 +226,7 @@ async fn tidy(shared: &Shared) {
     loop {
         crate::faults::point("tidy");
         tokio::time::sleep(LOOK).await;
-        release_spare();
+        release_spare_chunks();
         let now = look();
         let lately =
             Seen { messages: now.messages - before.messages, freed: now.freed - before.freed, ..now };

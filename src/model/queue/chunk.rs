@@ -33,7 +33,7 @@ struct Spare {
     chunks: Vec<MmapMut>,
     /// How many came back since one was needed.
     unneeded: usize,
-    /// The fewest that there were since [`release_spare`] was called.
+    /// The fewest that there were since [`release_spare_chunks`] was called.
     least: usize,
 }
 
@@ -53,7 +53,7 @@ fn spare() -> MutexGuard<'static, Spare> {
 }
 
 /// Gives those chunks back to the system that nobody has needed since this was called last. To be called now and then.
-pub fn release_spare() {
+pub fn release_spare_chunks() {
     let mut spare = spare();
     let unneeded = spare.least.min(spare.chunks.len());
     // Those that were needed last are the last ones.
