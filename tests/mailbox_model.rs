@@ -268,7 +268,7 @@ impl World {
             Step::CutReader => self.cut_reader(),
             Step::ReloadReader => {
                 self.cut_reader();
-                self.mailbox.forget_given();
+                self.mailbox.begin_session();
                 self.last.clear();
                 self.heard.push(Vec::new());
             }

@@ -160,7 +160,7 @@ impl Lane {
     }
 
     /// Another session reads from now on: what its predecessor was given, it was not.
-    pub fn forget_given(&mut self) {
+    pub fn begin_session(&mut self) {
         self.given = self.received;
     }
 

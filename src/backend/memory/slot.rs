@@ -266,7 +266,7 @@ impl Slot {
         let before = self.reader().map(|reader| reader.session);
         let is_same = session.is_some() && session == before;
         if !is_same {
-            self.mailbox.forget_given();
+            self.mailbox.begin_session();
         }
         if resume.is_none() && self.reliable.is_none() {
             return false;

@@ -109,7 +109,7 @@ impl Mailbox {
     }
 
     /// Another session reads from now on.
-    pub fn forget_given(&mut self) {
-        self.lanes().for_each(|(_, lane)| lane.forget_given());
+    pub fn begin_session(&mut self) {
+        self.lanes().for_each(|(_, lane)| lane.begin_session());
     }
 }
