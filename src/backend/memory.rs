@@ -221,7 +221,7 @@ impl Memory {
         }
         let (is_listed, has_changed) = (slot.list(), retired.is_none() && slot.presence.change());
         // Who waits for room may have it now: what was stuck counts no more.
-        let waiting = retired.as_ref().map(|_| slot.mailbox.release_waiting()).unwrap_or_default();
+        let waiting = retired.as_ref().map(|_| slot.mailbox.release_held_senders()).unwrap_or_default();
         drop(slot);
         self.list(is_listed.then_some(id));
         if has_changed {
@@ -243,7 +243,7 @@ impl Memory {
         let Retired { outbox, messages, bytes, stuck, .. } = slot.retire(everything)?;
         self.requeued(messages);
         self.recount(stuck, bytes);
-        let (waiting, has_changed) = (slot.mailbox.release_waiting(), slot.presence.change());
+        let (waiting, has_changed) = (slot.mailbox.release_held_senders(), slot.presence.change());
         // Under the lock, as in `claim`.
         tell();
         drop(slot);
@@ -350,7 +350,7 @@ impl Memory {
                 None
             }
             Appended::Full if numbered.is_none() && slot.outlet.is_some() => {
-                slot.mailbox.hold(sender);
+                slot.mailbox.hold_sender(sender);
                 Some(Refusal::Held)
             }
             Appended::Full => Some(Refusal::Full),

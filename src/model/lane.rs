@@ -28,7 +28,7 @@ pub struct Lane {
     /// Whether the lane stands in the mailbox's turns.
     pub in_turn: bool,
     /// Whether a plain sender is held back until there is room.
-    pub sender_waits: bool,
+    pub sender_is_held: bool,
 }
 
 /// Lanes that a thread makes at once. They live long: each with the messages of its moment beside it would leave holes

@@ -108,7 +108,7 @@ pub struct InvalidAck;
 impl Freed {
     /// Empties a lane.
     fn dropped(sender: ClientId, lane: &mut Lane) -> Self {
-        let is_waiting = std::mem::take(&mut lane.sender_waits);
+        let is_waiting = std::mem::take(&mut lane.sender_is_held);
         let dropped = lane.clear();
         Self {
             messages: dropped.messages,
@@ -328,7 +328,7 @@ impl Mailbox {
 
     /// Whether something waits for the recipient, be it for an acknowledgement of what is on its way, or for room.
     pub fn has_waiting(&mut self) -> bool {
-        self.lanes().any(|(_, lane)| lane.sender_waits || lane.is_readable(Window::UNLIMITED))
+        self.lanes().any(|(_, lane)| lane.sender_is_held || lane.is_readable(Window::UNLIMITED))
     }
 
     /// The place of a message that passes by, because nothing waits before it and nobody will ask for it again.
@@ -356,14 +356,14 @@ impl Mailbox {
     }
 
     /// Remembers that the plain `sender` waits for room, to be named when there is some.
-    pub fn hold(&mut self, sender: ClientId) {
-        self.lanes.entry(sender).or_insert_with(Lane::boxed).sender_waits = true;
+    pub fn hold_sender(&mut self, sender: ClientId) {
+        self.lanes.entry(sender).or_insert_with(Lane::boxed).sender_is_held = true;
     }
 
     /// The plain senders that are held back, who from now on are not.
-    pub fn release_waiting(&mut self) -> Vec<ClientId> {
+    pub fn release_held_senders(&mut self) -> Vec<ClientId> {
         let waiting =
-            self.lanes().filter_map(|(id, lane)| std::mem::take(&mut lane.sender_waits).then_some(id));
+            self.lanes().filter_map(|(id, lane)| std::mem::take(&mut lane.sender_is_held).then_some(id));
         waiting.collect()
     }
 }

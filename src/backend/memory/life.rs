@@ -99,7 +99,7 @@ impl Memory {
         let mut slot = client.slot();
         slot.is_gone = true;
         let retired = slot.retire(false);
-        let (waiting, contents) = (slot.mailbox.release_waiting(), slot.mailbox.size());
+        let (waiting, contents) = (slot.mailbox.release_held_senders(), slot.mailbox.size());
         let mailbox = std::mem::take(&mut slot.mailbox);
         if let Some(reliable) = slot.reliable.take() {
             self.recount(reliable.counted.0, 0);
@@ -174,7 +174,7 @@ impl Memory {
         bell.end(reason, outbox.untaken().into());
         // After the reason is there: from here on the connection is refused everything.
         client.claim.fetch_add(1, Ordering::AcqRel);
-        let (waiting, has_changed) = (slot.mailbox.release_waiting(), slot.presence.change());
+        let (waiting, has_changed) = (slot.mailbox.release_held_senders(), slot.presence.change());
         // Under the lock, as in `claim`.
         tell();
         drop(slot);

@@ -40,7 +40,7 @@ impl Mailbox {
             lane.shrink();
             freed.messages += received.messages;
             freed.bytes += received.cost();
-            if std::mem::take(&mut lane.sender_waits) {
+            if std::mem::take(&mut lane.sender_is_held) {
                 freed.waiting.push(sender);
             }
             wanted
@@ -81,7 +81,7 @@ impl Mailbox {
     pub fn received(&mut self, sender: ClientId, upto: Offset, window: Window) -> Result<Freed, InvalidAck> {
         let lane = self.lane(sender).ok_or(InvalidAck)?;
         let received = lane.received(upto).ok_or(InvalidAck)?;
-        let is_freed = received.messages > 0 && std::mem::take(&mut lane.sender_waits);
+        let is_freed = received.messages > 0 && std::mem::take(&mut lane.sender_is_held);
         let is_next = !lane.in_turn && lane.is_readable(window);
         lane.in_turn |= is_next;
         self.turns.extend(is_next.then_some(sender));

@@ -77,7 +77,7 @@ fn a_full_lane_refuses_its_own_sender_only_and_names_it_when_there_is_room() {
     append(&mut mailbox, 1, "a", &limits);
     append(&mut mailbox, 1, "b", &limits);
     assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::Full);
-    mailbox.hold(id(1));
+    mailbox.hold_sender(id(1));
     assert_eq!(append(&mut mailbox, 2, "d", &limits), Appended::New, "another lane has room");
     assert_eq!(take(&mut mailbox).waiting[..], [id(1)]);
     assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::New, "room again");
@@ -181,7 +181,7 @@ fn what_comes_back_when_its_time_is_over_is_dropped() {
     });
     assert_eq!(mailbox.expire(start + second * 5 / 4), (Freed::default(), vec![]));
     assert!(mailbox.next_visit(false).is_some(), "they may come back");
-    mailbox.hold(id(1));
+    mailbox.hold_sender(id(1));
     for (offset, seq, json) in taken.iter().rev() {
         assert!(mailbox.put_back(id(1), Message { offset: *offset, seq: *seq, json }).is_some());
     }
