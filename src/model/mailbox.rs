@@ -72,7 +72,7 @@ pub struct Freed {
     /// Bytes, overhead included.
     pub bytes: usize,
     /// Plain senders that were held back and may try again.
-    pub waiting: SmallVec<[ClientId; 1]>,
+    pub held_senders: SmallVec<[ClientId; 1]>,
     /// Who sent of them with numbers.
     pub delivered: Receipts,
 }
@@ -113,7 +113,7 @@ impl Freed {
         Self {
             messages: dropped.messages,
             bytes: dropped.cost(),
-            waiting: is_waiting.then_some(sender).into_iter().collect(),
+            held_senders: is_waiting.then_some(sender).into_iter().collect(),
             delivered: Receipts::new(),
         }
     }

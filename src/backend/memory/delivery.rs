@@ -111,8 +111,8 @@ impl Memory {
 
     /// The senders hear of what became free.
     pub(super) fn tell_freed(&self, recipient: ClientId, freed: Freed) {
-        if !freed.waiting.is_empty() {
-            self.ring(&freed.waiting);
+        if !freed.held_senders.is_empty() {
+            self.ring(&freed.held_senders);
         }
         for (sender, session, seq) in freed.delivered {
             let Some(sender) = self.client(sender) else { continue };

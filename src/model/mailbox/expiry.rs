@@ -30,7 +30,7 @@ impl Mailbox {
             lane.in_turn &= lane.is_readable(Window::UNLIMITED);
             freed.messages += dropped.messages;
             freed.bytes += dropped.cost();
-            freed.waiting.extend(std::mem::take(&mut lane.sender_is_held).then_some(sender));
+            freed.held_senders.extend(std::mem::take(&mut lane.sender_is_held).then_some(sender));
             expired.push(ExpiredMessages { sender, messages: dropped.messages, numbers });
         }
         self.bytes -= freed.bytes;

@@ -41,7 +41,7 @@ impl Mailbox {
             freed.messages += received.messages;
             freed.bytes += received.cost();
             if std::mem::take(&mut lane.sender_is_held) {
-                freed.waiting.push(sender);
+                freed.held_senders.push(sender);
             }
             wanted
         });
@@ -88,7 +88,7 @@ impl Mailbox {
         let freed = Freed {
             messages: received.messages,
             bytes: received.cost(),
-            waiting: is_freed.then_some(sender).into_iter().collect(),
+            held_senders: is_freed.then_some(sender).into_iter().collect(),
             delivered: received.last.map(|(session, seq)| (sender, session, seq)).into_iter().collect(),
         };
         self.bytes -= freed.bytes;

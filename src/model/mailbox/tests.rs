@@ -79,7 +79,7 @@ fn a_full_lane_refuses_its_own_sender_only_and_names_it_when_there_is_room() {
     assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::Full);
     mailbox.hold_sender(id(1));
     assert_eq!(append(&mut mailbox, 2, "d", &limits), Appended::New, "another lane has room");
-    assert_eq!(take(&mut mailbox).waiting[..], [id(1)]);
+    assert_eq!(take(&mut mailbox).held_senders[..], [id(1)]);
     assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::New, "room again");
 }
 
@@ -186,7 +186,7 @@ fn what_comes_back_when_its_time_is_over_is_dropped() {
         assert!(mailbox.put_back(id(1), Message { offset: *offset, seq: *seq, json }).is_some());
     }
     let (freed, expired) = mailbox.expire(start + second * 5 / 4);
-    assert_eq!((freed.messages, freed.bytes, &freed.waiting[..]), (1, ONE, &[id(1)][..]));
+    assert_eq!((freed.messages, freed.bytes, &freed.held_senders[..]), (1, ONE, &[id(1)][..]));
     assert_eq!(expired, [ExpiredMessages { sender: id(1), messages: 1, numbers: vec![] }]);
     assert_eq!(read(&mut mailbox, 9), [(1, "b".to_owned())]);
     assert_eq!(mailbox.expire(start + second * 2).1, [], "what is on its way does not expire");
