@@ -332,7 +332,7 @@ impl Mailbox {
     }
 
     /// The place of a message that passes by, because nothing waits before it and nobody will ask for it again.
-    pub fn pass(&mut self) -> Offset {
+    pub fn bypass(&mut self) -> Offset {
         self.last = Offset(self.last.0 + 1);
         self.last
     }

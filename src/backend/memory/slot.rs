@@ -126,7 +126,7 @@ impl Slot {
         if outlet.is_reliable || self.mailbox.has_unread() {
             return false;
         }
-        let offset = self.mailbox.pass();
+        let offset = self.mailbox.bypass();
         let message = Message { offset, seq: Seq::default(), json };
         match outlet.socket {
             Some(_) => outlet.outbox.relay_lent(sender, message, share),
