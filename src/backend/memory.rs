@@ -345,7 +345,7 @@ impl Memory {
                     && !passed
                     && let Some(lent) = share(json)
                 {
-                    JUST_READ.with(|all| all.borrow_mut().push((target, slot.mailbox.last(), lent)));
+                    JUST_READ.with(|all| all.borrow_mut().push((target, slot.mailbox.last_offset(), lent)));
                 }
                 None
             }

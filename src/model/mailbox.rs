@@ -317,7 +317,7 @@ impl Mailbox {
     }
 
     /// The place of the message that came last.
-    pub fn last(&self) -> Offset {
+    pub fn last_offset(&self) -> Offset {
         self.last
     }
 
