@@ -256,7 +256,7 @@ impl Memory {
     }
 
     pub(super) fn channels_lost(&self, claim: &Claim) -> usize {
-        let lost = claim.client.slot().mailbox.lost();
+        let lost = claim.client.slot().mailbox.removed_channels();
         // Where all may talk without registration, whoever is gone was somebody that the client may have sent to.
         let gone = if self.authorize_all_channels { self.registry().gone() } else { 0 };
         lost + gone
@@ -303,7 +303,7 @@ impl Memory {
         if slot.is_gone {
             return Err(Refusal::ChannelNotRegistered);
         }
-        let opened = || own.as_ref().unwrap_or(&slot).mailbox.opened();
+        let opened = || own.as_ref().unwrap_or(&slot).mailbox.opened_channels();
         let may_send =
             is_authorized || self.authorize_all_channels && opened() < self.limits.max_opened_channels;
         if !may_send {

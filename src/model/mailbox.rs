@@ -36,7 +36,7 @@ pub struct Mailbox {
     /// The clients whose channel was revoked: they may still keep something of the recipient, to be forgotten with it.
     revoked: Option<Box<ClientSet>>,
     /// Channels that were ever taken from it.
-    lost: u32,
+    removed_channels: u32,
     /// How long they have waited, where that is bounded.
     ages: Option<Box<Ages>>,
 }
@@ -143,19 +143,19 @@ impl Mailbox {
     }
 
     /// How many channels the recipient has opened, of which something is kept.
-    pub fn opened(&self) -> usize {
+    pub fn opened_channels(&self) -> usize {
         self.opened.as_ref().map_or(0, |opened| opened.len())
     }
 
     /// How many channels were ever taken from the recipient.
-    pub fn lost(&self) -> usize {
-        self.lost as usize
+    pub fn removed_channels(&self) -> usize {
+        self.removed_channels as usize
     }
 
     /// Takes the channel from `sender`; false when there was none.
     fn lose(&mut self, sender: ClientId) -> bool {
         let is_lost = self.channels.remove(sender);
-        self.lost = self.lost.saturating_add(u32::from(is_lost));
+        self.removed_channels = self.removed_channels.saturating_add(u32::from(is_lost));
         is_lost
     }
 
