@@ -367,7 +367,7 @@ impl Memory {
         if !is_authorized && refusal != Some(Refusal::Full) {
             // Whoever lets a message in lets its recipient answer.
             slot.mailbox.authorize(sender);
-            own.as_mut().unwrap_or(&mut slot).mailbox.open(target);
+            own.as_mut().unwrap_or(&mut slot).mailbox.open_channel(target);
             self.channels.fetch_add(1, Ordering::Relaxed);
             listed = [
                 introduce(&mut slot, sender).then_some(target),

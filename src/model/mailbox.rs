@@ -137,7 +137,7 @@ impl Mailbox {
     }
 
     /// Lets `sender` answer, to whom the recipient has opened a channel.
-    pub fn open(&mut self, sender: ClientId) {
+    pub fn open_channel(&mut self, sender: ClientId) {
         self.opened.get_or_insert_default().insert(sender);
         self.channels.insert(sender);
     }
