@@ -379,7 +379,7 @@ impl World {
                 self.offset = Offset(self.offset.0 + 1);
                 assert!(self.taken.insert((who, sender.page, seq)), "nothing is taken twice");
                 self.stored.insert((who, self.offset), ((who, sender.page, seq), self.now));
-                self.mailbox.arrived(self.now, TTL);
+                self.mailbox.start_ttl(self.now, TTL);
                 Answer::Accepted(seq)
             }
             Appended::Duplicate(Seq(last)) => Answer::Accepted(last),

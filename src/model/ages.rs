@@ -20,7 +20,7 @@ pub struct Ages {
     /// Whether some of them may wait that did not when it was looked last.
     is_changed: bool,
     /// When somebody is going to look.
-    pub visit: Option<Instant>,
+    pub next_check: Option<Instant>,
 }
 
 impl Ages {

@@ -27,7 +27,7 @@ impl Memory {
     /// The message that came last has come. Returns when its mailbox is to be looked at, if it has to be told.
     pub(super) fn arrived(&self, slot: &mut Slot) -> Option<Instant> {
         let ttl = self.limits.message_ttl;
-        if ttl.is_zero() { None } else { slot.mailbox.arrived(Instant::now(), ttl) }
+        if ttl.is_zero() { None } else { slot.mailbox.start_ttl(Instant::now(), ttl) }
     }
 
     /// Has a mailbox looked at then. To be called after unlocking it.
@@ -73,7 +73,7 @@ impl Memory {
             let mut slot = client.slot();
             let (freed, expired) = slot.mailbox.expire(now);
             let is_all = slot.outlet.as_ref().is_none_or(|outlet| outlet.outbox.is_empty());
-            let next = slot.mailbox.next_visit(is_all);
+            let next = slot.mailbox.schedule_check(is_all);
             drop(slot);
             self.visit_at(id, next);
             self.tell_expired(id, freed, expired);

@@ -79,7 +79,7 @@ impl Memory {
             if let Some(reliable) = slot.reliable.take() {
                 self.recount(reliable.counted.0, 0);
             }
-            let visit = slot.mailbox.visit();
+            let visit = slot.mailbox.scheduled_check();
             let MailboxSize { messages, bytes } = slot.mailbox.clear();
             drop(slot);
             self.visit_no_more(id, visit);
@@ -118,7 +118,7 @@ impl Memory {
         client.claim.fetch_add(1, Ordering::AcqRel);
         drop(slot);
         ring(bell);
-        self.visit_no_more(id, mailbox.visit());
+        self.visit_no_more(id, mailbox.scheduled_check());
         self.recount(undelivered.bytes, 0);
         self.queued_messages.fetch_sub(undelivered.messages, Ordering::Relaxed);
         self.ring(&waiting);

@@ -8,14 +8,14 @@ use crate::model::lane::Window;
 impl Mailbox {
     /// The message that came last came at `now`, and may wait for `ttl`. Returns when to look for what has waited for too
     /// long, unless somebody is going to look already.
-    pub fn arrived(&mut self, now: Instant, ttl: Duration) -> Option<Instant> {
+    pub fn start_ttl(&mut self, now: Instant, ttl: Duration) -> Option<Instant> {
         let ages = self.ages.get_or_insert_default();
         ages.arrived(self.last, now, ttl);
-        if ages.visit.is_some() {
+        if ages.next_check.is_some() {
             return None;
         }
-        ages.visit = ages.next();
-        ages.visit
+        ages.next_check = ages.next();
+        ages.next_check
     }
 
     /// Drops what has waited for too long by `now` and is not on its way.
@@ -44,15 +44,15 @@ impl Mailbox {
 
     /// When to look again for what has waited for too long. When nothing waits here, and with `is_all` nothing on its way may
     /// come back, nobody has to.
-    pub fn next_visit(&mut self, is_all: bool) -> Option<Instant> {
+    pub fn schedule_check(&mut self, is_all: bool) -> Option<Instant> {
         self.ages.take_if(|_| is_all && self.bytes == 0);
         let ages = self.ages.as_mut()?;
-        ages.visit = ages.next();
-        ages.visit
+        ages.next_check = ages.next();
+        ages.next_check
     }
 
     /// When somebody is going to look.
-    pub fn visit(&self) -> Option<Instant> {
-        self.ages.as_ref()?.visit
+    pub fn scheduled_check(&self) -> Option<Instant> {
+        self.ages.as_ref()?.next_check
     }
 }

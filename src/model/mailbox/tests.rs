@@ -172,15 +172,15 @@ fn what_comes_back_when_its_time_is_over_is_dropped() {
     let (second, mut taken) = (Duration::from_secs(1), Vec::new());
     mailbox.authorize(id(1));
     append(&mut mailbox, 1, "a", &limits);
-    assert!(mailbox.arrived(start, second).is_some_and(|visit| visit > start + second));
+    assert!(mailbox.start_ttl(start, second).is_some_and(|visit| visit > start + second));
     append(&mut mailbox, 1, "b", &limits);
-    assert_eq!(mailbox.arrived(start + second / 2, second), None, "somebody will look already");
+    assert_eq!(mailbox.start_ttl(start + second / 2, second), None, "somebody will look already");
     mailbox.take(|_, message| {
         taken.push((message.offset, message.seq, message.json.to_vec()));
         true
     });
     assert_eq!(mailbox.expire(start + second * 5 / 4), (Freed::default(), vec![]));
-    assert!(mailbox.next_visit(false).is_some(), "they may come back");
+    assert!(mailbox.schedule_check(false).is_some(), "they may come back");
     mailbox.hold_sender(id(1));
     for (offset, seq, json) in taken.iter().rev() {
         assert!(mailbox.put_back(id(1), Message { offset: *offset, seq: *seq, json }).is_some());
@@ -193,7 +193,7 @@ fn what_comes_back_when_its_time_is_over_is_dropped() {
     mailbox.rewind();
     let (freed, _) = mailbox.expire(start + second * 2);
     assert_eq!((freed.messages, freed.bytes), (1, ONE + Limits::LANE_OVERHEAD), "its lane is empty");
-    assert!(!mailbox.has_unread() && mailbox.next_visit(true).is_none() && mailbox.ages.is_none());
+    assert!(!mailbox.has_unread() && mailbox.schedule_check(true).is_none() && mailbox.ages.is_none());
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn what_expires_one_behind_the_other_is_one_range_and_nothing_else_lies_in_it() 
         for seq in numbers {
             let number = Some((session(1), Seq(*seq)));
             assert_eq!(mailbox.append(id(1), number, b"x", &limits, |_| true), Appended::New);
-            mailbox.arrived(time, second);
+            mailbox.start_ttl(time, second);
         }
     };
     let mut expire = |mailbox: &mut Mailbox| {
@@ -273,7 +273,7 @@ fn what_comes_back_and_expires_is_not_named_with_what_did_before() {
     mailbox.authorize(id(1));
     let send = |mailbox: &mut Mailbox, seq: u64, time: Instant| {
         mailbox.append(id(1), Some((session(1), Seq(seq))), b"x", &limits, |_| true);
-        mailbox.arrived(time, second);
+        mailbox.start_ttl(time, second);
     };
     let ranges = |(_, expired): (Freed, Vec<ExpiredMessages>)| {
         let numbers = expired.into_iter().flat_map(|expired| expired.numbers);
@@ -302,7 +302,7 @@ fn a_mailbox_that_was_full_keeps_no_tables() {
             mailbox.authorize(id(sender));
             append(mailbox, sender, "x", &limits);
         }
-        mailbox.arrived(start, Duration::from_secs(1));
+        mailbox.start_ttl(start, Duration::from_secs(1));
     };
     fill(&mut mailbox);
     mailbox.expire(start + Duration::from_secs(2));
