@@ -292,7 +292,7 @@ impl World {
             }
             Step::Tell(who) => self.senders[who].tell(),
             Step::Ask(who) => {
-                self.senders[who].notices.ask();
+                self.senders[who].notices.ping_sent();
                 self.senders[who].told.push_back(None);
             }
             Step::Hear(who) => self.senders[who].hear(),
@@ -301,7 +301,7 @@ impl World {
                 let is_answered = sender.heartbeats > 0;
                 sender.heartbeats -= usize::from(is_answered);
                 if is_answered {
-                    sender.notices.answered();
+                    sender.notices.pong_received();
                 }
             }
         }
@@ -334,7 +334,7 @@ impl World {
             {
                 told.extend(first.0..=last.0);
                 let expiry = ExpiredRange { target: id(RECIPIENT), first, last };
-                self.senders[who].notices.expired(expiry, behind);
+                self.senders[who].notices.record_expired(expiry, behind);
             }
             // Of a page that has sent nothing since, and of one before it, nobody asks any more.
             assert!(told == named, "{told:?} told, {named:?} expired of sender {who}");

@@ -73,7 +73,7 @@ impl Expiries {
 
 impl Notices {
     /// A target has the messages up to `seq`.
-    pub fn delivered(&mut self, target: ClientId, seq: Seq) {
+    pub fn record_delivered(&mut self, target: ClientId, seq: Seq) {
         let last = self.delivered.entry(target).or_default();
         // Two threads may tell it the other way round.
         *last = seq.max(*last);
@@ -82,7 +82,7 @@ impl Notices {
 
     /// Messages have expired. `behind` is the number that expired before them if no message between the two was received
     /// or may be, else 0: one notice is then enough for both.
-    pub fn expired(&mut self, ExpiredRange { target, first, last }: ExpiredRange, behind: Seq) {
+    pub fn record_expired(&mut self, ExpiredRange { target, first, last }: ExpiredRange, behind: Seq) {
         let Expiries { untold, .. } = &mut **self.expired.get_or_insert_default();
         let mut before = untold.range_mut((target, Seq::default())..(target, first));
         let joined = |end: Seq| end.0 + 1 == first.0 || end == behind;
@@ -117,12 +117,12 @@ impl Notices {
     }
 
     /// Whether so many messages have expired that the session has not been told of that nothing more is taken from it.
-    pub fn are_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.expired.as_ref().is_some_and(|expired| expired.untold.len() >= Limits::MAX_UNTOLD)
     }
 
     /// The session is asked to answer: when it does, it has heard of all that it was told until now.
-    pub fn ask(&mut self) {
+    pub fn ping_sent(&mut self) {
         // An answer to an earlier question may be on its way, and says nothing of what was told behind that.
         if self.unanswered == 0 {
             self.expired.iter_mut().for_each(|expired| expired.asked = expired.again);
@@ -131,7 +131,7 @@ impl Notices {
     }
 
     /// It has answered.
-    pub fn answered(&mut self) {
+    pub fn pong_received(&mut self) {
         self.unanswered = self.unanswered.saturating_sub(1);
         if self.unanswered == 0 {
             self.expired.iter_mut().for_each(|expired| expired.forget(expired.asked));
@@ -139,7 +139,7 @@ impl Notices {
     }
 
     /// The clients of which it is to be told whether they are there: to be added to when one came or left.
-    pub fn presence(&mut self) -> &mut ClientSet {
+    pub fn presence_due(&mut self) -> &mut ClientSet {
         &mut self.presence_due
     }
 
@@ -169,7 +169,7 @@ impl Notices {
     }
 
     /// Whether there is something to be told of the client's own messages.
-    pub fn has_receipts(&self) -> bool {
+    pub fn has_message_notices(&self) -> bool {
         !self.delivered_due.is_empty()
             || self
                 .expired
@@ -203,35 +203,41 @@ mod tests {
             std::iter::from_fn(|| notices.next_expired()).collect::<Vec<_>>()
         };
         for one in [expiry(1, 3, 4), expiry(1, 5, 5), expiry(2, 6, 6), expiry(1, 6, 6)] {
-            assert_eq!(told(&mut |notices| notices.expired(one, Seq(0))).len(), 1);
+            assert_eq!(told(&mut |notices| notices.record_expired(one, Seq(0))).len(), 1);
         }
         assert_eq!(told(&mut |_| {}), []);
         let again = told(&mut Notices::resume);
         assert_eq!(again.len(), 4, "what was told is not added to");
         assert_eq!(again[3], (4, expiry(1, 6, 6)));
-        told(&mut Notices::ask);
-        assert_eq!(told(&mut |notices| notices.expired(expiry(1, 7, 7), Seq(0))), [(5, expiry(1, 7, 7))]);
-        told(&mut Notices::answered);
+        told(&mut Notices::ping_sent);
+        assert_eq!(
+            told(&mut |notices| notices.record_expired(expiry(1, 7, 7), Seq(0))),
+            [(5, expiry(1, 7, 7))]
+        );
+        told(&mut Notices::pong_received);
         assert_eq!(told(&mut Notices::resume), [(5, expiry(1, 7, 7))], "it was told after the question");
-        told(&mut Notices::answered);
+        told(&mut Notices::pong_received);
         assert_eq!(told(&mut Notices::resume), [(5, expiry(1, 7, 7))], "nobody asked");
-        told(&mut Notices::ask);
-        assert_eq!(told(&mut |notices| notices.expired(expiry(1, 9, 9), Seq(0))), [(6, expiry(1, 9, 9))]);
-        told(&mut Notices::ask);
-        told(&mut Notices::answered);
+        told(&mut Notices::ping_sent);
+        assert_eq!(
+            told(&mut |notices| notices.record_expired(expiry(1, 9, 9), Seq(0))),
+            [(6, expiry(1, 9, 9))]
+        );
+        told(&mut Notices::ping_sent);
+        told(&mut Notices::pong_received);
         assert_eq!(told(&mut Notices::resume).len(), 2, "which question was answered?");
-        told(&mut Notices::ask);
-        told(&mut Notices::answered);
+        told(&mut Notices::ping_sent);
+        told(&mut Notices::pong_received);
         assert_eq!(told(&mut Notices::resume), []);
         let number = |seq| expiry(1, seq, seq);
         assert_eq!(
-            told(&mut |notices| notices.expired(number(10), Seq(0))),
+            told(&mut |notices| notices.record_expired(number(10), Seq(0))),
             [(7, number(10))],
             "numbers go on"
         );
         let again = told(&mut |notices| {
             notices.resume();
-            notices.expired(number(11), Seq(0));
+            notices.record_expired(number(11), Seq(0));
         });
         assert_eq!(
             again,
@@ -244,7 +250,7 @@ mod tests {
     fn who_never_answers_is_not_told_for_ever() {
         let mut notices = Notices::default();
         for seq in 1..3000 {
-            notices.expired(expiry(1, 2 * seq, 2 * seq), Seq(0));
+            notices.record_expired(expiry(1, 2 * seq, 2 * seq), Seq(0));
             assert_eq!(notices.next_expired(), Some((seq, expiry(1, 2 * seq, 2 * seq))));
         }
         notices.resume();
@@ -257,15 +263,15 @@ mod tests {
         let mut notices = Notices::default();
         for seq in (1..100_000).step_by(2) {
             for target in 1..=3 {
-                notices.expired(expiry(target, seq, seq), Seq(seq.saturating_sub(2)));
+                notices.record_expired(expiry(target, seq, seq), Seq(seq.saturating_sub(2)));
             }
         }
         assert_eq!((notices.cost(), notices.expired.as_ref().map(|all| all.untold.len())), (0, Some(3)));
         let told: Vec<_> = std::iter::from_fn(|| notices.next_expired()).map(|(_, expiry)| expiry).collect();
         assert_eq!(told, [1, 2, 3].map(|target| expiry(target, 1, 99_999)));
         // What was told stays as it is, and what is not behind it is another.
-        notices.expired(expiry(1, 100_001, 100_001), Seq(99_999));
-        notices.expired(expiry(1, 100_005, 100_005), Seq(100_003));
+        notices.record_expired(expiry(1, 100_001, 100_001), Seq(99_999));
+        notices.record_expired(expiry(1, 100_005, 100_005), Seq(100_003));
         assert_eq!(notices.next_expired(), Some((4, expiry(1, 100_001, 100_001))));
         assert_eq!(notices.next_expired(), Some((5, expiry(1, 100_005, 100_005))));
     }
@@ -275,15 +281,15 @@ mod tests {
         let cost = |notices: usize| notices.saturating_sub(Limits::FREE_NOTICES) * Limits::NOTICE_OVERHEAD;
         let mut notices = Notices::default();
         for number in 1..=5 * Limits::MAX_UNTOLD as u64 {
-            assert_eq!(notices.are_full(), number > Limits::MAX_UNTOLD as u64);
-            notices.expired(expiry(number, 1, 1), Seq(0));
+            assert_eq!(notices.is_full(), number > Limits::MAX_UNTOLD as u64);
+            notices.record_expired(expiry(number, 1, 1), Seq(0));
             assert_eq!(notices.cost(), cost(number as usize));
         }
         let told = std::iter::from_fn(|| notices.next_expired()).count();
-        assert_eq!((told, notices.are_full()), (5 * Limits::MAX_UNTOLD, false));
+        assert_eq!((told, notices.is_full()), (5 * Limits::MAX_UNTOLD, false));
         assert_eq!(notices.cost(), cost(Limits::MAX_UNANSWERED));
-        notices.ask();
-        notices.answered();
+        notices.ping_sent();
+        notices.pong_received();
         assert_eq!(notices.cost(), 0);
         let expired = notices.expired.expect("numbers go on");
         assert!(expired.told.capacity() <= ROOM && expired.untold.is_empty());

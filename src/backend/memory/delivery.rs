@@ -118,7 +118,7 @@ impl Memory {
             let Some(sender) = self.client(sender) else { continue };
             sender.notify(
                 |reader| reader.receipts && reader.session == session,
-                |notices| notices.delivered(recipient, seq),
+                |notices| notices.record_delivered(recipient, seq),
             );
         }
     }

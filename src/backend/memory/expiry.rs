@@ -93,7 +93,10 @@ impl Memory {
             let Some(client) = self.client(sender) else { continue };
             for SeqRange { session, first, last, behind } in numbers {
                 let expiry = model::ExpiredRange { target: recipient, first, last };
-                client.notify(|reader| reader.session == session, |notices| notices.expired(expiry, behind));
+                client.notify(
+                    |reader| reader.session == session,
+                    |notices| notices.record_expired(expiry, behind),
+                );
             }
             self.count_notices(&client, &mut client.slot());
         }
@@ -101,11 +104,11 @@ impl Memory {
     }
 
     pub(in crate::backend) fn ask(&self, claim: &Claim) {
-        self.with_notices(claim, Notices::ask);
+        self.with_notices(claim, Notices::ping_sent);
     }
 
     pub(in crate::backend) fn answered(&self, claim: &Claim) {
-        self.with_notices(claim, Notices::answered);
+        self.with_notices(claim, Notices::pong_received);
     }
 
     fn with_notices(&self, claim: &Claim, change: impl FnOnce(&mut Notices)) {
@@ -120,7 +123,7 @@ impl Memory {
     /// under its lock when they may have changed.
     pub(super) fn count_notices(&self, client: &Client, slot: &mut Slot) {
         let Some(Reliable { notices, counted, .. }) = slot.reliable.as_deref_mut() else { return };
-        let now = (notices.cost(), notices.are_full());
+        let now = (notices.cost(), notices.is_full());
         if now != *counted {
             self.recount(counted.0, now.0);
             client.is_held.store(now.1, Ordering::Relaxed);

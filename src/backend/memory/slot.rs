@@ -223,7 +223,7 @@ impl Slot {
 
     /// Whether there is something that could be moved to the outbox.
     pub fn has_waiting(&self) -> bool {
-        let has_receipts = |reliable: &Reliable| reliable.notices.has_receipts();
+        let has_receipts = |reliable: &Reliable| reliable.notices.has_message_notices();
         self.mailbox.has_unread() || self.reliable.as_deref().is_some_and(has_receipts)
     }
 
@@ -231,7 +231,7 @@ impl Slot {
     pub fn presence_due(&mut self) -> Option<&mut ClientSet> {
         self.outlet.as_ref()?;
         let Reliable { reader, notices, .. } = self.reliable.as_deref_mut()?;
-        reader.is_some_and(|reader| reader.presence).then(|| notices.presence())
+        reader.is_some_and(|reader| reader.presence).then(|| notices.presence_due())
     }
 
     /// Whether the client has to be put in line to be told who came and left. It is taken to be, then.
