@@ -258,7 +258,7 @@ impl Memory {
     pub(super) fn channels_lost(&self, claim: &Claim) -> usize {
         let lost = claim.client.slot().mailbox.removed_channels();
         // Where all may talk without registration, whoever is gone was somebody that the client may have sent to.
-        let gone = if self.authorize_all_channels { self.registry().gone() } else { 0 };
+        let gone = if self.authorize_all_channels { self.registry().unregistered() } else { 0 };
         lost + gone
     }
 

@@ -159,7 +159,7 @@ impl<T> Registry<T> {
     }
 
     /// How many clients are registered no more.
-    pub fn gone(&self) -> usize {
+    pub fn unregistered(&self) -> usize {
         usize::try_from(self.next.get()).unwrap_or(usize::MAX).saturating_sub(self.len())
     }
 
@@ -245,7 +245,7 @@ mod tests {
         );
         assert!(!registry.refresh(mortal, token(), None, start));
         assert_eq!(registry.register(token(), 'c', None, start), mortal.next());
-        assert_eq!((registry.len(), registry.gone()), (2, 1));
+        assert_eq!((registry.len(), registry.unregistered()), (2, 1));
     }
 
     #[test]
