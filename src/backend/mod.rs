@@ -72,7 +72,7 @@ pub struct Departure {
     /// Those who have yet to forget it.
     peers: ClientSet,
     /// Whether most clients that there were are gone.
-    many_left: bool,
+    is_sparse: bool,
 }
 
 /// What is left to be told of who came and left.

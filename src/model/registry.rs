@@ -45,7 +45,7 @@ pub struct Unregistered<T> {
     /// The client.
     pub client: T,
     /// Whether most that there were are gone.
-    pub many_left: bool,
+    pub is_sparse: bool,
 }
 
 /// A part of the clients.
@@ -119,11 +119,11 @@ impl<T> Registry<T> {
             self.deadlines.remove(&(life.end, id));
         }
         self.count -= 1;
-        let many_left = self.most > Self::KEPT && self.count < self.most / 4;
-        if many_left {
+        let is_sparse = self.most > Self::KEPT && self.count < self.most / 4;
+        if is_sparse {
             self.most = self.count * 2;
         }
-        Some(Unregistered { client, many_left })
+        Some(Unregistered { client, is_sparse })
     }
 
     /// Gives a client another token, and its whole life anew: `life` if it is given, else as it was. False when there is
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(registry.overdue(start + second * 2), Some(mortal));
         assert!(registry.refresh(mortal, token(), Some(second * 9), start + second));
         assert_eq!(registry.next_deadline(), Some(start + second * 10));
-        let gone = Unregistered { client: 'b', many_left: false };
+        let gone = Unregistered { client: 'b', is_sparse: false };
         assert_eq!(registry.unregister(mortal), Some(gone));
         assert_eq!((registry.next_deadline(), registry.unregister(mortal)), (None, None));
         assert!(
@@ -257,7 +257,7 @@ mod tests {
             |registry: &Registry<()>| registry.shards.iter().map(FxHashMap::capacity).sum::<usize>();
         let large = capacity(&registry);
         let gone: Vec<_> = ids.into_iter().filter_map(|id| registry.unregister(id)).collect();
-        assert!((1..20).contains(&gone.iter().filter(|gone| gone.many_left).count()));
+        assert!((1..20).contains(&gone.iter().filter(|gone| gone.is_sparse).count()));
         assert!(registry.is_empty() && capacity(&registry) < large / 10);
     }
 }

@@ -93,7 +93,7 @@ impl Memory {
     fn depart(
         &self,
         id: ClientId,
-        Unregistered { client, many_left }: Unregistered<Arc<Client>>,
+        Unregistered { client, is_sparse }: Unregistered<Arc<Client>>,
         reason: CloseReason,
     ) -> Departure {
         let mut slot = client.slot();
@@ -126,15 +126,15 @@ impl Memory {
         self.channels.fetch_sub(mailbox.channels().len(), Ordering::Relaxed);
         let peers = mailbox.senders();
         let parted = Parted { was_connected, undelivered: contents.messages };
-        Departure { client: id, parted, peers, many_left }
+        Departure { client: id, parted, peers, is_sparse }
     }
 
     pub(in crate::backend) fn part(&self, departure: &mut Departure) -> bool {
-        let Departure { client, peers, many_left, .. } = departure;
+        let Departure { client, peers, is_sparse, .. } = departure;
         let listed: Vec<_> =
             peers.take(PARTED).into_iter().filter(|peer| self.part_from(*peer, *client)).collect();
         self.list(listed);
-        if peers.is_empty() && std::mem::take(many_left) {
+        if peers.is_empty() && std::mem::take(is_sparse) {
             trim();
         }
         !peers.is_empty()
