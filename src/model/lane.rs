@@ -26,7 +26,7 @@ pub struct Lane {
     /// The number that expired last; 0 when something was read since, came back, or was dropped otherwise.
     expired: Seq,
     /// Whether the lane stands in the mailbox's turns.
-    pub in_turn: bool,
+    pub is_ready: bool,
     /// Whether a plain sender is held back until there is room.
     pub sender_is_held: bool,
 }

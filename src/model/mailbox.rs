@@ -25,7 +25,7 @@ pub struct Mailbox {
     /// Boxed, for the table has room for more than it holds.
     lanes: FxHashMap<ClientId, Box<Lane>>,
     /// The lanes with something that may be read, each once.
-    turns: VecDeque<ClientId>,
+    ready_lanes: VecDeque<ClientId>,
     /// The place of the message that came last.
     last: Offset,
     /// Bytes of all messages, overhead included.
@@ -213,10 +213,10 @@ impl Mailbox {
     fn left(&mut self, sender: ClientId, freed: Freed) -> Freed {
         if freed.messages > 0 {
             // What has no unread message has no turn.
-            self.turns.retain(|turn| *turn != sender);
-            self.shrink_turns();
+            self.ready_lanes.retain(|turn| *turn != sender);
+            self.shrink_ready_lanes();
             if let Some(lane) = self.lane(sender) {
-                lane.in_turn = false;
+                lane.is_ready = false;
             }
         }
         self.bytes -= freed.bytes;
@@ -224,9 +224,9 @@ impl Mailbox {
     }
 
     /// An idle mailbox keeps no room for turns.
-    fn shrink_turns(&mut self) {
-        if self.turns.is_empty() {
-            self.turns = VecDeque::new();
+    fn shrink_ready_lanes(&mut self) {
+        if self.ready_lanes.is_empty() {
+            self.ready_lanes = VecDeque::new();
         }
     }
 
@@ -237,7 +237,8 @@ impl Mailbox {
         *opened = opened
             .take()
             .map(|opened| Box::new(opened.iter().filter(|id| channels.contains(*id)).collect::<ClientSet>()));
-        (self.lanes, self.turns, self.bytes, self.ages) = (FxHashMap::default(), VecDeque::new(), 0, None);
+        (self.lanes, self.ready_lanes, self.bytes, self.ages) =
+            (FxHashMap::default(), VecDeque::new(), 0, None);
         contents
     }
 
@@ -305,13 +306,13 @@ impl Mailbox {
         self.last = Offset(self.last.0 + 1);
         lane.append(self.last, number, json);
         self.bytes += cost;
-        if !lane.in_turn {
-            lane.in_turn = true;
-            if self.turns.capacity() == 0 {
+        if !lane.is_ready {
+            lane.is_ready = true;
+            if self.ready_lanes.capacity() == 0 {
                 // Most have one sender at a time.
-                self.turns.reserve_exact(1);
+                self.ready_lanes.reserve_exact(1);
             }
-            self.turns.push_back(sender);
+            self.ready_lanes.push_back(sender);
         }
         Appended::New
     }
@@ -323,7 +324,7 @@ impl Mailbox {
 
     /// Whether something may be read.
     pub fn has_unread(&self) -> bool {
-        !self.turns.is_empty()
+        !self.ready_lanes.is_empty()
     }
 
     /// Whether something waits for the recipient, be it for an acknowledgement of what is on its way, or for room.
@@ -348,9 +349,9 @@ impl Mailbox {
         lane.put_back(message);
         self.bytes += cost;
         self.ages.iter_mut().for_each(|ages| ages.came_back());
-        if !lane.in_turn {
-            lane.in_turn = true;
-            self.turns.push_back(sender);
+        if !lane.is_ready {
+            lane.is_ready = true;
+            self.ready_lanes.push_back(sender);
         }
         Some(cost)
     }

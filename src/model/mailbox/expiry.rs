@@ -27,7 +27,7 @@ impl Mailbox {
             if dropped.messages == 0 {
                 continue;
             }
-            lane.in_turn &= lane.is_readable(Window::UNLIMITED);
+            lane.is_ready &= lane.is_readable(Window::UNLIMITED);
             freed.messages += dropped.messages;
             freed.bytes += dropped.cost();
             freed.held_senders.extend(std::mem::take(&mut lane.sender_is_held).then_some(sender));
@@ -35,9 +35,9 @@ impl Mailbox {
         }
         self.bytes -= freed.bytes;
         if freed.messages > 0 {
-            let Self { lanes, turns, .. } = self;
-            turns.retain(|turn| lanes.get(turn).is_some_and(|lane| lane.in_turn));
-            self.shrink_turns();
+            let Self { lanes, ready_lanes, .. } = self;
+            ready_lanes.retain(|turn| lanes.get(turn).is_some_and(|lane| lane.is_ready));
+            self.shrink_ready_lanes();
         }
         (freed, expired)
     }

@@ -52,16 +52,16 @@ impl Mailbox {
     /// Lets one lane after the other `read`, until that returns false.
     fn take_turns(&mut self, window: Window, mut read: impl FnMut(ClientId, &mut Lane) -> bool) {
         let mut wanted = true;
-        while wanted && let Some(sender) = self.turns.pop_front() {
+        while wanted && let Some(sender) = self.ready_lanes.pop_front() {
             // Not by `lane`, which would borrow all of the mailbox.
             let Some(lane) = self.lanes.get_mut(&sender) else { continue };
             wanted = read(sender, lane);
-            lane.in_turn = lane.is_readable(window);
-            if lane.in_turn {
-                self.turns.push_back(sender);
+            lane.is_ready = lane.is_readable(window);
+            if lane.is_ready {
+                self.ready_lanes.push_back(sender);
             }
         }
-        self.shrink_turns();
+        self.shrink_ready_lanes();
     }
 
     /// The session that gave `sender`'s message its number, if it has one and that session sent last.
@@ -82,9 +82,9 @@ impl Mailbox {
         let lane = self.lane(sender).ok_or(InvalidAck)?;
         let received = lane.received(upto).ok_or(InvalidAck)?;
         let is_freed = received.messages > 0 && std::mem::take(&mut lane.sender_is_held);
-        let is_next = !lane.in_turn && lane.is_readable(window);
-        lane.in_turn |= is_next;
-        self.turns.extend(is_next.then_some(sender));
+        let is_next = !lane.is_ready && lane.is_readable(window);
+        lane.is_ready |= is_next;
+        self.ready_lanes.extend(is_next.then_some(sender));
         let freed = Freed {
             messages: received.messages,
             bytes: received.cost(),
@@ -97,13 +97,13 @@ impl Mailbox {
 
     /// Makes unread what was read and not received: the connection that read it is gone.
     pub fn rewind(&mut self) {
-        let Self { lanes, turns, ages, .. } = self;
+        let Self { lanes, ready_lanes, ages, .. } = self;
         ages.iter_mut().for_each(|ages| ages.came_back());
         for (sender, lane) in lanes {
             lane.rewind();
-            if !lane.in_turn && lane.is_readable(Window::UNLIMITED) {
-                lane.in_turn = true;
-                turns.push_back(*sender);
+            if !lane.is_ready && lane.is_readable(Window::UNLIMITED) {
+                lane.is_ready = true;
+                ready_lanes.push_back(*sender);
             }
         }
     }

@@ -67,7 +67,7 @@ fn what_was_read_and_not_received_comes_again() {
     assert_eq!(again, "bcd");
     mailbox.rewind();
     assert_eq!(take(&mut mailbox).bytes, 3 * ONE + Limits::LANE_OVERHEAD);
-    assert_eq!((mailbox.bytes, mailbox.turns.len()), (0, 0));
+    assert_eq!((mailbox.bytes, mailbox.ready_lanes.len()), (0, 0));
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_mailbox_that_was_full_keeps_no_tables() {
     };
     fill(&mut mailbox);
     mailbox.expire(start + Duration::from_secs(2));
-    assert_eq!(mailbox.turns.capacity(), 0);
+    assert_eq!(mailbox.ready_lanes.capacity(), 0);
     for sender in 0..1000 {
         mailbox.revoke(id(sender));
     }
@@ -315,6 +315,6 @@ fn a_mailbox_that_was_full_keeps_no_tables() {
     for sender in 0..1000 {
         mailbox.forget(id(sender));
     }
-    assert_eq!((mailbox.turns.capacity(), mailbox.bytes), (0, 0));
+    assert_eq!((mailbox.ready_lanes.capacity(), mailbox.bytes), (0, 0));
     assert!(mailbox.lanes.capacity() < 100, "{}", mailbox.lanes.capacity());
 }
