@@ -311,7 +311,7 @@ impl World {
     fn expire(&mut self) {
         let (freed, expired) = self.mailbox.expire(self.now);
         assert_eq!(freed.messages, expired.iter().map(|one| one.messages).sum::<usize>());
-        for ExpiredMessages { sender, messages, numbers } in expired {
+        for ExpiredMessages { sender, messages, ranges } in expired {
             let who = sender.get() as usize;
             let given = self.given.get(&who).copied().unwrap_or_default();
             // Lanes are in order, so what has expired is what comes first behind what is on its way.
@@ -330,11 +330,11 @@ impl World {
                 named.extend((message.1 == page).then_some(message.2));
             }
             let (mut told, page) = (Vec::new(), session(page));
-            for SeqRange { first, last, behind, .. } in numbers.into_iter().filter(|one| one.session == page)
+            for SeqRange { first, last, previous, .. } in ranges.into_iter().filter(|one| one.session == page)
             {
                 told.extend(first.0..=last.0);
                 let expiry = ExpiredRange { target: id(RECIPIENT), first, last };
-                self.senders[who].notices.record_expired(expiry, behind);
+                self.senders[who].notices.record_expired(expiry, previous);
             }
             // Of a page that has sent nothing since, and of one before it, nobody asks any more.
             assert!(told == named, "{told:?} told, {named:?} expired of sender {who}");

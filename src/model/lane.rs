@@ -200,7 +200,7 @@ impl Lane {
     /// that the session sent that sent last. What was never taken may lie in a range, and nothing else.
     pub fn expire(&mut self, upto: Offset) -> (Received, Vec<SeqRange>) {
         let Self { messages, last, last_from, expired, .. } = self;
-        let (mut dropped, mut numbers) = (Received::default(), Vec::<SeqRange>::new());
+        let (mut dropped, mut ranges) = (Received::default(), Vec::<SeqRange>::new());
         let mut is_whole = true;
         messages.forget_unread(upto, |Message { offset, seq, json }, is_cut| {
             dropped.messages += 1;
@@ -208,19 +208,19 @@ impl Lane {
             is_whole &= !is_cut;
             let is_numbered = seq > Seq::default() && offset >= *last_from;
             let Some((session, _)) = last.filter(|_| is_numbered) else { return };
-            match numbers.last_mut().filter(|_| is_whole) {
+            match ranges.last_mut().filter(|_| is_whole) {
                 Some(range) => range.last = seq,
                 None => {
-                    let behind = if numbers.is_empty() { *expired } else { Seq::default() };
-                    numbers.push(SeqRange { session, first: seq, last: seq, behind });
+                    let previous = if ranges.is_empty() { *expired } else { Seq::default() };
+                    ranges.push(SeqRange { session, first: seq, last: seq, previous });
                 }
             }
             is_whole = true;
         });
-        *expired = numbers.last().map_or(*expired, |range| range.last);
+        *expired = ranges.last().map_or(*expired, |range| range.last);
         dropped.is_emptied = dropped.messages > 0 && messages.is_empty();
         messages.shrink();
-        (dropped, numbers)
+        (dropped, ranges)
     }
 
     /// Forgets all messages, read or not, and returns what they counted. What tells repetitions from new messages stays.

@@ -85,7 +85,7 @@ pub struct ExpiredMessages {
     /// How many.
     pub messages: usize,
     /// The numbers of those that the session sent that sent last.
-    pub numbers: Vec<SeqRange>,
+    pub ranges: Vec<SeqRange>,
 }
 
 /// The numbers of messages that have expired. What was never taken may lie between them, and nothing else.
@@ -98,7 +98,7 @@ pub struct SeqRange {
     /// And the last.
     pub last: Seq,
     /// The number that expired before the first, if nothing between the two was received or may be; else 0.
-    pub behind: Seq,
+    pub previous: Seq,
 }
 
 /// The recipient acknowledged what it was not given.

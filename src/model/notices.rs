@@ -80,12 +80,12 @@ impl Notices {
         self.delivered_due.insert(target);
     }
 
-    /// Messages have expired. `behind` is the number that expired before them if no message between the two was received
+    /// Messages have expired. `previous` is the number that expired before them if no message between the two was received
     /// or may be, else 0: one notice is then enough for both.
-    pub fn record_expired(&mut self, ExpiredRange { target, first, last }: ExpiredRange, behind: Seq) {
+    pub fn record_expired(&mut self, ExpiredRange { target, first, last }: ExpiredRange, previous: Seq) {
         let Expiries { untold, .. } = &mut **self.expired.get_or_insert_default();
         let mut before = untold.range_mut((target, Seq::default())..(target, first));
-        let joined = |end: Seq| end.0 + 1 == first.0 || end == behind;
+        let joined = |end: Seq| end.0 + 1 == first.0 || end == previous;
         match before.next_back().filter(|(_, end)| joined(**end)) {
             Some((_, end)) => *end = last,
             None => {

@@ -88,14 +88,14 @@ impl Memory {
             return;
         }
         self.free(recipient, freed);
-        for model::ExpiredMessages { sender, messages, numbers } in expired {
+        for model::ExpiredMessages { sender, messages, ranges } in expired {
             *self.expiry().expired.entry((sender, recipient)).or_default() += messages as u64;
             let Some(client) = self.client(sender) else { continue };
-            for SeqRange { session, first, last, behind } in numbers {
+            for SeqRange { session, first, last, previous } in ranges {
                 let expiry = model::ExpiredRange { target: recipient, first, last };
                 client.notify(
                     |reader| reader.session == session,
-                    |notices| notices.record_expired(expiry, behind),
+                    |notices| notices.record_expired(expiry, previous),
                 );
             }
             self.count_notices(&client, &mut client.slot());

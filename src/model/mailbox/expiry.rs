@@ -23,7 +23,7 @@ impl Mailbox {
         let (mut freed, mut expired) = (Freed::default(), Vec::new());
         let over = self.ages.as_mut().and_then(|ages| ages.over(now));
         for (sender, lane) in self.lanes().filter(|_| over.is_some()) {
-            let (dropped, numbers) = lane.expire(over.unwrap_or_default());
+            let (dropped, ranges) = lane.expire(over.unwrap_or_default());
             if dropped.messages == 0 {
                 continue;
             }
@@ -31,7 +31,7 @@ impl Mailbox {
             freed.messages += dropped.messages;
             freed.bytes += dropped.cost();
             freed.held_senders.extend(std::mem::take(&mut lane.sender_is_held).then_some(sender));
-            expired.push(ExpiredMessages { sender, messages: dropped.messages, numbers });
+            expired.push(ExpiredMessages { sender, messages: dropped.messages, ranges });
         }
         self.bytes -= freed.bytes;
         if freed.messages > 0 {

@@ -187,7 +187,7 @@ fn what_comes_back_when_its_time_is_over_is_dropped() {
     }
     let (freed, expired) = mailbox.expire(start + second * 5 / 4);
     assert_eq!((freed.messages, freed.bytes, &freed.held_senders[..]), (1, ONE, &[id(1)][..]));
-    assert_eq!(expired, [ExpiredMessages { sender: id(1), messages: 1, numbers: vec![] }]);
+    assert_eq!(expired, [ExpiredMessages { sender: id(1), messages: 1, ranges: vec![] }]);
     assert_eq!(read(&mut mailbox, 9), [(1, "b".to_owned())]);
     assert_eq!(mailbox.expire(start + second * 2).1, [], "what is on its way does not expire");
     mailbox.rewind();
@@ -240,8 +240,8 @@ fn what_expires_one_behind_the_other_is_one_range_and_nothing_else_lies_in_it() 
     let mut expire = |mailbox: &mut Mailbox| {
         time += 2 * second;
         let (_, expired) = mailbox.expire(time);
-        let ranges = expired.into_iter().flat_map(|expired| expired.numbers);
-        let ranges = ranges.map(|SeqRange { first, last, behind, .. }| (first.0, last.0, behind.0));
+        let ranges = expired.into_iter().flat_map(|expired| expired.ranges);
+        let ranges = ranges.map(|SeqRange { first, last, previous, .. }| (first.0, last.0, previous.0));
         (ranges.collect::<Vec<_>>(), time)
     };
     send(&mut mailbox, &[1, 3, 5], start);
@@ -276,8 +276,8 @@ fn what_comes_back_and_expires_is_not_named_with_what_did_before() {
         mailbox.start_ttl(time, second);
     };
     let ranges = |(_, expired): (Freed, Vec<ExpiredMessages>)| {
-        let numbers = expired.into_iter().flat_map(|expired| expired.numbers);
-        numbers.map(|numbers| (numbers.first.0, numbers.last.0, numbers.behind.0)).collect::<Vec<_>>()
+        let numbers = expired.into_iter().flat_map(|expired| expired.ranges);
+        numbers.map(|numbers| (numbers.first.0, numbers.last.0, numbers.previous.0)).collect::<Vec<_>>()
     };
     // A plain recipient's connection takes the first, and ends when the second has expired.
     send(&mut mailbox, 1, start);
