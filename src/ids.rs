@@ -55,7 +55,7 @@ impl Token {
     pub const DIGITS: usize = 32;
 
     /// What stands for a token in a text.
-    pub(crate) const BLOT: &str = "[redacted]";
+    pub(crate) const REDACTED: &str = "[redacted]";
 
     /// A new random token.
     ///
@@ -75,11 +75,11 @@ impl Token {
     }
 
     /// A text of somebody else without what may be a token: every run of 32 or more hex digits.
-    pub(crate) fn blot_out(text: &str) -> String {
+    pub(crate) fn redact(text: &str) -> String {
         let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
         loop {
             let run = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
-            shown.push_str(if run < Self::DIGITS { &rest[..run] } else { Self::BLOT });
+            shown.push_str(if run < Self::DIGITS { &rest[..run] } else { Self::REDACTED });
             let mut behind = rest[run..].chars();
             let Some(other) = behind.next() else { return shown };
             shown.push(other);
@@ -172,10 +172,10 @@ mod tests {
     #[test]
     fn a_text_of_somebody_else_shows_no_token() {
         let token = "0123456789abcdef0123456789ABCDEF";
-        assert_eq!(Token::blot_out(token), "[redacted]");
-        assert_eq!(Token::blot_out(&format!("ü{token}{token}, 12é{token}g")), "ü[redacted], 12é[redacted]g");
+        assert_eq!(Token::redact(token), "[redacted]");
+        assert_eq!(Token::redact(&format!("ü{token}{token}, 12é{token}g")), "ü[redacted], 12é[redacted]g");
         for other in ["", "bye", "é", &token[1..], "the server is closing"] {
-            assert_eq!(Token::blot_out(other), other);
+            assert_eq!(Token::redact(other), other);
         }
     }
 }

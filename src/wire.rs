@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let max_frame = match incoming {
                 None | Some(Incoming::Pong) => continue,
                 Some(Incoming::Close(code, reason)) => {
-                    return Err(CloseReason::ByPeer(code, Token::blot_out(reason)));
+                    return Err(CloseReason::ByPeer(code, Token::redact(reason)));
                 }
                 Some(Incoming::Ping(payload)) => {
                     receiver.ping(payload);

@@ -124,7 +124,7 @@ pub fn excerpt(json: &str, length: usize) -> String {
             run += 1;
             if run == SECRET {
                 shown.truncate(run_start);
-                shown.push_str(Token::BLOT);
+                shown.push_str(Token::REDACTED);
             } else if run < SECRET {
                 shown.push_str(text);
             }
