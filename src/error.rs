@@ -273,7 +273,7 @@ impl CloseReason {
     }
 
     /// The text for an event: of a client's own, what cannot be printed is escaped.
-    pub fn shown(&self) -> Cow<'_, str> {
+    pub fn printable_text(&self) -> Cow<'_, str> {
         match self {
             Self::ByPeer(_, text) => printable(text),
             _ => Cow::Borrowed(self.text()),
