@@ -194,7 +194,7 @@ impl EventSink {
     }
 
     /// Queues an event that may not be dropped, when there is room. If nobody wants it, it is emitted like others.
-    pub async fn emit_surely(&self, event: Event) {
+    pub async fn emit_or_wait(&self, event: Event) {
         if !self.interest.includes(Topic::of(&event)) {
             return self.emit(event);
         }
@@ -259,9 +259,9 @@ mod tests {
             sink.emit(Event::Offence { client: None, offence: Offence::InvalidJson });
         }
         sink.emit(Event::Disconnected(client, CloseReason::Lost));
-        sink.emit_surely(Event::Disconnected(client, CloseReason::Lost)).await;
+        sink.emit_or_wait(Event::Disconnected(client, CloseReason::Lost)).await;
         // No room, and nobody waits for it.
-        sink.emit_surely(Event::Disconnected(client, CloseReason::Lost)).await;
+        sink.emit_or_wait(Event::Disconnected(client, CloseReason::Lost)).await;
         for _ in 0..17 {
             sink.emit(Event::Connected(client));
         }

@@ -183,7 +183,7 @@ async fn expire(shared: &Shared) {
             }
             let undelivered = parted.undelivered;
             // It is told once, and whoever keeps something for the client has to know.
-            shared.events.emit_surely(Event::Expired { client, undelivered }).await;
+            shared.events.emit_or_wait(Event::Expired { client, undelivered }).await;
         }
         for Undelivered { sender, recipient, messages } in shared.backend.expire_messages(now) {
             shared.metrics.dropped(MessageExpired::CODE, messages);
