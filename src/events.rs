@@ -49,7 +49,7 @@ pub enum Event {
     /// So many events did not fit into the queue and are lost.
     Dropped(u64),
     /// No connection that was adopted from another server is left.
-    Deserted,
+    AdoptedConnectionsEnded,
     /// Every connection has ended and the port is free. The last event.
     Closed,
 }

@@ -213,7 +213,7 @@ impl Relay {
         self.door.adopt(&thread, Handover { connection, answer, early, guest }, admission, kept);
     }
 
-    /// Whether there are connections that were adopted. [`Event::Deserted`] tells when the last one has ended.
+    /// Whether there are connections that were adopted. [`Event::AdoptedConnectionsEnded`] tells when the last one has ended.
     pub fn has_adopted(&self) -> bool {
         self.door.has_adopted()
     }

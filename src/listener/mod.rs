@@ -253,7 +253,7 @@ impl Door {
 
     async fn left(&self) {
         if self.adopted.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.events.emit_or_wait(Event::Deserted).await;
+            self.shared.events.emit_or_wait(Event::AdoptedConnectionsEnded).await;
         }
     }
 

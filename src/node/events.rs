@@ -118,7 +118,7 @@ fn native(event: Event) -> NativeEvent {
             text: Some(format!("{count} events were dropped: the JavaScript thread was busy for too long")),
             ..named("error")
         },
-        Event::Deserted => named("deserted"),
+        Event::AdoptedConnectionsEnded => named("deserted"),
         Event::Closed => named("close"),
     }
 }
