@@ -22,41 +22,41 @@ pub fn fill(bytes: &[u8], to: &mut [u8]) {
 }
 
 /// Appends `bytes`, which will not be looked at soon, and fills no cache with them.
-pub fn append_aside(bytes: &[u8], to: &mut Vec<u8>) {
+pub fn append_nontemporal(bytes: &[u8], to: &mut Vec<u8>) {
     to.reserve(bytes.len());
     #[expect(unsafe_code, reason = "no safe way writes past the caches")]
     // SAFETY: there is so much room behind what is there, and all of it is written before it counts.
     unsafe {
-        aside::write(bytes, to.as_mut_ptr().add(to.len()));
+        nontemporal::write(bytes, to.as_mut_ptr().add(to.len()));
         to.set_len(to.len() + bytes.len());
     }
 }
 
 /// Fills `to`, which is as long as `bytes` and will not be looked at soon, and fills no cache with it.
-pub fn fill_aside(bytes: &[u8], to: &mut [u8]) {
+pub fn fill_nontemporal(bytes: &[u8], to: &mut [u8]) {
     assert_eq!(bytes.len(), to.len());
     #[expect(unsafe_code, reason = "no safe way writes past the caches")]
     // SAFETY: it is as long.
     unsafe {
-        aside::write(bytes, to.as_mut_ptr());
+        nontemporal::write(bytes, to.as_mut_ptr());
     }
 }
 
 /// Fills whole lines of the caches, into which `bytes` fit, likewise: what is behind them in the last is overwritten.
-pub fn fill_lines_aside(bytes: &[u8], to: &mut [u8]) {
+pub fn fill_lines_nontemporal(bytes: &[u8], to: &mut [u8]) {
     assert!(to.as_ptr().addr().is_multiple_of(LINE) && to.len() == bytes.len().next_multiple_of(LINE));
     let (lines, rest) = bytes.as_chunks::<LINE>();
     let mut last = [0; LINE];
     last[..rest.len()].copy_from_slice(rest);
     let (to_lines, to_last) = to.split_at_mut(lines.len() * LINE);
-    fill_aside(lines.as_flattened(), to_lines);
+    fill_nontemporal(lines.as_flattened(), to_lines);
     if !rest.is_empty() {
-        fill_aside(&last, to_last);
+        fill_nontemporal(&last, to_last);
     }
 }
 
 #[expect(unsafe_code, reason = "the processor's own instructions")]
-mod aside {
+mod nontemporal {
     #[cfg(target_arch = "x86_64")]
     use std::arch::x86_64::{
         __m256i, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256, _mm512_loadu_si512, _mm512_stream_si512,
@@ -146,7 +146,7 @@ mod tests {
             for is_aside in [false, true] {
                 let mut to = vec![7; start % 65];
                 if is_aside {
-                    append_aside(from, &mut to)
+                    append_nontemporal(from, &mut to)
                 } else {
                     append(from, &mut to)
                 }
@@ -154,7 +154,7 @@ mod tests {
                 let mut to = vec![7; start + length + 1];
                 let room = &mut to[start..start + length];
                 if is_aside {
-                    fill_aside(from, room)
+                    fill_nontemporal(from, room)
                 } else {
                     fill(from, room)
                 }
@@ -163,7 +163,7 @@ mod tests {
             let mut lines = vec![7; length + 3 * LINE];
             let first = lines.as_ptr().align_offset(LINE);
             let whole = length.next_multiple_of(LINE);
-            fill_lines_aside(from, &mut lines[first..first + whole]);
+            fill_lines_nontemporal(from, &mut lines[first..first + whole]);
             assert_eq!(lines[first..first + length], *from);
             assert_eq!(lines[first + whole..], [7].repeat(lines.len() - first - whole));
         }
@@ -183,7 +183,7 @@ mod tests {
         #[expect(unsafe_code, reason = "it is what is tested")]
         // SAFETY: there is so much room, which begins with a line, and the processor has it.
         unsafe {
-            aside::write_in_halves(&from, room.as_mut_ptr());
+            nontemporal::write_in_halves(&from, room.as_mut_ptr());
         }
         assert_eq!(*room, *from.as_flattened());
     }

@@ -135,11 +135,11 @@ impl Chunk {
         let room = start..start + self.span(json.len());
         let is_long = json.len() >= LONG_MESSAGE_BYTES;
         match &mut self.memory {
-            Memory::Heap(all) if is_long => copy::append_aside(json, all),
+            Memory::Heap(all) if is_long => copy::append_nontemporal(json, all),
             Memory::Heap(all) => copy::append(json, all),
             Memory::Mapped { pages, length } => {
                 if is_long {
-                    copy::fill_lines_aside(json, &mut pages[room]);
+                    copy::fill_lines_nontemporal(json, &mut pages[room]);
                 } else {
                     copy::fill(json, &mut pages[room]);
                 }
