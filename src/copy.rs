@@ -6,7 +6,7 @@
 const PIECE: usize = 4096;
 
 /// Bytes of a line of the caches.
-pub const LINE: usize = 64;
+pub const CACHE_LINE: usize = 64;
 
 /// Appends `bytes`.
 pub fn append(bytes: &[u8], to: &mut Vec<u8>) {
@@ -44,11 +44,13 @@ pub fn fill_nontemporal(bytes: &[u8], to: &mut [u8]) {
 
 /// Fills whole lines of the caches, into which `bytes` fit, likewise: what is behind them in the last is overwritten.
 pub fn fill_lines_nontemporal(bytes: &[u8], to: &mut [u8]) {
-    assert!(to.as_ptr().addr().is_multiple_of(LINE) && to.len() == bytes.len().next_multiple_of(LINE));
-    let (lines, rest) = bytes.as_chunks::<LINE>();
-    let mut last = [0; LINE];
+    assert!(
+        to.as_ptr().addr().is_multiple_of(CACHE_LINE) && to.len() == bytes.len().next_multiple_of(CACHE_LINE)
+    );
+    let (lines, rest) = bytes.as_chunks::<CACHE_LINE>();
+    let mut last = [0; CACHE_LINE];
     last[..rest.len()].copy_from_slice(rest);
-    let (to_lines, to_last) = to.split_at_mut(lines.len() * LINE);
+    let (to_lines, to_last) = to.split_at_mut(lines.len() * CACHE_LINE);
     fill_nontemporal(lines.as_flattened(), to_lines);
     if !rest.is_empty() {
         fill_nontemporal(&last, to_last);
@@ -63,7 +65,7 @@ mod nontemporal {
     };
 
     #[cfg(target_arch = "x86_64")]
-    use super::LINE;
+    use super::CACHE_LINE;
 
     /// Copies `bytes` to `to`.
     ///
@@ -72,10 +74,10 @@ mod nontemporal {
     #[cfg(target_arch = "x86_64")]
     pub unsafe fn write(bytes: &[u8], to: *mut u8) {
         // Only whole lines: what stands beside them stays in the cache.
-        let (first, rest) = bytes.split_at(to.align_offset(LINE).min(bytes.len()));
-        let (lines, last) = rest.as_chunks::<LINE>();
+        let (first, rest) = bytes.split_at(to.align_offset(CACHE_LINE).min(bytes.len()));
+        let (lines, last) = rest.as_chunks::<CACHE_LINE>();
         let middle = first.len();
-        let behind = middle + lines.len() * LINE;
+        let behind = middle + lines.len() * CACHE_LINE;
         // SAFETY: all places are within the room, and those of the lines are aligned as lines are.
         unsafe {
             to.copy_from_nonoverlapping(first.as_ptr(), first.len());
@@ -86,7 +88,7 @@ mod nontemporal {
             } else if is_x86_feature_detected!("avx") {
                 write_in_halves(lines, to.add(middle));
             } else {
-                to.add(middle).copy_from_nonoverlapping(lines.as_ptr().cast(), lines.len() * LINE);
+                to.add(middle).copy_from_nonoverlapping(lines.as_ptr().cast(), lines.len() * CACHE_LINE);
             }
             // Behind it other threads see what was written.
             _mm_sfence();
@@ -97,11 +99,14 @@ mod nontemporal {
     /// As for [`write`]; `to` is aligned as lines are, and the processor has AVX-512.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn write_whole(lines: &[[u8; LINE]], to: *mut u8) {
+    unsafe fn write_whole(lines: &[[u8; CACHE_LINE]], to: *mut u8) {
         for (place, line) in lines.iter().enumerate() {
             // SAFETY: it is the place of a line.
             unsafe {
-                _mm512_stream_si512(to.add(place * LINE).cast(), _mm512_loadu_si512(line.as_ptr().cast()));
+                _mm512_stream_si512(
+                    to.add(place * CACHE_LINE).cast(),
+                    _mm512_loadu_si512(line.as_ptr().cast()),
+                );
             }
         }
     }
@@ -110,11 +115,12 @@ mod nontemporal {
     /// As for [`write`]; `to` is aligned as lines are, and the processor has AVX.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx")]
-    pub(super) unsafe fn write_in_halves(lines: &[[u8; LINE]], to: *mut u8) {
+    pub(super) unsafe fn write_in_halves(lines: &[[u8; CACHE_LINE]], to: *mut u8) {
         for (place, line) in lines.iter().enumerate() {
             // SAFETY: the halves make up the place of a line.
             unsafe {
-                let (from, to) = (line.as_ptr().cast::<__m256i>(), to.add(place * LINE).cast::<__m256i>());
+                let (from, to) =
+                    (line.as_ptr().cast::<__m256i>(), to.add(place * CACHE_LINE).cast::<__m256i>());
                 _mm256_stream_si256(to, _mm256_loadu_si256(from));
                 _mm256_stream_si256(to.add(1), _mm256_loadu_si256(from.add(1)));
             }
@@ -160,9 +166,9 @@ mod tests {
                 }
                 assert_eq!(to, [&[7].repeat(start), from, &[7]].concat());
             }
-            let mut lines = vec![7; length + 3 * LINE];
-            let first = lines.as_ptr().align_offset(LINE);
-            let whole = length.next_multiple_of(LINE);
+            let mut lines = vec![7; length + 3 * CACHE_LINE];
+            let first = lines.as_ptr().align_offset(CACHE_LINE);
+            let whole = length.next_multiple_of(CACHE_LINE);
             fill_lines_nontemporal(from, &mut lines[first..first + whole]);
             assert_eq!(lines[first..first + length], *from);
             assert_eq!(lines[first + whole..], [7].repeat(lines.len() - first - whole));
@@ -176,10 +182,10 @@ mod tests {
         if !is_x86_feature_detected!("avx") {
             return;
         }
-        let from: Vec<[u8; LINE]> = (0..20).map(|number| [number; LINE]).collect();
-        let mut to = vec![0; (from.len() + 1) * LINE];
-        let first = to.as_ptr().align_offset(LINE);
-        let room = &mut to[first..first + from.len() * LINE];
+        let from: Vec<[u8; CACHE_LINE]> = (0..20).map(|number| [number; CACHE_LINE]).collect();
+        let mut to = vec![0; (from.len() + 1) * CACHE_LINE];
+        let first = to.as_ptr().align_offset(CACHE_LINE);
+        let room = &mut to[first..first + from.len() * CACHE_LINE];
         #[expect(unsafe_code, reason = "it is what is tested")]
         // SAFETY: there is so much room, which begins with a line, and the processor has it.
         unsafe {

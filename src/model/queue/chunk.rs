@@ -67,7 +67,7 @@ pub fn release_spare_chunks() {
 impl Chunk {
     /// One with room for at least a string of so many bytes.
     pub fn new(size: usize) -> Self {
-        let size = if size >= MAPPED { size.next_multiple_of(copy::LINE) } else { size };
+        let size = if size >= MAPPED { size.next_multiple_of(copy::CACHE_LINE) } else { size };
         let memory = match size >= MAPPED {
             true => map(size).map(|pages| Memory::Mapped { pages, length: 0 }),
             false => None,
@@ -106,12 +106,12 @@ impl Chunk {
     /// Where a string of so many bytes begins that is the next from `at` on. In pages of its own, a long one begins with
     /// a line of the caches, so that the processor need not read the lines that it is written to.
     pub fn begin(&self, at: usize, length: usize) -> usize {
-        if self.is_in_lines(length) { at.next_multiple_of(copy::LINE) } else { at }
+        if self.is_in_lines(length) { at.next_multiple_of(copy::CACHE_LINE) } else { at }
     }
 
     /// What is written from there on.
     fn span(&self, length: usize) -> usize {
-        if self.is_in_lines(length) { length.next_multiple_of(copy::LINE) } else { length }
+        if self.is_in_lines(length) { length.next_multiple_of(copy::CACHE_LINE) } else { length }
     }
 
     fn is_in_lines(&self, length: usize) -> bool {
