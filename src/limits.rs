@@ -102,7 +102,7 @@ const LONGEST: u64 = (1 << 31) - 1;
 
 limits! {
     /// The largest message, in bytes of its JSON string as it came. A frame may be longer by
-    /// [`Limits::ENVELOPE`]; above that it closes the connection with 1009 before it is buffered.
+    /// [`Limits::ENVELOPE_BYTES`]; above that it closes the connection with 1009 before it is buffered.
     max_payload: usize = MIB, 1..=256 * MIB, "maxPayload" "bytes";
     /// The largest frame from a connection that has not authenticated.
     max_unauthenticated_payload: usize = 16 * KIB, 128..=256 * MIB, "maxUnauthenticatedPayload" "bytes";
@@ -170,7 +170,7 @@ limits! {
 
 impl Limits {
     /// What a frame may hold beside its message.
-    pub const ENVELOPE: usize = 1024;
+    pub const ENVELOPE_BYTES: usize = 1024;
     /// How deeply the JSON of a frame may nest.
     pub const MAX_NESTING: usize = 128;
     /// What a queued message is taken to cost beside its own bytes.

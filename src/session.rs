@@ -483,7 +483,7 @@ impl Receiver for Session {
         self.mail |= self.answers.as_ref().is_some_and(|answers| answers.are_pending());
         let limits = &self.shared.limits;
         Ok(match self.attachment {
-            Some(_) => limits.max_payload + Limits::ENVELOPE,
+            Some(_) => limits.max_payload + Limits::ENVELOPE_BYTES,
             None => limits.max_unauthenticated_payload,
         })
     }
