@@ -172,7 +172,7 @@ impl Limits {
     /// What a frame may hold beside its message.
     pub const ENVELOPE_BYTES: usize = 1024;
     /// How deeply the JSON of a frame may nest.
-    pub const MAX_NESTING: usize = 128;
+    pub const MAX_JSON_DEPTH: usize = 128;
     /// What a queued message is taken to cost beside its own bytes.
     pub const MESSAGE_OVERHEAD: usize = 64;
     /// What a lane with messages is taken to cost beside them. A first message takes a lane, a chunk and a list of chunks,

@@ -106,7 +106,7 @@ pub fn decode(text: &str, generation: Generation) -> Result<ClientFrame<'_>, Off
 
 /// Reads a text frame in whatever way it is written.
 pub(super) fn decode_json(text: &str, generation: Generation) -> Result<ClientFrame<'_>, Offence> {
-    let frame = json::parse(text, Limits::MAX_NESTING).ok_or(Offence::InvalidJson)?;
+    let frame = json::parse(text, Limits::MAX_JSON_DEPTH).ok_or(Offence::InvalidJson)?;
     recognize(frame, generation)
         .ok_or_else(|| Offence::Unrecognized { excerpt: json::excerpt(text, EXCERPT) })
 }
