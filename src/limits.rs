@@ -185,7 +185,7 @@ impl Limits {
     pub const MAX_REJECTED_CONNECTIONS: usize = 64;
     /// Addresses of which it is remembered how often they came or failed, beside what is remembered of each client. When there
     /// are half as many, new IPv6 ones are counted by their /48; when there are more, others begin anew.
-    pub const MAX_COUNTED: usize = 65_536;
+    pub const MAX_TRACKED_ADDRESSES: usize = 65_536;
     /// Messages of a client with reliable delivery to channels that are not registered which count as one offence.
     pub const REFUSALS_PER_OFFENCE: usize = 10;
     /// Mistakes of one client, on all of its connections, that are told at once, each as an event; or
