@@ -192,7 +192,7 @@ impl Limits {
     /// [`Limits::max_offences`], where that is more.
     pub const OFFENCE_EVENT_BURST: usize = 100;
     /// The time in which one more of them is told.
-    pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(1);
+    pub const OFFENCE_EVENT_INTERVAL: Duration = Duration::from_secs(1);
     /// Requests that wait until JavaScript is asked whether they may come in. Above it the oldest of the address that has
     /// the most gets a 503.
     pub const MAX_INQUIRIES: usize = 1024;
