@@ -195,7 +195,7 @@ impl Limits {
     pub const OFFENCE_EVENT_INTERVAL: Duration = Duration::from_secs(1);
     /// Requests that wait until JavaScript is asked whether they may come in. Above it the oldest of the address that has
     /// the most gets a 503.
-    pub const MAX_INQUIRIES: usize = 1024;
+    pub const MAX_QUEUED_VERIFICATIONS: usize = 1024;
     /// Bytes of the requests that wait, [`Limits::INQUIRY_OVERHEAD`] for each included, likewise.
     pub const MAX_INQUIRY_BYTES: usize = 8 * 1024 * 1024;
     /// What a waiting request is taken to cost beside its head, in bytes.
