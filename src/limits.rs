@@ -197,7 +197,7 @@ impl Limits {
     /// the most gets a 503.
     pub const MAX_QUEUED_VERIFICATIONS: usize = 1024;
     /// Bytes of the requests that wait, [`Limits::INQUIRY_OVERHEAD`] for each included, likewise.
-    pub const MAX_INQUIRY_BYTES: usize = 8 * 1024 * 1024;
+    pub const MAX_QUEUED_VERIFICATION_BYTES: usize = 8 * 1024 * 1024;
     /// What a waiting request is taken to cost beside its head, in bytes.
     pub const INQUIRY_OVERHEAD: usize = 1024;
     /// Requests that JavaScript was asked about and has not answered. One address may have as many as are still free, and

@@ -9,7 +9,7 @@ use crate::limits::Limits;
 /// How many inquiries there may be.
 pub const BOUNDS: Bounds = Bounds {
     waiting: Limits::MAX_QUEUED_VERIFICATIONS,
-    bytes: Limits::MAX_INQUIRY_BYTES,
+    bytes: Limits::MAX_QUEUED_VERIFICATION_BYTES,
     taken: Limits::MAX_ASKED,
 };
 
