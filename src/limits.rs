@@ -196,10 +196,10 @@ impl Limits {
     /// Requests that wait until JavaScript is asked whether they may come in. Above it the oldest of the address that has
     /// the most gets a 503.
     pub const MAX_QUEUED_VERIFICATIONS: usize = 1024;
-    /// Bytes of the requests that wait, [`Limits::INQUIRY_OVERHEAD`] for each included, likewise.
+    /// Bytes of the requests that wait, [`Limits::VERIFICATION_OVERHEAD`] for each included, likewise.
     pub const MAX_QUEUED_VERIFICATION_BYTES: usize = 8 * 1024 * 1024;
     /// What a waiting request is taken to cost beside its head, in bytes.
-    pub const INQUIRY_OVERHEAD: usize = 1024;
+    pub const VERIFICATION_OVERHEAD: usize = 1024;
     /// Requests that JavaScript was asked about and has not answered. One address may have as many as are still free, and
     /// so at most half; the others wait.
     pub const MAX_ASKED: usize = 2048;
