@@ -202,7 +202,7 @@ impl Limits {
     pub const VERIFICATION_OVERHEAD: usize = 1024;
     /// Requests that JavaScript was asked about and has not answered. One address may have as many as are still free, and
     /// so at most half; the others wait.
-    pub const MAX_ASKED: usize = 2048;
+    pub const MAX_PENDING_VERIFICATIONS: usize = 2048;
     /// Bytes that a client may send behind its request before that is decided about. One that sends more is cut off, for
     /// only by reading can it be known that it has gone.
     pub const MAX_EARLY_BYTES: usize = 16 * 1024;

@@ -10,7 +10,7 @@ use crate::limits::Limits;
 pub const BOUNDS: Bounds = Bounds {
     waiting: Limits::MAX_QUEUED_VERIFICATIONS,
     bytes: Limits::MAX_QUEUED_VERIFICATION_BYTES,
-    taken: Limits::MAX_ASKED,
+    taken: Limits::MAX_PENDING_VERIFICATIONS,
 };
 
 /// Inquiries, kept as long as their clients wait for an answer.
