@@ -208,7 +208,7 @@ impl Limits {
     pub const MAX_EARLY_BYTES: usize = 16 * 1024;
     /// Sessions of a client that were replaced and that are remembered: to be kept away, and to take nothing twice from
     /// one that comes back when it has been forgotten here.
-    pub const REPLACED_SESSIONS: usize = 8;
+    pub const MAX_REPLACED_SESSIONS: usize = 8;
     /// How long it may take until a sender is told what was accepted, where nothing else is told it before; twice as long
     /// while it goes on sending.
     pub const ACCEPT_DELAY: Duration = Duration::from_millis(10);

@@ -21,7 +21,7 @@ pub struct Lane {
     /// The first message of that session: those before it carry numbers of another.
     last_from: Offset,
     /// The sessions before that, each with the last it sent, the newest last: one of them may come back and send again
-    /// what it does not know to be accepted. At most [`Limits::REPLACED_SESSIONS`], and no room for more.
+    /// what it does not know to be accepted. At most [`Limits::MAX_REPLACED_SESSIONS`], and no room for more.
     former: Box<[(SessionId, Seq)]>,
     /// The number that expired last; 0 when something was read since, came back, or was dropped otherwise.
     expired: Seq,
@@ -116,7 +116,7 @@ impl Lane {
         let mut former = std::mem::take(&mut self.former).into_vec();
         former.retain(|(former, _)| *former != session);
         former.extend(self.last);
-        let excess = former.len().saturating_sub(Limits::REPLACED_SESSIONS);
+        let excess = former.len().saturating_sub(Limits::MAX_REPLACED_SESSIONS);
         former.drain(..excess);
         self.former = former.into();
         self.expired = Seq::default();

@@ -279,7 +279,7 @@ impl Slot {
         }
         reliable.notices = Notices::default();
         reliable.replaced.extend(before);
-        let excess = reliable.replaced.len().saturating_sub(Limits::REPLACED_SESSIONS);
+        let excess = reliable.replaced.len().saturating_sub(Limits::MAX_REPLACED_SESSIONS);
         reliable.replaced.drain(..excess);
         false
     }
