@@ -216,7 +216,7 @@ impl Limits {
     pub const ACCEPT_BATCH: usize = 32;
     /// Notices of expired messages that a client is told again on its next connection, unless it has answered a heartbeat
     /// since it was told.
-    pub const MAX_UNANSWERED: usize = 1024;
+    pub const MAX_UNACKNOWLEDGED_NOTICES: usize = 1024;
     /// Notices of expired messages that a client has not been told. From then on its messages are held (`hold`), so that a
     /// client that sends and does not read adds no more than what waits already.
     pub const MAX_UNTOLD: usize = 1024;

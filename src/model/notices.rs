@@ -43,7 +43,7 @@ pub struct ExpiredRange {
 #[derive(Debug, Default)]
 struct Expiries {
     /// Told on some connection of the session and not known to be heard, in the order of their numbers. They stay as they
-    /// are, because the session heeds a number once. At most [`Limits::MAX_UNANSWERED`], and room for four times as many
+    /// are, because the session heeds a number once. At most [`Limits::MAX_UNACKNOWLEDGED_NOTICES`], and room for four times as many
     /// as there are.
     told: VecDeque<ExpiredRange>,
     /// The number of the last notice before them.
@@ -105,7 +105,7 @@ impl Notices {
         expired.again += 1;
         let number = expired.before + expired.again as u64;
         // Who never answers is not told for ever.
-        expired.forget(expired.again.saturating_sub(Limits::MAX_UNANSWERED));
+        expired.forget(expired.again.saturating_sub(Limits::MAX_UNACKNOWLEDGED_NOTICES));
         Some((number, next))
     }
 
@@ -255,7 +255,7 @@ mod tests {
         }
         notices.resume();
         let again = std::iter::from_fn(|| notices.next_expired()).count();
-        assert_eq!(again, Limits::MAX_UNANSWERED);
+        assert_eq!(again, Limits::MAX_UNACKNOWLEDGED_NOTICES);
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
         }
         let told = std::iter::from_fn(|| notices.next_expired()).count();
         assert_eq!((told, notices.is_full()), (5 * Limits::MAX_UNTOLD, false));
-        assert_eq!(notices.cost(), cost(Limits::MAX_UNANSWERED));
+        assert_eq!(notices.cost(), cost(Limits::MAX_UNACKNOWLEDGED_NOTICES));
         notices.ping_sent();
         notices.pong_received();
         assert_eq!(notices.cost(), 0);

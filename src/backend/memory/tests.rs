@@ -387,7 +387,7 @@ fn who_does_not_hear_what_expired_is_held_and_its_notices_count_until_it_has_hea
     assert_eq!(append(&mut claim, targets[0], 2), Err(Refusal::Full));
     assert_eq!(append(&mut claim, targets[0], 1), Ok(Taken::Duplicate(Seq(1))), "it was taken");
     while written(&memory, &claim, usize::MAX).contains("ERR_MESSAGE_EXPIRED") {}
-    assert_eq!(count(), cost(Limits::MAX_UNANSWERED), "not known to be heard");
+    assert_eq!(count(), cost(Limits::MAX_UNACKNOWLEDGED_NOTICES), "not known to be heard");
     assert_eq!(append(&mut claim, targets[0], 2), Ok(Taken::New));
     memory.ask(&claim);
     memory.answered(&claim);
