@@ -219,7 +219,7 @@ impl Limits {
     pub const MAX_UNACKNOWLEDGED_NOTICES: usize = 1024;
     /// Notices of expired messages that a client has not been told. From then on its messages are held (`hold`), so that a
     /// client that sends and does not read adds no more than what waits already.
-    pub const MAX_UNTOLD: usize = 1024;
+    pub const MAX_UNSENT_NOTICES: usize = 1024;
     /// What a notice of expired messages counts against `max_total_bytes` until its client is known to have heard of it. A
     /// message that expires has counted more.
     pub const NOTICE_OVERHEAD: usize = 64;

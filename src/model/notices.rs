@@ -53,7 +53,7 @@ struct Expiries {
     /// How many of those the session has heard of when it has answered.
     asked: usize,
     /// The others, which have no number yet: the last message of each, by target and first message. At
-    /// [`Limits::MAX_UNTOLD`] nothing more is taken from the client; what waits already may still add to them.
+    /// [`Limits::MAX_UNSENT_NOTICES`] nothing more is taken from the client; what waits already may still add to them.
     untold: BTreeMap<(ClientId, Seq), Seq>,
 }
 
@@ -118,7 +118,7 @@ impl Notices {
 
     /// Whether so many messages have expired that the session has not been told of that nothing more is taken from it.
     pub fn is_full(&self) -> bool {
-        self.expired.as_ref().is_some_and(|expired| expired.untold.len() >= Limits::MAX_UNTOLD)
+        self.expired.as_ref().is_some_and(|expired| expired.untold.len() >= Limits::MAX_UNSENT_NOTICES)
     }
 
     /// The session is asked to answer: when it does, it has heard of all that it was told until now.
@@ -280,13 +280,13 @@ mod tests {
     fn who_is_not_told_is_full_and_has_room_again_when_it_is_and_keeps_nothing_in_the_end() {
         let cost = |notices: usize| notices.saturating_sub(Limits::FREE_NOTICES) * Limits::NOTICE_OVERHEAD;
         let mut notices = Notices::default();
-        for number in 1..=5 * Limits::MAX_UNTOLD as u64 {
-            assert_eq!(notices.is_full(), number > Limits::MAX_UNTOLD as u64);
+        for number in 1..=5 * Limits::MAX_UNSENT_NOTICES as u64 {
+            assert_eq!(notices.is_full(), number > Limits::MAX_UNSENT_NOTICES as u64);
             notices.record_expired(expiry(number, 1, 1), Seq(0));
             assert_eq!(notices.cost(), cost(number as usize));
         }
         let told = std::iter::from_fn(|| notices.next_expired()).count();
-        assert_eq!((told, notices.is_full()), (5 * Limits::MAX_UNTOLD, false));
+        assert_eq!((told, notices.is_full()), (5 * Limits::MAX_UNSENT_NOTICES, false));
         assert_eq!(notices.cost(), cost(Limits::MAX_UNACKNOWLEDGED_NOTICES));
         notices.ping_sent();
         notices.pong_received();

@@ -369,7 +369,7 @@ async fn its_own_connection_may_write_it_first() {
 
 #[test]
 fn who_does_not_hear_what_expired_is_held_and_its_notices_count_until_it_has_heard() {
-    const TARGETS: usize = Limits::MAX_UNTOLD + 500;
+    const TARGETS: usize = Limits::MAX_UNSENT_NOTICES + 500;
     let ttl = Duration::from_secs(3600);
     let (memory, ids) =
         with_clients::<{ TARGETS + 1 }>(Limits { message_ttl: ttl, ..Limits::default() }, true);
