@@ -226,7 +226,7 @@ impl Limits {
     /// Such notices of each client that count nothing: no more than a client costs that is there and reads.
     pub const FREE_NOTICES: usize = 64;
     /// Bytes of answers to one client's frames that have found no room in its outbox; then it is not read from.
-    pub const MAX_ANSWERS: usize = 16 * 1024;
+    pub const MAX_REPLY_BYTES: usize = 16 * 1024;
     /// Bytes that a connection may have left to write when it is being closed, though there is no room for them in
     /// `max_total_bytes`. With more it is cut.
     pub const SHORT_FAREWELL: usize = 16 * 1024;

@@ -460,7 +460,7 @@ impl Receiver for Session {
         let unread = self.answers.as_ref().map_or(0, |answers| answers.len());
         // When nothing more is taken from it, there is nothing to read from who sends no acknowledgements.
         let may_acknowledge = !self.is_draining || self.generation() == Generation::Reliable;
-        let max = Limits::MAX_ANSWERS.min(self.shared.limits.max_write_ahead);
+        let max = Limits::MAX_REPLY_BYTES.min(self.shared.limits.max_write_ahead);
         self.is_heard() && may_acknowledge && unread < max
     }
 
