@@ -231,7 +231,7 @@ impl Limits {
     /// `max_total_bytes`. With more it is cut.
     pub const SHORT_FAREWELL: usize = 16 * 1024;
     /// Channels of one connection that may be refused at one time before it is closed (4504).
-    pub const MAX_REFUSING: usize = 10_000;
+    pub const MAX_REFUSED_CHANNELS: usize = 10_000;
     /// When a sender that is held back tries again: a plain one beside being told that there is room, one that
     /// acknowledges because it is told so.
     pub const HOLD_RETRY: Duration = Duration::from_millis(250);

@@ -126,7 +126,7 @@ impl Session {
         let answers = self.answers();
         answers.add(notice);
         answers.refusing.insert(target);
-        let enough = answers.refusing.len() > Limits::MAX_REFUSING;
+        let enough = answers.refusing.len() > Limits::MAX_REFUSED_CHANNELS;
         if enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
     }
 
