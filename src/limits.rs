@@ -229,7 +229,7 @@ impl Limits {
     pub const MAX_REPLY_BYTES: usize = 16 * 1024;
     /// Bytes that a connection may have left to write when it is being closed, though there is no room for them in
     /// `max_total_bytes`. With more it is cut.
-    pub const SHORT_FAREWELL: usize = 16 * 1024;
+    pub const MAX_UNCOUNTED_CLOSE_BYTES: usize = 16 * 1024;
     /// Channels of one connection that may be refused at one time before it is closed (4504).
     pub const MAX_REFUSED_CHANNELS: usize = 10_000;
     /// When a sender that is held back tries again: a plain one beside being told that there is room, one that

@@ -412,7 +412,8 @@ impl Memory {
     pub(super) fn linger(&self, bytes: usize) -> Option<impl Sized> {
         let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let counted = Reserved { total: &self.queued_bytes, bytes };
-        let fits = bytes <= Limits::SHORT_FAREWELL || before + bytes <= self.limits.max_total_bytes;
+        let fits =
+            bytes <= Limits::MAX_UNCOUNTED_CLOSE_BYTES || before + bytes <= self.limits.max_total_bytes;
         fits.then_some(counted)
     }
 

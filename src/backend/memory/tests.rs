@@ -410,13 +410,13 @@ fn who_does_not_hear_what_expired_is_held_and_its_notices_count_until_it_has_hea
 
 #[test]
 fn what_is_left_to_write_counts_and_is_cut_when_there_is_no_room() {
-    let max = Limits::SHORT_FAREWELL * 4;
+    let max = Limits::MAX_UNCOUNTED_CLOSE_BYTES * 4;
     let (memory, _) = with_clients::<1>(Limits { max_total_bytes: max, ..Limits::default() }, true);
     let counted = memory.linger(max).expect("room");
     assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), max);
-    assert!(memory.linger(Limits::SHORT_FAREWELL + 1).is_none());
-    assert!(memory.linger(Limits::SHORT_FAREWELL).is_some(), "a short one");
+    assert!(memory.linger(Limits::MAX_UNCOUNTED_CLOSE_BYTES + 1).is_none());
+    assert!(memory.linger(Limits::MAX_UNCOUNTED_CLOSE_BYTES).is_some(), "a short one");
     drop(counted);
     assert_eq!(memory.queued_bytes.load(Ordering::Relaxed), 0);
-    assert!(memory.linger(Limits::SHORT_FAREWELL + 1).is_some());
+    assert!(memory.linger(Limits::MAX_UNCOUNTED_CLOSE_BYTES + 1).is_some());
 }
