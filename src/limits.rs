@@ -29,7 +29,7 @@
 //! | `Answers::refusing` | `MAX_REFUSED_CHANNELS`, then 4504 | nothing | when nothing is refused |
 //! | `Held::message` | one message a connection | nothing: `maxPayload` for each connection | when taken or refused |
 //! | `Wire::input`, `Decoder::message` | twice `maxPayload` | nothing: for each connection | when decoded; below a quarter |
-//! | `Pipe::input`, `output` (bridges) | twice `BRIDGE_BYTES` and what Node read at one time; `BRIDGE_BYTES` | nothing: for each connection | when read; the part that was read, at the latest when it is half |
+//! | `BridgeBuffers::input`, `output` | twice `BRIDGE_BYTES` and what Node read at one time; `BRIDGE_BYTES` | nothing: for each connection | when read; the part that was read, at the latest when it is half |
 //! | head of a request | `maxHeaderSize` | nothing: for each connection | when answered |
 //! | `WRITTEN_TO`, `JUST_READ` | frames of one turn | nothing | when flushed |
 //! | `LINE` (`wire/turn.rs`) | connections | `maxConnections` | when empty, above 1,024 places |

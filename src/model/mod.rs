@@ -1,4 +1,4 @@
-//! Who exists, who may talk, and what waits for whom: pure state, without locks, clocks or sockets.
+//! Clients, channels and messages as pure state: no locks, clocks or sockets. Time is an argument.
 
 pub mod ages;
 pub mod client_set;
