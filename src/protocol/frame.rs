@@ -119,11 +119,13 @@ impl Decoder {
         match (header.opcode, self.state) {
             (BINARY, _) if !cfg!(feature = "conformance") => return Err(Offence::Binary),
             (CONTINUATION, State::InMessage(_)) | (TEXT | BINARY, State::Between) => {}
-            (CONTINUATION, _) => return Err(Offence::Protocol("a continuation of nothing")),
-            (TEXT | BINARY, _) => return Err(Offence::Protocol("a message inside a message")),
+            (CONTINUATION, _) => return Err(Offence::Protocol("a continuation frame without a message")),
+            (TEXT | BINARY, _) => {
+                return Err(Offence::Protocol("a new message before the last one was complete"));
+            }
             (CLOSE | PING | PONG, _) if header.fin && header.payload <= 125 => return Ok(()),
             (CLOSE | PING | PONG, _) => {
-                return Err(Offence::Protocol("a control frame that is long or in parts"));
+                return Err(Offence::Protocol("a control frame that is fragmented or too long"));
             }
             _ => return Err(Offence::Protocol("an unknown opcode")),
         }
@@ -270,12 +272,12 @@ fn check_beginning(text: &[u8], before: usize) -> Result<(), Offence> {
 fn parse_close(payload: &[u8]) -> Result<Incoming<'_>, Offence> {
     match *payload {
         [] => Ok(Incoming::Close(1005, "")),
-        [_] => Err(Offence::Protocol("half a close code")),
+        [_] => Err(Offence::Protocol("an incomplete close code")),
         [a, b, ref reason @ ..] => {
             let code = u16::from_be_bytes([a, b]);
             match code {
                 1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(Incoming::Close(code, utf8(reason)?)),
-                _ => Err(Offence::Protocol("a close code that may not be sent")),
+                _ => Err(Offence::Protocol("an invalid close code")),
             }
         }
     }
