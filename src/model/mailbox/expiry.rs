@@ -1,4 +1,4 @@
-//! Expiry of the messages in a mailbox.
+//! ExpiredRange of the messages in a mailbox.
 
 use std::time::{Duration, Instant};
 
