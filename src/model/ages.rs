@@ -1,7 +1,7 @@
 //! The ages of a mailbox's messages, recorded coarsely: enough to know which have outlived their time to live.
 //!
 //! With `messageTtl` a mailbox has at most 33 marks, each an offset and the time at which the messages up to it expire, so
-//! that a message itself stores nothing about its age. Expired messages are dropped when the mailbox is next read or
+//! that a message itself stores nothing about its age. ExpiredMessages messages are dropped when the mailbox is next read or
 //! appended to, and at the latest by the maintenance task, which is told once per mailbox when to look, not once per
 //! message. They may lie behind messages in flight, which do not expire: `Queue::forget_unread` closes the gap.
 
