@@ -115,16 +115,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         receiver: &mut impl Receiver,
     ) -> Poll<Result<(), CloseReason>> {
         if !receiver.is_ready() {
-            self.turn.leave();
+            self.turn.leave_line();
             return Poll::Pending;
         }
-        ready!(self.turn.poll(cx));
+        ready!(self.turn.poll_ready(cx));
         if !self.input.is_empty() && self.decode_input(receiver)? {
             return Poll::Ready(Ok(()));
         }
         let received = self.poll_read(cx, receiver);
         if received.is_pending() {
-            self.turn.rest();
+            self.turn.end();
         }
         received
     }
@@ -143,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 return Poll::Ready(Err(CloseReason::Lost));
             }
             self.bytes_received += length as u64;
-            self.turn.read(length);
+            self.turn.record_read(length);
             let begun = self.input.len();
             let filled = std::mem::take(buffer);
             let start = if (1..=BEGINNING).contains(&begun) && frame::missing_bytes(&self.input) <= length {
@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 Ok(None) => break,
                 Err(offence) => return Err(receiver.protocol_error(offence)),
             };
-            self.turn.decoded();
+            self.turn.record_frame();
             let max_frame = match incoming {
                 None | Some(Incoming::Pong) => continue,
                 Some(Incoming::Close(code, reason)) => {
@@ -232,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Ends the connection: writes what is in the outbox, then the close frame, and waits until the client has closed
     /// too, all of it for at most `wait`. Of what the client goes on sending [`Limits::MAX_DISCARDED_BYTES`] are read.
     pub async fn close(&mut self, mut outbox: Outbox, reason: &CloseReason, wait: Duration) {
-        self.turn.leave();
+        self.turn.leave_line();
         if matches!(reason, CloseReason::Lost) {
             return;
         }

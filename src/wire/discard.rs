@@ -20,15 +20,15 @@ pub fn poll_read<S: AsyncRead + Unpin, T>(
     cx: &mut Context<'_>,
     take: impl FnOnce(&[u8]) -> T,
 ) -> Poll<io::Result<T>> {
-    ready!(turn.poll(cx));
+    ready!(turn.poll_ready(cx));
     let read = read_buffer::fill(|buffer| {
         let mut read = ReadBuf::new(&mut buffer[..turn.max_bytes()]);
         ready!(Pin::new(stream).poll_read(cx, &mut read))?;
-        turn.read(read.filled().len());
+        turn.record_read(read.filled().len());
         Poll::Ready(Ok(take(read.filled())))
     });
     if read.is_pending() {
-        turn.rest();
+        turn.end();
     }
     read
 }

@@ -122,12 +122,12 @@ impl Turn {
     }
 
     /// So many bytes were read.
-    pub fn read(&mut self, bytes: usize) {
+    pub fn record_read(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add((bytes + CHARGED.take()) as u32);
     }
 
     /// A frame was decoded.
-    pub fn decoded(&mut self) {
+    pub fn record_frame(&mut self) {
         self.frames += 1;
     }
 
@@ -138,7 +138,7 @@ impl Turn {
 
     /// Ready while it is the connection's turn. Pending when it is that of others; then the task is woken when it may go
     /// on.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let is_over = !self.may_decode() || self.bytes as usize >= self.max_bytes();
         // Most connections never come to see the line.
         match self.stage {
@@ -181,15 +181,15 @@ impl Turn {
     }
 
     /// There is nothing more to read.
-    pub fn rest(&mut self) {
-        self.read(0);
+    pub fn end(&mut self) {
+        self.record_read(0);
         let (frames, bytes) = (usize::from(self.frames), self.bytes as usize);
         self.is_long = frames > Limits::SHORT_TURN_FRAMES || bytes > Limits::SHORT_TURN_BYTES;
         self.stage = Stage::Resting;
     }
 
     /// It is not read from for now, or ever again.
-    pub fn leave(&mut self) {
+    pub fn leave_line(&mut self) {
         if self.stage == Stage::InLine {
             LINE.with_borrow_mut(|line| line.leave(self.ticket));
             self.stage = Stage::Resting;
@@ -199,6 +199,6 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.leave();
+        self.leave_line();
     }
 }
