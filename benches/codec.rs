@@ -1,4 +1,4 @@
-//! The protocol layer, as it is gone through for each message. `npm run bench:instructions` counts what it takes.
+//! Cases of the protocol layer, for `npm run bench:instructions`: decoding and encoding of single frames.
 
 mod support;
 
@@ -61,7 +61,7 @@ fn plain(size: usize) -> String {
     "a message ".chars().cycle().take(size).collect()
 }
 
-/// An escape in every sixteen characters.
+/// Returns text with an escape in every sixteen characters.
 fn escaped(size: usize) -> String {
     r#"lines of text \n"#.chars().cycle().take(size).collect()
 }
@@ -70,10 +70,9 @@ fn relay_text(message: &str, members: &str) -> String {
     format!(r#"{{"relay":{{"targetId":17,"message":"{message}"{members}}}}}"#)
 }
 
-/// Frame → text.
+/// From a frame to its text.
 fn unframe(name: String, text: &str) -> Case {
-    // Unmasking is done in place, and this mask turns text to text and back: the buffer can be decoded again and
-    // again, without being filled anew.
+    // Frames are unmasked in place. This mask turns text to text and back, so the buffer can be decoded repeatedly.
     const MASK: [u8; 4] = [1; 4];
     let mut frame = Vec::new();
     text_header(text.len(), &mut frame);
@@ -83,19 +82,19 @@ fn unframe(name: String, text: &str) -> Case {
     let mut decoder = Decoder::new(1 << 20);
     case(name, move || {
         let decoded = decoder.decode(black_box(&mut &mut frame[..])).expect("a frame");
-        black_box(decoded.expect("a whole one"));
+        black_box(decoded.expect("a complete frame"));
     })
 }
 
-/// Text → the frame it means.
+/// From a text to a client's frame.
 fn parse(name: String, generation: Generation, text: &str) -> Case {
     let text = text.to_owned();
     case(name, move || {
-        black_box(decode(black_box(&text), generation).expect("a frame that is well"));
+        black_box(decode(black_box(&text), generation).expect("a valid frame"));
     })
 }
 
-/// Message → frame.
+/// From a message to its frame.
 fn write(name: String, offset: Option<Offset>, size: usize) -> Case {
     let (sender, message, mut out) = (client(17), format!("\"{}\"", plain(size)), Vec::new());
     case(name, move || {

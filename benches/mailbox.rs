@@ -1,4 +1,4 @@
-//! The mailbox, as it is gone through for each message. `npm run bench:instructions` counts what it takes.
+//! Cases of the mailbox, for `npm run bench:instructions`: appending, reading and acknowledging messages.
 
 mod support;
 
@@ -9,7 +9,7 @@ use websocket_relay::ids::{Offset, Seq, SessionId};
 use websocket_relay::model::{Appended, Mailbox, Window};
 use websocket_relay::{ClientId, Limits};
 
-/// Messages that are appended before they are read.
+/// The number of messages that are appended before they are read.
 const BATCH: u64 = 32;
 
 fn main() {
@@ -31,7 +31,7 @@ fn client(number: u64) -> ClientId {
     ClientId::new(number).expect("a small number")
 }
 
-/// For a recipient that acknowledges nothing.
+/// The mailbox of a plain client.
 fn taken(name: String, size: usize, senders: u64) -> Case {
     let (mut mailbox, limits, json) = (Mailbox::default(), Limits::default(), vec![b'x'; size]);
     case(name, move || {
@@ -49,7 +49,7 @@ fn taken(name: String, size: usize, senders: u64) -> Case {
     })
 }
 
-/// For a recipient that acknowledges, from senders that number their messages.
+/// The mailbox of a reliable client, with numbered messages.
 fn received(name: String, size: usize, senders: u64) -> Case {
     let (mut mailbox, limits, json) = (Mailbox::default(), Limits::default(), vec![b'x'; size]);
     let session = SessionId::parse("9f86d081884c7d65").expect("16 digits");
@@ -67,7 +67,7 @@ fn received(name: String, size: usize, senders: u64) -> Case {
             true
         });
         for (sender, offset) in (0..).map(client).zip(&last).take(BATCH as usize) {
-            black_box(mailbox.received(sender, *offset, window).expect("what was read"));
+            black_box(mailbox.received(sender, *offset, window).expect("read messages"));
         }
     })
 }

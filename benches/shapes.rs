@@ -1,5 +1,5 @@
-//! Texts of the shapes that take a careless parser more than their length in time, each at two sizes; fragments; and what
-//! a token is compared with. `npm run bench:instructions` counts what they take, and that it is in proportion.
+//! Cases for `npm run bench:instructions`, which checks that their cost is proportional: texts that make a careless parser
+//! superlinear and fragmented messages, each at two sizes, and authentications with right and wrong tokens.
 
 mod support;
 
@@ -13,7 +13,7 @@ use websocket_relay::protocol::frame::Decoder;
 use websocket_relay::protocol::{Generation, decode};
 use websocket_relay::{ClientId, Token};
 
-/// What a case of the larger size may take 2.2 times of the smaller's.
+/// The two sizes of a text, in bytes. The larger one may take 2.2 times as many instructions as the smaller one.
 const SIZES: [(usize, &str); 2] = [(64 * 1024, "once"), (128 * 1024, "twice")];
 
 fn main() {
@@ -38,9 +38,9 @@ fn main() {
     support::run(cases);
 }
 
-/// A message in so many fragments, each of `length` bytes.
+/// A message in `count` fragments of `length` bytes.
 fn fragments(name: String, length: usize, count: usize) -> Case {
-    // A mask of zeros leaves the bytes as they are, so that they can be decoded again and again.
+    // A mask of zeros leaves the bytes as they are, so that they can be decoded repeatedly.
     let fragment = |first: u8| [&[first, 0x80 | length as u8, 0, 0, 0, 0][..], &b"x"[..length]].concat();
     let mut bytes = fragment(0x01);
     bytes.extend(fragment(0x00).repeat(count));
@@ -50,25 +50,25 @@ fn fragments(name: String, length: usize, count: usize) -> Case {
         let mut used = 0;
         while used < bytes.len() {
             let decoded = decoder.decode(black_box(&mut &mut bytes[used..])).expect("frames");
-            used += black_box(decoded.expect("a whole one")).1;
+            used += black_box(decoded.expect("a complete frame")).1;
         }
     })
 }
 
-/// Authentications, right and wrong.
+/// Authentications with right and wrong tokens.
 fn tokens() -> Vec<Case> {
     let token = || Token::random().expect("randomness");
     let own = token();
-    let other = |place: usize| {
+    let with_wrong_digit = |index: usize| {
         let mut text = own.reveal().to_owned();
-        let wrong = if text.as_bytes()[place] == b'0' { "1" } else { "0" };
-        text.replace_range(place..=place, wrong);
+        let wrong = if text.as_bytes()[index] == b'0' { "1" } else { "0" };
+        text.replace_range(index..=index, wrong);
         text
     };
     let attempts = [
         ("right", 500, own.reveal().to_owned()),
-        ("wrong in its first digit", 500, other(0)),
-        ("wrong in its last digit", 500, other(31)),
+        ("wrong in its first digit", 500, with_wrong_digit(0)),
+        ("wrong in its last digit", 500, with_wrong_digit(31)),
         ("of another", 501, own.reveal().to_owned()),
         ("of an unknown id", 5_000, own.reveal().to_owned()),
     ];

@@ -1,133 +1,143 @@
-//! Copying long byte strings at the speed that the processor has.
+//! Fast copies of long byte strings, through the caches or past them.
+//!
+//! A copy past the caches (non-temporal) is for bytes that will not be read soon: it does not evict what the caches hold.
 
-/// Above some size the C library copies with `rep movsb`, which on some processors (Zen 4 for one,
-/// <https://sourceware.org/bugzilla/show_bug.cgi?id=30994>) is several times slower when source and destination lie
-/// alike within their pages, as large buffers do. In pieces it does not come to that.
+/// Bytes that are copied at a time.
+///
+/// Above some size the C library copies with `rep movsb`. On some processors, Zen 4 for one, that is several times slower
+/// when source and destination have the same position within their pages, as large buffers often do
+/// (<https://sourceware.org/bugzilla/show_bug.cgi?id=30994>). Pieces of this size are below the threshold.
 const PIECE: usize = 4096;
 
-/// Bytes of a line of the caches.
-pub const LINE: usize = 64;
+/// Bytes of a cache line.
+pub const CACHE_LINE: usize = 64;
 
-/// Appends `bytes`.
+/// Appends `bytes` to `to`.
 pub fn append(bytes: &[u8], to: &mut Vec<u8>) {
     to.reserve(bytes.len());
     bytes.chunks(PIECE).for_each(|piece| to.extend_from_slice(piece));
 }
 
-/// Fills `to`, which is as long as `bytes`.
+/// Copies `bytes` to `to`, which has the same length.
 pub fn fill(bytes: &[u8], to: &mut [u8]) {
     for (piece, to) in bytes.chunks(PIECE).zip(to.chunks_mut(PIECE)) {
         to.copy_from_slice(piece);
     }
 }
 
-/// Appends `bytes`, which will not be looked at soon, and fills no cache with them.
-pub fn append_aside(bytes: &[u8], to: &mut Vec<u8>) {
+/// Appends `bytes` to `to`, past the caches.
+pub fn append_nontemporal(bytes: &[u8], to: &mut Vec<u8>) {
     to.reserve(bytes.len());
     #[expect(unsafe_code, reason = "no safe way writes past the caches")]
-    // SAFETY: there is so much room behind what is there, and all of it is written before it counts.
+    // SAFETY: the room was reserved, and all of it is written before the length is set.
     unsafe {
-        aside::write(bytes, to.as_mut_ptr().add(to.len()));
+        nontemporal::write(bytes, to.as_mut_ptr().add(to.len()));
         to.set_len(to.len() + bytes.len());
     }
 }
 
-/// Fills `to`, which is as long as `bytes` and will not be looked at soon, and fills no cache with it.
-pub fn fill_aside(bytes: &[u8], to: &mut [u8]) {
+/// Copies `bytes` to `to`, which has the same length, past the caches.
+pub fn fill_nontemporal(bytes: &[u8], to: &mut [u8]) {
     assert_eq!(bytes.len(), to.len());
     #[expect(unsafe_code, reason = "no safe way writes past the caches")]
-    // SAFETY: it is as long.
+    // SAFETY: `to` has the same length, and is borrowed exclusively.
     unsafe {
-        aside::write(bytes, to.as_mut_ptr());
+        nontemporal::write(bytes, to.as_mut_ptr());
     }
 }
 
-/// Fills whole lines of the caches, into which `bytes` fit, likewise: what is behind them in the last is overwritten.
-pub fn fill_lines_aside(bytes: &[u8], to: &mut [u8]) {
-    assert!(to.as_ptr().addr().is_multiple_of(LINE) && to.len() == bytes.len().next_multiple_of(LINE));
-    let (lines, rest) = bytes.as_chunks::<LINE>();
-    let mut last = [0; LINE];
+/// Copies `bytes` to the whole cache lines `to`, past the caches. The rest of the last line is overwritten with zeros.
+pub fn fill_lines_nontemporal(bytes: &[u8], to: &mut [u8]) {
+    assert!(
+        to.as_ptr().addr().is_multiple_of(CACHE_LINE) && to.len() == bytes.len().next_multiple_of(CACHE_LINE)
+    );
+    let (lines, rest) = bytes.as_chunks::<CACHE_LINE>();
+    let mut last = [0; CACHE_LINE];
     last[..rest.len()].copy_from_slice(rest);
-    let (to_lines, to_last) = to.split_at_mut(lines.len() * LINE);
-    fill_aside(lines.as_flattened(), to_lines);
+    let (to_lines, to_last) = to.split_at_mut(lines.len() * CACHE_LINE);
+    fill_nontemporal(lines.as_flattened(), to_lines);
     if !rest.is_empty() {
-        fill_aside(&last, to_last);
+        fill_nontemporal(&last, to_last);
     }
 }
 
 #[expect(unsafe_code, reason = "the processor's own instructions")]
-mod aside {
+mod nontemporal {
     #[cfg(target_arch = "x86_64")]
     use std::arch::x86_64::{
         __m256i, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256, _mm512_loadu_si512, _mm512_stream_si512,
     };
 
     #[cfg(target_arch = "x86_64")]
-    use super::LINE;
+    use super::CACHE_LINE;
 
     /// Copies `bytes` to `to`.
     ///
     /// # Safety
-    /// There is room for them at `to`, which is nobody else's.
+    /// `to` is valid for writes of `bytes.len()` bytes that nothing else accesses.
     #[cfg(target_arch = "x86_64")]
     pub unsafe fn write(bytes: &[u8], to: *mut u8) {
-        // Only whole lines: what stands beside them stays in the cache.
-        let (first, rest) = bytes.split_at(to.align_offset(LINE).min(bytes.len()));
-        let (lines, last) = rest.as_chunks::<LINE>();
+        // Only whole lines go past the caches: the bytes beside them may be in use.
+        let (first, rest) = bytes.split_at(to.align_offset(CACHE_LINE).min(bytes.len()));
+        let (lines, last) = rest.as_chunks::<CACHE_LINE>();
         let middle = first.len();
-        let behind = middle + lines.len() * LINE;
-        // SAFETY: all places are within the room, and those of the lines are aligned as lines are.
+        let end = middle + lines.len() * CACHE_LINE;
+        // SAFETY: all three ranges are within the bytes that `to` is valid for, and the lines are aligned to lines.
         unsafe {
             to.copy_from_nonoverlapping(first.as_ptr(), first.len());
-            to.add(behind).copy_from_nonoverlapping(last.as_ptr(), last.len());
-            // A line that is written at once goes out as one, whoever else has the processor's buffers for that.
+            to.add(end).copy_from_nonoverlapping(last.as_ptr(), last.len());
+            // A whole line in one instruction needs no write-combining buffer, which other threads may use up.
             if is_x86_feature_detected!("avx512f") {
                 write_whole(lines, to.add(middle));
             } else if is_x86_feature_detected!("avx") {
                 write_in_halves(lines, to.add(middle));
             } else {
-                to.add(middle).copy_from_nonoverlapping(lines.as_ptr().cast(), lines.len() * LINE);
+                to.add(middle).copy_from_nonoverlapping(lines.as_ptr().cast(), lines.len() * CACHE_LINE);
             }
-            // Behind it other threads see what was written.
+            // Non-temporal stores are not ordered with others: this orders them before whatever follows.
             _mm_sfence();
         }
     }
 
     /// # Safety
-    /// As for [`write`]; `to` is aligned as lines are, and the processor has AVX-512.
+    /// As for [`write`]; `to` is aligned to a cache line, and the processor has AVX-512.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn write_whole(lines: &[[u8; LINE]], to: *mut u8) {
+    unsafe fn write_whole(lines: &[[u8; CACHE_LINE]], to: *mut u8) {
         for (place, line) in lines.iter().enumerate() {
-            // SAFETY: it is the place of a line.
+            // SAFETY: `to` is valid and aligned for as many lines.
             unsafe {
-                _mm512_stream_si512(to.add(place * LINE).cast(), _mm512_loadu_si512(line.as_ptr().cast()));
+                _mm512_stream_si512(
+                    to.add(place * CACHE_LINE).cast(),
+                    _mm512_loadu_si512(line.as_ptr().cast()),
+                );
             }
         }
     }
 
     /// # Safety
-    /// As for [`write`]; `to` is aligned as lines are, and the processor has AVX.
+    /// As for [`write`]; `to` is aligned to a cache line, and the processor has AVX.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx")]
-    pub(super) unsafe fn write_in_halves(lines: &[[u8; LINE]], to: *mut u8) {
+    pub(super) unsafe fn write_in_halves(lines: &[[u8; CACHE_LINE]], to: *mut u8) {
         for (place, line) in lines.iter().enumerate() {
-            // SAFETY: the halves make up the place of a line.
+            // SAFETY: `to` is valid and aligned for as many lines; the halves make up one.
             unsafe {
-                let (from, to) = (line.as_ptr().cast::<__m256i>(), to.add(place * LINE).cast::<__m256i>());
+                let (from, to) =
+                    (line.as_ptr().cast::<__m256i>(), to.add(place * CACHE_LINE).cast::<__m256i>());
                 _mm256_stream_si256(to, _mm256_loadu_si256(from));
                 _mm256_stream_si256(to.add(1), _mm256_loadu_si256(from.add(1)));
             }
         }
     }
 
-    /// Copies `bytes` to `to`; there is no other way here than the usual.
+    /// Copies `bytes` to `to`, through the caches: other processors have no such stores.
     ///
     /// # Safety
-    /// There is room for them at `to`, which is nobody else's.
+    /// `to` is valid for writes of `bytes.len()` bytes that nothing else accesses.
     #[cfg(not(target_arch = "x86_64"))]
     pub unsafe fn write(bytes: &[u8], to: *mut u8) {
-        // SAFETY: there is room, and it is nobody else's.
+        // SAFETY: the caller promises it.
         unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
     }
 }
@@ -137,53 +147,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_ways_copy_the_same() {
+    fn every_function_copies_the_same_bytes() {
         let bytes: Vec<u8> = (0..10_000_u32).map(|number| (number % 251) as u8).collect();
         for (start, length) in
             (0..70).flat_map(|start| [0, 1, 63, 64, 65, 200, 4095, 9000].map(|l| (start, l)))
         {
             let from = &bytes[start..start + length];
-            for is_aside in [false, true] {
+            for is_nontemporal in [false, true] {
                 let mut to = vec![7; start % 65];
-                if is_aside {
-                    append_aside(from, &mut to)
+                if is_nontemporal {
+                    append_nontemporal(from, &mut to)
                 } else {
                     append(from, &mut to)
                 }
                 assert_eq!(to, [&[7].repeat(start % 65), from].concat());
                 let mut to = vec![7; start + length + 1];
                 let room = &mut to[start..start + length];
-                if is_aside {
-                    fill_aside(from, room)
+                if is_nontemporal {
+                    fill_nontemporal(from, room)
                 } else {
                     fill(from, room)
                 }
                 assert_eq!(to, [&[7].repeat(start), from, &[7]].concat());
             }
-            let mut lines = vec![7; length + 3 * LINE];
-            let first = lines.as_ptr().align_offset(LINE);
-            let whole = length.next_multiple_of(LINE);
-            fill_lines_aside(from, &mut lines[first..first + whole]);
+            let mut lines = vec![7; length + 3 * CACHE_LINE];
+            let first = lines.as_ptr().align_offset(CACHE_LINE);
+            let whole = length.next_multiple_of(CACHE_LINE);
+            fill_lines_nontemporal(from, &mut lines[first..first + whole]);
             assert_eq!(lines[first..first + length], *from);
             assert_eq!(lines[first + whole..], [7].repeat(lines.len() - first - whole));
         }
     }
 
-    /// That of processors without AVX-512, also on those with it.
+    /// On processors with AVX-512 too, which never use it.
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn lines_in_halves_are_the_same_lines() {
+    fn avx_copies_the_same_lines() {
         if !is_x86_feature_detected!("avx") {
             return;
         }
-        let from: Vec<[u8; LINE]> = (0..20).map(|number| [number; LINE]).collect();
-        let mut to = vec![0; (from.len() + 1) * LINE];
-        let first = to.as_ptr().align_offset(LINE);
-        let room = &mut to[first..first + from.len() * LINE];
+        let from: Vec<[u8; CACHE_LINE]> = (0..20).map(|number| [number; CACHE_LINE]).collect();
+        let mut to = vec![0; (from.len() + 1) * CACHE_LINE];
+        let first = to.as_ptr().align_offset(CACHE_LINE);
+        let room = &mut to[first..first + from.len() * CACHE_LINE];
         #[expect(unsafe_code, reason = "it is what is tested")]
-        // SAFETY: there is so much room, which begins with a line, and the processor has it.
+        // SAFETY: `room` is aligned to a line and as long as `from`, and the processor has AVX.
         unsafe {
-            aside::write_in_halves(&from, room.as_mut_ptr());
+            nontemporal::write_in_halves(&from, room.as_mut_ptr());
         }
         assert_eq!(*room, *from.as_flattened());
     }

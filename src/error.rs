@@ -1,4 +1,6 @@
-//! What can go wrong: the developer's errors, the clients' offences, and why a connection ended.
+//! Errors of API calls, offences of clients, and the table of close reasons.
+//!
+//! A new close code is a variant of [`CloseReason`] with its code and text here, and an entry in `client/codes.ts`.
 
 use std::borrow::Cow;
 use std::io;
@@ -7,69 +9,69 @@ use crate::ids::ClientId;
 use crate::limits::LimitError;
 use crate::printable::printable;
 
-/// What a call of the developer got wrong, or what the system refused.
+/// An error of an API call: a wrong argument, a wrong state, or a failure of the system.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `clientId`, `clientId1`, `clientId2` or one of many is nobody's id.
+    /// An argument is not the id of a registered client.
     #[error("{argument} must be the id of an existing client")]
     ClientNotFound {
-        /// Which argument it is, as the JavaScript documentation names it.
+        /// The argument's name in the JavaScript documentation.
         argument: &'static str,
     },
-    /// The two clients may talk already.
+    /// The two clients already have a channel.
     #[error("these clients already have a channel")]
     ChannelExists,
-    /// The two clients may not talk.
+    /// The two clients have no channel.
     #[error("these clients have no channel")]
     ChannelNotFound,
-    /// A bound is unknown or out of range.
+    /// A limit is unknown or its value out of range.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// The system gave no randomness for a token, no thread or no runtime.
+    /// The system provided no randomness, thread or runtime.
     #[error("the system refused: {0}")]
     System(io::Error),
-    /// The relay listens already, or is closed.
+    /// The relay is listening already, or is closed.
     #[error("the relay was started already or is closed")]
     NotStartable,
-    /// Certificate or key are not right.
+    /// The certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// What is wrong with a certificate or a key.
+/// A problem with a certificate, a key or the TLS configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
-    /// There is no certificate, or it cannot be read.
+    /// The certificate is missing or cannot be parsed.
     #[error("cert is no usable certificate: {0}")]
     Certificate(String),
-    /// There is no key, or it cannot be read.
+    /// The key is missing or cannot be parsed.
     #[error("key is no usable private key: {0}")]
     Key(String),
-    /// A key is encrypted.
+    /// The key is encrypted, and no passphrase was given.
     #[error("key is encrypted, and there is no passphrase")]
     PassphraseMissing,
-    /// A key is encrypted with something else.
+    /// The passphrase does not decrypt the key.
     #[error("passphrase does not decrypt key")]
     PassphraseWrong,
-    /// A key is encrypted in a way that OpenSSL has given up.
+    /// The key is encrypted in a format that OpenSSL no longer writes.
     #[error("key is encrypted in an old format; `openssl pkcs8 -topk8 -in key.pem -out new.pem` converts it")]
     OldEncryption,
-    /// A certificate and a key do not belong together.
+    /// The certificate and the key do not match.
     #[error("cert and key do not belong together")]
     Mismatch,
-    /// The authorities that clients' certificates are checked with cannot be read, or there is none.
+    /// The certificate authorities for client certificates are missing or cannot be parsed.
     #[error("ca is no usable certificate: {0}")]
     Authority(String),
-    /// The relay was made without certificate and key.
+    /// The relay was created without certificate and key.
     #[error("the server was made without cert and key")]
     NotSecure,
-    /// The TLS library refused something else.
+    /// Any other error of the TLS library.
     #[error("TLS cannot be set up: {0}")]
     Internal(String),
 }
 
 impl TlsError {
-    /// The stable code. The text may change, this may not.
+    /// Returns the stable code. The text may change, the code may not.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Certificate(_) => "ERR_TLS_CERT",
@@ -84,7 +86,7 @@ impl TlsError {
 }
 
 impl Error {
-    /// The stable code. The text may change, this may not.
+    /// Returns the stable code. The text may change, the code may not.
     pub fn code(&self) -> &'static str {
         match self {
             Self::ClientNotFound { .. } => "ERR_CLIENT_NOT_FOUND",
@@ -98,38 +100,38 @@ impl Error {
     }
 }
 
-/// What a client did wrong. Its text is the message that `'error'` listeners get; it never carries a token, nor what cannot
-/// be printed.
+/// Something a client did wrong. Its text is the message that `'error'` listeners get; it contains no token and nothing
+/// that cannot be printed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Offence {
-    /// A frame is not JSON, or nests too deeply.
+    /// A frame that is not JSON, or is nested too deeply.
     #[error("invalid JSON")]
     InvalidJson,
-    /// A frame is JSON and no known frame.
+    /// A frame that is JSON but not one of the protocol's frames.
     #[error("Message unrecognized: {}", printable(excerpt))]
     Unrecognized {
-        /// The JSON without its white space, cut at 200 characters, tokens blotted out.
+        /// The JSON without its white space, cut at 200 characters, with tokens redacted.
         excerpt: String,
     },
-    /// Nobody has this id, or not with this token.
+    /// An authentication with an unknown id or the wrong token.
     #[error("incorrect token")]
     IncorrectToken,
-    /// A relay frame before the authentication.
+    /// A relay frame before authentication.
     #[error("client not authenticated")]
     NotAuthenticated,
-    /// A second authentication, as somebody else.
+    /// A second authentication, as another client.
     #[error("connection is already authenticated as another client")]
     AlreadyAuthenticated,
-    /// No channel to that target is registered.
+    /// A message to a target without a channel.
     #[error("client tried to send through a channel that was not registered")]
     ChannelNotRegistered,
-    /// More messages wait for this target than may, so this one was refused.
+    /// A message that was refused because the target's queue is full.
     #[error("the queue for client {target} is full: message refused")]
     QueueFull {
         /// The recipient.
         target: ClientId,
     },
-    /// An acknowledgement of what the client was not sent, or had acknowledged long before.
+    /// An acknowledgement of a message that the client was not sent or has acknowledged before.
     #[error("client acknowledged a message that it was not sent")]
     InvalidAcknowledgement,
     /// A message above `maxPayload`.
@@ -138,16 +140,16 @@ pub enum Offence {
     /// A binary frame.
     #[error("binary frames are not supported")]
     Binary,
-    /// A text frame that is not UTF-8.
+    /// A text frame that is not valid UTF-8.
     #[error("text is not valid UTF-8")]
     InvalidUtf8,
-    /// Bytes that are not RFC 6455.
+    /// Bytes that violate RFC 6455.
     #[error("WebSocket protocol error: {0}")]
     Protocol(&'static str),
 }
 
 impl Offence {
-    /// The stable code. The text may change, this may not.
+    /// Returns the stable code. The text may change, the code may not.
     pub fn code(&self) -> &'static str {
         match self {
             Self::InvalidJson => "ERR_INVALID_JSON",
@@ -165,7 +167,7 @@ impl Offence {
         }
     }
 
-    /// What becomes of the connection.
+    /// Returns what the offence does to the connection.
     pub fn consequence(&self) -> Consequence {
         match self {
             Self::IncorrectToken => Consequence::Close(CloseReason::IncorrectToken),
@@ -173,50 +175,50 @@ impl Offence {
             Self::Binary => Consequence::Close(CloseReason::Binary),
             Self::InvalidUtf8 => Consequence::Close(CloseReason::InvalidUtf8),
             Self::Protocol(text) => Consequence::Close(CloseReason::Protocol(text)),
-            // Whoever writes to somebody that is away for long has done nothing wrong.
+            // Sending to a client that has been away for long is not the sender's fault.
             Self::QueueFull { .. } => Consequence::None,
             _ => Consequence::Counted,
         }
     }
 }
 
-/// What has become of a message that has expired, for its sender: nobody has done anything wrong.
+/// The code and text with which a sender is told that a message has expired. Not an [`Offence`]: no client is at fault.
 pub struct MessageExpired;
 
 impl MessageExpired {
-    /// The stable code. The text may change, this may not.
+    /// The stable code. The text may change, the code may not.
     pub const CODE: &str = "ERR_MESSAGE_EXPIRED";
     /// The text.
     pub const TEXT: &str = "message expired: it was not received in time";
 }
 
-/// What an offence does to the connection that committed it.
+/// What an offence does to its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Consequence {
     /// Nothing.
     None,
-    /// One more of the `maxOffences`.
+    /// It counts towards `maxOffences`.
     Counted,
     /// The connection is closed.
     Close(CloseReason),
 }
 
-/// Why a connection ended. The table of close codes.
+/// Why a connection ended: the table of close codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloseReason {
     /// 1001: the server is closing.
     GoingAway,
     /// 1012: the server is restarting; the text says when to come back.
     Restarting(String),
-    /// 1002: not RFC 6455.
+    /// 1002: the client violated RFC 6455.
     Protocol(&'static str),
     /// 1003: a binary frame.
     Binary,
-    /// 1007: text that is not UTF-8.
+    /// 1007: text that is not valid UTF-8.
     InvalidUtf8,
     /// 1009: a message above `maxPayload`.
     MessageTooBig,
-    /// 1011: a bug of ours.
+    /// 1011: a bug in the relay.
     Internal,
     /// 1013: too many connections.
     TooManyConnections,
@@ -224,9 +226,9 @@ pub enum CloseReason {
     AuthTimeout,
     /// 4001: no answer to the heartbeat.
     PingTimeout,
-    /// 4002: did not read for too long.
+    /// 4002: the client did not read, or a message did not arrive in full, for too long.
     TooSlow,
-    /// 4003: over its rate for too long.
+    /// 4003: the client exceeded its rate limit for too long.
     OverRate,
     /// 4500: incorrect token.
     IncorrectToken,
@@ -238,16 +240,16 @@ pub enum CloseReason {
     Expired,
     /// 4504: too many offences.
     TooManyOffences,
-    /// The developer closed it: with this code and text.
+    /// The application on the server closed the connection, with this code and text.
     ByServer(u16, String),
-    /// The client closed: its own code, 1005 where it gave none, and its text, tokens blotted out.
+    /// The client closed the connection, with this code (1005 for none) and text, in which tokens are redacted.
     ByPeer(u16, String),
-    /// 1006: the connection broke off.
+    /// 1006: the connection was lost.
     Lost,
 }
 
 impl CloseReason {
-    /// The WebSocket close code.
+    /// Returns the WebSocket close code.
     pub fn code(&self) -> u16 {
         match self {
             Self::GoingAway => 1001,
@@ -272,15 +274,15 @@ impl CloseReason {
         }
     }
 
-    /// The text for an event: of a client's own, what cannot be printed is escaped.
-    pub fn shown(&self) -> Cow<'_, str> {
+    /// Returns the text for an event. In a client's own text, characters that cannot be printed are escaped.
+    pub fn printable_text(&self) -> Cow<'_, str> {
         match self {
             Self::ByPeer(_, text) => printable(text),
             _ => Cow::Borrowed(self.text()),
         }
     }
 
-    /// The text that goes with the code on the wire.
+    /// Returns the text that is sent with the code.
     pub fn text(&self) -> &str {
         match self {
             Self::GoingAway => "the server is closing",

@@ -1,4 +1,4 @@
-//! What the outside is told, through a bounded queue that counts what it had to drop.
+//! Events for the application, in a bounded queue that counts the events it had to drop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,48 +13,48 @@ use crate::ids::ClientId;
 /// Something that happened in the relay.
 #[derive(Debug)]
 pub enum Event {
-    /// The port is open, at this address.
+    /// The relay is listening at this address.
     Listening(SocketAddr),
     /// The port could not be opened; `Closed` follows.
     ListenFailed(io::Error),
     /// A client authenticated.
     Connected(ClientId),
-    /// A client that had authenticated is gone, or was replaced.
+    /// An authenticated client's connection ended, or was replaced by a newer one.
     Disconnected(ClientId, CloseReason),
-    /// A client's registration has ended by itself.
+    /// A client's registration has expired.
     Expired {
-        /// Whose.
+        /// The client.
         client: ClientId,
-        /// Messages for it that it had not received.
+        /// The number of messages that the client had not received.
         undelivered: usize,
     },
-    /// Messages were not received in time and are dropped.
+    /// Messages were not received in time and have been dropped.
     MessagesExpired {
-        /// Who sent them.
+        /// Their sender.
         sender: ClientId,
-        /// For whom they were.
+        /// Their recipient.
         recipient: ClientId,
-        /// How many.
+        /// The number of messages.
         messages: u64,
     },
-    /// A client did something wrong.
+    /// A client committed an offence.
     Offence {
-        /// Who, if it had authenticated.
+        /// The client, if it had authenticated.
         client: Option<ClientId>,
-        /// What.
+        /// The offence.
         offence: Offence,
     },
-    /// A bug of ours. It cost one connection, or events, at most.
+    /// The relay panicked, which is a bug. At most one connection, or some events, were lost.
     Panicked,
-    /// So many events did not fit into the queue and are lost.
+    /// This many events did not fit into the queue and were dropped.
     Dropped(u64),
-    /// No connection that was adopted from another server is left.
-    Deserted,
+    /// The last connection that was adopted from another server has ended.
+    AdoptedConnectionsEnded,
     /// Every connection has ended and the port is free. The last event.
     Closed,
 }
 
-/// A kind of events that are only worth telling to somebody who listens for them.
+/// A kind of event that is delivered only if the application listens for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// [`Event::Connected`].
@@ -70,7 +70,7 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// The topic of an event; `None` for an event that is always told.
+    /// Returns the topic of an event, or `None` for an event that is always delivered.
     pub fn of(event: &Event) -> Option<Self> {
         match event {
             Event::Connected(_) => Some(Self::Connected),
@@ -82,7 +82,7 @@ impl Topic {
         }
     }
 
-    /// Whether strangers or old messages can cause any number of these events.
+    /// Returns whether unauthenticated clients or old messages can cause any number of these events.
     fn can_flood(self) -> bool {
         matches!(self, Self::Offences | Self::MessagesExpired)
     }
@@ -92,16 +92,16 @@ impl Topic {
     }
 }
 
-/// The topics that are wanted now; at first all are. Whoever hands events on asks it when they are delivered: a listener
-/// that was added after an event happened, and before it is delivered, is to hear it.
+/// The topics that the application listens for; at first all of them. Checked when an event is delivered, not only when
+/// it is queued: a listener that is added in between gets the event.
 #[derive(Clone, Debug, Default)]
 pub struct Interest {
-    /// A bit for each topic.
+    /// A bit per topic.
     unwanted: Arc<AtomicU8>,
 }
 
 impl Interest {
-    /// Whether events of `topic` are wanted from now on.
+    /// Sets whether events of `topic` are wanted.
     pub fn set(&self, topic: Topic, wanted: bool) {
         match wanted {
             true => self.unwanted.fetch_and(!topic.bit(), Ordering::Relaxed),
@@ -109,29 +109,29 @@ impl Interest {
         };
     }
 
-    /// Whether an event of this topic, or of none, is wanted.
+    /// Returns whether events of `topic` are wanted. Events without a topic always are.
     pub fn includes(&self, topic: Option<Topic>) -> bool {
         topic.is_none_or(|topic| self.unwanted.load(Ordering::Relaxed) & topic.bit() == 0)
     }
 }
 
-/// A queue of at most `capacity` events, and a quarter as many that nobody wanted when they happened.
+/// Returns the two ends of a queue for `capacity` wanted events and a quarter as many unwanted ones.
 pub fn channel(capacity: usize) -> (EventSink, EventReceiver) {
-    let spare = capacity / 4;
-    let (sender, receiver) = mpsc::channel(capacity + spare);
-    let shared = Arc::new(Counts::default());
+    let unwanted_capacity = capacity / 4;
+    let (sender, receiver) = mpsc::channel(capacity + unwanted_capacity);
+    let counts = Arc::new(Counts::default());
     let interest = Interest::default();
-    let sink = EventSink { sender, counts: Arc::clone(&shared), interest, capacity, spare };
-    (sink, EventReceiver { receiver, queued: Vec::new(), counts: shared })
+    let sink = EventSink { sender, counts: Arc::clone(&counts), interest, capacity, unwanted_capacity };
+    (sink, EventReceiver { receiver, queued: Vec::new(), counts })
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Events that were dropped and not told of.
+    /// Events dropped since the last [`Event::Dropped`].
     dropped: AtomicU64,
-    /// All events that were dropped.
+    /// All events that were ever dropped.
     dropped_ever: AtomicU64,
-    /// Queued events that nobody wanted when they happened.
+    /// Queued events that were not wanted when they happened.
     unwanted: AtomicUsize,
 }
 
@@ -141,26 +141,26 @@ struct Queued {
     was_wanted: bool,
 }
 
-/// Where events go in.
+/// The sending end of the event queue.
 #[derive(Clone, Debug)]
 pub struct EventSink {
     sender: mpsc::Sender<Queued>,
     counts: Arc<Counts>,
     interest: Interest,
-    /// The bound of events that are wanted.
+    /// The bound of wanted events.
     capacity: usize,
-    /// The bound of events that are not.
-    spare: usize,
+    /// The bound of unwanted events.
+    unwanted_capacity: usize,
 }
 
 impl EventSink {
-    /// The topics that are wanted.
+    /// Returns the topics that are wanted.
     pub fn interest(&self) -> &Interest {
         &self.interest
     }
 
-    /// Queues an event, or counts it as dropped when the queue is full. An event that nobody wants is queued as well, for
-    /// a listener that is added before it is delivered; it takes no room from events that are wanted, and is not missed.
+    /// Queues an event, or counts it as dropped when the queue is full. An unwanted event is queued too, for a listener
+    /// that is added before it is delivered; it takes no room from wanted events, and is not counted when dropped.
     pub fn emit(&self, event: Event) {
         let topic = Topic::of(&event);
         match self.interest.includes(topic) {
@@ -172,7 +172,7 @@ impl EventSink {
     fn emit_wanted(&self, event: Event, topic: Option<Topic>) {
         let used = self.sender.max_capacity() - self.sender.capacity();
         let wanted = used.saturating_sub(self.counts.unwanted.load(Ordering::Relaxed));
-        // A flood of offences, or of old messages, must not crowd out who came and went.
+        // A flood of offences, or of expired messages, must not crowd out connects and disconnects.
         let bound = if topic.is_some_and(Topic::can_flood) { self.capacity / 2 + 1 } else { self.capacity };
         if wanted >= bound || self.sender.try_send(Queued { event, was_wanted: true }).is_err() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
@@ -181,29 +181,31 @@ impl EventSink {
     }
 
     fn emit_unwanted(&self, event: Event, topic: Option<Topic>) {
-        let bound = if topic.is_some_and(Topic::can_flood) { self.spare / 2 } else { self.spare };
+        let capacity = self.unwanted_capacity;
+        let bound = if topic.is_some_and(Topic::can_flood) { capacity / 2 } else { capacity };
         let fits = self.counts.unwanted.fetch_add(1, Ordering::Relaxed) < bound;
         if !fits || self.sender.try_send(Queued { event, was_wanted: false }).is_err() {
             self.counts.unwanted.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// How many events were ever dropped.
+    /// Returns how many events were ever dropped.
     pub fn dropped(&self) -> u64 {
         self.counts.dropped_ever.load(Ordering::Relaxed)
     }
 
-    /// Queues an event that may not be dropped, when there is room. If nobody wants it, it is emitted like others.
-    pub async fn emit_surely(&self, event: Event) {
+    /// Queues an event that must not be dropped, and waits for room if there is none. An unwanted event is queued like any
+    /// other.
+    pub async fn emit_or_wait(&self, event: Event) {
         if !self.interest.includes(Topic::of(&event)) {
             return self.emit(event);
         }
-        // An error means that nobody listens any more.
+        // An error means that the receiver is gone.
         self.sender.send(Queued { event, was_wanted: true }).await.ok();
     }
 }
 
-/// Where events come out.
+/// The receiving end of the event queue.
 #[derive(Debug)]
 pub struct EventReceiver {
     receiver: mpsc::Receiver<Queued>,
@@ -212,8 +214,8 @@ pub struct EventReceiver {
 }
 
 impl EventReceiver {
-    /// Waits for events and appends up to `limit` of them to `batch`, wanted or not, with an [`Event::Dropped`] behind
-    /// them when some were lost. False when no more will come.
+    /// Waits for events and appends up to `limit` of them to `batch`, wanted or not, and after them an
+    /// [`Event::Dropped`] if some were dropped. Returns false when no more will come.
     pub async fn recv_many(&mut self, batch: &mut Vec<Event>, limit: usize) -> bool {
         let received = self.receiver.recv_many(&mut self.queued, limit).await;
         let unwanted = self.queued.iter().filter(|queued| !queued.was_wanted).count();
@@ -221,9 +223,9 @@ impl EventReceiver {
         batch.extend(self.queued.drain(..).map(|queued| queued.event));
         let dropped = self.counts.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            // Before the last event, which ends the reading.
-            let place = batch.len() - usize::from(matches!(batch.last(), Some(Event::Closed)));
-            batch.insert(place, Event::Dropped(dropped));
+            // Before `Closed`, after which nothing is read.
+            let position = batch.len() - usize::from(matches!(batch.last(), Some(Event::Closed)));
+            batch.insert(position, Event::Dropped(dropped));
         }
         received > 0
     }
@@ -234,7 +236,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_full_queue_counts_what_it_drops_and_keeps_half_for_comings_and_goings() {
+    async fn counts_dropped_events_and_keeps_half_the_queue_for_connections() {
         let (sink, mut receiver) = channel(16);
         let client = ClientId::new(1);
         for _ in 0..100 {
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unwanted_events_are_queued_and_take_no_room_from_wanted_ones() {
+    async fn queues_unwanted_events_beside_wanted_ones() {
         let (sink, mut receiver) = channel(16);
         let client = ClientId::new(1).expect("an id");
         sink.interest().set(Topic::Offences, false);
@@ -259,9 +261,9 @@ mod tests {
             sink.emit(Event::Offence { client: None, offence: Offence::InvalidJson });
         }
         sink.emit(Event::Disconnected(client, CloseReason::Lost));
-        sink.emit_surely(Event::Disconnected(client, CloseReason::Lost)).await;
-        // No room, and nobody waits for it.
-        sink.emit_surely(Event::Disconnected(client, CloseReason::Lost)).await;
+        sink.emit_or_wait(Event::Disconnected(client, CloseReason::Lost)).await;
+        // There is no room, and an unwanted event does not wait for it.
+        sink.emit_or_wait(Event::Disconnected(client, CloseReason::Lost)).await;
         for _ in 0..17 {
             sink.emit(Event::Connected(client));
         }

@@ -1,6 +1,6 @@
-//! Panics where tests want them, with the feature `faults`. Without it nothing of it is left.
+//! Points at which tests can make the engine panic. They exist only with the feature `faults`.
 
-/// A place where a panic can be had.
+/// A point at which a test can cause a panic.
 #[cfg(not(feature = "faults"))]
 #[inline(always)]
 pub(crate) fn point(_: &'static str) {}
@@ -14,17 +14,17 @@ mod armed {
 
     static ARMED: Mutex<Option<&'static str>> = Mutex::new(None);
 
-    /// Has the next who passes `point` panic.
+    /// Makes the next thread that passes `point` panic.
     pub fn arm(point: &'static str) {
         *ARMED.lock().unwrap_or_else(PoisonError::into_inner) = Some(point);
     }
 
-    /// A place where a panic can be had.
+    /// A point at which a test can cause a panic.
     ///
     /// # Panics
-    /// When it is armed.
+    /// If the point is armed.
     pub fn point(name: &'static str) {
         let armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner).take_if(|armed| *armed == name);
-        assert!(armed.is_none(), "a panic was wanted at {name}");
+        assert!(armed.is_none(), "the fault point {name} is armed");
     }
 }

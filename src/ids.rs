@@ -1,4 +1,4 @@
-//! The names of things: who a client is and how it proves it, and where a message stands in its mailbox.
+//! Identifiers: clients and their tokens, sessions, sequence numbers, offsets, epochs and claims.
 
 use std::fmt;
 
@@ -15,25 +15,25 @@ impl ClientId {
     /// The largest id: 2^53 − 1.
     pub const MAX: u64 = (1 << 53) - 1;
 
-    /// The id with this number, `None` above [`ClientId::MAX`].
+    /// Returns the id with this number, or `None` above [`ClientId::MAX`].
     pub const fn new(number: u64) -> Option<Self> {
         if number <= Self::MAX { Some(Self(number)) } else { None }
     }
 
-    /// The id that a JavaScript number stands for: `None` for fractions, negatives, NaN and what is above
+    /// Converts a JavaScript number to an id. Returns `None` for fractions, negative numbers, NaN and numbers above
     /// [`ClientId::MAX`].
     pub fn from_f64(number: f64) -> Option<Self> {
-        // NaN and the infinities fail the range or have a fraction that is not 0.
+        // NaN and the infinities are outside the range.
         let is_id = (0.0..=Self::MAX as f64).contains(&number) && number.fract() == 0.0;
         is_id.then_some(Self(number as u64))
     }
 
-    /// The id as a number.
+    /// Returns the id as a number.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The id of the client registered after this one.
+    /// Returns the id of the client that is registered after this one.
     pub(crate) const fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -45,7 +45,7 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// A client's secret: 128 bits from the system's CSPRNG, written as 32 lower-case hex digits. Never printed,
+/// A client's secret: 128 bits from the system's CSPRNG, as 32 lower-case hex digits. It is never printed and is
 /// compared in constant time.
 #[derive(Clone)]
 pub struct Token([u8; Token::DIGITS]);
@@ -54,13 +54,13 @@ impl Token {
     /// Hex digits in a token.
     pub const DIGITS: usize = 32;
 
-    /// What stands for a token in a text.
-    pub(crate) const BLOT: &str = "[redacted]";
+    /// Replaces a token in a text that is shown.
+    pub(crate) const REDACTED: &str = "[redacted]";
 
-    /// A new random token.
+    /// Returns a new random token.
     ///
     /// # Errors
-    /// When the system has no randomness to give.
+    /// The system's random number generator failed.
     pub fn random() -> Result<Self, rand::rngs::SysError> {
         let mut bytes = [0; Self::DIGITS / 2];
         SysRng.try_fill_bytes(&mut bytes)?;
@@ -69,25 +69,25 @@ impl Token {
         Ok(Self(digits))
     }
 
-    /// Whether `text` is this token; takes equally long wherever the two differ.
+    /// Returns whether `text` is this token. The time it takes does not depend on where the two differ.
     pub fn matches(&self, text: &str) -> bool {
         self.0.ct_eq(text.as_bytes()).into()
     }
 
-    /// A text of somebody else without what may be a token: every run of 32 or more hex digits.
-    pub(crate) fn blot_out(text: &str) -> String {
+    /// Returns `text` with everything that may be a token replaced: every run of 32 or more hex digits.
+    pub(crate) fn redact(text: &str) -> String {
         let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
         loop {
             let run = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
-            shown.push_str(if run < Self::DIGITS { &rest[..run] } else { Self::BLOT });
-            let mut behind = rest[run..].chars();
-            let Some(other) = behind.next() else { return shown };
-            shown.push(other);
-            rest = behind.as_str();
+            shown.push_str(if run < Self::DIGITS { &rest[..run] } else { Self::REDACTED });
+            let mut following = rest[run..].chars();
+            let Some(character) = following.next() else { return shown };
+            shown.push(character);
+            rest = following.as_str();
         }
     }
 
-    /// The 32 digits, to hand to the client that they belong to.
+    /// Returns the 32 digits. Only for the client that the token belongs to.
     pub fn reveal(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hex digits are ASCII")
     }
@@ -99,35 +99,35 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Which page (or other user of the client library) sends: 16 hex digits that it drew at random.
+/// One page, or other user of the client library, across its reconnections: 16 hex digits that it chose at random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionId(u64);
 
 impl SessionId {
-    /// The session that these 16 hex digits name.
+    /// Parses 16 hex digits.
     pub fn parse(text: &str) -> Option<Self> {
         let is_hex = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
         u64::from_str_radix(text, 16).ok().filter(|_| is_hex).map(Self)
     }
 }
 
-/// A message's number among those that its sender's session sends to one target; counts up from 1, with gaps.
+/// A message's sequence number among those that its sender's session sends to one target. Counts up from 1, with gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seq(pub u64);
 
-/// A message's place in its recipient's mailbox; counts up from 1, so it grows within a lane, with gaps.
+/// A message's position in its recipient's mailbox. Counts up from 1; within a lane it grows, with gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offset(pub u64);
 
-/// The life of the store that the mailboxes are in, written as 8 hex digits: offsets of another mean nothing.
+/// One lifetime of the store, as 8 hex digits. An offset has a meaning only within its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch(u32);
 
 impl Epoch {
-    /// A new random epoch.
+    /// Returns a new random epoch.
     ///
     /// # Errors
-    /// When the system has no randomness to give.
+    /// The system's random number generator failed.
     pub fn random() -> Result<Self, rand::rngs::SysError> {
         SysRng.try_next_u32().map(Self)
     }
@@ -139,7 +139,8 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Which of a client's connections holds its mailbox: counts up with each one that takes over.
+/// The number of a connection's claim on its client's mailbox. Each connection that takes the mailbox over gets the
+/// next number; only the highest one is valid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClaimNumber(pub(crate) u64);
 
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_what_javascript_calls_a_safe_integer_from_zero() {
+    fn accepts_non_negative_safe_integers_as_ids() {
         let max = ClientId::MAX as f64;
         for number in [0.0, -0.0, 1.0, max] {
             assert_eq!(ClientId::from_f64(number).map(|id| id.get() as f64), Some(number.abs()));
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_32_digits_that_never_print() {
+    fn token_has_32_digits_and_is_not_printed() {
         let token = Token::random().expect("randomness");
         assert_eq!(token.reveal().len(), 32);
         assert!(token.reveal().bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
@@ -170,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_somebody_else_shows_no_token() {
+    fn redacts_tokens() {
         let token = "0123456789abcdef0123456789ABCDEF";
-        assert_eq!(Token::blot_out(token), "[redacted]");
-        assert_eq!(Token::blot_out(&format!("ü{token}{token}, 12é{token}g")), "ü[redacted], 12é[redacted]g");
+        assert_eq!(Token::redact(token), "[redacted]");
+        assert_eq!(Token::redact(&format!("ü{token}{token}, 12é{token}g")), "ü[redacted], 12é[redacted]g");
         for other in ["", "bye", "é", &token[1..], "the server is closing"] {
-            assert_eq!(Token::blot_out(other), other);
+            assert_eq!(Token::redact(other), other);
         }
     }
 }

@@ -1,47 +1,47 @@
-//! What is counted of clients' mistakes, of messages and of clients that were refused, and how many connections there are.
-//! Rare things only: what is relayed is counted where it is kept.
+//! Counters of open connections and of rare events: offences, rejected messages, rejected connections, closes, panics.
+//! Relayed messages are counted where they are stored.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// How often, by code.
+/// Counts by code.
 pub type Counts = BTreeMap<&'static str, u64>;
 
-/// How often, by close code.
+/// Counts by close code.
 pub type Closed = BTreeMap<u16, u64>;
 
-/// Why a client was not let in, by the option that says so where there is one.
+/// Why a connection was rejected. Named after the option that decides it, where there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnedAway {
     /// There are too many connections.
     MaxConnections,
-    /// There are too many of its address.
+    /// There are too many connections from its address.
     MaxConnectionsPerAddress,
-    /// Those of its address come too fast.
+    /// Connections from its address arrive too fast.
     ConnectionRate,
-    /// It comes from a page that may not.
+    /// The page's origin is not allowed.
     AllowedOrigins,
-    /// Its handshake of TLS or its request did not come in time.
+    /// The TLS handshake or the request did not arrive in time.
     HeadersTimeout,
-    /// The head of its request is too large.
+    /// The head of the request is too large.
     MaxHeaderSize,
-    /// Somebody was asked, and said no.
+    /// `verifyClient` rejected the request.
     VerifyClient,
-    /// Somebody was asked, and did not answer.
+    /// `verifyClient` did not answer.
     Undecided,
     /// The relay is closing.
     Closing,
-    /// Its request was answered by another listener of the same http server.
+    /// Another listener of the same http server answered the request.
     Taken,
-    /// Too many authentications have failed from its address: whether the token was right did not count.
+    /// Too many authentications from its address have failed; the token was not checked.
     MaxAuthFailuresPerAddress,
-    /// Too many have failed for its id.
+    /// Too many authentications of its id have failed; the token was not checked.
     MaxAuthFailuresPerClient,
 }
 
 impl TurnedAway {
-    /// What it is counted by.
+    /// Returns the code that it is counted under.
     pub fn code(self) -> &'static str {
         match self {
             Self::MaxConnections => "maxConnections",
@@ -60,70 +60,70 @@ impl TurnedAway {
     }
 }
 
-/// The counters.
+/// The counters of a relay.
 #[derive(Debug, Default)]
 pub struct Metrics {
     connections: AtomicUsize,
     panics: AtomicU64,
-    /// Nobody counts fast enough here for others to wait.
+    /// A plain lock: these events are too rare for threads to wait for each other.
     tables: Mutex<Tables>,
 }
 
-/// What is counted by code.
+/// A snapshot of everything that is counted by code.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
-    /// What clients did wrong.
+    /// Offences of clients.
     pub offences: Counts,
-    /// Messages that were refused for good.
+    /// Messages that were rejected or dropped for good.
     pub rejected: Counts,
-    /// Clients that were not let in.
+    /// Connections that were rejected.
     pub turned_away: Counts,
-    /// WebSockets that were not ended by their clients; 1006 those that broke off.
+    /// WebSockets that were not closed by their clients; 1006 for lost connections.
     pub closed: Closed,
 }
 
 impl Metrics {
-    /// A connection was upgraded.
+    /// Counts a connection that was upgraded.
     pub fn connected(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// And is over.
+    /// Counts the end of an upgraded connection.
     pub fn disconnected(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A bug of ours showed.
+    /// Counts a panic.
     pub fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often that was.
+    /// Returns the number of panics.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// A client did something wrong.
+    /// Counts an offence.
     pub fn offence(&self, code: &'static str) {
         self.count(|tables| &mut tables.offences, code, 1);
     }
 
-    /// A message was refused for good.
+    /// Counts a message that was rejected for good.
     pub fn rejected(&self, code: &'static str) {
         self.dropped(code, 1);
     }
 
-    /// So many messages were refused for good, or dropped after they had been taken.
+    /// Counts messages that were rejected for good, or dropped after they had been accepted.
     pub fn dropped(&self, code: &'static str, messages: u64) {
         self.count(|tables| &mut tables.rejected, code, messages);
     }
 
-    /// A client was not let in.
+    /// Counts a rejected connection.
     pub fn turned_away(&self, why: TurnedAway) {
         self.count(|tables| &mut tables.turned_away, why.code(), 1);
     }
 
-    /// A WebSocket ended, and not by its client.
+    /// Counts a WebSocket that was not closed by its client.
     pub fn closed(&self, code: u16) {
         self.count(|tables| &mut tables.closed, code, 1);
     }
@@ -133,12 +133,12 @@ impl Metrics {
         *table(&mut tables).entry(code).or_default() += times;
     }
 
-    /// Connections that are open.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// What was counted by code.
+    /// Returns a snapshot of the tables.
     pub fn by_code(&self) -> Tables {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,10 +1,10 @@
-//! Text of strangers, as it may be written to a log or a terminal.
+//! Escaping of untrusted text for logs and terminals.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Format characters (the general category Cf), by range. Not in it: the joiners U+200C and U+200D, which are a part of
-/// words and emoji.
+/// Format characters (the general category Cf) by range, without the joiners U+200C and U+200D, which are part of words
+/// and emoji.
 const FORMAT: [(char, char); 21] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{600}', '\u{605}'),
@@ -29,9 +29,9 @@ const FORMAT: [(char, char); 21] = [
     ('\u{e0001}', '\u{e007f}'),
 ];
 
-/// The text with what cannot be printed escaped: control characters, line and paragraph separators, and invisible or
-/// text-reordering format characters, as in `\n`, `\x1b`, `\u202e` and `\u{e0041}`. A backslash stays as it is.
-/// `client/printable.ts` and `lib/printable.js` do the same.
+/// Escapes the characters of `text` that cannot be printed: control characters, line and paragraph separators, and
+/// format characters, which are invisible or reorder text. The escapes look like `\n`, `\x1b`, `\u202e` and
+/// `\u{e0041}`; a backslash is not escaped. `client/printable.ts` and `lib/printable.js` do the same.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
@@ -51,7 +51,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
             ..='\u{ffff}' => write!(shown, "\\u{number:04x}"),
             _ => write!(shown, "\\u{{{number:x}}}"),
         };
-        debug_assert!(written.is_ok(), "a string takes everything");
+        debug_assert!(written.is_ok(), "writing to a string does not fail");
     }
     Cow::Owned(shown)
 }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_printed_is_not_copied() {
+    fn does_not_copy_printable_text() {
         for text in ["", "the server is closing", "ä \\n €", "ن\u{200c}م 👩\u{200d}👩"] {
             assert!(matches!(printable(text), Cow::Borrowed(same) if same == text), "{text}");
         }

@@ -1,4 +1,8 @@
-//! What a thread has read last: one buffer for all its connections.
+//! The buffer that a thread's connections read into, and slices of it that are shared.
+//!
+//! All connections of a thread read into one buffer, so an idle connection has none. A long message is not copied to
+//! the recipient's outbox: the outbox keeps a [`ReadSlice`] and writes the message from where it was read. While slices
+//! of a buffer are shared it is not filled again; its thread takes a new one.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -6,23 +10,24 @@ use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Bytes of the buffer.
+/// Bytes of the buffer: one read of [`Limits::TURN_BYTES`](crate::limits::Limits::TURN_BYTES), and the beginning of a
+/// frame before it.
 pub const SIZE: usize = 176 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Arc<Buffer>> = RefCell::new(Buffer::new());
 }
 
-/// Owns its bytes as a `Box` would, but claims no exclusive access to them: while [`fill`] writes to some of them, others
-/// that are lent are read, through this same pointer.
+/// The owner of a buffer's bytes. Not a `Box`, which claims exclusive access to all of them: while [`fill`] writes some,
+/// shared ones are read, through this same pointer.
 struct Buffer(NonNull<[u8]>);
 
-#[expect(unsafe_code, reason = "bytes that one thread has read and lent are read by another")]
+#[expect(unsafe_code, reason = "a slice that one thread has read and shared is read by another")]
 // SAFETY: it owns its bytes, so any thread may free them.
 unsafe impl Send for Buffer {}
 
-#[expect(unsafe_code, reason = "bytes that one thread has read and lent are read by another")]
-// SAFETY: the bytes are written only in `fill`, by the thread that reads into them, and lent bytes are not written.
+#[expect(unsafe_code, reason = "a slice that one thread has read and shared is read by another")]
+// SAFETY: only `fill` writes the bytes, on the thread that reads into them, and it does not write shared ones.
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
@@ -37,38 +42,39 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        #[expect(unsafe_code, reason = "it owns its bytes by a pointer")]
-        // SAFETY: the pointer came from a box in `new`, and whoever reads or writes the bytes has an `Arc` of this.
+        #[expect(unsafe_code, reason = "it owns its bytes through a raw pointer")]
+        // SAFETY: the pointer came from a box in `new`, and every reader and writer of the bytes holds an `Arc` of this.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
-/// Bytes that were read, where they were read. As long as there are any, that buffer is not filled again.
-pub struct Lent {
+/// A shared slice of a read buffer. While it exists, the buffer is not filled again.
+pub struct ReadSlice {
     buffer: Arc<Buffer>,
     range: Range<usize>,
 }
 
-impl Deref for Lent {
+impl Deref for ReadSlice {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        #[expect(unsafe_code, reason = "the rest of the buffer may be written")]
-        // SAFETY: whoever lent it has promised that these bytes are not, and the range is one of the buffer.
+        #[expect(unsafe_code, reason = "the rest of the buffer may be written meanwhile")]
+        // SAFETY: the caller of `share` promised that these bytes are not written, and the range is within the buffer.
         unsafe {
             std::slice::from_raw_parts(self.buffer.start().add(self.range.start), self.range.len())
         }
     }
 }
 
-impl fmt::Debug for Lent {
+impl fmt::Debug for ReadSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lent").field(&self.range).finish()
+        f.debug_tuple("ReadSlice").field(&self.range).finish()
     }
 }
 
-/// Lets `read` fill the buffer. It is given a reference to the slice so that it can cut pieces off: a slice that contains
-/// lent bytes must not be used any more, nor be an argument of a function that is still running.
+/// Calls `read` with this thread's buffer to fill. `read` gets a reference to the slice so that it can split shared
+/// pieces off: a slice that contains shared bytes must not be used any more, nor be an argument of a function that is
+/// still running.
 pub fn fill<T>(read: impl FnOnce(&mut &mut [u8]) -> T) -> T {
     let buffer = BUFFER.with_borrow_mut(|buffer| {
         if Arc::get_mut(buffer).is_none() {
@@ -76,24 +82,24 @@ pub fn fill<T>(read: impl FnOnce(&mut &mut [u8]) -> T) -> T {
         }
         Arc::clone(buffer)
     });
-    #[expect(unsafe_code, reason = "bytes that are lent meanwhile are read at the same time")]
-    // SAFETY: nobody else had the buffer, and a `fill` inside this one finds that somebody has. Bytes that are lent
+    #[expect(unsafe_code, reason = "bytes that are shared meanwhile are read at the same time")]
+    // SAFETY: this was the only owner of the buffer, and a nested `fill` finds that it is not. Bytes that are shared
     // meanwhile are read through the buffer's own pointer, and this slice is then used for the others only.
     let mut bytes = unsafe { &mut *buffer.0.as_ptr() };
     read(&mut bytes)
 }
 
-/// Lends these bytes, if they are in this thread's buffer.
+/// Shares these bytes, or returns `None` when they are not in this thread's buffer.
 ///
 /// # Safety
 /// If the buffer is being filled, these bytes are not written any more, and no exclusive slice that contains them is used
 /// any more or is an argument of a function that is still running.
-#[expect(unsafe_code, reason = "the compiler does not see that they outlive what fills the buffer")]
-pub unsafe fn lend(bytes: &[u8]) -> Option<Lent> {
+#[expect(unsafe_code, reason = "the compiler cannot see that the bytes outlive the call of `fill`")]
+pub unsafe fn share(bytes: &[u8]) -> Option<ReadSlice> {
     BUFFER.with_borrow(|buffer| {
         let start = bytes.as_ptr().addr().checked_sub(buffer.start().addr())?;
         let end = start + bytes.len();
-        (end <= SIZE).then(|| Lent { buffer: Arc::clone(buffer), range: start..end })
+        (end <= SIZE).then(|| ReadSlice { buffer: Arc::clone(buffer), range: start..end })
     })
 }
 
@@ -102,52 +108,52 @@ mod tests {
     use super::*;
 
     #[expect(unsafe_code, reason = "it is what is tested")]
-    fn lend_hello() -> Lent {
+    fn share_hello() -> ReadSlice {
         fill(|buffer| {
             buffer[7..12].copy_from_slice(b"hello");
-            // SAFETY: it is not written again.
-            unsafe { lend(&buffer[7..12]) }.expect("in the buffer")
+            // SAFETY: the bytes are not written again.
+            unsafe { share(&buffer[7..12]) }.expect("in the buffer")
         })
     }
 
     #[test]
-    fn what_is_lent_outlives_the_next_read_and_goes_to_other_threads() {
-        let (lent, again) = (lend_hello(), lend_hello());
+    fn shared_slices_outlive_the_next_read_and_cross_threads() {
+        let (first, second) = (share_hello(), share_hello());
         fill(|buffer| buffer.fill(0));
-        assert_eq!(*again, *b"hello");
-        std::thread::spawn(move || assert_eq!(*lent, *b"hello")).join().expect("the same there");
+        assert_eq!(*second, *b"hello");
+        std::thread::spawn(move || assert_eq!(*first, *b"hello")).join().expect("the same bytes");
     }
 
     #[test]
     #[expect(unsafe_code, reason = "it is what is tested")]
-    fn what_is_lent_is_read_while_the_rest_is_written() {
+    fn shared_slices_are_read_while_the_rest_is_written() {
         fill(|buffer| {
-            let hello = buffer.split_off_mut(..5).expect("so many");
+            let hello = buffer.split_off_mut(..5).expect("five bytes");
             hello.copy_from_slice(b"hello");
             let hello: &[u8] = hello;
-            // SAFETY: it is cut off, and not written again.
-            let lent = unsafe { lend(hello) }.expect("in the buffer");
-            assert_eq!(*lent, *b"hello");
-            let there = std::thread::spawn(move || assert_eq!(*lent, *b"hello"));
+            // SAFETY: the bytes are split off, and not written again.
+            let shared = unsafe { share(hello) }.expect("in the buffer");
+            assert_eq!(*shared, *b"hello");
+            let reader = std::thread::spawn(move || assert_eq!(*shared, *b"hello"));
             buffer.fill(0);
             assert_eq!(*hello, *b"hello");
-            there.join().expect("the same there");
+            reader.join().expect("the same bytes");
         });
     }
 
     #[test]
-    fn the_buffer_is_filled_again_when_nothing_is_lent() {
+    fn reuses_the_buffer_when_nothing_is_shared() {
         let first = fill(|buffer| buffer.as_ptr().addr());
-        let lent = lend_hello();
-        assert_eq!(lent.as_ptr().addr(), first + 7);
-        drop(lent);
+        let shared = share_hello();
+        assert_eq!(shared.as_ptr().addr(), first + 7);
+        drop(shared);
         assert_eq!(fill(|buffer| buffer.as_ptr().addr()), first);
     }
 
     #[test]
     #[expect(unsafe_code, reason = "it is what is tested")]
-    fn what_stands_elsewhere_is_not_lent() {
-        // SAFETY: nobody writes to it.
-        assert!(unsafe { lend(b"elsewhere") }.is_none());
+    fn does_not_share_bytes_outside_the_buffer() {
+        // SAFETY: the bytes are constant.
+        assert!(unsafe { share(b"elsewhere") }.is_none());
     }
 }

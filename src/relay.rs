@@ -213,7 +213,7 @@ impl Relay {
         self.door.adopt(&thread, Handover { connection, answer, early, guest }, admission, kept);
     }
 
-    /// Whether there are connections that were adopted. [`Event::Deserted`] tells when the last one has ended.
+    /// Whether there are connections that were adopted. [`Event::AdoptedConnectionsEnded`] tells when the last one has ended.
     pub fn has_adopted(&self) -> bool {
         self.door.has_adopted()
     }
@@ -396,7 +396,7 @@ async fn run(
     }
     drop(listener);
     life::drop_messages(&shared);
-    shared.events.emit_surely(Event::Closed).await;
+    shared.events.emit_or_wait(Event::Closed).await;
     couriers.close();
     couriers.wait().await;
 }
@@ -420,11 +420,11 @@ async fn listen(shared: &Shared, started: oneshot::Receiver<Address>) -> Option<
     });
     match bound {
         Ok((listener, address)) => {
-            shared.events.emit_surely(Event::Listening(address)).await;
+            shared.events.emit_or_wait(Event::Listening(address)).await;
             Some(listener)
         }
         Err(error) => {
-            shared.events.emit_surely(Event::ListenFailed(error)).await;
+            shared.events.emit_or_wait(Event::ListenFailed(error)).await;
             shared.stop();
             None
         }

@@ -1,5 +1,5 @@
-//! Where threads meet, and what each has for itself. A file of its own, for tests put what explores the order of threads in
-//! their place: loom in that of the bell's, and with the feature `shuttle` shuttle in that of the hub's.
+//! Locks, atomics and thread-locals, in one place so that tests can replace them with ones that explore the order of
+//! threads: `tests/bell.rs` with loom's, the feature `shuttle` with shuttle's.
 
 pub use std::sync::atomic::Ordering;
 #[cfg(not(feature = "shuttle"))]

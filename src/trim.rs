@@ -1,30 +1,31 @@
-//! Gives memory that is free back to the system, where its allocator would keep it.
+//! Returns freed memory to the system where the allocator would keep it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Smaller buffers are found again, and few of them lie behind something that stays.
+/// Bytes from which a buffer counts. The allocator reuses smaller ones.
 const LARGE: usize = 64 * 1024;
 
 static FREED: AtomicUsize = AtomicUsize::new(0);
 
-/// A buffer of so many bytes is freed.
+/// Records that a buffer of `bytes` bytes is being freed.
 pub fn count_freed(bytes: usize) {
     if bytes >= LARGE {
         FREED.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-/// Bytes of large buffers that were ever freed, in the whole process, as its allocator is one.
+/// Returns the bytes of all large buffers that were ever freed in this process, which has one allocator.
 pub fn freed() -> usize {
     FREED.load(Ordering::Relaxed)
 }
 
-/// To be called when much was freed, and rarely: it looks at all that is allocated.
+/// Asks the allocator to return free memory to the system. To be called rarely, after much was freed: it walks the whole
+/// heap.
 pub fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
     {
-        #[expect(unsafe_code, reason = "the allocator's own call")]
-        // SAFETY: it has no conditions. It says whether there was something to give back.
+        #[expect(unsafe_code, reason = "a call of the C library")]
+        // SAFETY: it has no preconditions. Its result, whether it returned something, is not needed.
         let _ = unsafe { libc::malloc_trim(0) };
     }
 }

@@ -1,4 +1,8 @@
-//! One connection's bytes: text frames in by batch, frames out by batch, over any byte stream.
+//! A WebSocket connection over any byte stream: reads and decodes frames, and writes an outbox.
+//!
+//! A connection reads into its thread's [`read_buffer`], and frames are decoded there, in place. Only a frame that has not
+//! arrived in full is kept by the connection, so an idle one has no buffer. How much is read at a time, and when, is decided
+//! by its [`Turn`].
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,110 +25,112 @@ pub mod turn;
 pub use discard::{discard, poll_read};
 pub use turn::Turn;
 
-/// The longest beginning of a frame that is put before what is read, to be decoded there when the frame is complete.
-const BEGINNING: usize = 32 * 1024;
+/// Bytes of the read buffer before the position that a read begins at. The beginning of a frame is copied there when its
+/// rest has been read, so that the frame is decoded in the buffer.
+const PREFIX: usize = 32 * 1024;
 
-/// A write of so many bytes is as much of a turn as any operation of tokio, of which there are 128 in one.
-const WRITE: usize = 16 * 1024;
+/// Bytes that are written per unit of tokio's budget, of which a task has 128 before others have their turn.
+const WRITE_PER_UNIT: usize = 16 * 1024;
 
-const _: () = assert!(BEGINNING + Limits::TURN_BYTES <= read_buffer::SIZE);
+const _: () = assert!(PREFIX + Limits::TURN_BYTES <= read_buffer::SIZE);
 
-/// What is asked for of a connection that brings more frames than are decoded in one turn. What is left of them is kept.
-const SHORTEST_READ: usize = 4 * 1024;
+/// Size of a read, in bytes, for a connection that brings more frames than are decoded in one turn: the rest of them has to
+/// be copied.
+const MIN_READ_SIZE: usize = 4 * 1024;
 
-/// Who gets what a connection brings.
+/// The receiver of a connection's messages.
 pub trait Receiver {
-    /// Whether it can take another frame. While it cannot, nothing is read.
+    /// Returns whether it can take another frame. While it cannot, nothing is read.
     fn is_ready(&self) -> bool;
-    /// A text frame came. The answer is the largest frame that may come next.
+    /// Handles a text message. Returns the size of the largest message that may come next, in bytes.
     ///
     /// # Errors
     /// The reason to close the connection.
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason>;
-    /// In the conformance build, in place of [`Receiver::receive`]: a message came, to be sent back.
+    /// Sends a message back. In the conformance build, in place of [`Receiver::receive`].
     #[cfg(feature = "conformance")]
     fn echo(&mut self, message: &Incoming<'_>) -> usize;
-    /// A ping came, to be answered with its payload.
+    /// Answers a ping with its payload.
     fn ping(&mut self, payload: &[u8]);
-    /// The client broke the WebSocket protocol; the answer is the reason to close.
-    fn offend(&mut self, offence: Offence) -> CloseReason;
+    /// Handles a violation of the WebSocket protocol. Returns the reason to close the connection.
+    fn protocol_error(&mut self, offence: Offence) -> CloseReason;
 }
 
-/// A WebSocket connection over a byte stream. It keeps only what has not arrived in full.
+/// A WebSocket connection over a byte stream.
 #[derive(Debug)]
 pub struct Wire<S> {
     stream: S,
     decoder: Decoder,
-    /// Bytes that came and were not decoded: part of a frame, or frames that the receiver was not ready for. At most the
-    /// largest frame and a turn's bytes; given back when all is decoded.
+    /// Bytes that were read and not decoded: part of a frame, or frames that the receiver was not ready for. At most the
+    /// largest frame and a turn's bytes; freed when all is decoded.
     input: Vec<u8>,
-    /// Bytes ever received; what it means is only whether it grew.
-    pub heard: u64,
+    /// The number of bytes that were ever received. Only compared for change.
+    pub bytes_received: u64,
     turn: Turn,
-    /// What is asked for next, in bytes.
-    appetite: u32,
-    /// Messages ever received; what it means is only whether it grew.
+    /// Size of the next read, in bytes.
+    read_size: u32,
+    /// The number of messages that were ever received. Only compared for change.
     messages: u32,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    /// A connection that has just been upgraded; `early` came behind the request.
+    /// Returns a connection that has just been upgraded. `early` are the bytes that came after the request.
     pub fn new(stream: S, early: &[u8], max_frame: usize) -> Self {
         let (decoder, input, turn) = (Decoder::new(max_frame), early.to_vec(), Turn::default());
         Self {
             stream,
             decoder,
             input,
-            heard: 0,
+            bytes_received: 0,
             turn,
-            appetite: Limits::SHORT_TURN_BYTES as u32,
+            read_size: Limits::SHORT_TURN_BYTES as u32,
             messages: 0,
         }
     }
 
-    /// The number of the message that has come in part, if there is one.
-    pub fn unfinished(&self) -> Option<u32> {
+    /// Returns the number of the message of which only a part has arrived, if there is one.
+    pub fn partial_message(&self) -> Option<u32> {
         (!self.input.is_empty() || self.decoder.is_in_message()).then_some(self.messages)
     }
 
-    /// Writes what the socket has not taken; ready when it has taken everything.
+    /// Writes the outbox. Returns `Ready` when the socket has taken all of it.
     ///
     /// # Errors
-    /// [`CloseReason::Lost`].
+    /// [`CloseReason::Lost`] if the stream failed.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Result<(), CloseReason>> {
         while !outbox.is_written() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, outbox.unwritten())) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
                 Ok(bytes) => {
                     outbox.advance(bytes);
-                    spend(bytes / WRITE, cx);
+                    spend_budget(bytes / WRITE_PER_UNIT, cx);
                 }
             }
         }
         Pin::new(&mut self.stream).poll_flush(cx).map_err(|_| CloseReason::Lost)
     }
 
-    /// Reads once, if the receiver is ready, and hands it what came. Pending also while it is not ready, and when it is the
-    /// turn of others; then the task is woken when they have had it.
+    /// Reads once and passes the messages to the receiver. Returns `Pending` also while the receiver is not ready, and while
+    /// the connection waits for its turn.
     ///
     /// # Errors
-    /// Why the connection is over.
+    /// The reason why the connection ends.
     pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         receiver: &mut impl Receiver,
     ) -> Poll<Result<(), CloseReason>> {
         if !receiver.is_ready() {
-            self.turn.leave();
+            self.turn.leave_line();
             return Poll::Pending;
         }
-        ready!(self.turn.poll(cx));
+        ready!(self.turn.poll_ready(cx));
         if !self.input.is_empty() && self.decode_input(receiver)? {
             return Poll::Ready(Ok(()));
         }
         let received = self.poll_read(cx, receiver);
         if received.is_pending() {
-            self.turn.rest();
+            self.turn.end();
         }
         received
     }
@@ -135,41 +141,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         receiver: &mut impl Receiver,
     ) -> Poll<Result<(), CloseReason>> {
         read_buffer::fill(|buffer| {
-            let wanted = (self.appetite as usize).min(self.turn.max_bytes());
-            let mut read = ReadBuf::new(&mut buffer[BEGINNING..BEGINNING + wanted]);
+            let size = (self.read_size as usize).min(self.turn.max_bytes());
+            let mut read = ReadBuf::new(&mut buffer[PREFIX..PREFIX + size]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).map_err(|_| CloseReason::Lost)?;
             let length = read.filled().len();
             if length == 0 {
                 return Poll::Ready(Err(CloseReason::Lost));
             }
-            self.heard += length as u64;
-            self.turn.read(length);
+            self.bytes_received += length as u64;
+            self.turn.record_read(length);
             let begun = self.input.len();
             let filled = std::mem::take(buffer);
-            let start = if (1..=BEGINNING).contains(&begun) && frame::missing(&self.input) <= length {
-                copy::fill(&std::mem::take(&mut self.input), &mut filled[BEGINNING - begun..BEGINNING]);
-                BEGINNING - begun
+            let start = if (1..=PREFIX).contains(&begun) && frame::missing_bytes(&self.input) <= length {
+                copy::fill(&std::mem::take(&mut self.input), &mut filled[PREFIX - begun..PREFIX]);
+                PREFIX - begun
             } else {
-                BEGINNING + self.complete_frame(&filled[BEGINNING..BEGINNING + length], receiver)?
+                PREFIX + self.complete_frame(&filled[PREFIX..PREFIX + length], receiver)?
             };
-            let mut rest = &mut filled[start..BEGINNING + length];
+            let mut rest = &mut filled[start..PREFIX + length];
             self.decode(&mut rest, receiver)?;
             copy::append(rest, &mut self.input);
             if !self.turn.may_decode() {
-                self.appetite = SHORTEST_READ as u32;
-            } else if length == wanted {
-                self.appetite = self.appetite.max((2 * wanted).min(Limits::TURN_BYTES) as u32);
+                self.read_size = MIN_READ_SIZE as u32;
+            } else if length == size {
+                self.read_size = self.read_size.max((2 * size).min(Limits::TURN_BYTES) as u32);
             }
             Poll::Ready(Ok(()))
         })
     }
 
-    /// Completes the frame whose beginning came before, from the first of these bytes, and decodes it; returns how
-    /// many that took. What is behind them can then be decoded where it is.
+    /// Completes the frame that `input` begins with the first of these bytes, and decodes it. Returns how many bytes that
+    /// took; the others can then be decoded in place.
     fn complete_frame(&mut self, bytes: &[u8], receiver: &mut impl Receiver) -> Result<usize, CloseReason> {
         let mut taken = 0;
         while !self.input.is_empty() && taken < bytes.len() && self.may_decode(receiver) {
-            let missing = frame::missing(&self.input).min(bytes.len() - taken);
+            let missing = frame::missing_bytes(&self.input).min(bytes.len() - taken);
             copy::append(&bytes[taken..taken + missing], &mut self.input);
             taken += missing;
             self.decode_input(receiver)?;
@@ -177,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(taken)
     }
 
-    /// Decodes what has come and was not decoded. True when there was a frame.
+    /// Decodes the frames in `input`. Returns whether there was one.
     fn decode_input(&mut self, receiver: &mut impl Receiver) -> Result<bool, CloseReason> {
         let mut input = std::mem::take(&mut self.input);
         let length = input.len();
@@ -186,8 +192,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let used = length - rest.len();
         if used < length {
             input.drain(..used);
-            // A beginning may wait for long.
-            if input.capacity() > SHORTEST_READ && input.len() < input.capacity() / 4 {
+            // The rest of a frame may take long to arrive.
+            if input.capacity() > MIN_READ_SIZE && input.len() < input.capacity() / 4 {
                 input.shrink_to_fit();
             }
             self.input = input;
@@ -199,20 +205,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         receiver.is_ready() && self.turn.may_decode()
     }
 
-    /// Decodes frames while the receiver is ready and the turn lasts, and cuts them off `input`: a message may be lent to
-    /// its recipient, and lent bytes must not lie in a slice that is still in use.
+    /// Decodes frames while the receiver is ready and the turn lasts, and splits them off `input`: a message may be shared
+    /// with its recipient's outbox, and shared bytes must not lie in a slice that is still in use.
     fn decode(&mut self, input: &mut &mut [u8], receiver: &mut impl Receiver) -> Result<(), CloseReason> {
         while !input.is_empty() && self.may_decode(receiver) {
             let incoming = match self.decoder.decode(input) {
                 Ok(Some((incoming, _))) => incoming,
                 Ok(None) => break,
-                Err(offence) => return Err(receiver.offend(offence)),
+                Err(offence) => return Err(receiver.protocol_error(offence)),
             };
-            self.turn.decoded();
+            self.turn.record_frame();
             let max_frame = match incoming {
                 None | Some(Incoming::Pong) => continue,
                 Some(Incoming::Close(code, reason)) => {
-                    return Err(CloseReason::ByPeer(code, Token::blot_out(reason)));
+                    return Err(CloseReason::ByPeer(code, Token::redact(reason)));
                 }
                 Some(Incoming::Ping(payload)) => {
                     receiver.ping(payload);
@@ -229,28 +235,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(())
     }
 
-    /// Ends the connection: writes what is in the outbox, then the close frame, and waits until the client has closed
-    /// too, all of it for at most `wait`. Of what the client goes on sending [`Limits::MAX_DISCARDED_BYTES`] are read.
+    /// Closes the connection: writes the outbox and a close frame, and waits until the client has closed its side. All of
+    /// it takes `wait` at most. At most [`Limits::MAX_DISCARDED_BYTES`] that the client still sends are read.
     pub async fn close(&mut self, mut outbox: Outbox, reason: &CloseReason, wait: Duration) {
-        self.turn.leave();
+        self.turn.leave_line();
         if matches!(reason, CloseReason::Lost) {
             return;
         }
         outbox.write(|frames| frame::close(reason.code(), reason.text(), frames));
-        let farewell = async {
+        let closing = async {
             std::future::poll_fn(|cx| self.poll_write(cx, &mut outbox)).await?;
             self.stream.shutdown().await.map_err(|_| CloseReason::Lost)?;
-            // Closing with bytes unread would reset the connection, and the client might miss the close frame.
+            // Closing with bytes unread would reset the connection, and the client could miss the close frame.
             let Self { stream, turn, .. } = self;
             discard(stream, turn, Limits::MAX_DISCARDED_BYTES).await.map_err(|_| CloseReason::Lost)
         };
-        // Whether it worked or not: the connection is over.
-        tokio::time::timeout(wait, farewell).await.ok();
+        // The connection is over even if this fails.
+        tokio::time::timeout(wait, closing).await.ok();
     }
 }
 
-/// Spends some of what tokio lets a task do before the others have their turn.
-fn spend(units: usize, cx: &mut Context<'_>) {
+/// Spends units of tokio's budget, after which other tasks have their turn.
+fn spend_budget(units: usize, cx: &mut Context<'_>) {
     for _ in 0..units {
         match coop::poll_proceed(cx) {
             Poll::Ready(unit) => unit.made_progress(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use websocket_relay::ids::{Offset, Seq, SessionId};
-use websocket_relay::model::{Appended, Expired, Expiry, Mailbox, Notices, Numbers, Window};
+use websocket_relay::model::{Appended, ExpiredMessages, ExpiredRange, Mailbox, Notices, SeqRange, Window};
 use websocket_relay::{ClientId, Limits};
 
 const SENDERS: usize = 2;
@@ -103,7 +103,7 @@ struct Sender {
     /// The server's, of this page.
     notices: Notices,
     /// On their way, and between them the questions whether it is there.
-    told: VecDeque<Option<(u64, Expiry)>>,
+    told: VecDeque<Option<(u64, ExpiredRange)>>,
     heartbeats: usize,
     /// The number of the last of them that it has heard.
     last_notice: u64,
@@ -140,7 +140,7 @@ impl Sender {
 
     fn hear(&mut self) {
         let Some(told) = self.told.pop_front() else { return };
-        let Some((number, Expiry { target, first, last })) = told else {
+        let Some((number, ExpiredRange { target, first, last })) = told else {
             self.heartbeats += 1;
             return;
         };
@@ -268,7 +268,7 @@ impl World {
             Step::CutReader => self.cut_reader(),
             Step::ReloadReader => {
                 self.cut_reader();
-                self.mailbox.forget_given();
+                self.mailbox.begin_session();
                 self.last.clear();
                 self.heard.push(Vec::new());
             }
@@ -279,7 +279,7 @@ impl World {
                 self.stored = kept;
                 assert_eq!(freed.messages, dropped.len());
                 self.excused.extend(dropped.into_values().map(|(message, _)| message));
-                let waiting = self.mailbox.contents();
+                let waiting = self.mailbox.size();
                 assert_eq!(
                     (waiting.messages, waiting.bytes == 0),
                     (self.stored.len(), self.stored.is_empty())
@@ -292,7 +292,7 @@ impl World {
             }
             Step::Tell(who) => self.senders[who].tell(),
             Step::Ask(who) => {
-                self.senders[who].notices.ask();
+                self.senders[who].notices.ping_sent();
                 self.senders[who].told.push_back(None);
             }
             Step::Hear(who) => self.senders[who].hear(),
@@ -301,7 +301,7 @@ impl World {
                 let is_answered = sender.heartbeats > 0;
                 sender.heartbeats -= usize::from(is_answered);
                 if is_answered {
-                    sender.notices.answered();
+                    sender.notices.pong_received();
                 }
             }
         }
@@ -311,7 +311,7 @@ impl World {
     fn expire(&mut self) {
         let (freed, expired) = self.mailbox.expire(self.now);
         assert_eq!(freed.messages, expired.iter().map(|one| one.messages).sum::<usize>());
-        for Expired { sender, messages, numbers } in expired {
+        for ExpiredMessages { sender, messages, ranges } in expired {
             let who = sender.get() as usize;
             let given = self.given.get(&who).copied().unwrap_or_default();
             // Lanes are in order, so what has expired is what comes first behind what is on its way.
@@ -330,10 +330,11 @@ impl World {
                 named.extend((message.1 == page).then_some(message.2));
             }
             let (mut told, page) = (Vec::new(), session(page));
-            for Numbers { first, last, behind, .. } in numbers.into_iter().filter(|one| one.session == page) {
+            for SeqRange { first, last, previous, .. } in ranges.into_iter().filter(|one| one.session == page)
+            {
                 told.extend(first.0..=last.0);
-                let expiry = Expiry { target: id(RECIPIENT), first, last };
-                self.senders[who].notices.expired(expiry, behind);
+                let expiry = ExpiredRange { target: id(RECIPIENT), first, last };
+                self.senders[who].notices.record_expired(expiry, previous);
             }
             // Of a page that has sent nothing since, and of one before it, nobody asks any more.
             assert!(told == named, "{told:?} told, {named:?} expired of sender {who}");
@@ -342,7 +343,7 @@ impl World {
             let is_given = self.given.get(who).is_some_and(|given| offset <= given);
             assert!(is_given || *since + TTL + SHARE >= self.now, "{message:?} should have expired");
         }
-        let waiting = self.mailbox.contents();
+        let waiting = self.mailbox.size();
         assert_eq!((waiting.messages, waiting.bytes == 0), (self.stored.len(), self.stored.is_empty()));
     }
 
@@ -378,7 +379,7 @@ impl World {
                 self.offset = Offset(self.offset.0 + 1);
                 assert!(self.taken.insert((who, sender.page, seq)), "nothing is taken twice");
                 self.stored.insert((who, self.offset), ((who, sender.page, seq), self.now));
-                self.mailbox.arrived(self.now, TTL);
+                self.mailbox.start_ttl(self.now, TTL);
                 Answer::Accepted(seq)
             }
             Appended::Duplicate(Seq(last)) => Answer::Accepted(last),

@@ -167,7 +167,8 @@ async fn notices_that_are_not_read_are_few_however_numbers_are_chosen() {
     until(|| expired() == (TARGETS * MESSAGES) as u64).await;
     assert!(measured.grown() < MIB / 2, "{} bytes", measured.grown());
     assert!(
-        server.relay.stats().totals.queued_bytes <= 2 * Limits::MAX_UNTOLD * Limits::NOTICE_OVERHEAD + MIB
+        server.relay.stats().totals.queued_bytes
+            <= 2 * Limits::MAX_UNSENT_NOTICES * Limits::NOTICE_OVERHEAD + MIB
     );
     server.relay.unregister_client(ada.id).unwrap();
     drop(page);

@@ -133,8 +133,8 @@ async fn what_a_stranger_writes_is_printable_where_it_is_told() {
             assert_eq!(server.offence().await.0, expected);
         }
         let reason = CloseReason::ByPeer(4000, given.to_owned());
-        assert_eq!((reason.shown(), reason.text()), (shown.into(), given));
+        assert_eq!((reason.printable_text(), reason.text()), (shown.into(), given));
     }
     // What the server's own developer says is told as it was said.
-    assert_eq!(CloseReason::ByServer(4000, "a\nb".to_owned()).shown(), "a\nb");
+    assert_eq!(CloseReason::ByServer(4000, "a\nb".to_owned()).printable_text(), "a\nb");
 }

@@ -1,19 +1,19 @@
-//! What all benches have in common: named cases, of which one is run so many times.
+//! Shared by all benches: named cases, one of which is run a number of times.
 
 use std::env::args;
 
-/// A case: its name, and what one iteration does.
+/// The name of a case, and one iteration of it.
 pub type Case = (String, Box<dyn FnMut()>);
 
-/// Makes a case.
+/// Returns a case.
 pub fn case(name: impl Into<String>, iteration: impl FnMut() + 'static) -> Case {
     (name.into(), Box::new(iteration))
 }
 
-/// `codec` prints the names of the cases, a line each; `codec 3 1000` runs the fourth a thousand times and prints
-/// nothing. `bench/instructions.mjs` counts what that takes.
+/// Runs a bench: `codec` prints the names of the cases, a line each; `codec 3 1000` runs the fourth case a thousand times
+/// and prints nothing, for `bench/instructions.mjs` to count its instructions.
 pub fn run(mut cases: Vec<Case>) {
-    // What cargo adds by itself begins with dashes.
+    // Cargo adds arguments that begin with dashes.
     let numbers: Vec<usize> = args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     match *numbers {
         [case, iterations] => (0..iterations).for_each(|_| cases[case].1()),

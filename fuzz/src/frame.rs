@@ -87,7 +87,7 @@ impl Receiver for Recorder {
         self.left = self.left.saturating_sub(1);
     }
 
-    fn offend(&mut self, offence: Offence) -> CloseReason {
+    fn protocol_error(&mut self, offence: Offence) -> CloseReason {
         self.heard.push(Heard::Offence(offence));
         CloseReason::Internal
     }

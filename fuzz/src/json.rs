@@ -238,7 +238,7 @@ impl<'a> Reader<'a> {
     }
 
     fn list(&mut self, end: u8, depth: usize, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
-        if depth > Limits::MAX_NESTING {
+        if depth > Limits::MAX_JSON_DEPTH {
             return None;
         }
         self.at += 1;

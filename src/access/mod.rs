@@ -53,10 +53,10 @@ impl Pace {
         Self::at(Rate::new(limits.rate_limit, Duration::from_secs(1), limits.rate_limit_burst))
     }
 
-    /// [`Limits::COMPLAINTS_AT_ONCE`], and then one in [`Limits::COMPLAINT_PERIOD`].
+    /// [`Limits::OFFENCE_EVENT_BURST`], and then one in [`Limits::OFFENCE_EVENT_INTERVAL`].
     pub fn of_complaints(limits: &Limits) -> Self {
-        let burst = Limits::COMPLAINTS_AT_ONCE.max(limits.max_offences);
-        Self::at(Rate::new(1, Limits::COMPLAINT_PERIOD, burst))
+        let burst = Limits::OFFENCE_EVENT_BURST.max(limits.max_offences);
+        Self::at(Rate::new(1, Limits::OFFENCE_EVENT_INTERVAL, burst))
     }
 
     fn at(rate: Option<Rate>) -> Self {

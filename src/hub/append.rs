@@ -7,8 +7,8 @@ use super::batch::Batch;
 use super::claim::Claim;
 use super::client::{Client, StateGuard};
 use crate::ids::{ClientId, Seq, SessionId};
-use crate::model::{self, Freed, LONG};
-use crate::read_buffer::{self, Lent};
+use crate::model::{self, Freed, LONG_MESSAGE_BYTES};
+use crate::read_buffer::{self, ReadSlice};
 use crate::sync::Ordering;
 
 /// What became of a message that was not refused.
@@ -46,15 +46,15 @@ struct Message<'a> {
 impl Message<'_> {
     /// Whether the message is written from where it stands instead of being copied to the outbox.
     fn is_long(&self) -> bool {
-        self.json.len() >= LONG
+        self.json.len() >= LONG_MESSAGE_BYTES
     }
 
     /// The message in the buffer that it was read into, if it is still there.
-    fn read_slice(&self) -> Option<Lent> {
+    fn read_slice(&self) -> Option<ReadSlice> {
         #[expect(unsafe_code, reason = "the compiler does not see how far the buffer was decoded")]
         // SAFETY: a frame is cut off from the bytes that are still written, to unmask them, before its message comes here.
         unsafe {
-            read_buffer::lend(self.json)
+            read_buffer::share(self.json)
         }
     }
 }
@@ -156,7 +156,7 @@ impl Hub {
         if ends.recipient.is_unregistered {
             return Err(AppendError::ChannelNotRegistered);
         }
-        let opened = || ends.sender.as_ref().unwrap_or(&ends.recipient).mailbox.opened();
+        let opened = || ends.sender.as_ref().unwrap_or(&ends.recipient).mailbox.opened_channels();
         if ends.is_authorized || self.authorize_all_channels && opened() < self.limits.max_opened_channels {
             return Ok(None);
         }
@@ -200,12 +200,12 @@ impl Hub {
                 if message.is_long()
                     && let Some(slice) = message.read_slice()
                 {
-                    batch.slices.add(target, state.mailbox.last(), slice);
+                    batch.slices.add(target, state.mailbox.last_offset(), slice);
                 }
                 Ok(Appended::New)
             }
             model::Appended::Full if number.is_none() && state.connection.is_some() => {
-                state.mailbox.hold(sender);
+                state.mailbox.hold_sender(sender);
                 Err(AppendError::Held)
             }
             model::Appended::Full => Err(AppendError::Full),
@@ -220,7 +220,7 @@ impl Hub {
         }
         let Message { sender, target, .. } = *message;
         ends.recipient.mailbox.authorize(sender);
-        ends.sender.as_mut().unwrap_or(&mut ends.recipient).mailbox.open(target);
+        ends.sender.as_mut().unwrap_or(&mut ends.recipient).mailbox.open_channel(target);
         self.channels.fetch_add(1, Ordering::Relaxed);
         let recipient = ends.recipient.presence_changed(sender).then_some(target);
         let sender = ends.sender.as_mut().and_then(|own| own.presence_changed(target).then_some(sender));

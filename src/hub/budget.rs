@@ -64,7 +64,7 @@ impl Budget {
     pub fn reserve_for_close(&self, bytes: usize) -> Option<Reservation<'_>> {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
         let reservation = Reservation { budget: self, bytes };
-        let fits = bytes <= Limits::SHORT_FAREWELL || before + bytes <= self.max;
+        let fits = bytes <= Limits::MAX_UNCOUNTED_CLOSE_BYTES || before + bytes <= self.max;
         fits.then_some(reservation)
     }
 }

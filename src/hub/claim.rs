@@ -117,7 +117,7 @@ impl Hub {
         let (is_queued, has_changed) =
             (state.queue_presence(), replaced.is_none() && state.presence.mark_changed());
         // The bytes that the replaced connection was blocked with are free: senders may have room now.
-        let waiting = replaced.as_ref().map(|_| state.mailbox.release_waiting()).unwrap_or_default();
+        let waiting = replaced.as_ref().map(|_| state.mailbox.release_held_senders()).unwrap_or_default();
         drop(state);
         self.queue_presence(is_queued.then_some(id));
         if has_changed {
@@ -143,7 +143,7 @@ impl Hub {
         let Detached { outbox, messages, bytes, blocked_bytes, .. } = state.detach(everything)?;
         self.add_queued(messages);
         self.budget.adjust(blocked_bytes, bytes);
-        let (waiting, has_changed) = (state.mailbox.release_waiting(), state.presence.mark_changed());
+        let (waiting, has_changed) = (state.mailbox.release_held_senders(), state.presence.mark_changed());
         emit();
         drop(state);
         self.ring(&waiting);
@@ -166,7 +166,7 @@ impl Hub {
         self.end_detached(&detached, reason);
         // After the reason is set: from here on everything is refused to the connection.
         client.claim.fetch_add(1, Ordering::AcqRel);
-        let (waiting, has_changed) = (state.mailbox.release_waiting(), state.presence.mark_changed());
+        let (waiting, has_changed) = (state.mailbox.release_held_senders(), state.presence.mark_changed());
         emit();
         drop(state);
         detached.bell.ring();
@@ -189,9 +189,9 @@ impl Hub {
     /// Returns how many channels were taken from the client so far. A message to each may have been on its way: its sender
     /// could not know, and has done nothing wrong.
     pub fn channels_lost(&self, claim: &Claim) -> usize {
-        let lost = claim.client.lock().mailbox.lost();
+        let lost = claim.client.lock().mailbox.removed_channels();
         // Where channels open by themselves, every client that was unregistered may have been a recipient.
-        let gone = if self.authorize_all_channels { self.registry().gone() } else { 0 };
+        let gone = if self.authorize_all_channels { self.registry().unregistered() } else { 0 };
         lost + gone
     }
 }

@@ -10,7 +10,7 @@ use super::state::ClientState;
 use crate::error::CloseReason;
 use crate::ids::{ClaimNumber, ClientId, Offset};
 use crate::limits::Limits;
-use crate::model::{Forged, Freed, Window};
+use crate::model::{Freed, InvalidAck, Window};
 use crate::sync::Ordering;
 
 impl Hub {
@@ -115,8 +115,8 @@ impl Hub {
     /// Forgets the messages of `sender` up to `upto`, which the client has acknowledged.
     ///
     /// # Errors
-    /// [`Forged`] when the client has not been given them or has acknowledged later ones; nothing has changed then.
-    pub fn received(&self, claim: &Claim, sender: ClientId, upto: Offset) -> Result<(), Forged> {
+    /// [`InvalidAck`] when the client has not been given them or has acknowledged later ones; nothing has changed then.
+    pub fn received(&self, claim: &Claim, sender: ClientId, upto: Offset) -> Result<(), InvalidAck> {
         let mut state = claim.client.lock();
         if !claim.is_current() {
             return Ok(());
@@ -127,8 +127,8 @@ impl Hub {
         match received {
             Ok(freed) => self.release_freed(claim.id, freed),
             // The client received the message before its sender was unregistered.
-            Err(Forged) if self.registry().is_former(sender) => {}
-            Err(Forged) => return Err(Forged),
+            Err(InvalidAck) if self.registry().is_former(sender) => {}
+            Err(InvalidAck) => return Err(InvalidAck),
         }
         Ok(())
     }
@@ -149,12 +149,12 @@ impl Hub {
 
     /// Wakes senders that wait for room, and notes receipts for those that want them.
     pub(super) fn notify_senders(&self, recipient: ClientId, freed: Freed) {
-        self.ring(&freed.waiting);
+        self.ring(&freed.held_senders);
         for (sender, id, seq) in freed.delivered {
             let Some(sender) = self.client(sender) else { continue };
             sender.notify(
                 |session| session.receipts && session.id == id,
-                |notices| notices.delivered(recipient, seq),
+                |notices| notices.record_delivered(recipient, seq),
             );
         }
     }

@@ -10,7 +10,7 @@ use super::client::Client;
 use super::pending::ExpirySchedule;
 use super::state::{ClientState, ReliableState};
 use crate::ids::ClientId;
-use crate::model::{self, Freed, Notices, Numbers};
+use crate::model::{self, Freed, Notices, SeqRange};
 use crate::sync::{MutexGuard, Ordering};
 
 /// Mailboxes that are looked at before others have their turn.
@@ -36,7 +36,7 @@ impl Hub {
     /// to be told.
     pub(super) fn schedule_expiry(&self, state: &mut ClientState) -> Option<Instant> {
         let ttl = self.limits.message_ttl;
-        if ttl.is_zero() { None } else { state.mailbox.arrived(Instant::now(), ttl) }
+        if ttl.is_zero() { None } else { state.mailbox.start_ttl(Instant::now(), ttl) }
     }
 
     /// Schedules a visit to a mailbox. Called after unlocking it.
@@ -83,7 +83,7 @@ impl Hub {
             let mut state = client.lock();
             let (freed, expired) = state.mailbox.expire(now);
             let is_written = state.connection.as_ref().is_none_or(|connection| connection.outbox.is_empty());
-            let next = state.mailbox.next_visit(is_written);
+            let next = state.mailbox.schedule_check(is_written);
             drop(state);
             self.visit_at(id, next);
             self.report_expired(id, freed, expired);
@@ -93,17 +93,17 @@ impl Hub {
         expired.into_iter().map(report).collect()
     }
 
-    fn report_expired(&self, recipient: ClientId, freed: Freed, expired: Vec<model::Expired>) {
+    fn report_expired(&self, recipient: ClientId, freed: Freed, expired: Vec<model::ExpiredMessages>) {
         if expired.is_empty() {
             return;
         }
         self.release_freed(recipient, freed);
-        for model::Expired { sender, messages, numbers } in expired {
+        for model::ExpiredMessages { sender, messages, ranges } in expired {
             *self.expiry().expired.entry((sender, recipient)).or_default() += messages as u64;
             let Some(client) = self.client(sender) else { continue };
-            for Numbers { session: id, first, last, behind } in numbers {
-                let expiry = model::Expiry { target: recipient, first, last };
-                client.notify(|session| session.id == id, |notices| notices.expired(expiry, behind));
+            for SeqRange { session: id, first, last, previous } in ranges {
+                let expiry = model::ExpiredRange { target: recipient, first, last };
+                client.notify(|session| session.id == id, |notices| notices.record_expired(expiry, previous));
             }
             self.count_notices(&client, &mut client.lock());
         }
@@ -112,12 +112,12 @@ impl Hub {
 
     /// Notes that a heartbeat is sent: its answer confirms everything that was moved to the outbox before.
     pub fn heartbeat_sent(&self, claim: &Claim) {
-        self.with_notices(claim, Notices::ask);
+        self.with_notices(claim, Notices::ping_sent);
     }
 
     /// Notes that the heartbeat was answered.
     pub fn heartbeat_answered(&self, claim: &Claim) {
-        self.with_notices(claim, Notices::answered);
+        self.with_notices(claim, Notices::pong_received);
     }
 
     fn with_notices(&self, claim: &Claim, change: impl FnOnce(&mut Notices)) {
@@ -132,7 +132,7 @@ impl Hub {
     /// client's lock when they may have changed.
     pub(super) fn count_notices(&self, client: &Client, state: &mut ClientState) {
         let Some(ReliableState { notices, counted, .. }) = state.reliable.as_deref_mut() else { return };
-        let now = (notices.cost(), notices.are_full());
+        let now = (notices.cost(), notices.is_full());
         if now != *counted {
             self.budget.adjust(counted.0, now.0);
             client.is_held.store(now.1, Ordering::Relaxed);

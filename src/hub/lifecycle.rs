@@ -8,7 +8,7 @@ use super::state::Detached;
 use super::{Hub, system_error};
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClientId, Token};
-use crate::model::{ClientSet, Contents, Shard, Unregistered};
+use crate::model::{ClientSet, MailboxSize, Shard, Unregistered};
 use crate::sync::Ordering;
 use crate::trim::trim;
 
@@ -43,7 +43,7 @@ pub struct Removal {
     /// Clients that still keep something of it.
     peers: ClientSet,
     /// Whether most clients are gone, so that memory should go back to the system.
-    many_left: bool,
+    is_sparse: bool,
 }
 
 /// What is known of a client.
@@ -52,7 +52,7 @@ pub struct ClientStatus {
     /// Whether a connection has its mailbox.
     pub is_connected: bool,
     /// What waits in its mailbox.
-    pub waiting: Contents,
+    pub waiting: MailboxSize,
 }
 
 /// Server-wide totals.
@@ -158,8 +158,8 @@ impl Hub {
             if let Some(reliable) = state.reliable.take() {
                 self.budget.adjust(reliable.counted.0, 0);
             }
-            let visit = state.mailbox.visit();
-            let Contents { messages, bytes } = state.mailbox.clear();
+            let visit = state.mailbox.scheduled_check();
+            let MailboxSize { messages, bytes } = state.mailbox.clear();
             drop(state);
             self.cancel_visit(id, visit);
             self.budget.adjust(bytes, 0);
@@ -171,13 +171,13 @@ impl Hub {
     fn remove(
         &self,
         id: ClientId,
-        Unregistered { client, many_left }: Unregistered<Arc<Client>>,
+        Unregistered { client, is_sparse }: Unregistered<Arc<Client>>,
         reason: CloseReason,
     ) -> Removal {
         let mut state = client.lock();
         state.is_unregistered = true;
         let detached = state.detach(false);
-        let (waiting, contents) = (state.mailbox.release_waiting(), state.mailbox.contents());
+        let (waiting, contents) = (state.mailbox.release_held_senders(), state.mailbox.size());
         let mailbox = std::mem::take(&mut state.mailbox);
         if let Some(reliable) = state.reliable.take() {
             self.budget.adjust(reliable.counted.0, 0);
@@ -196,23 +196,23 @@ impl Hub {
         client.claim.fetch_add(1, Ordering::AcqRel);
         drop(state);
         ring(bell);
-        self.cancel_visit(id, mailbox.visit());
+        self.cancel_visit(id, mailbox.scheduled_check());
         self.budget.adjust(counted.bytes, 0);
         self.queued_messages.fetch_sub(counted.messages, Ordering::Relaxed);
         self.ring(&waiting);
         // All at once: nobody opens or closes a channel of a client that is unregistered.
         self.channels.fetch_sub(mailbox.channels().len(), Ordering::Relaxed);
         let removed = RemovedClient { was_connected, undelivered: contents.messages };
-        Removal { client: id, removed, peers: mailbox.senders(), many_left }
+        Removal { client: id, removed, peers: mailbox.senders(), is_sparse }
     }
 
     /// Removes what some peers keep of a removed client. Returns whether there are more peers.
     pub fn remove_from_peers(&self, removal: &mut Removal) -> bool {
-        let Removal { client, peers, many_left, .. } = removal;
+        let Removal { client, peers, is_sparse, .. } = removal;
         let now = peers.take(PEERS);
         let queued: Vec<_> = now.into_iter().filter(|peer| self.remove_from(*peer, *client)).collect();
         self.queue_presence(queued);
-        if peers.is_empty() && std::mem::take(many_left) {
+        if peers.is_empty() && std::mem::take(is_sparse) {
             trim();
         }
         !peers.is_empty()
@@ -251,7 +251,7 @@ impl Hub {
     pub fn status(&self, id: ClientId) -> Option<ClientStatus> {
         let client = self.client(id)?;
         let state = client.lock();
-        Some(ClientStatus { is_connected: state.connection.is_some(), waiting: state.mailbox.contents() })
+        Some(ClientStatus { is_connected: state.connection.is_some(), waiting: state.mailbox.size() })
     }
 
     /// Returns the server-wide totals.

@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 
 use super::accepted::Accepted;
 use crate::ids::{ClientId, Offset, Seq};
-use crate::model::{LONG, Message, Notices, Place};
+use crate::model::{ChunkPosition, LONG_MESSAGE_BYTES, Message, Notices};
 use crate::protocol::encode::{self, Notice};
-use crate::read_buffer::Lent;
+use crate::read_buffer::ReadSlice;
 
 use send_buffer::{MAX_SPLICES, Piece, SendBuffer};
 
@@ -57,15 +57,15 @@ struct SoleCopy {
 /// Long messages that were appended in this turn, in the buffer that they were read into: they are better written from there
 /// than from their lanes, which no processor cache holds.
 #[derive(Debug, Default)]
-pub(super) struct ReadSlices(SmallVec<[(ClientId, Offset, Lent); 2]>);
+pub(super) struct ReadSlices(SmallVec<[(ClientId, Offset, ReadSlice); 2]>);
 
 impl ReadSlices {
-    pub fn add(&mut self, recipient: ClientId, offset: Offset, slice: Lent) {
+    pub fn add(&mut self, recipient: ClientId, offset: Offset, slice: ReadSlice) {
         self.0.push((recipient, offset, slice));
     }
 
     /// Takes out the message with this offset in the recipient's mailbox.
-    pub fn take(&mut self, recipient: ClientId, offset: Offset) -> Option<Lent> {
+    pub fn take(&mut self, recipient: ClientId, offset: Offset) -> Option<ReadSlice> {
         let at = self.0.iter().position(|(of, at, _)| (*of, *at) == (recipient, offset))?;
         Some(self.0.swap_remove(at).2)
     }
@@ -155,9 +155,9 @@ impl Outbox {
     pub fn splice(
         &mut self,
         sender: ClientId,
-        position: Place,
+        position: ChunkPosition,
         message: Message<'_>,
-        read_slice: Option<Lent>,
+        read_slice: Option<ReadSlice>,
     ) {
         if !self.may_splice(message.json) {
             return self.relay(sender, message);
@@ -177,7 +177,7 @@ impl Outbox {
         &mut self,
         sender: ClientId,
         message: Message<'_>,
-        read_slice: impl FnOnce() -> Option<Lent>,
+        read_slice: impl FnOnce() -> Option<ReadSlice>,
     ) {
         let Some(slice) = self.may_splice(message.json).then(read_slice).flatten() else {
             return self.relay_sole_copy(sender, message);
@@ -187,7 +187,7 @@ impl Outbox {
     }
 
     fn may_splice(&self, json: &[u8]) -> bool {
-        json.len() >= LONG && self.buffer.splices() < MAX_SPLICES
+        json.len() >= LONG_MESSAGE_BYTES && self.buffer.splices() < MAX_SPLICES
     }
 
     fn insert(&mut self, sender: ClientId, offset: Option<Offset>, piece: Piece) {
@@ -213,7 +213,7 @@ impl Outbox {
     /// Passes all pieces to `write` at once, and those that lie in lanes come from `json`. Copies what `write` does not take.
     pub fn write_spliced<'a>(
         &mut self,
-        json: impl Fn(ClientId, Place) -> &'a [u8],
+        json: impl Fn(ClientId, ChunkPosition) -> &'a [u8],
         write: impl FnOnce(&[IoSlice<'_>]) -> usize,
     ) {
         self.buffer.write_spliced(json, write);
@@ -253,7 +253,7 @@ impl Outbox {
 
     /// Gives memory back that the content does not need: it may stay for long, and only its bytes are counted.
     pub fn shrink(&mut self) {
-        let enough = LONG.max(4 * self.buffer.frames.len());
+        let enough = LONG_MESSAGE_BYTES.max(4 * self.buffer.frames.len());
         self.buffer.shrink(enough);
         if self.sole_copies.capacity() * size_of::<SoleCopy>() > enough {
             self.sole_copies.shrink_to_fit();
@@ -306,19 +306,22 @@ mod tests {
     }
 
     /// A long message in the read buffer.
-    fn read(letter: u8) -> Lent {
+    fn read(letter: u8) -> ReadSlice {
         crate::read_buffer::fill(|buffer| {
-            let bytes = &mut buffer[100..100 + LONG];
+            let bytes = &mut buffer[100..100 + LONG_MESSAGE_BYTES];
             bytes.fill(letter);
             #[expect(unsafe_code, reason = "it is what is tested")]
             // SAFETY: it is not written to again.
-            unsafe { crate::read_buffer::lend(bytes) }.expect("in the buffer")
+            unsafe { crate::read_buffer::share(bytes) }.expect("in the buffer")
         })
     }
 
     /// An outbox with a long, a short and a long message for a plain client.
     fn long_short_long() -> (Outbox, [Vec<u8>; 3]) {
-        let (mut outbox, messages) = (Outbox::default(), [vec![b'a'; LONG], b"b".to_vec(), vec![b'c'; LONG]]);
+        let (mut outbox, messages) = (
+            Outbox::default(),
+            [vec![b'a'; LONG_MESSAGE_BYTES], b"b".to_vec(), vec![b'c'; LONG_MESSAGE_BYTES]],
+        );
         for (json, number) in messages.iter().zip(1..) {
             let message = Message { offset: Offset(number), seq: Seq(number), json };
             outbox.relay_read_slice(client(7), message, || Some(read(json[0])));
@@ -390,7 +393,7 @@ mod tests {
 
     #[test]
     fn splices_at_most_as_many_messages_as_one_write_takes() {
-        let json = vec![b'x'; LONG];
+        let json = vec![b'x'; LONG_MESSAGE_BYTES];
         let mut outbox = Outbox::default();
         for number in 1..=3 * MAX_SPLICES as u64 {
             let message = Message { offset: Offset(number), seq: Seq(0), json: &json };

@@ -9,7 +9,7 @@ use super::outbox::{Outbox, ReadSlices};
 use crate::ids::{ClientId, Seq, SessionId};
 use crate::limits::Limits;
 use crate::model::{ClientSet, Freed, Mailbox, Message, Notices, Receipts, Window};
-use crate::read_buffer::Lent;
+use crate::read_buffer::ReadSlice;
 use crate::shared_writer::SharedWriter;
 
 /// What a reliable client says of its session when it authenticates.
@@ -117,7 +117,7 @@ impl ClientState {
         let before = self.session().map(|known| known.id);
         let is_same = session.is_some_and(|session| Some(session.id) == before);
         if !is_same {
-            self.mailbox.forget_given();
+            self.mailbox.begin_session();
         }
         if session.is_none() && self.reliable.is_none() {
             return false;
@@ -130,7 +130,7 @@ impl ClientState {
         }
         reliable.notices = Notices::default();
         reliable.replaced.extend(before);
-        let excess = reliable.replaced.len().saturating_sub(Limits::REPLACED_SESSIONS);
+        let excess = reliable.replaced.len().saturating_sub(Limits::MAX_REPLACED_SESSIONS);
         reliable.replaced.drain(..excess);
         false
     }
@@ -163,7 +163,7 @@ impl ClientState {
         sender: ClientId,
         json: &[u8],
         limits: &Limits,
-        read_slice: impl FnOnce() -> Option<Lent>,
+        read_slice: impl FnOnce() -> Option<ReadSlice>,
     ) -> bool {
         let Some(connection) = self.connection.as_mut().filter(|connection| connection.has_room(limits))
         else {
@@ -172,7 +172,7 @@ impl ClientState {
         if connection.is_reliable || self.mailbox.has_unread() {
             return false;
         }
-        let offset = self.mailbox.pass();
+        let offset = self.mailbox.bypass();
         let message = Message { offset, seq: Seq::default(), json };
         match connection.writer {
             Some(_) => connection.outbox.relay_read_slice(sender, message, read_slice),
@@ -255,7 +255,7 @@ impl ClientState {
 
     /// Whether something waits to be moved to the outbox.
     pub fn has_waiting(&self) -> bool {
-        let has_receipts = |reliable: &ReliableState| reliable.notices.has_receipts();
+        let has_receipts = |reliable: &ReliableState| reliable.notices.has_message_notices();
         self.mailbox.has_unread() || self.reliable.as_deref().is_some_and(has_receipts)
     }
 
@@ -263,7 +263,7 @@ impl ClientState {
     pub fn pending_presence(&mut self) -> Option<&mut ClientSet> {
         self.connection.as_ref()?;
         let ReliableState { session, notices, .. } = self.reliable.as_deref_mut()?;
-        session.is_some_and(|session| session.presence).then(|| notices.presence())
+        session.is_some_and(|session| session.presence).then(|| notices.presence_due())
     }
 
     /// Whether the client has to be queued, because it is to be told of others and is not queued yet. It counts as queued

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::error::CloseReason;
 use crate::ids::{Offset, Seq, SessionId};
-use crate::model::LONG;
+use crate::model::LONG_MESSAGE_BYTES;
 use crate::read_buffer;
 use crate::shared_writer::SharedWriter;
 
@@ -344,8 +344,8 @@ async fn append_two() -> Appended {
     let ClaimOutcome::Claimed(claim) = hub.claim(ids[1], request, |_, _| {}) else { panic!("it exists") };
     let (mut batch, mut sender) = (hub.batch(), self::claim(hub, ids[0]));
     read_buffer::fill(|buffer| {
-        buffer[..LONG].copy_from_slice(long().as_bytes());
-        let read = std::str::from_utf8(&buffer[..LONG]).expect("text");
+        buffer[..LONG_MESSAGE_BYTES].copy_from_slice(long().as_bytes());
+        let read = std::str::from_utf8(&buffer[..LONG_MESSAGE_BYTES]).expect("text");
         for message in [read, SHORT] {
             hub.append(&mut batch, &mut sender, ids[1], None, message).expect("room");
         }
@@ -356,7 +356,7 @@ async fn append_two() -> Appended {
 const SHORT: &str = "\"short\"";
 
 fn long() -> String {
-    format!("\"{}\"", "x".repeat(LONG - 2))
+    format!("\"{}\"", "x".repeat(LONG_MESSAGE_BYTES - 2))
 }
 
 /// Whether the long message is in the text once, and the short one once behind it.
@@ -373,7 +373,7 @@ async fn a_message_written_from_the_read_buffer_arrives() {
     let mut text = String::new();
     while !text.contains(SHORT) {
         peer.readable().await.expect("something");
-        let mut bytes = [0; LONG];
+        let mut bytes = [0; LONG_MESSAGE_BYTES];
         let length = peer.try_read(&mut bytes).unwrap_or(0);
         text.push_str(&String::from_utf8_lossy(&bytes[..length]));
     }
@@ -403,7 +403,7 @@ async fn the_recipients_session_may_write_before_the_batch_ends() {
 
 #[test]
 fn holds_a_client_that_does_not_confirm_notices_of_expired_messages() {
-    const TARGETS: usize = Limits::MAX_UNTOLD + 500;
+    const TARGETS: usize = Limits::MAX_UNSENT_NOTICES + 500;
     let ttl = Duration::from_secs(3600);
     let (hub, ids) = with_clients::<{ TARGETS + 1 }>(Limits { message_ttl: ttl, ..Limits::default() }, true);
     let batch = &mut hub.batch();
@@ -422,7 +422,7 @@ fn holds_a_client_that_does_not_confirm_notices_of_expired_messages() {
     assert_eq!(append(&mut claim, targets[0], 2), Err(AppendError::Full));
     assert_eq!(append(&mut claim, targets[0], 1), Ok(super::Appended::Duplicate(Seq(1))), "it was accepted");
     while written(&hub, &claim, usize::MAX).contains("ERR_MESSAGE_EXPIRED") {}
-    assert_eq!(count(), cost(Limits::MAX_UNANSWERED), "not confirmed");
+    assert_eq!(count(), cost(Limits::MAX_UNACKNOWLEDGED_NOTICES), "not confirmed");
     assert_eq!(append(&mut claim, targets[0], 2), Ok(super::Appended::New));
     hub.heartbeat_sent(&claim);
     hub.heartbeat_answered(&claim);
@@ -445,13 +445,13 @@ fn holds_a_client_that_does_not_confirm_notices_of_expired_messages() {
 
 #[test]
 fn counts_what_closing_connections_have_left_to_write() {
-    let max = Limits::SHORT_FAREWELL * 4;
+    let max = Limits::MAX_UNCOUNTED_CLOSE_BYTES * 4;
     let (hub, _) = with_clients::<1>(Limits { max_total_bytes: max, ..Limits::default() }, true);
     let counted = hub.reserve_for_close(max).expect("room");
     assert_eq!(hub.budget.used(), max);
-    assert!(hub.reserve_for_close(Limits::SHORT_FAREWELL + 1).is_none());
-    assert!(hub.reserve_for_close(Limits::SHORT_FAREWELL).is_some(), "a short one");
+    assert!(hub.reserve_for_close(Limits::MAX_UNCOUNTED_CLOSE_BYTES + 1).is_none());
+    assert!(hub.reserve_for_close(Limits::MAX_UNCOUNTED_CLOSE_BYTES).is_some(), "a short one");
     drop(counted);
     assert_eq!(hub.budget.used(), 0);
-    assert!(hub.reserve_for_close(Limits::SHORT_FAREWELL + 1).is_some());
+    assert!(hub.reserve_for_close(Limits::MAX_UNCOUNTED_CLOSE_BYTES + 1).is_some());
 }

@@ -7,8 +7,11 @@ use crate::access::{Bounds, FairQueue, Source, Ticket};
 use crate::limits::Limits;
 
 /// How many inquiries there may be.
-pub const BOUNDS: Bounds =
-    Bounds { waiting: Limits::MAX_INQUIRIES, bytes: Limits::MAX_INQUIRY_BYTES, taken: Limits::MAX_ASKED };
+pub const BOUNDS: Bounds = Bounds {
+    waiting: Limits::MAX_QUEUED_VERIFICATIONS,
+    bytes: Limits::MAX_QUEUED_VERIFICATION_BYTES,
+    taken: Limits::MAX_PENDING_VERIFICATIONS,
+};
 
 /// Inquiries, kept as long as their clients wait for an answer.
 #[derive(Debug)]

@@ -86,7 +86,7 @@ impl Door {
     ) -> Self {
         let guests = Arc::new(Guests::new(&shared.limits));
         let inquiries = Inquiries::new(rules.ask.clone());
-        let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
+        let (open, excess) = (shared.limits.max_connections, Limits::MAX_REJECTED_CONNECTIONS);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
         let (tasks, adopted) = (TaskTracker::new(), AtomicUsize::new(0));
@@ -210,7 +210,7 @@ impl Door {
             crate::faults::point("refuse");
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
             while tasks.try_join_next().is_some() {}
-            if tasks.len() < Limits::MAX_TURNED_AWAY {
+            if tasks.len() < Limits::MAX_REJECTED_CONNECTIONS {
                 let (closing, door) = (Standing::Closing, Arc::clone(self));
                 let told = match &self.tls {
                     None => upgrade::turn_away(ready_now(stream), closing, door).left_future(),
@@ -253,7 +253,7 @@ impl Door {
 
     async fn left(&self) {
         if self.adopted.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.events.emit_surely(Event::Deserted).await;
+            self.shared.events.emit_or_wait(Event::AdoptedConnectionsEnded).await;
         }
     }
 

@@ -60,14 +60,14 @@ fn poll_read<T>(
 ) -> Poll<io::Result<(T, Vec<u8>)>> {
     READ.with_borrow_mut(|buffer| {
         loop {
-            ready!(turn.poll(cx));
+            ready!(turn.poll_ready(cx));
             let mut buffer = ReadBuf::new(buffer);
             let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
             if read.is_pending() {
-                turn.rest();
+                turn.end();
             }
             ready!(read)?;
-            turn.read(buffer.filled().len());
+            turn.record_read(buffer.filled().len());
             if buffer.filled().is_empty() {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }

@@ -435,10 +435,10 @@ mod tests {
         let mut brought = 0;
         // Until it is the turn of others.
         poll_fn(|cx| {
-            while turn.poll(cx).is_ready() {
+            while turn.poll_ready(cx).is_ready() {
                 let mut buffer = ReadBuf::new(&mut bytes);
                 ready!(Pin::new(&mut server).poll_read(cx, &mut buffer)).expect("bytes");
-                turn.read(buffer.filled().len());
+                turn.record_read(buffer.filled().len());
                 brought += buffer.filled().len();
             }
             Poll::Ready(())

@@ -1,54 +1,60 @@
-//! How long messages have waited, as exactly as it takes to tell which have waited for too long.
+//! The ages of a mailbox's messages, recorded coarsely: enough to know which have outlived their time to live.
+//!
+//! With `messageTtl` a mailbox has at most 33 marks, each an offset and the time at which the messages up to it expire, so
+//! that a message itself stores nothing about its age. ExpiredMessages messages are dropped when the mailbox is next read or
+//! appended to, and at the latest by the maintenance task, which is told once per mailbox when to look, not once per
+//! message. They may lie behind messages in flight, which do not expire: `Queue::forget_unread` closes the gap.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::ids::Offset;
 
-/// Messages that come within such a share of the time that they may wait are over together, and none of them early.
-const SHARE: u32 = 32;
-/// As timers are no finer, nor are the shares.
-const SHORTEST_SHARE: Duration = Duration::from_millis(1);
+/// Messages that arrive within one such part of the time to live share a mark. They expire together, none of them early.
+const PARTS: u32 = 32;
+/// The shortest part: timers are no finer.
+const MIN_PART: Duration = Duration::from_millis(1);
 
-/// The ages of a mailbox's messages: a mark for many, so that a message costs nothing for it.
+/// The expiry marks of a mailbox.
 #[derive(Debug, Default)]
 pub struct Ages {
-    /// At this time the messages up to that place are over. The earliest first.
+    /// When the messages up to an offset expire. The earliest first.
     marks: VecDeque<(Instant, Offset)>,
-    /// Messages up to this place are over.
-    over: Offset,
-    /// Whether some of them may wait that did not when it was looked last.
+    /// The messages up to this offset have expired.
+    expired: Offset,
+    /// Whether expired messages may wait that did not at the last call of [`Ages::expired`].
     is_changed: bool,
-    /// When somebody is going to look.
-    pub visit: Option<Instant>,
+    /// When the mailbox will be checked for expired messages.
+    pub next_check: Option<Instant>,
 }
 
 impl Ages {
-    /// A message has come, behind all others, that may wait for so long.
-    pub fn arrived(&mut self, offset: Offset, now: Instant, ttl: Duration) {
+    /// Records that a message with the highest offset so far arrived at `now` and expires after `ttl`.
+    pub fn record_arrival(&mut self, offset: Offset, now: Instant, ttl: Duration) {
         match self.marks.back_mut() {
             Some((end, upto)) if now + ttl <= *end => *upto = offset,
-            _ => self.marks.push_back((now + ttl + (ttl / SHARE).max(SHORTEST_SHARE), offset)),
+            _ => self.marks.push_back((now + ttl + (ttl / PARTS).max(MIN_PART), offset)),
         }
     }
 
-    /// Messages wait again that were on their way.
-    pub fn came_back(&mut self) {
+    /// Records that messages in flight wait again.
+    pub fn record_return(&mut self) {
         self.is_changed = true;
     }
 
-    /// Up to which place messages are over by `now`, if there may be any that were not found so before.
-    pub fn over(&mut self, now: Instant) -> Option<Offset> {
+    /// Returns the offset up to which messages have expired by `now`, or `None` if none can have expired since the last
+    /// call.
+    pub fn expired(&mut self, now: Instant) -> Option<Offset> {
         while let Some((_, upto)) = self.marks.front().filter(|(end, _)| *end <= now) {
-            self.over = *upto;
+            self.expired = *upto;
             self.is_changed = true;
             self.marks.pop_front();
         }
-        std::mem::take(&mut self.is_changed).then_some(self.over)
+        std::mem::take(&mut self.is_changed).then_some(self.expired)
     }
 
-    /// When the next messages are over.
-    pub fn next(&self) -> Option<Instant> {
+    /// Returns when the next messages expire.
+    pub fn next_expiry(&self) -> Option<Instant> {
         self.marks.front().map(|(end, _)| *end)
     }
 }
@@ -58,22 +64,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_over_early_nor_much_too_late_and_marks_are_few() {
+    fn expires_messages_on_time_with_few_marks() {
         let (start, ttl) = (Instant::now(), Duration::from_secs(1));
         let mut ages = Ages::default();
         let arrival = |number: u64| start + Duration::from_micros(100 * number);
         for number in 1..=20_000 {
-            ages.arrived(Offset(number), arrival(number), ttl);
-            let Some(Offset(over)) = ages.over(arrival(number)) else { continue };
-            assert!(arrival(over) + ttl <= arrival(number), "{over} is over early");
-            assert!(arrival(over + 1) + ttl + 2 * ttl / SHARE >= arrival(number), "{over} is over late");
-            assert!(ages.marks.len() <= SHARE as usize + 1, "{}", ages.marks.len());
+            ages.record_arrival(Offset(number), arrival(number), ttl);
+            let Some(Offset(expired)) = ages.expired(arrival(number)) else { continue };
+            assert!(arrival(expired) + ttl <= arrival(number), "{expired} expired early");
+            let latest = arrival(expired + 1) + ttl + 2 * ttl / PARTS;
+            assert!(latest >= arrival(number), "{expired} expired late");
+            assert!(ages.marks.len() <= PARTS as usize + 1, "{}", ages.marks.len());
         }
-        let over = ages.over;
-        assert_eq!(ages.over(arrival(20_000)), None, "told once");
-        ages.came_back();
-        assert_eq!(ages.over(arrival(20_000)), Some(over), "unless something came back");
-        assert_eq!(ages.over(arrival(40_000)), Some(Offset(20_000)));
-        assert_eq!(ages.next(), None);
+        let expired = ages.expired;
+        assert_eq!(ages.expired(arrival(20_000)), None, "reported once");
+        ages.record_return();
+        assert_eq!(ages.expired(arrival(20_000)), Some(expired), "unless a message came back");
+        assert_eq!(ages.expired(arrival(40_000)), Some(Offset(20_000)));
+        assert_eq!(ages.next_expiry(), None);
     }
 }

@@ -1,24 +1,24 @@
-//! A set of clients, as compact as their ids are close together.
+//! A compact set of client ids.
 
 use rustc_hash::FxHashMap;
 
 use crate::ids::ClientId;
 
-/// A set of client ids: a bitmap of 64 ids for each block that has one. Rooms are registered together, so their ids are
-/// close together: a member costs bits, not bytes, and sets are added to each other 64 ids at a time. An id far from all
-/// others costs one entry of 16 bytes.
+/// A set of client ids, as bitmaps of blocks of 64 ids. The clients of a room are registered together, so their ids are
+/// close together: a member takes bits, not bytes, and sets are merged 64 ids at a time. An id far from all others takes
+/// an entry of 16 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientSet {
-    /// By the block's number; no bitmap is 0.
+    /// The bitmaps by number of the block. None is 0.
     blocks: FxHashMap<u64, u64>,
 }
 
-/// The number of the block that an id is in, and its bit there.
-fn place(id: ClientId) -> (u64, u64) {
+/// Returns the number of the block that an id is in, and its bit there.
+fn block_and_bit(id: ClientId) -> (u64, u64) {
     (id.get() / 64, 1 << (id.get() % 64))
 }
 
-/// The ids of a block, in ascending order.
+/// Returns the ids of a block, in ascending order.
 fn ids(number: u64, mut bits: u64) -> impl Iterator<Item = ClientId> {
     std::iter::from_fn(move || {
         let next = (bits != 0).then(|| number * 64 + u64::from(bits.trailing_zeros()))?;
@@ -28,35 +28,35 @@ fn ids(number: u64, mut bits: u64) -> impl Iterator<Item = ClientId> {
 }
 
 impl ClientSet {
-    /// Adds an id; false when it was there already.
+    /// Adds an id. Returns false if it was in the set.
     pub fn insert(&mut self, id: ClientId) -> bool {
-        let (number, bit) = place(id);
+        let (number, bit) = block_and_bit(id);
         let bits = self.blocks.entry(number).or_default();
         let is_new = *bits & bit == 0;
         *bits |= bit;
         is_new
     }
 
-    /// Removes an id; false when it was not there.
+    /// Removes an id. Returns false if it was not in the set.
     pub fn remove(&mut self, id: ClientId) -> bool {
-        let (number, bit) = place(id);
+        let (number, bit) = block_and_bit(id);
         let Some(bits) = self.blocks.get_mut(&number) else { return false };
-        let is_there = *bits & bit != 0;
+        let was_there = *bits & bit != 0;
         *bits &= !bit;
         if *bits == 0 {
             self.blocks.remove(&number);
             self.shrink();
         }
-        is_there
+        was_there
     }
 
-    /// Whether an id is in the set.
+    /// Returns whether an id is in the set.
     pub fn contains(&self, id: ClientId) -> bool {
-        let (number, bit) = place(id);
+        let (number, bit) = block_and_bit(id);
         self.blocks.get(&number).is_some_and(|bits| bits & bit != 0)
     }
 
-    /// Adds the ids of `other`; returns how many were not there. Those are added to `new` as well, if it is given.
+    /// Adds the ids of `other`. Returns how many are new, and adds these to `new`, if given.
     pub fn extend(&mut self, other: &Self, mut new: Option<&mut Self>) -> usize {
         let mut count = 0;
         for (number, bits) in &other.blocks {
@@ -71,7 +71,7 @@ impl ClientSet {
         count
     }
 
-    /// Removes up to about `count` ids, and at least one if there is any, and returns them: whole blocks, in no order.
+    /// Removes and returns at least `count` ids, or all if there are fewer: whole blocks, in no order.
     pub fn take(&mut self, count: usize) -> Vec<ClientId> {
         let mut taken = Vec::new();
         let mut blocks = self.blocks.extract_if(|_, _| true);
@@ -85,22 +85,22 @@ impl ClientSet {
         taken
     }
 
-    /// The ids, in no order.
+    /// Returns the ids, in no order.
     pub fn iter(&self) -> impl Iterator<Item = ClientId> {
         self.blocks.iter().flat_map(|(number, bits)| ids(*number, *bits))
     }
 
-    /// How many ids there are. Counted, a block at a time.
+    /// Returns the number of ids. It is counted, block by block.
     pub fn len(&self) -> usize {
         self.blocks.values().map(|bits| bits.count_ones() as usize).sum()
     }
 
-    /// Whether there is none.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
-    /// Gives memory back that is no longer needed; an empty set keeps none.
+    /// Frees memory that is no longer needed. An empty set keeps none.
     fn shrink(&mut self) {
         if self.blocks.len() < self.blocks.capacity() / 8 || self.blocks.is_empty() {
             self.blocks.shrink_to(self.blocks.len() * 2);
@@ -136,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_has_what_a_tree_has(ids in some_ids(), others in some_ids(), gone in some_ids(), count in 1..200_usize) {
+        fn behaves_like_a_btree_set(ids in some_ids(), others in some_ids(), gone in some_ids(), count in 1..200_usize) {
             let (mut set, mut tree) = (ClientSet::default(), BTreeSet::new());
             for id in ids {
                 prop_assert_eq!(set.insert(id), tree.insert(id));

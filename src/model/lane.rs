@@ -1,74 +1,77 @@
-//! What one sender has waiting for one recipient, in order.
+//! A lane: the messages of one sender for one recipient, in order.
 
 use std::cell::RefCell;
 
-use super::mailbox::Numbers;
-use super::queue::{Message, Place, Queue};
+use super::mailbox::SeqRange;
+use super::queue::{ChunkPosition, Message, Queue};
 use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
 
-/// One sender's messages for one recipient: first those that were read and not yet received, then the unread.
+/// The messages of one sender for one recipient: first those that are in flight, which were read and not yet received, then
+/// the unread ones.
 #[derive(Debug, Default)]
 pub struct Lane {
     messages: Queue,
-    /// The newest that the recipient's session was ever given, and so may acknowledge.
-    given: Offset,
-    /// The newest that the recipient has.
+    /// The offset of the last message that was ever read by the recipient's session. It may acknowledge nothing above it.
+    last_read: Offset,
+    /// The offset up to which the recipient has received the messages.
     received: Offset,
-    /// The sender's session whose messages came last, and the last it sent. Kept when the lane is empty: it is what
-    /// tells a message that is sent again from a new one.
+    /// The sender's session that sent last, and its last number. Kept while the lane is empty: it tells a repeated message
+    /// from a new one.
     last: Option<(SessionId, Seq)>,
-    /// The first message of that session: those before it carry numbers of another.
+    /// The offset of that session's first message. Earlier messages have the numbers of other sessions.
     last_from: Offset,
-    /// The sessions before that, each with the last it sent, the newest last: one of them may come back and send again
-    /// what it does not know to be accepted. At most [`Limits::REPLACED_SESSIONS`], and no room for more.
-    former: Box<[(SessionId, Seq)]>,
-    /// The number that expired last; 0 when something was read since, came back, or was dropped otherwise.
-    expired: Seq,
-    /// Whether the lane stands in the mailbox's turns.
-    pub in_turn: bool,
-    /// Whether a plain sender is held back until there is room.
-    pub sender_waits: bool,
+    /// The sender's sessions before that, each with its last number, the newest last. One of them may come back and repeat
+    /// messages that it does not know to be accepted. At most [`Limits::MAX_REPLACED_SESSIONS`], in a slice that is no
+    /// longer than it has to be.
+    earlier_sessions: Box<[(SessionId, Seq)]>,
+    /// The number that expired last, or 0 if a message was read, put back or otherwise dropped since.
+    last_expired: Seq,
+    /// Whether the lane is among the mailbox's ready lanes.
+    pub is_ready: bool,
+    /// Whether a plain sender's message is held until the lane has room.
+    pub sender_is_held: bool,
 }
 
-/// Lanes that a thread makes at once. They live long: each with the messages of its moment beside it would leave holes
-/// between them, and none of whole pages that the system could have back.
+/// The number of lanes that a thread allocates at once. Lanes live long: each allocated beside the messages of its moment,
+/// they would leave free memory between them in pieces, of which no whole pages could be returned to the system.
 const BATCH: usize = 64;
 
 thread_local! {
-    #[expect(clippy::vec_box, reason = "each goes its own way as it is")]
-    static NEW: RefCell<Vec<Box<Lane>>> = const { RefCell::new(Vec::new()) };
+    /// Lanes that are allocated and not in use yet.
+    #[expect(clippy::vec_box, reason = "the boxes are handed out as they are")]
+    static NEW_LANES: RefCell<Vec<Box<Lane>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How much of a lane may be on its way.
+/// How much of a lane may be in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
-    /// Messages.
+    /// The number of messages.
     pub messages: usize,
-    /// Bytes; one message may exceed it.
+    /// Their bytes; one message may exceed it.
     pub bytes: usize,
 }
 
 impl Window {
-    /// For who acknowledges by taking bytes: what is written ahead is bounded already.
+    /// No bound. For plain clients: what is written ahead to them is bounded already.
     pub const UNLIMITED: Self = Self { messages: usize::MAX, bytes: usize::MAX };
 }
 
-/// What was received of a lane.
+/// Messages that were removed from a lane.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Received {
-    /// How many messages.
+pub struct Removed {
+    /// The number of messages.
     pub messages: usize,
     /// Their bytes.
     pub bytes: usize,
-    /// The newest of them with a number, and the session that gave it.
+    /// The newest of their numbers, with the session that gave it.
     pub last: Option<(SessionId, Seq)>,
-    /// Whether the lane had messages, and has none any more.
+    /// Whether the lane had messages and is now empty.
     pub is_emptied: bool,
 }
 
-impl Received {
-    /// What counts no longer against the mailbox's and the total bound.
+impl Removed {
+    /// Returns the bytes that no longer count against the mailbox's and the total bound.
     pub fn cost(&self) -> usize {
         let lane = if self.is_emptied { Limits::LANE_OVERHEAD } else { 0 };
         self.bytes + self.messages * Limits::MESSAGE_OVERHEAD + lane
@@ -76,9 +79,9 @@ impl Received {
 }
 
 impl Lane {
-    /// An empty one.
+    /// Returns an empty lane.
     pub fn boxed() -> Box<Self> {
-        NEW.with_borrow_mut(|lanes| {
+        NEW_LANES.with_borrow_mut(|lanes| {
             if lanes.is_empty() {
                 lanes.resize_with(BATCH, Box::default);
             }
@@ -86,19 +89,19 @@ impl Lane {
         })
     }
 
-    /// The last number that was accepted of this session, if `seq` is not above it.
+    /// If the message `seq` of `session` is a duplicate, returns the last number that was accepted from that session.
     pub fn duplicate(&self, session: SessionId, seq: Seq) -> Option<Seq> {
-        let mut known = self.last.iter().chain(&self.former);
+        let mut known = self.last.iter().chain(&self.earlier_sessions);
         known.find(|(of, _)| *of == session).map(|(_, last)| *last).filter(|last| seq <= *last)
     }
 
-    /// Whether a message of `size` bytes fits. An empty lane takes one of any size.
+    /// Returns whether there is room for a message of `size` bytes. An empty lane has room for any one message.
     pub fn has_room(&self, size: usize, max_messages: usize, max_bytes: usize) -> bool {
         self.messages.is_empty()
             || (self.messages.len() < max_messages && self.messages.bytes() + size <= max_bytes)
     }
 
-    /// Adds a message behind the others.
+    /// Adds a message at the end.
     pub fn append(&mut self, offset: Offset, number: Option<(SessionId, Seq)>, json: &[u8]) {
         if let Some((session, _)) = number {
             if self.last.is_none_or(|(last, _)| last != session) {
@@ -111,25 +114,25 @@ impl Lane {
         self.messages.push_back(Message { offset, seq, json });
     }
 
-    /// Messages of another session come from now on.
+    /// Moves the session that sent last to the earlier ones, to make place for `session`.
     fn replace_session(&mut self, session: SessionId) {
-        let mut former = std::mem::take(&mut self.former).into_vec();
-        former.retain(|(former, _)| *former != session);
-        former.extend(self.last);
-        let excess = former.len().saturating_sub(Limits::REPLACED_SESSIONS);
-        former.drain(..excess);
-        self.former = former.into();
-        self.expired = Seq::default();
+        let mut earlier = std::mem::take(&mut self.earlier_sessions).into_vec();
+        earlier.retain(|(earlier, _)| *earlier != session);
+        earlier.extend(self.last);
+        let excess = earlier.len().saturating_sub(Limits::MAX_REPLACED_SESSIONS);
+        earlier.drain(..excess);
+        self.earlier_sessions = earlier.into();
+        self.last_expired = Seq::default();
     }
 
-    /// Puts a message back before the others, none of which has been read.
+    /// Puts a message back at the front. No message of the lane may have been read.
     pub fn put_back(&mut self, message: Message<'_>) {
         self.received = self.received.min(Offset(message.offset.0 - 1));
-        self.expired = Seq::default();
+        self.last_expired = Seq::default();
         self.messages.push_front(message);
     }
 
-    /// Whether something is unread and may be on its way.
+    /// Returns whether there is an unread message, and room for it in `window`.
     pub fn is_readable(&self, window: Window) -> bool {
         self.messages.unread().is_some_and(|next| {
             let (messages, bytes) = (self.messages.read_len(), self.messages.read_bytes());
@@ -137,122 +140,123 @@ impl Lane {
         })
     }
 
-    /// The next unread message, which from now on is read.
-    pub fn read(&mut self, window: Window) -> Option<(Place, Message<'_>)> {
+    /// Reads the next message, if there is room for it in `window`.
+    pub fn read(&mut self, window: Window) -> Option<(ChunkPosition, Message<'_>)> {
         if !self.is_readable(window) {
             return None;
         }
-        self.expired = Seq::default();
-        let (place, message) = self.messages.read()?;
-        self.given = self.given.max(message.offset);
-        Some((place, message))
+        self.last_expired = Seq::default();
+        let (position, message) = self.messages.read()?;
+        self.last_read = self.last_read.max(message.offset);
+        Some((position, message))
     }
 
-    /// The JSON string of the message at this place.
-    pub fn json(&self, place: Place) -> &[u8] {
-        self.messages.json(place)
+    /// Returns the JSON string of the message at this position.
+    pub fn json(&self, position: ChunkPosition) -> &[u8] {
+        self.messages.json(position)
     }
 
-    /// Makes everything unread again.
+    /// Makes all messages unread.
     pub fn rewind(&mut self) {
-        self.expired = Seq::default();
+        self.last_expired = Seq::default();
         self.messages.rewind();
     }
 
-    /// Another session reads from now on: what its predecessor was given, it was not.
-    pub fn forget_given(&mut self) {
-        self.given = self.received;
+    /// Begins another session of the recipient, which has not read what the one before it had.
+    pub fn begin_session(&mut self) {
+        self.last_read = self.received;
     }
 
-    /// Forgets all messages up to `upto`; `None`, and nothing, when the recipient was not given it, or has
-    /// acknowledged later ones.
-    pub fn received(&mut self, upto: Offset) -> Option<Received> {
-        if !(self.received..=self.given).contains(&upto) {
+    /// Removes the messages up to `upto`, which the recipient has received. Returns `None`, and removes nothing, if the
+    /// recipient's session never read that message, or has acknowledged later ones.
+    pub fn received(&mut self, upto: Offset) -> Option<Removed> {
+        if !(self.received..=self.last_read).contains(&upto) {
             return None;
         }
         self.received = upto;
-        let mut received = Received::default();
+        let mut removed = Removed::default();
         while self.messages.front().is_some_and(|first| first.offset <= upto) {
-            self.drop_first(&mut received);
+            self.drop_first(&mut removed);
         }
         self.messages.shrink();
-        Some(received)
+        Some(removed)
     }
 
-    /// The first message.
+    /// Returns the first message.
     pub fn first(&self) -> Option<Message<'_>> {
         self.messages.front()
     }
 
-    /// Forgets the first message, and adds it to what was `received`.
-    pub fn drop_first(&mut self, received: &mut Received) {
+    /// Removes the first message and adds it to `removed`.
+    pub fn drop_first(&mut self, removed: &mut Removed) {
         let Some(Message { offset, seq, json }) = self.messages.front() else { return };
-        received.messages += 1;
-        received.bytes += json.len();
-        received.last = self.receipt(offset, seq).or(received.last);
+        removed.messages += 1;
+        removed.bytes += json.len();
+        removed.last = self.receipt(offset, seq).or(removed.last);
         self.received = self.received.max(offset);
-        self.expired = Seq::default();
+        self.last_expired = Seq::default();
         self.messages.pop_front();
-        received.is_emptied = self.messages.is_empty();
+        removed.is_emptied = self.messages.is_empty();
     }
 
-    /// Forgets the messages up to `upto` that are not on their way; returns what they counted, and the numbers of those
-    /// that the session sent that sent last. What was never taken may lie in a range, and nothing else.
-    pub fn expire(&mut self, upto: Offset) -> (Received, Vec<Numbers>) {
-        let Self { messages, last, last_from, expired, .. } = self;
-        let (mut dropped, mut numbers) = (Received::default(), Vec::<Numbers>::new());
-        let mut is_whole = true;
-        messages.forget_unread(upto, |Message { offset, seq, json }, is_cut| {
-            dropped.messages += 1;
-            dropped.bytes += json.len();
-            is_whole &= !is_cut;
+    /// Removes the unread messages up to `upto`. Returns what was removed, and the ranges of the numbers that the sender's
+    /// last session gave the messages.
+    pub fn expire(&mut self, upto: Offset) -> (Removed, Vec<SeqRange>) {
+        let Self { messages, last, last_from, last_expired, .. } = self;
+        let (mut removed, mut ranges) = (Removed::default(), Vec::<SeqRange>::new());
+        let mut is_adjacent = true;
+        messages.forget_unread(upto, |Message { offset, seq, json }, follows_gap| {
+            removed.messages += 1;
+            removed.bytes += json.len();
+            is_adjacent &= !follows_gap;
             let is_numbered = seq > Seq::default() && offset >= *last_from;
             let Some((session, _)) = last.filter(|_| is_numbered) else { return };
-            match numbers.last_mut().filter(|_| is_whole) {
+            match ranges.last_mut().filter(|_| is_adjacent) {
                 Some(range) => range.last = seq,
                 None => {
-                    let behind = if numbers.is_empty() { *expired } else { Seq::default() };
-                    numbers.push(Numbers { session, first: seq, last: seq, behind });
+                    let previous = if ranges.is_empty() { *last_expired } else { Seq::default() };
+                    ranges.push(SeqRange { session, first: seq, last: seq, previous });
                 }
             }
-            is_whole = true;
+            is_adjacent = true;
         });
-        *expired = numbers.last().map_or(*expired, |range| range.last);
-        dropped.is_emptied = dropped.messages > 0 && messages.is_empty();
+        *last_expired = ranges.last().map_or(*last_expired, |range| range.last);
+        removed.is_emptied = removed.messages > 0 && messages.is_empty();
         messages.shrink();
-        (dropped, numbers)
+        (removed, ranges)
     }
 
-    /// Forgets all messages, read or not, and returns what they counted. What tells repetitions from new messages stays.
-    pub fn clear(&mut self) -> Received {
+    /// Removes all messages, read or not. The lane still recognises duplicates.
+    pub fn clear(&mut self) -> Removed {
         let (messages, bytes) = (self.messages.len(), self.messages.bytes());
-        let dropped = Received { messages, bytes, last: None, is_emptied: messages > 0 };
+        let removed = Removed { messages, bytes, last: None, is_emptied: messages > 0 };
         self.messages.clear();
-        self.expired = Seq::default();
-        dropped
+        self.last_expired = Seq::default();
+        removed
     }
 
-    /// Gives back what its messages need no more.
+    /// Frees memory that the remaining messages do not need.
     pub fn shrink(&mut self) {
         self.messages.shrink();
     }
 
-    /// How many messages there are.
+    /// Returns the number of messages.
     pub fn count(&self) -> usize {
         self.messages.len()
     }
 
-    /// Whether nothing waits in it.
+    /// Returns whether there are no messages.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// Whether it is as a new one is: nothing was ever appended that could be sent again or acknowledged.
+    /// Returns whether the lane holds nothing that a new one would not: no messages, and none that could be repeated or
+    /// acknowledged.
     pub fn is_blank(&self) -> bool {
-        self.messages.is_empty() && self.last.is_none() && self.given == Offset::default()
+        self.messages.is_empty() && self.last.is_none() && self.last_read == Offset::default()
     }
 
-    /// The session that gave this message its number, if it has one and that session sent last.
+    /// Returns the session and number of a message, if the sender's last session sent it with a number.
     pub fn receipt(&self, offset: Offset, seq: Seq) -> Option<(SessionId, Seq)> {
         let is_numbered = seq > Seq::default() && offset >= self.last_from;
         self.last.filter(|_| is_numbered).map(|(session, _)| (session, seq))

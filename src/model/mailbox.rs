@@ -1,4 +1,12 @@
-//! What waits for one recipient: who may send to it, and a lane per sender, in turn.
+//! A mailbox: the messages that wait for one recipient, in a lane per sender, and the channels through which it may be
+//! sent to.
+//!
+//! For a reliable client a lane keeps a message until it is acknowledged: [`Mailbox::read`], then
+//! [`Mailbox::received`]. For a plain client a message leaves the lane when it is moved to the outbox
+//! ([`Mailbox::take`]); if the connection ends before its socket has taken the whole message, the outbox puts it back
+//! ([`Mailbox::put_back`]). A message between plain clients for which nothing waits bypasses the lane.
+//!
+//! Lanes are served in turn, some bytes of each, so that a sender with many messages does not delay the others.
 
 mod expiry;
 mod reading;
@@ -19,186 +27,187 @@ use crate::limits::Limits;
 /// One recipient's mailbox.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    /// The clients that may send.
+    /// The clients that may send to the recipient.
     channels: ClientSet,
-    /// By sender. A lane is made when there is something to keep in it, and stays when its sender may send no more.
-    /// Boxed, for the table has room for more than it holds.
+    /// The lanes by sender. A lane is created when there is something to keep in it, and stays when its sender's channel
+    /// is revoked. Boxed, because the table has free entries.
     lanes: FxHashMap<ClientId, Box<Lane>>,
-    /// The lanes with something that may be read, each once.
-    turns: VecDeque<ClientId>,
-    /// The place of the message that came last.
-    last: Offset,
+    /// The senders whose lanes have a message that may be read, each once, in the order of their turns.
+    ready_lanes: VecDeque<ClientId>,
+    /// The offset of the last message.
+    last_offset: Offset,
     /// Bytes of all messages, overhead included.
     bytes: usize,
-    /// The clients to which the recipient has opened a channel itself, and of which something is kept. Boxed, for most
-    /// open none.
+    /// The clients to which the recipient itself opened a channel, while something of them is kept. Boxed, because most
+    /// recipients open none.
     opened: Option<Box<ClientSet>>,
-    /// The clients whose channel was revoked: they may still keep something of the recipient, to be forgotten with it.
+    /// The clients whose channel was revoked. They may still keep something of the recipient, to be forgotten with it.
     revoked: Option<Box<ClientSet>>,
-    /// Channels that were ever taken from it.
-    lost: u32,
-    /// How long they have waited, where that is bounded.
+    /// The number of channels that were ever removed.
+    removed_channels: u32,
+    /// The ages of the messages, if they can expire.
     ages: Option<Box<Ages>>,
 }
 
-/// What became of a message.
+/// The outcome of appending a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// It waits in its lane.
+    /// It was added to its lane.
     New,
-    /// It was there before; so was everything up to this number.
+    /// It had been accepted before, as had everything up to this number.
     Duplicate(Seq),
-    /// Its lane, the mailbox or the relay is full: nothing has changed.
+    /// Its lane, the mailbox or the relay is full; nothing has changed.
     Full,
 }
 
-/// What waits in a mailbox.
+/// The size of a mailbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Contents {
-    /// How many messages.
+pub struct MailboxSize {
+    /// The number of messages.
     pub messages: usize,
     /// Their bytes, overhead included.
     pub bytes: usize,
 }
 
-/// Senders whose numbered messages were received: up to which, of which session. Mostly it is one.
+/// For each sender whose numbered messages were received, its session and the last number. Usually one.
 pub type Receipts = SmallVec<[(ClientId, SessionId, Seq); 1]>;
 
-/// What became free when messages were received or dropped.
+/// The room that was freed by removing messages, and the senders that have to be told.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Freed {
-    /// How many messages.
+    /// The number of messages.
     pub messages: usize,
-    /// Bytes, overhead included.
+    /// Their bytes, overhead included.
     pub bytes: usize,
-    /// Plain senders that were held back and may try again.
-    pub waiting: SmallVec<[ClientId; 1]>,
-    /// Who sent of them with numbers.
+    /// Plain senders that were held and may try again.
+    pub held_senders: SmallVec<[ClientId; 1]>,
+    /// Receipts for numbered messages that were received.
     pub delivered: Receipts,
 }
 
-/// Messages of one sender that have waited for too long and are dropped.
+/// Messages of one sender that have expired and were dropped.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Expired {
-    /// Whose.
+pub struct ExpiredMessages {
+    /// Their sender.
     pub sender: ClientId,
-    /// How many.
+    /// The number of messages.
     pub messages: usize,
-    /// The numbers of those that the session sent that sent last.
-    pub numbers: Vec<Numbers>,
+    /// The numbers of the messages that the sender's last session sent.
+    pub ranges: Vec<SeqRange>,
 }
 
-/// The numbers of messages that have expired. What was never taken may lie between them, and nothing else.
+/// A range of numbers whose messages have expired. It may also cover numbers that were never accepted, but none of a
+/// message that has not expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
-    /// The session that gave them.
+pub struct SeqRange {
+    /// The session that gave the numbers.
     pub session: SessionId,
-    /// The first.
+    /// The first number.
     pub first: Seq,
-    /// And the last.
+    /// The last number.
     pub last: Seq,
-    /// The number that expired before the first, if nothing between the two was received or may be; else 0.
-    pub behind: Seq,
+    /// The number that expired before `first`, if no message between the two was or may still be received; otherwise 0.
+    pub previous: Seq,
 }
 
-/// The recipient acknowledged what it was not given.
+/// The recipient acknowledged a message that its session was not sent, or had acknowledged before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forged;
+pub struct InvalidAck;
 
 impl Freed {
-    /// Empties a lane.
-    fn dropped(sender: ClientId, lane: &mut Lane) -> Self {
-        let is_waiting = std::mem::take(&mut lane.sender_waits);
-        let dropped = lane.clear();
+    /// Empties a lane and returns what that frees.
+    fn by_clearing(sender: ClientId, lane: &mut Lane) -> Self {
+        let is_held = std::mem::take(&mut lane.sender_is_held);
+        let removed = lane.clear();
         Self {
-            messages: dropped.messages,
-            bytes: dropped.cost(),
-            waiting: is_waiting.then_some(sender).into_iter().collect(),
+            messages: removed.messages,
+            bytes: removed.cost(),
+            held_senders: is_held.then_some(sender).into_iter().collect(),
             delivered: Receipts::new(),
         }
     }
 }
 
 impl Mailbox {
-    /// What a message counts against the mailbox's and the total bound, when it is added to this lane.
+    /// Returns the bytes that a message counts against the mailbox's and the total bound when it is added to `lane`.
     fn cost(json: &[u8], lane: Option<&Lane>) -> usize {
         let is_first = lane.is_none_or(Lane::is_empty);
         json.len() + Limits::MESSAGE_OVERHEAD + if is_first { Limits::LANE_OVERHEAD } else { 0 }
     }
 
-    /// Lets `sender` send; false when it could already.
+    /// Adds a channel from `sender`. Returns false if there was one.
     pub fn authorize(&mut self, sender: ClientId) -> bool {
         self.channels.insert(sender)
     }
 
-    /// Lets all of these send; returns how many of them could not before. Those are added to `new`, if it is given.
+    /// Adds channels from all of `senders`. Returns how many are new, and adds their senders to `new`, if given.
     pub fn authorize_all(&mut self, senders: &ClientSet, new: Option<&mut ClientSet>) -> usize {
         self.channels.extend(senders, new)
     }
 
-    /// Lets `sender` answer, to whom the recipient has opened a channel.
-    pub fn open(&mut self, sender: ClientId) {
+    /// Adds a channel from `sender`, because the recipient has opened one to it.
+    pub fn open_channel(&mut self, sender: ClientId) {
         self.opened.get_or_insert_default().insert(sender);
         self.channels.insert(sender);
     }
 
-    /// How many channels the recipient has opened, of which something is kept.
-    pub fn opened(&self) -> usize {
+    /// Returns the number of channels that the recipient has opened itself and that are still kept.
+    pub fn opened_channels(&self) -> usize {
         self.opened.as_ref().map_or(0, |opened| opened.len())
     }
 
-    /// How many channels were ever taken from the recipient.
-    pub fn lost(&self) -> usize {
-        self.lost as usize
+    /// Returns the number of channels that were ever removed.
+    pub fn removed_channels(&self) -> usize {
+        self.removed_channels as usize
     }
 
-    /// Takes the channel from `sender`; false when there was none.
-    fn lose(&mut self, sender: ClientId) -> bool {
-        let is_lost = self.channels.remove(sender);
-        self.lost = self.lost.saturating_add(u32::from(is_lost));
-        is_lost
+    /// Removes the channel from `sender`. Returns false if there was none.
+    fn remove_channel(&mut self, sender: ClientId) -> bool {
+        let is_removed = self.channels.remove(sender);
+        self.removed_channels = self.removed_channels.saturating_add(u32::from(is_removed));
+        is_removed
     }
 
     /// Forgets that the recipient has opened a channel to `sender`.
-    fn close(&mut self, sender: ClientId) {
+    fn forget_opened(&mut self, sender: ClientId) {
         if let Some(opened) = &mut self.opened {
             opened.remove(sender);
         }
     }
 
-    /// Whether a channel from `sender` was registered.
+    /// Returns whether there is a channel from `sender`.
     pub fn is_authorized(&self, sender: ClientId) -> bool {
         self.channels.contains(sender)
     }
 
-    /// Takes the channel from `sender` and drops what it has waiting here. What its lane knows of the past stays, so that
-    /// nothing is taken or told twice when the channel is registered again.
+    /// Removes the channel from `sender` and drops its messages. Its lane still recognises duplicates, so that nothing is
+    /// accepted or delivered twice if the channel is registered again.
     pub fn revoke(&mut self, sender: ClientId) -> Freed {
-        if self.lose(sender) {
+        if self.remove_channel(sender) {
             self.revoked.get_or_insert_default().insert(sender);
         }
         let mut freed = Freed::default();
         let is_blank = self.lanes.get_mut(&sender).is_none_or(|lane| {
-            freed = Freed::dropped(sender, lane);
+            freed = Freed::by_clearing(sender, lane);
             lane.is_blank()
         });
         if is_blank {
-            self.close(sender);
+            self.forget_opened(sender);
             self.remove_lane(sender);
         }
-        self.left(sender, freed)
+        self.lane_cleared(sender, freed)
     }
 
-    /// Forgets `sender`, who will not come back, and drops what it has waiting here.
+    /// Forgets `sender`, which was unregistered, and drops its messages.
     pub fn forget(&mut self, sender: ClientId) -> Freed {
-        self.lose(sender);
-        self.close(sender);
+        self.remove_channel(sender);
+        self.forget_opened(sender);
         if let Some(revoked) = &mut self.revoked {
             revoked.remove(sender);
         }
         let lane = self.remove_lane(sender);
-        let freed = lane.map_or_else(Freed::default, |mut lane| Freed::dropped(sender, &mut lane));
-        self.left(sender, freed)
+        let freed = lane.map_or_else(Freed::default, |mut lane| Freed::by_clearing(sender, &mut lane));
+        self.lane_cleared(sender, freed)
     }
 
     fn remove_lane(&mut self, sender: ClientId) -> Option<Box<Lane>> {
@@ -209,39 +218,39 @@ impl Mailbox {
         lane
     }
 
-    /// `sender` has nothing here any more; `freed` is what it had.
-    fn left(&mut self, sender: ClientId, freed: Freed) -> Freed {
+    /// Records that the lane of `sender` was cleared or removed, which freed `freed`.
+    fn lane_cleared(&mut self, sender: ClientId, freed: Freed) -> Freed {
         if freed.messages > 0 {
-            // What has no unread message has no turn.
-            self.turns.retain(|turn| *turn != sender);
-            self.shrink_turns();
+            self.ready_lanes.retain(|ready| *ready != sender);
+            self.shrink_ready_lanes();
             if let Some(lane) = self.lane(sender) {
-                lane.in_turn = false;
+                lane.is_ready = false;
             }
         }
         self.bytes -= freed.bytes;
         freed
     }
 
-    /// An idle mailbox keeps no room for turns.
-    fn shrink_turns(&mut self) {
-        if self.turns.is_empty() {
-            self.turns = VecDeque::new();
+    /// Frees the queue of ready lanes if it is empty, so that an idle mailbox has none.
+    fn shrink_ready_lanes(&mut self) {
+        if self.ready_lanes.is_empty() {
+            self.ready_lanes = VecDeque::new();
         }
     }
 
-    /// Drops all messages and what is known of earlier ones, and returns what waited. Channels stay.
-    pub fn clear(&mut self) -> Contents {
-        let contents = self.contents();
+    /// Drops all messages and the lanes, and returns what there was. Channels stay.
+    pub fn clear(&mut self) -> MailboxSize {
+        let size = self.size();
         let Self { channels, opened, .. } = self;
         *opened = opened
             .take()
             .map(|opened| Box::new(opened.iter().filter(|id| channels.contains(*id)).collect::<ClientSet>()));
-        (self.lanes, self.turns, self.bytes, self.ages) = (FxHashMap::default(), VecDeque::new(), 0, None);
-        contents
+        (self.lanes, self.ready_lanes, self.bytes, self.ages) =
+            (FxHashMap::default(), VecDeque::new(), 0, None);
+        size
     }
 
-    /// All who have a channel or a lane here, or had a channel.
+    /// Returns all clients that have a channel or a lane, or had a channel.
     pub fn senders(&self) -> ClientSet {
         let mut senders: ClientSet = self.lanes.keys().copied().collect();
         for more in [Some(&self.channels), self.revoked.as_deref()].into_iter().flatten() {
@@ -250,12 +259,12 @@ impl Mailbox {
         senders
     }
 
-    /// What waits here.
-    pub fn contents(&self) -> Contents {
-        Contents { messages: self.lanes.values().map(|lane| lane.count()).sum(), bytes: self.bytes }
+    /// Returns the size of all messages.
+    pub fn size(&self) -> MailboxSize {
+        MailboxSize { messages: self.lanes.values().map(|lane| lane.count()).sum(), bytes: self.bytes }
     }
 
-    /// Those who may send.
+    /// Returns the clients that may send.
     pub fn channels(&self) -> &ClientSet {
         &self.channels
     }
@@ -268,13 +277,13 @@ impl Mailbox {
         self.lanes.iter_mut().map(|(id, lane)| (*id, &mut **lane))
     }
 
-    /// The last number that was accepted from this session of `sender`, if `seq` is not above it.
+    /// If the message `seq` of this session of `sender` is a duplicate, returns the last number that was accepted from it.
     pub fn duplicate(&self, sender: ClientId, session: SessionId, seq: Seq) -> Option<Seq> {
         self.lanes.get(&sender)?.duplicate(session, seq)
     }
 
-    /// Adds a message to its sender's lane, unless it is a duplicate. It is taken only if `reserve` has so many bytes of
-    /// the total bound for it.
+    /// Appends a message to its sender's lane, unless it is a duplicate or does not fit. `reserve` is asked for the bytes
+    /// that the message counts against the total bound.
     pub fn append(
         &mut self,
         sender: ClientId,
@@ -283,8 +292,8 @@ impl Mailbox {
         limits: &Limits,
         reserve: impl FnOnce(usize) -> bool,
     ) -> Appended {
-        let place = self.lanes.entry(sender);
-        let lane = match &place {
+        let entry = self.lanes.entry(sender);
+        let lane = match &entry {
             Entry::Occupied(lane) => Some(&**lane.get()),
             Entry::Vacant(_) => None,
         };
@@ -300,45 +309,45 @@ impl Mailbox {
         if !has_room || !fits || !reserve(cost) {
             return Appended::Full;
         }
-        // Not before: what is refused is to leave nothing behind.
-        let lane = place.or_insert_with(Lane::boxed);
-        self.last = Offset(self.last.0 + 1);
-        lane.append(self.last, number, json);
+        // Only now: a message that is refused must not create a lane.
+        let lane = entry.or_insert_with(Lane::boxed);
+        self.last_offset = Offset(self.last_offset.0 + 1);
+        lane.append(self.last_offset, number, json);
         self.bytes += cost;
-        if !lane.in_turn {
-            lane.in_turn = true;
-            if self.turns.capacity() == 0 {
-                // Most have one sender at a time.
-                self.turns.reserve_exact(1);
+        if !lane.is_ready {
+            lane.is_ready = true;
+            if self.ready_lanes.capacity() == 0 {
+                // Most mailboxes have one sender at a time.
+                self.ready_lanes.reserve_exact(1);
             }
-            self.turns.push_back(sender);
+            self.ready_lanes.push_back(sender);
         }
         Appended::New
     }
 
-    /// The place of the message that came last.
-    pub fn last(&self) -> Offset {
-        self.last
+    /// Returns the offset of the last message.
+    pub fn last_offset(&self) -> Offset {
+        self.last_offset
     }
 
-    /// Whether something may be read.
+    /// Returns whether a message may be read.
     pub fn has_unread(&self) -> bool {
-        !self.turns.is_empty()
+        !self.ready_lanes.is_empty()
     }
 
-    /// Whether something waits for the recipient, be it for an acknowledgement of what is on its way, or for room.
+    /// Returns whether a message is unread, even if the window has no room for it, or a sender is held.
     pub fn has_waiting(&mut self) -> bool {
-        self.lanes().any(|(_, lane)| lane.sender_waits || lane.is_readable(Window::UNLIMITED))
+        self.lanes().any(|(_, lane)| lane.sender_is_held || lane.is_readable(Window::UNLIMITED))
     }
 
-    /// The place of a message that passes by, because nothing waits before it and nobody will ask for it again.
-    pub fn pass(&mut self) -> Offset {
-        self.last = Offset(self.last.0 + 1);
-        self.last
+    /// Returns the offset for a message that goes straight to the outbox, past its lane.
+    pub fn bypass(&mut self) -> Offset {
+        self.last_offset = Offset(self.last_offset.0 + 1);
+        self.last_offset
     }
 
-    /// Puts a message back before the others of its sender; nothing of them has been read. Returns what it counts; `None`
-    /// when the sender's channel is registered no more: then it is dropped, as those that waited were.
+    /// Puts a message back before the others of its sender, none of which may have been read. Returns the bytes that it
+    /// counts. If the sender's channel was revoked, drops it, as the waiting messages were, and returns `None`.
     pub fn put_back(&mut self, sender: ClientId, message: Message<'_>) -> Option<usize> {
         if !self.is_authorized(sender) {
             return None;
@@ -347,24 +356,25 @@ impl Mailbox {
         let cost = Self::cost(message.json, Some(lane));
         lane.put_back(message);
         self.bytes += cost;
-        self.ages.iter_mut().for_each(|ages| ages.came_back());
-        if !lane.in_turn {
-            lane.in_turn = true;
-            self.turns.push_back(sender);
+        self.ages.iter_mut().for_each(|ages| ages.record_return());
+        if !lane.is_ready {
+            lane.is_ready = true;
+            self.ready_lanes.push_back(sender);
         }
         Some(cost)
     }
 
-    /// Remembers that the plain `sender` waits for room, to be named when there is some.
-    pub fn hold(&mut self, sender: ClientId) {
-        self.lanes.entry(sender).or_insert_with(Lane::boxed).sender_waits = true;
+    /// Records that a message of the plain client `sender` is held, so that [`Freed::held_senders`] names it when there is
+    /// room.
+    pub fn hold_sender(&mut self, sender: ClientId) {
+        self.lanes.entry(sender).or_insert_with(Lane::boxed).sender_is_held = true;
     }
 
-    /// The plain senders that are held back, who from now on are not.
-    pub fn release_waiting(&mut self) -> Vec<ClientId> {
-        let waiting =
-            self.lanes().filter_map(|(id, lane)| std::mem::take(&mut lane.sender_waits).then_some(id));
-        waiting.collect()
+    /// Releases all held senders and returns them.
+    pub fn release_held_senders(&mut self) -> Vec<ClientId> {
+        let held =
+            self.lanes().filter_map(|(id, lane)| std::mem::take(&mut lane.sender_is_held).then_some(id));
+        held.collect()
     }
 }
 

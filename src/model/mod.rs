@@ -1,4 +1,4 @@
-//! Who exists, who may talk, and what waits for whom: pure state, without locks, clocks or sockets.
+//! Clients, channels and messages as pure state: no locks, clocks or sockets. Time is an argument.
 
 pub mod ages;
 pub mod client_set;
@@ -10,7 +10,7 @@ pub mod registry;
 
 pub use client_set::ClientSet;
 pub use lane::Window;
-pub use mailbox::{Appended, Contents, Expired, Forged, Freed, Mailbox, Numbers, Receipts};
-pub use notices::{Expiry, Notices};
-pub use queue::{LONG, Message, Place, release_spare};
+pub use mailbox::{Appended, ExpiredMessages, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange};
+pub use notices::{ExpiredRange, Notices};
+pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message, release_spare_chunks};
 pub use registry::{Identity, Registry, Shard, Unregistered};

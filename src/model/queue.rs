@@ -1,4 +1,7 @@
-//! Messages in order, with a mark between those that were read and the unread.
+//! A queue of messages, of which the first ones may have been read.
+//!
+//! What is stored about a message ([`Head`]) is apart from its JSON string. The strings lie back to back in chunks, so that
+//! an acknowledged message is removed without touching its string, which is no longer in any cache.
 
 mod chunk;
 
@@ -7,82 +10,84 @@ use std::collections::VecDeque;
 use crate::ids::{Offset, Seq};
 use crate::limits::Limits;
 
-use chunk::{Chunk, MAPPED};
+use chunk::{Chunk, MAPPED_CHUNK_BYTES};
 
-pub use chunk::release_spare;
+pub use chunk::release_spare_chunks;
 
-/// The largest chunk from the heap. The first is as big as its message, each other as what the queue holds already.
-const LARGEST: usize = 16 * 1024;
+/// The largest chunk on the heap, in bytes. The first chunk is as large as its message, each further one as large as the
+/// messages that the queue holds already.
+const MAX_HEAP_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Messages from this length on are kept out of the caches: they are read again only when they could not be written at
-/// once, or must be written once more.
-pub const LONG: usize = 4096;
+/// The length from which a message is copied past the caches: it is read again only if it cannot be written at once, or has
+/// to be written again.
+pub const LONG_MESSAGE_BYTES: usize = 4096;
 
-/// Bytes that the chunks of a queue may take up for each byte that its messages count. A queue of few messages grows to
-/// three quarters of that, so that whoever shrinks has forgotten something first.
-const HELD: usize = 8;
-/// Room for so many messages, and for so many chunks, is kept while there are few.
-const ROOM: usize = 64;
-const ROOM_FOR_CHUNKS: usize = 16;
+/// Bytes that the chunks of a queue may take up for each byte that its messages count. A queue that only grows stays below
+/// three quarters of it, so it is never shrunk before something was removed.
+const MAX_CHUNK_BYTES_PER_COST: usize = 8;
+/// Capacity for messages that a queue keeps, however few there are.
+const MIN_CAPACITY: usize = 64;
+/// Capacity for chunks that a queue keeps, however few there are.
+const MIN_CHUNK_CAPACITY: usize = 16;
 
-/// Messages in order. What is known of them is kept apart from their JSON strings: forgetting a message does not touch its
-/// string, which no cache has any more.
+/// Messages in order: first those that were read, then the unread.
 ///
-/// Its lane bounds it, by number and bytes. It counts [`Queue::cost`], and [`Queue::shrink`] keeps what it holds below
-/// [`HELD`] times as much, and places for four times as many messages as there are.
+/// The lane bounds their number and bytes. They count [`Queue::cost`]; [`Queue::shrink`] keeps the chunks below
+/// [`MAX_CHUNK_BYTES_PER_COST`] times as much, and the capacity below four times the number of messages.
 #[derive(Debug, Default)]
 pub struct Queue {
     heads: VecDeque<Head>,
     chunks: VecDeque<Chunk>,
     /// Bytes that the chunks take up.
-    held: usize,
-    /// Where the strings of the unread begin: in which chunk, at which byte of it.
+    chunk_bytes: usize,
+    /// Where the strings of the unread messages begin: index of the chunk, byte in it.
     unread: (u32, u32),
     /// Bytes of all messages.
     bytes: usize,
-    /// How many were read.
+    /// The number of messages that were read.
     read: u32,
-    /// Whether the message before the one that comes next was forgotten unread.
-    is_cut: bool,
-    /// Bytes of those.
+    /// Bytes of the messages that were read.
     read_bytes: usize,
+    /// Whether the message before the next one to be pushed was removed unread.
+    follows_gap: bool,
 }
 
+/// A message without its JSON string.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     offset: Offset,
     seq: Seq,
     length: u32,
-    /// Whether the message before it was forgotten unread.
-    is_cut: bool,
+    /// Whether the message before it was removed unread.
+    follows_gap: bool,
 }
 
-/// A message that waits.
+/// A message in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Its place in the mailbox.
+    /// Its position in the mailbox.
     pub offset: Offset,
-    /// Its number, 0 from a plain sender.
+    /// Its sequence number, 0 from a plain sender.
     pub seq: Seq,
-    /// Its JSON string, which is never empty: it has its quotes.
+    /// Its JSON string with the quotes, and so never empty.
     pub json: &'a [u8],
 }
 
-/// Where a message stands, as long as none before it is forgotten or put back.
+/// The position of a message's JSON string. Valid until a message before it is removed or put back.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct ChunkPosition {
     chunk: usize,
-    /// Where its JSON string begins.
+    /// The first byte of the string in the chunk.
     start: usize,
-    /// Bytes of it.
+    /// Bytes of the string.
     pub length: usize,
 }
 
 impl Head {
-    fn of(Message { offset, seq, json }: Message<'_>, is_cut: bool) -> Self {
-        debug_assert!(!json.is_empty(), "it has its quotes");
+    fn of(Message { offset, seq, json }: Message<'_>, follows_gap: bool) -> Self {
+        debug_assert!(!json.is_empty(), "a JSON string has quotes");
         let length = u32::try_from(json.len()).expect("no message is longer than 256 MiB");
-        Self { offset, seq, length, is_cut }
+        Self { offset, seq, length, follows_gap }
     }
 
     fn length(self) -> usize {
@@ -96,48 +101,48 @@ impl Head {
 }
 
 impl Queue {
-    /// How many messages there are.
+    /// Returns the number of messages.
     pub fn len(&self) -> usize {
         self.heads.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no messages.
     pub fn is_empty(&self) -> bool {
         self.heads.is_empty()
     }
 
-    /// Bytes of all messages.
+    /// Returns the bytes of all messages.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// What they count against the bounds of mailbox and relay, in bytes.
+    /// Returns the bytes that the messages count against the mailbox's and the total bound.
     pub fn cost(&self) -> usize {
         let lane = if self.is_empty() { 0 } else { Limits::LANE_OVERHEAD };
         self.bytes + self.len() * Limits::MESSAGE_OVERHEAD + lane
     }
 
-    /// How many of them were read.
+    /// Returns the number of messages that were read.
     pub fn read_len(&self) -> usize {
         self.read as usize
     }
 
-    /// Bytes of those.
+    /// Returns the bytes of the messages that were read.
     pub fn read_bytes(&self) -> usize {
         self.read_bytes
     }
 
-    /// Adds a message behind the others.
+    /// Adds a message at the end.
     pub fn push_back(&mut self, message: Message<'_>) {
         let size = message.json.len();
         if self.heads.is_empty() {
-            // Most queues are empty again before they need a second.
+            // Most queues are empty again before a second message comes.
             self.heads.reserve_exact(1);
             self.chunks.reserve_exact(1);
         }
         if self.chunks.back().is_none_or(|last| !last.has_room(size)) {
             let usual = match self.bytes.next_power_of_two() {
-                long if long > LARGEST => MAPPED,
+                long if long > MAX_HEAP_CHUNK_BYTES => MAPPED_CHUNK_BYTES,
                 short => short,
             };
             self.add_chunk(usual.max(size));
@@ -145,40 +150,40 @@ impl Queue {
         if let Some(last) = self.chunks.back_mut() {
             last.push(message.json);
         }
-        self.heads.push_back(Head::of(message, std::mem::take(&mut self.is_cut)));
+        self.heads.push_back(Head::of(message, std::mem::take(&mut self.follows_gap)));
         self.bytes += size;
     }
 
     #[inline]
     fn add_chunk(&mut self, size: usize) {
         let chunk = Chunk::new(size);
-        self.held += chunk.size();
+        self.chunk_bytes += chunk.size();
         self.chunks.push_back(chunk);
     }
 
-    /// Adds a message before the others, all of which are unread.
+    /// Adds a message at the front. No message may have been read.
     pub fn push_front(&mut self, message: Message<'_>) {
-        debug_assert_eq!(self.read, 0, "what was read is before what is put back");
+        debug_assert_eq!(self.read, 0, "no message was read");
         let mut chunk = Chunk::new(message.json.len());
         chunk.push(message.json);
-        self.held += chunk.size();
+        self.chunk_bytes += chunk.size();
         self.chunks.push_front(chunk);
         self.heads.push_front(Head::of(message, false));
         self.rewind();
         self.bytes += message.json.len();
     }
 
-    /// The first message.
+    /// Returns the first message.
     pub fn front(&self) -> Option<Message<'_>> {
         let (head, chunk) = (self.heads.front()?, self.chunks.front()?);
         Some(head.with(chunk.get(chunk.begin(chunk.start, head.length()), head.length())))
     }
 
-    /// Forgets the first message.
+    /// Removes the first message.
     pub fn pop_front(&mut self) {
         let Some(head) = self.heads.pop_front() else { return };
         if self.heads.is_empty() {
-            // An empty queue keeps nothing.
+            // An empty queue keeps no memory.
             return self.clear();
         }
         self.bytes -= head.length();
@@ -186,7 +191,7 @@ impl Queue {
         first.start = first.begin(first.start, head.length()) + head.length();
         if first.is_empty() {
             if let Some(empty) = self.chunks.pop_front() {
-                self.held -= empty.size();
+                self.chunk_bytes -= empty.size();
                 empty.recycle();
             }
             self.unread = match self.unread {
@@ -202,44 +207,44 @@ impl Queue {
         }
     }
 
-    /// Gives back memory that its messages need no more. To be called when some were forgotten, and once for many.
+    /// Frees memory that the messages do not need. To be called once after some were removed.
     #[inline]
     pub fn shrink(&mut self) {
         if self.is_empty() {
             return;
         }
         let (messages, chunks) = (self.heads.len(), self.chunks.len());
-        let is_too_large = self.heads.capacity() > ROOM.max(4 * messages)
-            || self.chunks.capacity() > ROOM_FOR_CHUNKS.max(4 * chunks)
-            || self.held > HELD * self.cost();
+        let is_too_large = self.heads.capacity() > MIN_CAPACITY.max(4 * messages)
+            || self.chunks.capacity() > MIN_CHUNK_CAPACITY.max(4 * chunks)
+            || self.chunk_bytes > MAX_CHUNK_BYTES_PER_COST * self.cost();
         if is_too_large {
-            self.give_back();
+            self.shrink_now();
         }
     }
 
     #[cold]
-    fn give_back(&mut self) {
-        self.heads.shrink_to(ROOM.max(2 * self.heads.len()));
-        self.chunks.shrink_to(ROOM_FOR_CHUNKS.max(2 * self.chunks.len()));
-        if self.held > HELD * self.cost() {
+    fn shrink_now(&mut self) {
+        self.heads.shrink_to(MIN_CAPACITY.max(2 * self.heads.len()));
+        self.chunks.shrink_to(MIN_CHUNK_CAPACITY.max(2 * self.chunks.len()));
+        if self.chunk_bytes > MAX_CHUNK_BYTES_PER_COST * self.cost() {
             self.compact();
         }
     }
 
-    /// Moves all messages to a chunk that is as large as they need.
+    /// Moves all messages to one chunk of the size that they need.
     fn compact(&mut self) {
         let mut old = std::mem::take(self);
         self.heads.reserve_exact(old.len());
         self.add_chunk(old.bytes.next_power_of_two());
         let read = std::mem::take(&mut old.read);
         old.rewind();
-        while let Some(is_cut) = old.heads.get(old.read_len()).map(|head| head.is_cut)
+        while let Some(follows_gap) = old.heads.get(old.read_len()).map(|head| head.follows_gap)
             && let Some((_, message)) = old.read()
         {
-            self.is_cut = is_cut;
+            self.follows_gap = follows_gap;
             self.push_back(message);
         }
-        self.is_cut = old.is_cut;
+        self.follows_gap = old.follows_gap;
         while self.read < read && self.read().is_some() {}
         old.clear();
     }
@@ -248,73 +253,73 @@ impl Queue {
         self.chunks.front().map_or(0, |first| first.start as u32)
     }
 
-    fn unread_place(&self) -> (usize, usize) {
+    fn unread_position(&self) -> (usize, usize) {
         (self.unread.0 as usize, self.unread.1 as usize)
     }
 
-    /// The first unread message, and where it stands.
-    fn next(&self) -> Option<(Place, Head)> {
+    /// Returns the first unread message and its position.
+    fn next_unread(&self) -> Option<(ChunkPosition, Head)> {
         let head = *self.heads.get(self.read as usize)?;
-        let (mut chunk, mut start) = self.unread_place();
-        // Behind the last byte of a chunk begins the next.
+        let (mut chunk, mut start) = self.unread_position();
+        // At the end of a chunk, continue with the next one.
         if start == self.chunks[chunk].end() {
             chunk += 1;
             start = self.chunks[chunk].start;
         }
         let start = self.chunks[chunk].begin(start, head.length());
-        Some((Place { chunk, start, length: head.length() }, head))
+        Some((ChunkPosition { chunk, start, length: head.length() }, head))
     }
 
-    /// The first unread message.
+    /// Returns the first unread message.
     pub fn unread(&self) -> Option<Message<'_>> {
-        let (place, head) = self.next()?;
-        Some(head.with(self.json(place)))
+        let (position, head) = self.next_unread()?;
+        Some(head.with(self.json(position)))
     }
 
-    /// Reads the first unread message.
-    pub fn read(&mut self) -> Option<(Place, Message<'_>)> {
-        let (place, head) = self.next()?;
-        self.unread = (place.chunk as u32, (place.start + place.length) as u32);
+    /// Reads the first unread message, and returns it with its position.
+    pub fn read(&mut self) -> Option<(ChunkPosition, Message<'_>)> {
+        let (position, head) = self.next_unread()?;
+        self.unread = (position.chunk as u32, (position.start + position.length) as u32);
         self.read += 1;
-        self.read_bytes += place.length;
-        Some((place, head.with(self.json(place))))
+        self.read_bytes += position.length;
+        Some((position, head.with(self.json(position))))
     }
 
-    /// The JSON string of the message at this place.
-    pub fn json(&self, Place { chunk, start, length }: Place) -> &[u8] {
+    /// Returns the JSON string at this position.
+    pub fn json(&self, ChunkPosition { chunk, start, length }: ChunkPosition) -> &[u8] {
         self.chunks[chunk].get(start, length)
     }
 
-    /// Forgets the unread messages up to `upto`, each of which it shows to `see`: the message, and whether the one before it
-    /// was forgotten so already.
-    pub fn forget_unread(&mut self, upto: Offset, mut see: impl FnMut(Message<'_>, bool)) {
+    /// Removes the unread messages up to `upto`, and closes the gap in the chunks. Calls `removed` with each message, and
+    /// whether the one before it was removed unread at an earlier call.
+    pub fn forget_unread(&mut self, upto: Offset, mut removed: impl FnMut(Message<'_>, bool)) {
         let length = self.len();
         while self.read == 0
             && let Some(first) = self.front().filter(|first| first.offset <= upto)
         {
-            see(first, self.heads[0].is_cut);
+            removed(first, self.heads[0].follows_gap);
             self.pop_front();
         }
-        // Behind what was read, of which some stands in the first of these chunks: that one stays.
-        let ((mut chunk, mut from), mut forgotten) = (self.unread_place(), self.read_len());
+        // Some message was read: the first of the chunks from here on holds some of its bytes, and stays.
+        let ((mut chunk, mut from), mut forgotten) = (self.unread_position(), self.read_len());
         while let Some(found) = self.chunks.get_mut(chunk).filter(|_| self.read > 0) {
             let mut to = from;
             while to < found.end()
                 && let Some(head) = self.heads.get(forgotten).filter(|head| head.offset <= upto)
             {
                 let start = found.begin(to, head.length());
-                see(head.with(found.get(start, head.length())), head.is_cut);
+                removed(head.with(found.get(start, head.length())), head.follows_gap);
                 to = start + head.length();
                 forgotten += 1;
                 self.bytes -= head.length();
             }
             let is_last = to < found.end();
-            found.cut(from, to, self.heads.range(forgotten..).map(|head| head.length()));
+            found.remove(from, to, self.heads.range(forgotten..).map(|head| head.length()));
             if is_last {
                 break;
             }
             if found.is_empty() {
-                self.held -= found.size();
+                self.chunk_bytes -= found.size();
                 self.chunks.remove(chunk).into_iter().for_each(Chunk::recycle);
             } else {
                 chunk += 1;
@@ -324,13 +329,13 @@ impl Queue {
         self.heads.drain(self.read_len()..forgotten);
         if self.len() < length {
             match self.heads.get_mut(self.read as usize) {
-                Some(next) => next.is_cut = true,
-                None => self.is_cut = true,
+                Some(next) => next.follows_gap = true,
+                None => self.follows_gap = true,
             }
         }
     }
 
-    /// Forgets all messages.
+    /// Removes all messages.
     pub fn clear(&mut self) {
         while let Some(chunk) = self.chunks.pop_front() {
             chunk.recycle();
@@ -379,7 +384,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn is_a_list_with_a_mark(steps in prop::collection::vec(step(), 0..200)) {
+        fn behaves_like_a_list_with_a_read_position(steps in prop::collection::vec(step(), 0..200)) {
             let (mut queue, mut model, mut read) = (Queue::default(), VecDeque::new(), 0);
             for (number, step) in (1..).zip(&steps) {
                 let message = |size: usize| (Offset(number), Seq(number / 2), vec![number as u8; size]);
@@ -399,10 +404,10 @@ mod tests {
                         read = 0;
                     }
                     Step::Read => {
-                        let place = queue.read().map(|(place, message)| (place, seen(message)));
-                        let json = place.as_ref().map(|(place, _)| queue.json(*place));
+                        let position = queue.read().map(|(position, message)| (position, seen(message)));
+                        let json = position.as_ref().map(|(position, _)| queue.json(*position));
                         prop_assert_eq!(json, model.get(read).map(|message| &message.2[..]));
-                        prop_assert_eq!(place.map(|(_, message)| message), model.get(read).map(view));
+                        prop_assert_eq!(position.map(|(_, message)| message), model.get(read).map(view));
                         read = (read + 1).min(model.len());
                     }
                     Step::Pop => {
@@ -424,14 +429,14 @@ mod tests {
                     }
                     Step::Shrink => {
                         queue.shrink();
-                        prop_assert!(queue.held <= HELD * queue.cost(), "{} of {}", queue.held, queue.cost());
+                        prop_assert!(queue.chunk_bytes <= MAX_CHUNK_BYTES_PER_COST * queue.cost(), "{} of {}", queue.chunk_bytes, queue.cost());
                     }
                 }
                 prop_assert_eq!(queue.unread().map(seen), model.get(read).map(view));
                 let size = |messages: &mut dyn Iterator<Item = &(Offset, Seq, Vec<u8>)>| {
                     messages.map(|message| message.2.len()).sum::<usize>()
                 };
-                prop_assert_eq!(queue.held, queue.chunks.iter().map(Chunk::size).sum::<usize>());
+                prop_assert_eq!(queue.chunk_bytes, queue.chunks.iter().map(Chunk::size).sum::<usize>());
                 prop_assert_eq!((queue.len(), queue.bytes()), (model.len(), size(&mut model.iter())));
                 prop_assert_eq!((queue.read_len(), queue.read_bytes()), (read, size(&mut model.iter().take(read))));
             }
@@ -439,8 +444,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_long_queue_keeps_what_it_needs() {
-        let room = |queue: &Queue| (queue.held, queue.heads.capacity(), queue.chunks.capacity());
+    fn shrinks_with_the_number_of_messages() {
+        let room = |queue: &Queue| (queue.chunk_bytes, queue.heads.capacity(), queue.chunks.capacity());
         for read in [false, true] {
             let mut queue = Queue::default();
             let json = |number: u64| number.to_string().into_bytes();
@@ -451,10 +456,16 @@ mod tests {
             for left in (0..10_000).rev() {
                 queue.pop_front();
                 queue.shrink();
-                let ((held, heads, chunks), few) = (room(&queue), |count: usize| 4 * count + 3);
-                assert!(held <= HELD * queue.cost(), "{held} bytes for {left} messages");
-                assert!(heads <= ROOM.max(few(queue.len())), "{heads} places for {left} messages");
-                assert!(chunks <= ROOM_FOR_CHUNKS.max(few(queue.chunks.len())), "{chunks} places for chunks");
+                let ((chunk_bytes, heads, chunks), few) = (room(&queue), |count: usize| 4 * count + 3);
+                assert!(
+                    chunk_bytes <= MAX_CHUNK_BYTES_PER_COST * queue.cost(),
+                    "{chunk_bytes} bytes for {left} messages"
+                );
+                assert!(heads <= MIN_CAPACITY.max(few(queue.len())), "{heads} slots for {left} messages");
+                assert!(
+                    chunks <= MIN_CHUNK_CAPACITY.max(few(queue.chunks.len())),
+                    "{chunks} slots for chunks"
+                );
                 let last = queue.front().map(|first| (first.offset, first.json.to_vec()));
                 assert_eq!(last, (left > 0).then(|| (Offset(10_001 - left), json(10_001 - left))));
             }
@@ -463,23 +474,27 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_grows_is_not_shrunk() {
+    fn stays_within_bounds_while_it_grows() {
         let (mut queue, json) = (Queue::default(), [b'x'; 100]);
         for number in 1..=5000 {
             queue.push_back(Message { offset: Offset(number), seq: Seq(1), json: &json });
-            assert!(queue.held <= HELD * queue.cost(), "{} bytes for {number} messages", queue.held);
+            assert!(
+                queue.chunk_bytes <= MAX_CHUNK_BYTES_PER_COST * queue.cost(),
+                "{} bytes for {number} messages",
+                queue.chunk_bytes
+            );
         }
     }
 
     #[test]
-    fn costs_little_beside_its_messages() {
+    fn overhead_per_message_is_small() {
         let mut queue = Queue::default();
         let json = [b'x'; 514];
         for _ in 0..5000 {
             queue.push_back(Message { offset: Offset(1), seq: Seq(1), json: &json });
         }
         let chunks: usize = queue.chunks.iter().map(Chunk::size).sum();
-        let held = chunks + queue.heads.capacity() * size_of::<Head>();
-        assert!(held < 5000 * (512 + Limits::MESSAGE_OVERHEAD), "{held}");
+        let total = chunks + queue.heads.capacity() * size_of::<Head>();
+        assert!(total < 5000 * (512 + Limits::MESSAGE_OVERHEAD), "{total}");
     }
 }

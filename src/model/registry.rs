@@ -1,4 +1,4 @@
-//! Who exists, with which token, until when.
+//! The registry of clients: their tokens, and when their registrations expire.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -8,19 +8,19 @@ use rustc_hash::FxHashMap;
 
 use crate::ids::{ClientId, Token};
 
-/// The registered clients, each with a `T` of its own.
+/// The registered clients, each with a value `T`.
 #[derive(Debug)]
 pub struct Registry<T> {
     next: ClientId,
-    /// What an unknown id is compared with when there is nobody else's token.
+    /// The token that an unknown id is checked against if no client is registered.
     decoy: Token,
-    /// By the id's last digits: a table that grows, or shrinks, is moved as a whole, and a part of it takes no time. The
-    /// ids are ours, so nobody can choose them to collide.
+    /// The clients by id, in shards: a table that grows or shrinks is moved as a whole, which takes long for a large one. The
+    /// ids are assigned here, so they cannot be chosen to collide.
     shards: [FxHashMap<ClientId, Entry<T>>; Shard::COUNT],
     count: usize,
-    /// So many there have been since most were gone, or twice as many as were left then.
-    most: usize,
-    /// When registrations end that do.
+    /// The highest `count` since the registry was sparse, or twice the count then.
+    peak: usize,
+    /// When registrations expire.
     deadlines: BTreeSet<(Instant, ClientId)>,
 }
 
@@ -28,34 +28,34 @@ pub struct Registry<T> {
 struct Entry<T> {
     token: Token,
     client: T,
-    /// Boxed, for most registrations do not end by themselves.
-    life: Option<Box<Life>>,
+    /// Boxed, because most registrations do not expire.
+    lifetime: Option<Box<Lifetime>>,
 }
 
-/// How long a registration lasts.
+/// The lifetime of a registration.
 #[derive(Clone, Copy, Debug)]
-struct Life {
-    span: Duration,
+struct Lifetime {
+    length: Duration,
     end: Instant,
 }
 
-/// A client that was forgotten.
+/// A client that was unregistered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unregistered<T> {
-    /// The client.
+    /// The client's value.
     pub client: T,
-    /// Whether most that there were are gone.
-    pub many_left: bool,
+    /// Whether the registry has become sparse, so that memory may be worth returning to the system.
+    pub is_sparse: bool,
 }
 
-/// A part of the clients.
+/// One of the parts that the registry is divided into.
 #[derive(Clone, Copy, Debug)]
 pub struct Shard(usize);
 
 impl Shard {
     const COUNT: usize = 64;
 
-    /// All parts.
+    /// Returns all shards.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).map(Self)
     }
@@ -65,25 +65,25 @@ impl Shard {
     }
 }
 
-/// What a token says of who brings it.
+/// The outcome of checking a client's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// It is that of the client with the id.
+    /// The token is the client's.
     Proven,
-    /// It is not.
+    /// The token is not the client's.
     Unproven,
-    /// There is no client with the id.
+    /// No client with this id is registered.
     Unknown,
 }
 
 impl<T> Registry<T> {
-    /// A table that is emptier than this keeps its room.
-    const KEPT: usize = 1024;
+    /// The capacity below which tables do not shrink.
+    const MIN_CAPACITY: usize = 1024;
 
-    /// An empty registry; `decoy` is a token that nobody is given.
+    /// Returns an empty registry. `decoy` is a token that no client is given.
     pub fn new(decoy: Token) -> Self {
         let shards = std::array::from_fn(|_| FxHashMap::default());
-        Self { next: ClientId::default(), decoy, shards, count: 0, most: 0, deadlines: BTreeSet::new() }
+        Self { next: ClientId::default(), decoy, shards, count: 0, peak: 0, deadlines: BTreeSet::new() }
     }
 
     fn shard(&mut self, id: ClientId) -> &mut FxHashMap<ClientId, Entry<T>> {
@@ -94,103 +94,109 @@ impl<T> Registry<T> {
         self.shards[Shard::of(id).0].get(&id)
     }
 
-    /// Adds a client and returns its id: 0 for the first, then 1, and so on. `life` is for how long from now on; `None`
-    /// is for ever.
-    pub fn register(&mut self, token: Token, client: T, life: Option<Duration>, now: Instant) -> ClientId {
+    /// Registers a client and returns its id: 0 for the first, then 1, and so on. The registration expires `lifetime` after
+    /// `now`, or never.
+    pub fn register(
+        &mut self,
+        token: Token,
+        client: T,
+        lifetime: Option<Duration>,
+        now: Instant,
+    ) -> ClientId {
         let id = self.next;
         self.next = id.next();
-        let life = life.map(|span| Box::new(Life { span, end: now + span }));
-        self.deadlines.extend(life.iter().map(|life| (life.end, id)));
-        self.shard(id).insert(id, Entry { token, client, life });
+        let lifetime = lifetime.map(|length| Box::new(Lifetime { length, end: now + length }));
+        self.deadlines.extend(lifetime.iter().map(|lifetime| (lifetime.end, id)));
+        self.shard(id).insert(id, Entry { token, client, lifetime });
         self.count += 1;
-        self.most = self.most.max(self.count);
+        self.peak = self.peak.max(self.count);
         id
     }
 
-    /// Forgets a client. Its id is not given again.
+    /// Unregisters a client. Its id is not used again.
     pub fn unregister(&mut self, id: ClientId) -> Option<Unregistered<T>> {
         let shard = self.shard(id);
-        let Entry { client, life, .. } = shard.remove(&id)?;
-        // Rarely enough that the cost of moving all is spread over many.
-        if shard.capacity() > Self::KEPT / Shard::COUNT && shard.len() < shard.capacity() / 4 {
+        let Entry { client, lifetime, .. } = shard.remove(&id)?;
+        // A quarter, so that the cost of moving a table is spread over many calls.
+        if shard.capacity() > Self::MIN_CAPACITY / Shard::COUNT && shard.len() < shard.capacity() / 4 {
             shard.shrink_to(shard.len() * 2);
         }
-        if let Some(life) = life {
-            self.deadlines.remove(&(life.end, id));
+        if let Some(lifetime) = lifetime {
+            self.deadlines.remove(&(lifetime.end, id));
         }
         self.count -= 1;
-        let many_left = self.most > Self::KEPT && self.count < self.most / 4;
-        if many_left {
-            self.most = self.count * 2;
+        let is_sparse = self.peak > Self::MIN_CAPACITY && self.count < self.peak / 4;
+        if is_sparse {
+            self.peak = self.count * 2;
         }
-        Some(Unregistered { client, many_left })
+        Some(Unregistered { client, is_sparse })
     }
 
-    /// Gives a client another token, and its whole life anew: `life` if it is given, else as it was. False when there is
-    /// no such client.
-    pub fn refresh(&mut self, id: ClientId, token: Token, life: Option<Duration>, now: Instant) -> bool {
+    /// Gives a client a new token and restarts its lifetime, with the length `lifetime` or, if that is `None`, the length
+    /// it had. Returns false if there is no such client.
+    pub fn refresh(&mut self, id: ClientId, token: Token, lifetime: Option<Duration>, now: Instant) -> bool {
         let Some(entry) = self.shards[Shard::of(id).0].get_mut(&id) else { return false };
         entry.token = token;
-        let before = entry.life.take();
-        if let Some(life) = &before {
-            self.deadlines.remove(&(life.end, id));
+        let before = entry.lifetime.take();
+        if let Some(lifetime) = &before {
+            self.deadlines.remove(&(lifetime.end, id));
         }
-        if let Some(span) = life.or(before.map(|life| life.span)) {
-            let end = now + span;
-            entry.life = Some(Box::new(Life { span, end }));
+        if let Some(length) = lifetime.or(before.map(|lifetime| lifetime.length)) {
+            let end = now + length;
+            entry.lifetime = Some(Box::new(Lifetime { length, end }));
             self.deadlines.insert((end, id));
         }
         true
     }
 
-    /// When the next registration ends.
+    /// Returns when the next registration expires.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(end, _)| *end)
     }
 
-    /// A client whose registration has ended by `now`.
+    /// Returns a client whose registration has expired by `now`.
     pub fn overdue(&self, now: Instant) -> Option<ClientId> {
         self.deadlines.first().filter(|(end, _)| *end <= now).map(|(_, id)| *id)
     }
 
-    /// How many clients are registered.
+    /// Returns the number of registered clients.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// How many clients are registered no more.
-    pub fn gone(&self) -> usize {
+    /// Returns the number of clients that were unregistered.
+    pub fn unregistered(&self) -> usize {
         usize::try_from(self.next.get()).unwrap_or(usize::MAX).saturating_sub(self.len())
     }
 
-    /// Whether nobody is registered.
+    /// Returns whether no client is registered.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The registered clients' ids of a part, in no order.
+    /// Returns the ids of the clients in a shard, in no order.
     pub fn ids(&self, Shard(number): Shard) -> impl Iterator<Item = ClientId> {
         self.shards[number].keys().copied()
     }
 
-    /// Whether a client had this id and is registered no more.
+    /// Returns whether a client had this id and was unregistered.
     pub fn is_former(&self, id: ClientId) -> bool {
         id < self.next && self.entry(id).is_none()
     }
 
-    /// The client with this id.
+    /// Returns the value of the client with this id.
     pub fn get(&self, id: ClientId) -> Option<&T> {
         self.entry(id).map(|entry| &entry.client)
     }
 
-    /// Whether `token` is that of the client with this id. An unknown id and a wrong token take equally long.
+    /// Checks a client's token. An unknown id and a wrong token take equally long.
     pub fn authenticate(&self, id: ClientId, token: &str) -> Identity {
         let known = self.entry(id);
-        // Somebody else's token stands in for that of an unknown id: what has not been read for long takes longer to read.
+        // The token of an unknown id is replaced with another client's, not with a constant, which would be in the cache.
         let other = ClientId::new((id.get() ^ 1) % self.next.get().max(1));
-        // One's own is looked up once more for it, so that nobody's takes a step more.
-        let whose = black_box(other.filter(|_| known.is_none()).unwrap_or(id));
-        let matches = self.entry(whose).map_or(&self.decoy, |entry| &entry.token).matches(token);
+        // A known id is looked up twice too, so that both cases take the same steps.
+        let checked = black_box(other.filter(|_| known.is_none()).unwrap_or(id));
+        let matches = self.entry(checked).map_or(&self.decoy, |entry| &entry.token).matches(token);
         match (known.is_some(), matches) {
             (true, true) => Identity::Proven,
             (true, false) => Identity::Unproven,
@@ -204,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_own_token_opens() {
+    fn accepts_only_the_clients_own_token() {
         let token = || Token::random().expect("randomness");
         let (decoy, first, second) = (token(), token(), token());
         let mut registry = Registry::new(decoy.clone());
@@ -222,34 +228,36 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_ends_when_it_was_not_refreshed_and_its_id_is_not_given_again() {
+    fn registration_expires_unless_refreshed_and_its_id_is_not_reused() {
         let token = || Token::random().expect("randomness");
         let (second, start) = (Duration::from_secs(1), Instant::now());
         let mut registry = Registry::new(token());
-        let for_ever = registry.register(token(), 'a', None, start);
-        let mortal = registry.register(token(), 'b', Some(second), start);
+        let permanent = registry.register(token(), 'a', None, start);
+        let temporary = registry.register(token(), 'b', Some(second), start);
         assert_eq!(registry.next_deadline(), Some(start + second));
         assert_eq!(registry.overdue(start), None);
         let new = token();
-        assert!(registry.refresh(mortal, new.clone(), None, start + second / 2));
-        assert_eq!(registry.authenticate(mortal, new.reveal()), Identity::Proven);
-        assert_eq!(registry.overdue(start + second), None, "its life began anew");
-        assert_eq!(registry.overdue(start + second * 2), Some(mortal));
-        assert!(registry.refresh(mortal, token(), Some(second * 9), start + second));
+        assert!(registry.refresh(temporary, new.clone(), None, start + second / 2));
+        assert_eq!(registry.authenticate(temporary, new.reveal()), Identity::Proven);
+        assert_eq!(registry.overdue(start + second), None, "the lifetime restarted");
+        assert_eq!(registry.overdue(start + second * 2), Some(temporary));
+        assert!(registry.refresh(temporary, token(), Some(second * 9), start + second));
         assert_eq!(registry.next_deadline(), Some(start + second * 10));
-        let gone = Unregistered { client: 'b', many_left: false };
-        assert_eq!(registry.unregister(mortal), Some(gone));
-        assert_eq!((registry.next_deadline(), registry.unregister(mortal)), (None, None));
+        let gone = Unregistered { client: 'b', is_sparse: false };
+        assert_eq!(registry.unregister(temporary), Some(gone));
+        assert_eq!((registry.next_deadline(), registry.unregister(temporary)), (None, None));
         assert!(
-            registry.is_former(mortal) && !registry.is_former(for_ever) && !registry.is_former(mortal.next())
+            registry.is_former(temporary)
+                && !registry.is_former(permanent)
+                && !registry.is_former(temporary.next())
         );
-        assert!(!registry.refresh(mortal, token(), None, start));
-        assert_eq!(registry.register(token(), 'c', None, start), mortal.next());
-        assert_eq!((registry.len(), registry.gone()), (2, 1));
+        assert!(!registry.refresh(temporary, token(), None, start));
+        assert_eq!(registry.register(token(), 'c', None, start), temporary.next());
+        assert_eq!((registry.len(), registry.unregistered()), (2, 1));
     }
 
     #[test]
-    fn a_table_that_was_large_gives_its_room_back() {
+    fn shrinks_when_clients_are_unregistered() {
         let token = Token::random().expect("randomness");
         let (mut registry, now) = (Registry::new(token.clone()), Instant::now());
         let ids: Vec<_> = (0..50_000).map(|_| registry.register(token.clone(), (), None, now)).collect();
@@ -257,7 +265,7 @@ mod tests {
             |registry: &Registry<()>| registry.shards.iter().map(FxHashMap::capacity).sum::<usize>();
         let large = capacity(&registry);
         let gone: Vec<_> = ids.into_iter().filter_map(|id| registry.unregister(id)).collect();
-        assert!((1..20).contains(&gone.iter().filter(|gone| gone.many_left).count()));
+        assert!((1..20).contains(&gone.iter().filter(|gone| gone.is_sparse).count()));
         assert!(registry.is_empty() && capacity(&registry) < large / 10);
     }
 }

@@ -87,7 +87,7 @@ fn native(event: Event) -> NativeEvent {
         Event::Disconnected(client, reason) => NativeEvent {
             client_id: Some(client.get() as f64),
             number: Some(f64::from(reason.code())),
-            text: Some(reason.shown().into_owned()),
+            text: Some(reason.printable_text().into_owned()),
             ..named("disconnect")
         },
         Event::Expired { client, undelivered } => NativeEvent {
@@ -118,7 +118,7 @@ fn native(event: Event) -> NativeEvent {
             text: Some(format!("{count} events were dropped: the JavaScript thread was busy for too long")),
             ..named("error")
         },
-        Event::Deserted => named("deserted"),
+        Event::AdoptedConnectionsEnded => named("deserted"),
         Event::Closed => named("close"),
     }
 }

@@ -1,96 +1,21 @@
-//! Text of a client → the frame it means.
-
-use std::borrow::Cow;
+//! Decoding of a client's text frame.
+//!
+//! Relay and `received` frames as `JSON.stringify` writes them are read by `scan`, in one pass. Every other text goes through
+//! serde_json, which validates it; its members are then found by their raw names, so that repeated and escaped names mean
+//! what `JSON.parse` makes of them.
 
 use serde_json::value::RawValue;
 
+use super::client_frame::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, Reliable};
 use super::{json, scan};
 use crate::error::Offence;
-use crate::ids::{ClientId, Offset, Seq, SessionId};
+use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
 
-/// Characters of an unrecognised frame that its error shows.
-const EXCERPT: usize = 200;
+/// Characters of an unrecognised frame that are shown in its error.
+const EXCERPT_LENGTH: usize = 200;
 
-/// A frame that a client may send.
-#[derive(Debug)]
-pub enum ClientFrame<'a> {
-    /// Who it says it is.
-    Authentication(Authentication<'a>),
-    /// A message for another client.
-    Relay(RelayFrame<'a>),
-    /// What it has handed to its application.
-    Received(ReceivedFrame),
-    /// It asks whether the server is there.
-    Ping,
-    /// It is there.
-    Pong,
-}
-
-/// Which frames a connection may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Generation {
-    /// Authentication and relay.
-    Plain,
-    /// Those with sequence numbers, acknowledgements and heartbeats.
-    Reliable,
-}
-
-/// `{"authentication":{"clientId":0,"token":"…"}}`, with `"version":2` and what belongs to it for reliable delivery.
-pub struct Authentication<'a> {
-    /// Who it says it is.
-    pub client_id: ClientId,
-    /// How it proves it. Empty for what no token can be.
-    pub token: Cow<'a, str>,
-    /// What a client that wants reliable delivery says of itself.
-    pub reliable: Option<Reliable<'a>>,
-}
-
-/// What a client that wants reliable delivery says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reliable<'a> {
-    /// Its session.
-    pub session: SessionId,
-    /// Which of the session's connections this is, if it counts them.
-    pub connection: u64,
-    /// The epoch it was told when it was connected before.
-    pub epoch: Option<Cow<'a, str>>,
-    /// Whether it wants to hear what was delivered.
-    pub receipts: bool,
-    /// Whether it wants to hear who comes and goes.
-    pub presence: bool,
-}
-
-/// `{"received":{"senderId":0,"offset":42}}`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReceivedFrame {
-    /// Whose messages.
-    pub sender_id: ClientId,
-    /// All of them up to this one.
-    pub offset: Offset,
-}
-
-impl std::fmt::Debug for Authentication<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authentication").field("client_id", &self.client_id).finish_non_exhaustive()
-    }
-}
-
-/// `{"relay":{"targetId":1,"message":"…"}}`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RelayFrame<'a> {
-    /// The recipient.
-    pub target_id: ClientId,
-    /// The message as the JSON string that it came in, quotes included. Never unescaped, so that every string of
-    /// JavaScript arrives as it was sent.
-    pub message: &'a str,
-    /// Its number. None from a plain client.
-    pub seq: Option<Seq>,
-    /// Whether it is the first one sent after a refusal.
-    pub first: bool,
-}
-
-/// Reads a text frame of a connection of this generation.
+/// Decodes a text frame of a connection of this generation.
 ///
 /// # Errors
 /// [`Offence::InvalidJson`] or [`Offence::Unrecognized`].
@@ -104,17 +29,17 @@ pub fn decode(text: &str, generation: Generation) -> Result<ClientFrame<'_>, Off
     }
 }
 
-/// Reads a text frame in whatever way it is written.
-pub(super) fn decode_json(text: &str, generation: Generation) -> Result<ClientFrame<'_>, Offence> {
-    let frame = json::parse(text, Limits::MAX_NESTING).ok_or(Offence::InvalidJson)?;
+/// Decodes a text frame in any of the ways to write its JSON.
+fn decode_json(text: &str, generation: Generation) -> Result<ClientFrame<'_>, Offence> {
+    let frame = json::parse(text, Limits::MAX_JSON_DEPTH).ok_or(Offence::InvalidJson)?;
     recognize(frame, generation)
-        .ok_or_else(|| Offence::Unrecognized { excerpt: json::excerpt(text, EXCERPT) })
+        .ok_or_else(|| Offence::Unrecognized { excerpt: json::excerpt(text, EXCERPT_LENGTH) })
 }
 
 fn recognize(frame: &RawValue, generation: Generation) -> Option<ClientFrame<'_>> {
     let names = ["authentication", "relay", "received", "ping", "pong"];
     let [authentication, relay, received, ping, pong] = json::members(frame, names)?;
-    // A frame with several is the first of them that is as it should be, as for the 0.3.3 server.
+    // Of several members the first valid one counts, as in the 0.3.3 server.
     let plain = authentication
         .and_then(authenticate)
         .map(ClientFrame::Authentication)
@@ -170,10 +95,54 @@ fn received_frame(value: &RawValue) -> Option<ReceivedFrame> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::ids::ClientId;
+
+    /// Pieces of frames, valid and invalid, so that random sequences are often nearly valid.
+    fn piece() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just(r#"{"relay":{"targetId":"#.to_owned()),
+            Just(r#","message":"#.to_owned()),
+            Just(r#","seq":"#.to_owned()),
+            Just(r#","first":true"#.to_owned()),
+            Just("}}".to_owned()),
+            Just(" ".to_owned()),
+            "[0-9]{1,17}",
+            "0|00|1e0|1\\.0|-1",
+            r#""([ -~üé☃]|\\["\\/bfnrtux]|\\u[0-9a-fA-F]{3,4}|[\x00-\x20]){0,80}""#,
+        ]
+    }
+
+    fn frame() -> impl Strategy<Value = String> {
+        let usual = ("[0-9]{1,17}", piece(), "[0-9]{1,17}", prop::bool::ANY, prop::bool::ANY).prop_map(
+            |(target, message, seq, numbered, first)| {
+                let seq = if numbered { format!(",\"seq\":{seq}") } else { String::new() };
+                let first = if first { ",\"first\":true" } else { "" };
+                format!(r#"{{"relay":{{"targetId":{target},"message":{message}{seq}{first}}}}}"#)
+            },
+        );
+        prop_oneof![usual, prop::collection::vec(piece(), 0..8).prop_map(|pieces| pieces.concat())]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn fast_path_agrees_with_the_json_reader(text in frame()) {
+            for generation in [Generation::Plain, Generation::Reliable] {
+                let Some(fast) = scan::relay(&text, generation) else { continue };
+                let Ok(ClientFrame::Relay(slow)) = decode_json(&text, generation) else { panic!("{text}") };
+                prop_assert_eq!(fast, slow);
+            }
+        }
+    }
 
     #[test]
-    fn who_asks_for_reliable_delivery_says_which_session_it_is() {
+    fn reliable_authentication_requires_a_session() {
         let decode = |members: &str| {
             let text = format!(r#"{{"authentication":{{"clientId":0,"token":"t"{members}}}}}"#);
             match decode(&text, Generation::Plain) {
@@ -205,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_reliable_delivery_means_nothing_without_it() {
+    fn plain_generation_ignores_reliable_frames_and_members() {
         for frame in [r#"{"received":{"senderId":0,"offset":1}}"#, r#"{"ping":{}}"#, r#"{"pong":{}}"#] {
             assert!(decode(frame, Generation::Plain).is_err());
             assert!(decode(frame, Generation::Reliable).is_ok());

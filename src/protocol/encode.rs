@@ -1,4 +1,4 @@
-//! Frame → its bytes on the wire, appended to an outgoing buffer.
+//! Encoding of the server's frames, appended to an outgoing buffer as WebSocket text frames.
 
 use std::time::Duration;
 
@@ -7,86 +7,86 @@ use crate::copy;
 use crate::error::MessageExpired;
 use crate::ids::{ClientId, Epoch, Offset, Seq};
 
-/// What a server tells a client, beside relayed messages. Only to those that asked for reliable delivery.
+/// A frame that the server sends to a reliable client, beside relayed messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice<'a> {
-    /// It is known.
+    /// `authenticated`: the client's authentication succeeded.
     Authenticated {
-        /// As whom.
+        /// The client's id.
         client: ClientId,
         /// The epoch of its mailbox.
         epoch: Epoch,
-        /// Whether it goes on where it was.
+        /// Whether the session continues with the messages that it has not received.
         resumed: bool,
         /// The time between two heartbeats.
         ping_interval: Duration,
-        /// How long an answer may take.
+        /// How long the answer to a heartbeat may take.
         ping_timeout: Duration,
-        /// The largest message.
+        /// The largest message, in bytes.
         max_payload: usize,
     },
-    /// Its messages to `target` are stored, all up to `seq`.
+    /// `accepted`: the client's messages to `target` are stored up to `seq`.
     Accepted {
         /// The recipient.
         target: ClientId,
-        /// The last one.
+        /// The last accepted message.
         seq: Seq,
     },
-    /// There is no room for `seq` and what follows: send them again later.
+    /// `hold`: there is no room for `seq` and later messages; the client is to send them again after a while.
     Hold {
         /// The recipient.
         target: ClientId,
-        /// The first one that was not taken.
+        /// The first message that was not accepted.
         seq: Seq,
-        /// How much later.
+        /// How long to wait.
         retry_after: Duration,
     },
-    /// `seq` and what follows is not taken and never will be.
+    /// `rejected`: `seq` and later messages were refused for good.
     Rejected {
         /// The recipient.
         target: ClientId,
-        /// The first one that was not taken.
+        /// The first message that was refused.
         seq: Seq,
-        /// Why, as a stable code.
+        /// The reason as a stable code.
         code: &'static str,
-        /// Why, in words.
+        /// The reason as text.
         message: &'a str,
     },
-    /// Its messages from `first` to `last`, which were accepted, have expired.
+    /// `rejected` with `last`: the accepted messages from `first` to `last` have expired.
     Expired {
         /// The recipient.
         target: ClientId,
-        /// The first of them.
+        /// The first expired message.
         first: Seq,
-        /// And the last.
+        /// The last expired message.
         last: Seq,
-        /// The number of this notice, which may come again on another connection.
+        /// The number of this notice, which may be sent again on another connection.
         number: u64,
     },
-    /// The application of `target` has its messages, all up to `seq`.
+    /// `delivered`: the application of `target` has received the client's messages up to `seq`.
     Delivered {
         /// The recipient.
         target: ClientId,
-        /// The last one.
+        /// The last received message.
         seq: Seq,
     },
-    /// A client that shares a channel came or left.
+    /// `presence`: a client that shares a channel came or left.
     Presence {
-        /// Who.
+        /// The other client.
         client: ClientId,
-        /// Whether it is there now.
+        /// Whether it is connected now.
         online: bool,
     },
-    /// What it did wrong.
+    /// `error`: the client committed an offence.
     Error {
-        /// As a stable code.
+        /// The stable code.
         code: &'static str,
-        /// In words.
+        /// The text.
         message: &'a str,
     },
-    /// Is it there?
+    /// `ping`: a heartbeat.
     Ping,
-    /// The server is there.
+    /// `pong`: the answer to a heartbeat of the client.
     Pong,
 }
 
@@ -95,15 +95,15 @@ const OFFSET: &str = ",\"offset\":";
 const MESSAGE: &str = ",\"message\":";
 const TAIL: &str = "}}";
 
-/// Appends `{"relay":{"senderId":…,"offset":…,"message":…}}` as a WebSocket text frame; `message` is a JSON string,
-/// quotes included. A plain client gets no offset.
+/// Appends `{"relay":{"senderId":…,"offset":…,"message":…}}`. `message` is a JSON string with its quotes. A plain client gets
+/// no offset.
 pub fn relay(sender: ClientId, offset: Option<Offset>, message: &[u8], out: &mut Vec<u8>) {
     relay_head(sender, offset, message.len(), out);
     copy::append(message, out);
     relay_tail(out);
 }
 
-/// Appends what stands before a message of `length` bytes in its frame.
+/// Appends the part of a relay frame before its message, which has `length` bytes.
 pub fn relay_head(sender: ClientId, offset: Option<Offset>, length: usize, out: &mut Vec<u8>) {
     let offset_length = offset.map_or(0, |Offset(offset)| OFFSET.len() + digits(offset));
     let sender_length = digits(sender.get());
@@ -118,19 +118,19 @@ pub fn relay_head(sender: ClientId, offset: Option<Offset>, length: usize, out: 
     out.extend_from_slice(MESSAGE.as_bytes());
 }
 
-/// Appends what stands behind a message in its frame.
+/// Appends the part of a relay frame after its message.
 pub fn relay_tail(out: &mut Vec<u8>) {
     out.extend_from_slice(TAIL.as_bytes());
 }
 
-/// Bytes of that.
+/// The length of the part of a relay frame after its message, in bytes.
 pub const TAIL_LENGTH: usize = TAIL.len();
 
 const ACCEPTED: &str = "{\"accepted\":{\"targetId\":";
 const DELIVERED: &str = "{\"delivered\":{\"targetId\":";
 const SEQ: &str = ",\"seq\":";
 
-/// Appends how far a target has come, as a WebSocket text frame.
+/// Appends a frame of a target and a number, which `head` begins.
 fn progress(head: &str, target: ClientId, Seq(seq): Seq, out: &mut Vec<u8>) {
     let (target_length, seq_length) = (digits(target.get()), digits(seq));
     frame::text_header(head.len() + target_length + SEQ.len() + seq_length + TAIL.len(), out);
@@ -141,7 +141,7 @@ fn progress(head: &str, target: ClientId, Seq(seq): Seq, out: &mut Vec<u8>) {
     out.extend_from_slice(TAIL.as_bytes());
 }
 
-/// Appends a notice as a WebSocket text frame.
+/// Appends a notice.
 pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
     let json = match notice {
         Notice::Authenticated { client, epoch, resumed, ping_interval, ping_timeout, max_payload } => {
@@ -152,7 +152,7 @@ pub fn notice(notice: &Notice<'_>, out: &mut Vec<u8>) {
                 ping_timeout.as_millis(),
             )
         }
-        // Those that come by the thousand are put together by hand.
+        // These two are frequent: written without formatting.
         Notice::Accepted { target, seq } => return progress(ACCEPTED, *target, *seq, out),
         Notice::Delivered { target, seq } => return progress(DELIVERED, *target, *seq, out),
         Notice::Hold { target, seq: Seq(seq), retry_after } => format!(
@@ -193,10 +193,12 @@ fn append_number(number: u64, digits: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// Returns the number of decimal digits.
 fn digits(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
+/// Returns `text` as a JSON string.
 fn string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -206,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_announces_the_length_that_follows() {
+    fn header_has_the_length_of_the_payload() {
         for number in [0, 9, 10, 99, 100, 12_345_678, ClientId::MAX] {
             for (size, offset) in
                 [(0, None), (80, Some(9)), (81, Some(10)), (200, None), (65_535, Some(99)), (70_000, None)]
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_wrote_cannot_break_out_of_an_error() {
+    fn escapes_text_in_errors() {
         let mut out = Vec::new();
         notice(&Notice::Error { code: "ERR_X", message: "\"}}\u{2028}\0" }, &mut out);
         let json: serde_json::Value = serde_json::from_slice(&out[2..]).expect("JSON");

@@ -1,4 +1,9 @@
-//! RFC 6455 framing of a server: masked frames in, plain frames out.
+//! RFC 6455 framing, the server's side: decodes masked frames in place, and encodes unmasked ones.
+//!
+//! Framing is ours, not tokio-tungstenite's, because decoding in place lets all connections of a thread share one read
+//! buffer: an idle connection keeps none. tokio-tungstenite is the client that the tests compare this with.
+//!
+//! With the feature `conformance`, binary messages are decoded too, and a session sends back every message.
 
 use multiversion::multiversion;
 
@@ -12,29 +17,30 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
-/// What a client sent.
+/// A message or control frame of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
-    /// A whole text message.
+    /// A complete text message.
     Text(&'a str),
-    /// A whole binary message, which only the conformance build takes.
+    /// A complete binary message. Only the conformance build accepts it.
     #[cfg(feature = "conformance")]
     Binary(&'a [u8]),
     /// A ping, to be answered with its payload.
     Ping(&'a [u8]),
     /// A pong.
     Pong,
-    /// The close handshake: code (1005 where there is none) and reason.
+    /// A close frame: its code (1005 for none) and reason.
     Close(u16, &'a str),
 }
 
-/// Reads frames out of a buffer and puts fragmented messages together.
+/// Decodes frames and joins fragmented messages.
 #[derive(Debug)]
 pub struct Decoder {
     /// The largest message, in bytes.
     pub max_message: usize,
-    /// The fragments so far of the message that is not complete, and how many they were.
+    /// The fragments of the current message so far.
     message: Vec<u8>,
+    /// The number of these fragments.
     fragments: usize,
     state: State,
 }
@@ -43,45 +49,47 @@ pub struct Decoder {
 enum State {
     /// No message has begun.
     Between,
-    /// A message whose first frame had this opcode has begun and not ended.
+    /// A message has begun and is not complete; its first frame had this opcode.
     InMessage(u8),
-    /// `message` was handed out and is to be freed.
-    HandedOut,
+    /// `message` was returned to the caller and is to be freed.
+    Returned,
 }
 
+/// The header of a frame.
 struct Header {
     fin: bool,
     opcode: u8,
     mask: [u8; 4],
-    /// Bytes of the header itself.
+    /// Bytes of the header.
     size: usize,
+    /// Bytes of the payload.
     payload: usize,
 }
 
 impl Decoder {
-    /// A decoder for a connection that has just been upgraded.
+    /// Returns a decoder for a connection that has just been upgraded.
     pub fn new(max_message: usize) -> Self {
         Self { max_message, message: Vec::new(), fragments: 0, state: State::Between }
     }
 
-    /// Whether a message has come in part.
+    /// Returns whether part of a fragmented message has arrived.
     pub fn is_in_message(&self) -> bool {
         matches!(self.state, State::InMessage(_))
     }
 
-    /// Cuts the next frame off `input`, unmasks it in place, and returns its message and the number of bytes it took. The
-    /// message is `None` when the frame is only a fragment; the result is `None`, and nothing is cut off, when the frame
-    /// is not complete.
+    /// Splits the next frame off `input`, unmasks it in place, and returns its message and the length of the frame. The
+    /// message is `None` if the frame is a fragment that does not complete one. The result is `None`, and `input` is
+    /// unchanged, if the frame is incomplete.
     ///
     /// # Errors
-    /// [`Offence`] for what RFC 6455 forbids, binary frames, text that is not UTF-8 and messages above
-    /// `max_message`, these as soon as their header says so, or in more fragments than they may have bytes.
+    /// An [`Offence`] for a violation of RFC 6455, a binary frame, text that is not UTF-8, and a message above
+    /// `max_message`, as soon as a header announces it, or with more fragments than it may have bytes.
     pub fn decode<'a, 'b: 'a>(
         &'a mut self,
         input: &mut &'b mut [u8],
     ) -> Result<Option<(Option<Incoming<'a>>, usize)>, Offence> {
-        if self.state == State::HandedOut {
-            self.forget_message();
+        if self.state == State::Returned {
+            self.free_message();
             self.state = State::Between;
         }
         let Some(header) = Header::parse(input)? else { return Ok(None) };
@@ -100,21 +108,24 @@ impl Decoder {
         Ok(Some((incoming, size)))
     }
 
-    fn forget_message(&mut self) {
+    fn free_message(&mut self) {
         trim::count_freed(self.message.capacity());
         self.message = Vec::new();
         self.fragments = 0;
     }
 
+    /// Checks whether a frame with this header may come now.
     fn check(&self, header: &Header) -> Result<(), Offence> {
         match (header.opcode, self.state) {
             (BINARY, _) if !cfg!(feature = "conformance") => return Err(Offence::Binary),
             (CONTINUATION, State::InMessage(_)) | (TEXT | BINARY, State::Between) => {}
-            (CONTINUATION, _) => return Err(Offence::Protocol("a continuation of nothing")),
-            (TEXT | BINARY, _) => return Err(Offence::Protocol("a message inside a message")),
+            (CONTINUATION, _) => return Err(Offence::Protocol("a continuation frame without a message")),
+            (TEXT | BINARY, _) => {
+                return Err(Offence::Protocol("a new message before the last one was complete"));
+            }
             (CLOSE | PING | PONG, _) if header.fin && header.payload <= 125 => return Ok(()),
             (CLOSE | PING | PONG, _) => {
-                return Err(Offence::Protocol("a control frame that is long or in parts"));
+                return Err(Offence::Protocol("a control frame that is fragmented or too long"));
             }
             _ => return Err(Offence::Protocol("an unknown opcode")),
         }
@@ -122,6 +133,7 @@ impl Decoder {
         if header.payload > room { Err(Offence::MessageTooBig) } else { Ok(()) }
     }
 
+    /// Handles a data frame. Returns the message that it completes.
     fn data<'a>(
         &'a mut self,
         header: &Header,
@@ -136,7 +148,7 @@ impl Decoder {
             payload
         } else {
             let before = self.message.len();
-            // Not known of the fragments before.
+            // The earlier fragments may not be.
             is_ascii = false;
             self.message.extend_from_slice(payload);
             if !header.fin {
@@ -145,11 +157,11 @@ impl Decoder {
                 }
                 self.state = State::InMessage(opcode);
                 self.fragments += 1;
-                // Empty ones would have no end otherwise.
+                // Without this, empty fragments could go on for ever.
                 let too_many = self.fragments > self.max_message;
                 return if too_many { Err(Offence::MessageTooBig) } else { Ok(None) };
             }
-            self.state = State::HandedOut;
+            self.state = State::Returned;
             &self.message
         };
         Ok(Some(match opcode {
@@ -163,11 +175,12 @@ impl Decoder {
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        self.forget_message();
+        self.free_message();
     }
 }
 
 impl Header {
+    /// Parses the header that `input` begins with. Returns `None` if it is incomplete.
     fn parse(input: &[u8]) -> Result<Option<Self>, Offence> {
         let &[first, second, ref rest @ ..] = input else { return Ok(None) };
         if first & 0x70 != 0 {
@@ -194,11 +207,11 @@ impl Header {
     }
 }
 
-/// How many bytes the masked frame that `input` is the beginning of lacks at least; at least 1.
-pub fn missing(input: &[u8]) -> usize {
+/// Returns how many bytes at least are missing from the masked frame that `input` begins. At least 1.
+pub fn missing_bytes(input: &[u8]) -> usize {
     let whole = match Header::parse(input) {
         Ok(Some(header)) => header.size.saturating_add(header.payload),
-        // The decoder will say what is wrong with it.
+        // The decoder reports the error.
         Err(_) => 0,
         Ok(None) => match input {
             [_, length, ..] => match length & 0x7F {
@@ -212,7 +225,7 @@ pub fn missing(input: &[u8]) -> usize {
     whole.saturating_sub(input.len()).max(1)
 }
 
-/// Unmasks in place. True when all of it is ASCII: that is seen on the way, and most text is.
+/// Unmasks `payload` in place. Returns whether all of it is ASCII, which is found out along the way.
 #[multiversion(targets("x86_64+avx512f+avx512bw", "x86_64+avx2"))]
 fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
     let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
@@ -230,10 +243,10 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
     bits & 0x8080_8080_8080_8080 == 0
 }
 
-/// The text that ASCII is.
+/// Returns ASCII bytes as text.
 fn ascii(bytes: &[u8]) -> &str {
     debug_assert!(bytes.is_ascii());
-    #[expect(unsafe_code, reason = "each safe way would look at all of it once more")]
+    #[expect(unsafe_code, reason = "a safe conversion would read all bytes once more")]
     // SAFETY: ASCII is UTF-8.
     unsafe {
         std::str::from_utf8_unchecked(bytes)
@@ -244,9 +257,9 @@ fn utf8(bytes: &[u8]) -> Result<&str, Offence> {
     simdutf8::basic::from_utf8(bytes).map_err(|_| Offence::InvalidUtf8)
 }
 
-/// Checks the beginning of a text, of which what is `before` was checked. A character may be cut at either end.
+/// Checks the beginning of a text whose first `before` bytes were checked earlier. Either part may end within a character.
 fn check_beginning(text: &[u8], before: usize) -> Result<(), Offence> {
-    // A character has at most four bytes, and all but its first one begin with these bits.
+    // A character has at most four bytes; all but the first begin with the bits 10.
     let is_first = |at: &usize| text[*at] & 0xC0 != 0x80;
     let start = (before.saturating_sub(3)..before).find(is_first).unwrap_or(before);
     match simdutf8::compat::from_utf8(&text[start..]) {
@@ -255,21 +268,22 @@ fn check_beginning(text: &[u8], before: usize) -> Result<(), Offence> {
     }
 }
 
+/// Parses the payload of a close frame.
 fn parse_close(payload: &[u8]) -> Result<Incoming<'_>, Offence> {
     match *payload {
         [] => Ok(Incoming::Close(1005, "")),
-        [_] => Err(Offence::Protocol("half a close code")),
+        [_] => Err(Offence::Protocol("an incomplete close code")),
         [a, b, ref reason @ ..] => {
             let code = u16::from_be_bytes([a, b]);
             match code {
                 1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(Incoming::Close(code, utf8(reason)?)),
-                _ => Err(Offence::Protocol("a close code that may not be sent")),
+                _ => Err(Offence::Protocol("an invalid close code")),
             }
         }
     }
 }
 
-/// Appends the header of a text frame whose payload has `length` bytes.
+/// Appends the header of a text frame with a payload of `length` bytes.
 pub fn text_header(length: usize, out: &mut Vec<u8>) {
     const FIN: u8 = 0x80;
     match length {
@@ -285,7 +299,7 @@ pub fn text_header(length: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a message as it came.
+/// Appends a message as it was received.
 #[cfg(feature = "conformance")]
 pub fn echo(message: &Incoming<'_>, out: &mut Vec<u8>) {
     let (opcode, payload) = match *message {
@@ -309,7 +323,7 @@ pub fn pong(payload: &[u8], out: &mut Vec<u8>) {
     control(PONG, payload, out);
 }
 
-/// Appends a close frame; the code 1005 stands for none. `reason` has at most 123 bytes.
+/// Appends a close frame. The code 1005 stands for none. `reason` must have at most 123 bytes.
 pub fn close(code: u16, reason: &str, out: &mut Vec<u8>) {
     let mut payload = Vec::new();
     if code != 1005 {
@@ -325,7 +339,7 @@ fn control(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Bytes of the plain frame that `frames` begins with. Only for what this module wrote.
+/// Returns the length of the unmasked frame that `frames` begins with, which this module must have encoded.
 pub fn length(frames: &[u8]) -> usize {
     match *frames {
         [_, 126, a, b, ..] => 4 + usize::from(u16::from_be_bytes([a, b])),
@@ -352,7 +366,7 @@ mod tests {
         frame
     }
 
-    /// All that `input` holds, fed in pieces of `piece` bytes.
+    /// Decodes everything in `input`, fed in pieces of `piece` bytes.
     fn decode_all(input: &[u8], piece: usize) -> Result<Vec<String>, Offence> {
         let mut decoder = Decoder::new(100_000);
         let (mut buffer, mut found) = (Vec::new(), Vec::new());
@@ -368,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_same_messages_however_the_bytes_are_cut() {
+    fn decodes_the_same_messages_from_pieces_of_any_size() {
         let long = "ü".repeat(40_000);
         let input = [
             masked(0x81, b"one"),
@@ -392,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_the_rfc_forbids_as_soon_as_the_header_says_so() {
+    fn rejects_violations_of_the_rfc_at_the_header() {
         let protocol = |first, payload: &[u8]| match decode_all(&masked(first, payload), usize::MAX) {
             Err(Offence::Protocol(_)) => {}
             other => panic!("{first:#x} {payload:?}: {other:?}"),
@@ -415,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_text_that_is_not_utf8_with_the_fragment_that_shows_it() {
+    fn rejects_invalid_utf8_at_the_fragment_that_shows_it() {
         let valid = "aü€😀b".repeat(2);
         let cut = b"\xE2\x82b\x82";
         let too_high = b"\xF4\x90\x80\x80";
@@ -439,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_length_of_what_it_wrote() {
+    fn returns_the_length_of_encoded_frames() {
         for size in [0, 125, 126, 65_535, 65_536] {
             let mut out = Vec::new();
             text_header(size, &mut out);

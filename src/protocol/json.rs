@@ -1,4 +1,4 @@
-//! JSON as `JSON.parse` means it, read only as deeply as a frame's own members: what is not looked at is skipped
+//! Reading of JSON with the semantics of `JSON.parse`, only as deep as a frame's own members. Other values are skipped
 //! without recursion.
 
 use std::borrow::Cow;
@@ -9,16 +9,16 @@ use serde_json::value::RawValue;
 
 use crate::ids::{ClientId, Token};
 
-/// The JSON value that `text` is, or `None` when it is not JSON or nests deeper than `max_nesting`.
-pub fn parse(text: &str, max_nesting: usize) -> Option<&RawValue> {
-    if nests_deeper_than(text, max_nesting) {
+/// Validates `text` as JSON. Returns `None` if it is not JSON or is nested deeper than `max_depth`.
+pub fn parse(text: &str, max_depth: usize) -> Option<&RawValue> {
+    if is_deeper_than(text, max_depth) {
         return None;
     }
     serde_json::from_str(text).ok()
 }
 
-/// The members of an object that have these names, the last one where a name is repeated; `None` when `value`
-/// is no object.
+/// Returns the members of an object that have these names; of a repeated name, the last one. Returns `None` if `value` is
+/// not an object.
 pub fn members<'a, const N: usize>(
     value: &'a RawValue,
     names: [&'static str; N],
@@ -40,19 +40,19 @@ impl<'a, const N: usize> Visitor<'a> for Members<N> {
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = [None; N];
-        // Keys are taken raw, for serde refuses one with a lone surrogate and `JSON.parse` does not.
+        // Keys are read raw: serde rejects one with a lone surrogate, and `JSON.parse` does not.
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             let key = string(key);
-            if let Some(place) = self.0.iter().position(|name| key.as_deref() == Some(*name)) {
-                found[place] = Some(value);
+            if let Some(index) = self.0.iter().position(|name| key.as_deref() == Some(*name)) {
+                found[index] = Some(value);
             }
         }
         Ok(found)
     }
 }
 
-/// The string that `value` is; `None` when it is none, or one with a lone surrogate, which no name and no token
-/// has.
+/// Returns the string that `value` is. Returns `None` if it is not a string, or has a lone surrogate, as no name and no
+/// token has.
 pub fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     let inner = value.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -62,18 +62,19 @@ pub fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The client id that `value` is, in any of the ways to write a number.
+/// Returns the client id that `value` is, written as any JSON number.
 pub fn client_id(value: &RawValue) -> Option<ClientId> {
-    // Only a JSON number can parse: what else Rust takes (`inf`, `+1`) is no JSON.
+    // The value is valid JSON, so other notations that Rust parses (`inf`, `+1`) cannot occur.
     ClientId::from_f64(value.get().parse().ok()?)
 }
 
-/// The integer from 0 to 2^53 − 1 that `value` is.
+/// Returns the integer from 0 to 2^53 − 1 that `value` is.
 pub fn integer(value: &RawValue) -> Option<u64> {
     client_id(value).map(ClientId::get)
 }
 
-fn nests_deeper_than(text: &str, max: usize) -> bool {
+/// Returns whether objects and arrays are nested deeper than `max`.
+fn is_deeper_than(text: &str, max: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         if in_string {
@@ -94,24 +95,22 @@ fn nests_deeper_than(text: &str, max: usize) -> bool {
     false
 }
 
-/// JSON for an error's text: without its white space, cut at `length` characters, and with every run of 32 or
-/// more hex digits, which may be a token, blotted out, however the digits are escaped.
+/// Returns an excerpt of JSON for an error's text: without white space, cut at `length` characters, and with every run of 32
+/// or more hex digits, which may be a token, redacted, even if the digits are escaped.
 pub fn excerpt(json: &str, length: usize) -> String {
-    const SECRET: usize = Token::DIGITS;
     let mut shown = String::new();
     let (mut in_string, mut escaped) = (false, false);
-    // The run of hex digits that ends here: where it starts in `shown`, the characters before it, and how many digits it
-    // has.
+    // The current run of hex digits: where it starts in `shown`, the characters before it, and its number of digits.
     let (mut run_start, mut before, mut run) = (0, 0, 0);
     let mut rest = json;
-    // A token that begins before the cut is seen whole: each digit is at least one character.
+    // Only characters before the run count, so a token that begins before the cut is read to its end.
     while let Some(first) = rest.chars().next().filter(|_| before < length) {
         let (unit, digit) = match hex_escape(rest).filter(|_| in_string && !escaped) {
             Some(digit) => (6, digit),
             None => (first.len_utf8(), first),
         };
-        let (text, behind) = rest.split_at(unit);
-        rest = behind;
+        let (text, following) = rest.split_at(unit);
+        rest = following;
         if in_string {
             in_string = escaped || first != '"';
             escaped = !escaped && first == '\\' && unit == 1;
@@ -122,10 +121,10 @@ pub fn excerpt(json: &str, length: usize) -> String {
         }
         if digit.is_ascii_hexdigit() {
             run += 1;
-            if run == SECRET {
+            if run == Token::DIGITS {
                 shown.truncate(run_start);
-                shown.push_str(Token::BLOT);
-            } else if run < SECRET {
+                shown.push_str(Token::REDACTED);
+            } else if run < Token::DIGITS {
                 shown.push_str(text);
             }
         } else {
@@ -140,7 +139,7 @@ pub fn excerpt(json: &str, length: usize) -> String {
     }
 }
 
-/// The ASCII character that `text` begins with, where it begins with its `\u00…` escape.
+/// Returns the character whose `\u00…` escape `text` begins with.
 fn hex_escape(text: &str) -> Option<char> {
     let digits = text.strip_prefix("\\u00")?.get(..2)?;
     u8::from_str_radix(digits, 16).ok().map(char::from)
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_a_repeated_member_counts_however_it_is_written() {
+    fn last_of_a_repeated_member_counts_even_if_escaped() {
         let value = raw(r#" {"a":1,"b":{"a":9},"\ud800":0,"\u0061":2,"__proto__":3,"c":null} "#);
         let [a, b, d] = members(value, ["a", "b", "d"]).expect("an object");
         assert_eq!(a.map(RawValue::get), Some("2"));
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_ids_as_javascript_reads_them() {
+    fn reads_ids_as_javascript_reads_numbers() {
         for (text, id) in [
             ("0", Some(0)),
             ("-0", Some(0)),
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_is_bounded_and_never_recursed_into() {
+    fn bounds_nesting_without_recursion() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(&nested(128), 128).is_some());
         assert!(parse(&nested(129), 128).is_none());
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_is_short_and_carries_no_token() {
+    fn excerpt_is_short_and_contains_no_token() {
         let token = "0123456789abcdef0123456789ABCDEF";
         assert_eq!(excerpt("{ \"a\" :\n[1, \" \\\" 2\"] }", 200), "{\"a\":[1,\" \\\" 2\"]}");
         assert_eq!(excerpt(&format!("{{\"token\":\"{token}0\"}}"), 200), "{\"token\":\"[redacted]\"}");

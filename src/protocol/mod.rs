@@ -1,9 +1,11 @@
-//! What goes over the wire, as pure functions: no socket, no clock, no state but a half-read frame.
+//! The wire protocol as pure functions: no sockets, no clock, and no state but that of a half-read frame.
 
+pub mod client_frame;
 pub mod decode;
 pub mod encode;
 pub mod frame;
 mod json;
 mod scan;
 
-pub use decode::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, Reliable, decode};
+pub use client_frame::{Authentication, ClientFrame, Generation, ReceivedFrame, RelayFrame, Reliable};
+pub use decode::decode;

@@ -1,13 +1,13 @@
-//! The frames that come by the thousand, as `JSON.stringify` writes them, read in one pass. Whatever looks otherwise is
-//! left to the JSON reader, which knows every way to write it.
+//! The fast path of decoding: relay and `received` frames as `JSON.stringify` writes them, read in one pass without a JSON
+//! parser. A text that is written in another way is left to the JSON reader.
 
 use multiversion::multiversion;
 
-use super::decode::{Generation, ReceivedFrame, RelayFrame};
+use super::client_frame::{Generation, ReceivedFrame, RelayFrame};
 use crate::ids::{ClientId, Offset, Seq};
 
-/// The relay frame that `text` is, if it is written without white space, with its members in the usual order and
-/// without others. `None` means nothing: the JSON reader decides.
+/// Reads a relay frame that is written without white space, with its members in the usual order and no others. `None` does
+/// not mean that the text is invalid: the JSON reader decides.
 pub fn relay(text: &str, generation: Generation) -> Option<RelayFrame<'_>> {
     let rest = text.strip_prefix("{\"relay\":{\"targetId\":")?;
     let (target, rest) = integer(rest)?;
@@ -25,8 +25,8 @@ pub fn relay(text: &str, generation: Generation) -> Option<RelayFrame<'_>> {
     is_whole.then_some(RelayFrame { target_id: ClientId::new(target)?, message, seq, first })
 }
 
-/// The acknowledgement that `text` is, if it is written without white space and with its members in the usual order.
-/// `None` means nothing, as for [`relay`].
+/// Reads a `received` frame that is written without white space, with its members in the usual order. `None` means the same
+/// as for [`relay`].
 pub fn received(text: &str) -> Option<ReceivedFrame> {
     let rest = text.strip_prefix("{\"received\":{\"senderId\":")?;
     let (sender, rest) = integer(rest)?;
@@ -35,7 +35,7 @@ pub fn received(text: &str) -> Option<ReceivedFrame> {
     (rest == "}}").then_some(frame)
 }
 
-/// An integer of at most 15 digits and what follows it.
+/// Reads an integer of at most 15 digits. Returns it with the text after it.
 fn integer(text: &str) -> Option<(u64, &str)> {
     let length = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, rest) = text.split_at(length);
@@ -43,7 +43,7 @@ fn integer(text: &str) -> Option<(u64, &str)> {
     if is_plain { digits.parse().ok().map(|number| (number, rest)) } else { None }
 }
 
-/// Where the JSON string that `text` begins with ends, its quotes included.
+/// Returns the length of the JSON string that `text` begins with, quotes included.
 fn string_end(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     if bytes.first() != Some(&b'"') {
@@ -54,10 +54,10 @@ fn string_end(text: &str) -> Option<usize> {
         match *bytes.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => at += escape_length(&bytes[at + 1..])? + 1,
-            // A control character: no JSON.
+            // A control character is not allowed in JSON.
             _ => return None,
         }
-        // Where there is one escape there are more.
+        // After one escape another one is likely to be near.
         let near = &bytes[at..bytes.len().min(at + BLOCK)];
         let run = short_run(near);
         at += run;
@@ -67,12 +67,12 @@ fn string_end(text: &str) -> Option<usize> {
     }
 }
 
-/// What is looked at without a branch, in a text that is long and in one that is not.
+/// Bytes that are checked without a branch in between, in a long text and in the rest of it.
 const LARGE_BLOCK: usize = 512;
 const BLOCK: usize = 64;
 
-/// How many bytes, from the first, mean themselves in a JSON string. Written so that it becomes vector
-/// instructions: a block at a time, without a branch inside it.
+/// Returns how many bytes from the first on are plain: neither quotes, backslashes nor control characters. Blocks without a
+/// branch inside compile to vector instructions.
 #[multiversion(targets("x86_64+avx512f+avx512bw", "x86_64+avx2"))]
 fn plain_run(bytes: &[u8]) -> usize {
     let start = plain_blocks::<LARGE_BLOCK>(bytes);
@@ -80,7 +80,7 @@ fn plain_run(bytes: &[u8]) -> usize {
     start + short_run(&bytes[start..])
 }
 
-/// Bytes of the blocks, from the first, in which all mean themselves.
+/// Returns the bytes of the leading blocks that are entirely plain.
 #[inline]
 fn plain_blocks<const SIZE: usize>(bytes: &[u8]) -> usize {
     let (blocks, _) = bytes.as_chunks::<SIZE>();
@@ -89,7 +89,7 @@ fn plain_blocks<const SIZE: usize>(bytes: &[u8]) -> usize {
     blocks.iter().take_while(is_plain).count() * SIZE
 }
 
-/// The same, a word at a time, for bytes that are few or among which there is one that does not mean itself.
+/// Does the same as [`plain_run`], a word at a time, for few bytes or if a special one is near.
 #[inline]
 fn short_run(bytes: &[u8]) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
@@ -102,22 +102,23 @@ fn short_run(bytes: &[u8]) -> usize {
     words.len() * 8 + tail.iter().take_while(|byte| !is_special(**byte)).count()
 }
 
+/// Returns whether a byte does not stand for itself in a JSON string.
 fn is_special(byte: u8) -> bool {
     byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
-/// Sets the highest bit of the first byte of `word`, counted from the lowest, that does not mean itself in a JSON
-/// string, and perhaps those of bytes behind it; 0 where all do.
+/// Sets the highest bit of the first special byte of `word`, counted from the lowest, and perhaps those of later bytes.
+/// Returns 0 if all bytes are plain.
 fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHEST: u64 = 0x80 * ONES;
-    // A byte below `bound`: subtracting borrows from its highest bit, and from the bytes behind it only then.
+    // Subtracting sets the highest bit of a byte below `bound`, and borrows from the bytes after it only then.
     let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
     let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
     (below(word, b' ') | equal(b'"') | equal(b'\\')) & HIGHEST
 }
 
-/// Bytes of the escape whose backslash has just been read.
+/// Returns the length of the escape sequence after a backslash, or `None` if it is invalid.
 fn escape_length(bytes: &[u8]) -> Option<usize> {
     match *bytes {
         [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(1),
@@ -128,52 +129,10 @@ fn escape_length(bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::protocol::decode::{ClientFrame, decode_json};
-
-    /// Pieces of frames, right and wrong, so that random rows of them are often nearly right.
-    fn piece() -> impl Strategy<Value = String> {
-        prop_oneof![
-            Just(r#"{"relay":{"targetId":"#.to_owned()),
-            Just(r#","message":"#.to_owned()),
-            Just(r#","seq":"#.to_owned()),
-            Just(r#","first":true"#.to_owned()),
-            Just("}}".to_owned()),
-            Just(" ".to_owned()),
-            "[0-9]{1,17}",
-            "0|00|1e0|1\\.0|-1",
-            r#""([ -~üé☃]|\\["\\/bfnrtux]|\\u[0-9a-fA-F]{3,4}|[\x00-\x20]){0,80}""#,
-        ]
-    }
-
-    fn frame() -> impl Strategy<Value = String> {
-        let usual = ("[0-9]{1,17}", piece(), "[0-9]{1,17}", prop::bool::ANY, prop::bool::ANY).prop_map(
-            |(target, message, seq, numbered, first)| {
-                let seq = if numbered { format!(",\"seq\":{seq}") } else { String::new() };
-                let first = if first { ",\"first\":true" } else { "" };
-                format!(r#"{{"relay":{{"targetId":{target},"message":{message}{seq}{first}}}}}"#)
-            },
-        );
-        prop_oneof![usual, prop::collection::vec(piece(), 0..8).prop_map(|pieces| pieces.concat())]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn what_it_reads_the_json_reader_reads_too(text in frame()) {
-            for generation in [Generation::Plain, Generation::Reliable] {
-                let Some(fast) = relay(&text, generation) else { continue };
-                let Ok(ClientFrame::Relay(slow)) = decode_json(&text, generation) else { panic!("{text}") };
-                prop_assert_eq!(fast, slow);
-            }
-        }
-    }
 
     #[test]
-    fn a_run_ends_at_the_first_byte_that_does_not_mean_itself() {
+    fn plain_run_ends_at_the_first_special_byte() {
         let check = |length: usize, at: usize, byte: u8| {
             let mut bytes = vec![b'x'; length];
             bytes.extend([byte, 0, b'"', byte]);
@@ -192,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_json_stringify_writes() {
+    fn reads_frames_as_json_stringify_writes_them() {
         let read = received(r#"{"received":{"senderId":12,"offset":7}}"#).expect("an acknowledgement");
         assert_eq!((read.sender_id.get(), read.offset), (12, Offset(7)));
         for other in

@@ -114,7 +114,7 @@ mod tests {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        sink.emit_surely(Event::Closed).await;
+        sink.emit_or_wait(Event::Closed).await;
         courier.await.expect("no panic");
         let batches = batches.lock().expect("no panic");
         (batches.len(), batches.iter().sum::<usize>() - 1)

@@ -8,7 +8,7 @@ use crate::events::Event;
 use crate::hub::{ClientStatus, ExpiredMessages, PresenceProgress, Registration, Removal, Totals};
 use crate::ids::{ClientId, Token};
 use crate::metrics::{Closed, Counts, Tables};
-use crate::model::release_spare;
+use crate::model::release_spare_chunks;
 use crate::session::Shared;
 use crate::trim::{freed, trim};
 
@@ -183,7 +183,7 @@ async fn expire(shared: &Shared) {
             }
             let undelivered = removed.undelivered;
             // It is told once, and whoever keeps something for the client has to know.
-            shared.events.emit_surely(Event::Expired { client, undelivered }).await;
+            shared.events.emit_or_wait(Event::Expired { client, undelivered }).await;
         }
         for ExpiredMessages { sender, recipient, messages } in shared.hub.expire_messages(now) {
             shared.metrics.dropped(MessageExpired::CODE, messages);
@@ -200,8 +200,8 @@ pub(super) fn drop_messages(shared: &Shared) {
         shared.hub.drop_messages();
     }
     // Twice: the first time it keeps what was needed lately.
-    release_spare();
-    release_spare();
+    release_spare_chunks();
+    release_spare_chunks();
     if before.queued_bytes >= MANY_BYTES || before.relayed_messages >= MANY_MESSAGES {
         trim();
     }
@@ -226,7 +226,7 @@ async fn tidy(shared: &Shared) {
     loop {
         crate::faults::point("tidy");
         tokio::time::sleep(LOOK).await;
-        release_spare();
+        release_spare_chunks();
         let now = look();
         let lately =
             Seen { messages: now.messages - before.messages, freed: now.freed - before.freed, ..now };

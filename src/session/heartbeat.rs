@@ -34,7 +34,7 @@ impl Session {
             return Err(CloseReason::AuthTimeout);
         }
         let Limits { ping_interval, ping_timeout, .. } = self.shared.limits;
-        let now = io.wire.heard;
+        let now = io.wire.bytes_received;
         let heartbeat = self.heartbeat;
         let (next, wait) = match heartbeat {
             Heartbeat::Resting => (self.ping(now), ping_timeout),
@@ -91,7 +91,7 @@ impl Session {
         wire: &Wire<S>,
     ) -> Result<(), CloseReason> {
         let now = Instant::now();
-        let begun = wire.unfinished().filter(|_| self.is_reading());
+        let begun = wire.partial_message().filter(|_| self.is_reading());
         let since = |number| match self.partial_message.as_deref() {
             Some((same, since)) if *same == number => (number, *since),
             _ => (number, now),

@@ -33,7 +33,7 @@ impl Receiver for Reading<'_> {
         self.session.pong(payload);
     }
 
-    fn offend(&mut self, offence: Offence) -> CloseReason {
+    fn protocol_error(&mut self, offence: Offence) -> CloseReason {
         // A breach of the WebSocket protocol always closes the connection.
         self.session.offend(offence).err().unwrap_or(CloseReason::Internal)
     }
@@ -47,7 +47,7 @@ impl Session {
     fn is_ready_to_read(&self) -> bool {
         // Stop reading from a client that does not drain its replies.
         let unread = self.replies.as_ref().map_or(0, |replies| replies.len());
-        let max = Limits::MAX_ANSWERS.min(self.shared.limits.max_write_ahead);
+        let max = Limits::MAX_REPLY_BYTES.min(self.shared.limits.max_write_ahead);
         // While draining only acknowledgements are taken, and a plain client sends none.
         let may_acknowledge = !self.is_draining() || self.generation() == Generation::Reliable;
         self.is_reading() && may_acknowledge && unread < max
@@ -73,7 +73,7 @@ impl Session {
         self.has_mail |= self.replies.as_ref().is_some_and(|replies| replies.is_pending());
         let limits = &self.shared.limits;
         Ok(match self.phase.attachment() {
-            Some(_) => limits.max_payload + Limits::ENVELOPE,
+            Some(_) => limits.max_payload + Limits::ENVELOPE_BYTES,
             None => limits.max_unauthenticated_payload,
         })
     }

@@ -133,7 +133,7 @@ impl Session {
         let replies = self.replies();
         replies.add(refusal);
         replies.refused.insert(target);
-        let is_enough = replies.refused.len() > Limits::MAX_REFUSING;
+        let is_enough = replies.refused.len() > Limits::MAX_REFUSED_CHANNELS;
         if is_enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
     }
 

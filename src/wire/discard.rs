@@ -1,4 +1,4 @@
-//! Reading for connections that have no session, or none any more: each read waits for the connection's turn.
+//! Reading of connections that have no session yet or no longer have one. Each read waits for the connection's turn.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,33 +10,33 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::Turn;
 use crate::read_buffer;
 
-/// Reads once, when it is the connection's turn, and hands `take` what came; nothing at the end of the stream.
+/// Reads once, when it is the connection's turn, and calls `take` with the bytes; with none at the end of the stream.
 ///
 /// # Errors
-/// The stream's own.
+/// Any error of the stream.
 pub fn poll_read<S: AsyncRead + Unpin, T>(
     stream: &mut S,
     turn: &mut Turn,
     cx: &mut Context<'_>,
     take: impl FnOnce(&[u8]) -> T,
 ) -> Poll<io::Result<T>> {
-    ready!(turn.poll(cx));
+    ready!(turn.poll_ready(cx));
     let read = read_buffer::fill(|buffer| {
         let mut read = ReadBuf::new(&mut buffer[..turn.max_bytes()]);
         ready!(Pin::new(stream).poll_read(cx, &mut read))?;
-        turn.read(read.filled().len());
+        turn.record_read(read.filled().len());
         Poll::Ready(Ok(take(read.filled())))
     });
     if read.is_pending() {
-        turn.rest();
+        turn.end();
     }
     read
 }
 
-/// Reads until the client has closed its side, or has sent `max` bytes.
+/// Reads and discards bytes until the client has closed its side, or has sent `max` bytes.
 ///
 /// # Errors
-/// The stream's own.
+/// Any error of the stream.
 pub async fn discard<S: AsyncRead + Unpin>(stream: &mut S, turn: &mut Turn, max: usize) -> io::Result<()> {
     let mut left = max;
     poll_fn(|cx| {

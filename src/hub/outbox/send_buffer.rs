@@ -5,12 +5,12 @@ use std::io::IoSlice;
 use crate::copy;
 use crate::ids::ClientId;
 use crate::limits::Limits;
-use crate::model::{LONG, Place};
+use crate::model::{ChunkPosition, LONG_MESSAGE_BYTES};
 use crate::protocol::frame;
-use crate::read_buffer::Lent;
+use crate::read_buffer::ReadSlice;
 
 /// The most splices between two writes: as many long messages as are read in one turn.
-pub(super) const MAX_SPLICES: usize = Limits::TURN_BYTES / LONG;
+pub(super) const MAX_SPLICES: usize = Limits::TURN_BYTES / LONG_MESSAGE_BYTES;
 
 /// Frames back to back, of which the socket has taken a part. Long messages may be spliced in: they belong between these
 /// bytes, but lie elsewhere.
@@ -38,9 +38,9 @@ struct Splice {
 #[derive(Debug)]
 pub(super) enum Piece {
     /// The buffer that it was read into, until the end of that turn.
-    ReadBuffer(Lent),
+    ReadBuffer(ReadSlice),
     /// Its sender's lane. Only between filling the outbox and writing it, under one lock.
-    Lane(ClientId, Place),
+    Lane(ClientId, ChunkPosition),
 }
 
 impl Piece {
@@ -93,7 +93,7 @@ impl SendBuffer {
     /// Passes all pieces to `write` at once. Copies what it does not take.
     pub fn write_spliced<'a>(
         &mut self,
-        json: impl Fn(ClientId, Place) -> &'a [u8],
+        json: impl Fn(ClientId, ChunkPosition) -> &'a [u8],
         write: impl FnOnce(&[IoSlice<'_>]) -> usize,
     ) {
         let length = self.len();

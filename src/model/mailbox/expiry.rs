@@ -1,58 +1,60 @@
-//! How what waits for too long leaves a mailbox.
+//! ExpiredRange of the messages in a mailbox.
 
 use std::time::{Duration, Instant};
 
-use super::{Expired, Freed, Mailbox};
+use super::{ExpiredMessages, Freed, Mailbox};
 use crate::model::lane::Window;
 
 impl Mailbox {
-    /// The message that came last came at `now`, and may wait for `ttl`. Returns when to look for what has waited for too
-    /// long, unless somebody is going to look already.
-    pub fn arrived(&mut self, now: Instant, ttl: Duration) -> Option<Instant> {
+    /// Records that the last message arrived at `now` and expires after `ttl`. Returns when to check the mailbox for expired
+    /// messages, unless a check is scheduled already.
+    pub fn start_ttl(&mut self, now: Instant, ttl: Duration) -> Option<Instant> {
         let ages = self.ages.get_or_insert_default();
-        ages.arrived(self.last, now, ttl);
-        if ages.visit.is_some() {
+        ages.record_arrival(self.last_offset, now, ttl);
+        if ages.next_check.is_some() {
             return None;
         }
-        ages.visit = ages.next();
-        ages.visit
+        ages.next_check = ages.next_expiry();
+        ages.next_check
     }
 
-    /// Drops what has waited for too long by `now` and is not on its way.
-    pub fn expire(&mut self, now: Instant) -> (Freed, Vec<Expired>) {
+    /// Drops the messages that have expired by `now` and are not in flight.
+    pub fn expire(&mut self, now: Instant) -> (Freed, Vec<ExpiredMessages>) {
         let (mut freed, mut expired) = (Freed::default(), Vec::new());
-        let over = self.ages.as_mut().and_then(|ages| ages.over(now));
-        for (sender, lane) in self.lanes().filter(|_| over.is_some()) {
-            let (dropped, numbers) = lane.expire(over.unwrap_or_default());
-            if dropped.messages == 0 {
+        let Some(upto) = self.ages.as_mut().and_then(|ages| ages.expired(now)) else {
+            return (freed, expired);
+        };
+        for (sender, lane) in self.lanes() {
+            let (removed, ranges) = lane.expire(upto);
+            if removed.messages == 0 {
                 continue;
             }
-            lane.in_turn &= lane.is_readable(Window::UNLIMITED);
-            freed.messages += dropped.messages;
-            freed.bytes += dropped.cost();
-            freed.waiting.extend(std::mem::take(&mut lane.sender_waits).then_some(sender));
-            expired.push(Expired { sender, messages: dropped.messages, numbers });
+            lane.is_ready &= lane.is_readable(Window::UNLIMITED);
+            freed.messages += removed.messages;
+            freed.bytes += removed.cost();
+            freed.held_senders.extend(std::mem::take(&mut lane.sender_is_held).then_some(sender));
+            expired.push(ExpiredMessages { sender, messages: removed.messages, ranges });
         }
         self.bytes -= freed.bytes;
         if freed.messages > 0 {
-            let Self { lanes, turns, .. } = self;
-            turns.retain(|turn| lanes.get(turn).is_some_and(|lane| lane.in_turn));
-            self.shrink_turns();
+            let Self { lanes, ready_lanes, .. } = self;
+            ready_lanes.retain(|sender| lanes.get(sender).is_some_and(|lane| lane.is_ready));
+            self.shrink_ready_lanes();
         }
         (freed, expired)
     }
 
-    /// When to look again for what has waited for too long. When nothing waits here, and with `is_all` nothing on its way may
-    /// come back, nobody has to.
-    pub fn next_visit(&mut self, is_all: bool) -> Option<Instant> {
+    /// Schedules the next check for expired messages and returns its time. Nothing is scheduled for an empty mailbox if
+    /// `is_all`: then no message in flight can come back.
+    pub fn schedule_check(&mut self, is_all: bool) -> Option<Instant> {
         self.ages.take_if(|_| is_all && self.bytes == 0);
         let ages = self.ages.as_mut()?;
-        ages.visit = ages.next();
-        ages.visit
+        ages.next_check = ages.next_expiry();
+        ages.next_check
     }
 
-    /// When somebody is going to look.
-    pub fn visit(&self) -> Option<Instant> {
-        self.ages.as_ref()?.visit
+    /// Returns the time of the scheduled check.
+    pub fn scheduled_check(&self) -> Option<Instant> {
+        self.ages.as_ref()?.next_check
     }
 }

@@ -1,111 +1,116 @@
-//! What the recipient takes from its mailbox, lanes in turn, and says to have received.
+//! Reading the messages in a mailbox, lane by lane, and acknowledging them.
 
-use super::{Forged, Freed, Mailbox};
+use super::{Freed, InvalidAck, Mailbox};
 use crate::ids::{ClientId, Offset, Seq, SessionId};
-use crate::model::lane::{Lane, Received, Window};
-use crate::model::queue::{Message, Place};
+use crate::model::lane::{Lane, Removed, Window};
+use crate::model::queue::{ChunkPosition, Message};
 
-/// Bytes that a lane gives in one turn before the next lane's turn comes.
-pub(super) const TURN_BYTES: usize = 16 * 1024;
+/// Bytes that are read from a lane before the next one is read.
+pub(super) const BYTES_PER_LANE: usize = 16 * 1024;
 
 impl Mailbox {
-    /// Hands unread messages, lanes in turn and each within `window`, to `take`, until it returns false. They are kept
-    /// until they are received.
-    pub fn read(&mut self, window: Window, mut take: impl FnMut(ClientId, Place, Message<'_>) -> bool) {
-        self.take_turns(window, |sender, lane| {
-            let (mut turn, mut wanted) = (0, true);
-            while wanted && turn < TURN_BYTES {
-                let Some((place, message)) = lane.read(window) else { break };
-                turn += message.json.len();
-                wanted = take(sender, place, message);
+    /// Passes unread messages, lane by lane and each within `window`, to `take`, until it returns false. They stay in their
+    /// lanes until they are received.
+    pub fn read(
+        &mut self,
+        window: Window,
+        mut take: impl FnMut(ClientId, ChunkPosition, Message<'_>) -> bool,
+    ) {
+        self.for_each_ready_lane(window, |sender, lane| {
+            let (mut bytes, mut wants_more) = (0, true);
+            while wants_more && bytes < BYTES_PER_LANE {
+                let Some((position, message)) = lane.read(window) else { break };
+                bytes += message.json.len();
+                wants_more = take(sender, position, message);
             }
-            wanted
+            wants_more
         });
     }
 
-    /// Hands unread messages, lanes in turn, to `take`, until it returns false. They are forgotten here.
+    /// Removes unread messages, lane by lane, and passes them to `take`, until it returns false.
     pub fn take(&mut self, mut take: impl FnMut(ClientId, Message<'_>) -> bool) -> Freed {
         let mut freed = Freed::default();
-        self.take_turns(Window::UNLIMITED, |sender, lane| {
-            let (mut received, mut wanted) = (Received::default(), true);
-            while wanted && received.bytes < TURN_BYTES {
+        self.for_each_ready_lane(Window::UNLIMITED, |sender, lane| {
+            let (mut removed, mut wants_more) = (Removed::default(), true);
+            while wants_more && removed.bytes < BYTES_PER_LANE {
                 let Some(message) = lane.first() else { break };
-                wanted = take(sender, message);
-                lane.drop_first(&mut received);
+                wants_more = take(sender, message);
+                lane.drop_first(&mut removed);
             }
             lane.shrink();
-            freed.messages += received.messages;
-            freed.bytes += received.cost();
-            if std::mem::take(&mut lane.sender_waits) {
-                freed.waiting.push(sender);
+            freed.messages += removed.messages;
+            freed.bytes += removed.cost();
+            if std::mem::take(&mut lane.sender_is_held) {
+                freed.held_senders.push(sender);
             }
-            wanted
+            wants_more
         });
         self.bytes -= freed.bytes;
         freed
     }
 
-    /// Lets one lane after the other `read`, until that returns false.
-    fn take_turns(&mut self, window: Window, mut read: impl FnMut(ClientId, &mut Lane) -> bool) {
-        let mut wanted = true;
-        while wanted && let Some(sender) = self.turns.pop_front() {
-            // Not by `lane`, which would borrow all of the mailbox.
+    /// Calls `read` with one ready lane after the other, until it returns false. A lane with more to read goes to the end.
+    fn for_each_ready_lane(&mut self, window: Window, mut read: impl FnMut(ClientId, &mut Lane) -> bool) {
+        let mut wants_more = true;
+        while wants_more && let Some(sender) = self.ready_lanes.pop_front() {
+            // `self.lane` would borrow the whole mailbox.
             let Some(lane) = self.lanes.get_mut(&sender) else { continue };
-            wanted = read(sender, lane);
-            lane.in_turn = lane.is_readable(window);
-            if lane.in_turn {
-                self.turns.push_back(sender);
+            wants_more = read(sender, lane);
+            lane.is_ready = lane.is_readable(window);
+            if lane.is_ready {
+                self.ready_lanes.push_back(sender);
             }
         }
-        self.shrink_turns();
+        self.shrink_ready_lanes();
     }
 
-    /// The session that gave `sender`'s message its number, if it has one and that session sent last.
+    /// Returns the session and number of a message of `sender`, if its last session sent it with a number.
     pub fn receipt(&self, sender: ClientId, offset: Offset, seq: Seq) -> Option<(SessionId, Seq)> {
         self.lanes.get(&sender)?.receipt(offset, seq)
     }
 
-    /// The JSON string of the message of `sender` at this place.
-    pub fn json(&self, sender: ClientId, place: Place) -> &[u8] {
-        self.lanes.get(&sender).map_or(&[], |lane| lane.json(place))
+    /// Returns the JSON string of the message of `sender` at this position.
+    pub fn json(&self, sender: ClientId, position: ChunkPosition) -> &[u8] {
+        self.lanes.get(&sender).map_or(&[], |lane| lane.json(position))
     }
 
-    /// Forgets the messages of `sender` up to `upto`.
+    /// Removes the messages of `sender` up to `upto`, which the recipient has received.
     ///
     /// # Errors
-    /// [`Forged`], and nothing has changed, when the recipient was not given it or has acknowledged later ones.
-    pub fn received(&mut self, sender: ClientId, upto: Offset, window: Window) -> Result<Freed, Forged> {
-        let lane = self.lane(sender).ok_or(Forged)?;
-        let received = lane.received(upto).ok_or(Forged)?;
-        let is_freed = received.messages > 0 && std::mem::take(&mut lane.sender_waits);
-        let is_next = !lane.in_turn && lane.is_readable(window);
-        lane.in_turn |= is_next;
-        self.turns.extend(is_next.then_some(sender));
+    /// [`InvalidAck`], and nothing has changed, if the recipient's session was not sent that message or has acknowledged
+    /// later ones.
+    pub fn received(&mut self, sender: ClientId, upto: Offset, window: Window) -> Result<Freed, InvalidAck> {
+        let lane = self.lane(sender).ok_or(InvalidAck)?;
+        let removed = lane.received(upto).ok_or(InvalidAck)?;
+        let is_released = removed.messages > 0 && std::mem::take(&mut lane.sender_is_held);
+        let becomes_ready = !lane.is_ready && lane.is_readable(window);
+        lane.is_ready |= becomes_ready;
+        self.ready_lanes.extend(becomes_ready.then_some(sender));
         let freed = Freed {
-            messages: received.messages,
-            bytes: received.cost(),
-            waiting: is_freed.then_some(sender).into_iter().collect(),
-            delivered: received.last.map(|(session, seq)| (sender, session, seq)).into_iter().collect(),
+            messages: removed.messages,
+            bytes: removed.cost(),
+            held_senders: is_released.then_some(sender).into_iter().collect(),
+            delivered: removed.last.map(|(session, seq)| (sender, session, seq)).into_iter().collect(),
         };
         self.bytes -= freed.bytes;
         Ok(freed)
     }
 
-    /// Makes unread what was read and not received: the connection that read it is gone.
+    /// Makes the messages in flight unread, because the connection that read them has ended.
     pub fn rewind(&mut self) {
-        let Self { lanes, turns, ages, .. } = self;
-        ages.iter_mut().for_each(|ages| ages.came_back());
+        let Self { lanes, ready_lanes, ages, .. } = self;
+        ages.iter_mut().for_each(|ages| ages.record_return());
         for (sender, lane) in lanes {
             lane.rewind();
-            if !lane.in_turn && lane.is_readable(Window::UNLIMITED) {
-                lane.in_turn = true;
-                turns.push_back(*sender);
+            if !lane.is_ready && lane.is_readable(Window::UNLIMITED) {
+                lane.is_ready = true;
+                ready_lanes.push_back(*sender);
             }
         }
     }
 
-    /// Another session reads from now on.
-    pub fn forget_given(&mut self) {
-        self.lanes().for_each(|(_, lane)| lane.forget_given());
+    /// Begins another session of the recipient, which cannot acknowledge messages that only the one before it was sent.
+    pub fn begin_session(&mut self) {
+        self.lanes().for_each(|(_, lane)| lane.begin_session());
     }
 }

@@ -1,8 +1,8 @@
-//! One mailbox by itself.
+//! Tests of a single mailbox.
 
 use std::time::{Duration, Instant};
 
-use super::reading::TURN_BYTES;
+use super::reading::BYTES_PER_LANE;
 use super::*;
 
 fn id(number: u64) -> ClientId {
@@ -18,7 +18,7 @@ fn append(mailbox: &mut Mailbox, sender: u64, message: &str, limits: &Limits) ->
     mailbox.append(id(sender), None, message.as_bytes(), limits, |_| true)
 }
 
-/// What a message of one byte counts behind another.
+/// The bytes that a message of one byte counts, after the first of its lane.
 const ONE: usize = 1 + Limits::MESSAGE_OVERHEAD;
 
 fn read_within(mailbox: &mut Mailbox, window: Window, count: usize) -> Vec<(u64, String)> {
@@ -42,18 +42,18 @@ fn take(mailbox: &mut Mailbox) -> Freed {
 }
 
 #[test]
-fn keeps_each_senders_order_and_gives_lanes_their_turns() {
+fn keeps_order_per_sender_and_reads_lanes_in_turn() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
-    let big = "x".repeat(TURN_BYTES);
+    let big = "x".repeat(BYTES_PER_LANE);
     for (sender, message) in [(1, &*big), (1, "b"), (1, "c"), (2, "d"), (2, "e")] {
         assert_eq!(append(&mut mailbox, sender, message, &limits), Appended::New);
     }
     let order: Vec<_> = read(&mut mailbox, 9).iter().map(|(sender, text)| (*sender, text.len())).collect();
-    assert_eq!(order, [(1, TURN_BYTES), (2, 1), (2, 1), (1, 1), (1, 1)]);
+    assert_eq!(order, [(1, BYTES_PER_LANE), (2, 1), (2, 1), (1, 1), (1, 1)]);
 }
 
 #[test]
-fn what_was_read_and_not_received_comes_again() {
+fn reads_unreceived_messages_again_after_a_rewind() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
     for message in ["a", "b", "c"] {
         append(&mut mailbox, 1, message, &limits);
@@ -67,24 +67,24 @@ fn what_was_read_and_not_received_comes_again() {
     assert_eq!(again, "bcd");
     mailbox.rewind();
     assert_eq!(take(&mut mailbox).bytes, 3 * ONE + Limits::LANE_OVERHEAD);
-    assert_eq!((mailbox.bytes, mailbox.turns.len()), (0, 0));
+    assert_eq!((mailbox.bytes, mailbox.ready_lanes.len()), (0, 0));
 }
 
 #[test]
-fn a_full_lane_refuses_its_own_sender_only_and_names_it_when_there_is_room() {
+fn full_lane_refuses_only_its_sender_and_names_it_when_there_is_room() {
     let limits = Limits { max_queued_messages: 2, ..Limits::default() };
     let mut mailbox = Mailbox::default();
     append(&mut mailbox, 1, "a", &limits);
     append(&mut mailbox, 1, "b", &limits);
     assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::Full);
-    mailbox.hold(id(1));
+    mailbox.hold_sender(id(1));
     assert_eq!(append(&mut mailbox, 2, "d", &limits), Appended::New, "another lane has room");
-    assert_eq!(take(&mut mailbox).waiting[..], [id(1)]);
+    assert_eq!(take(&mut mailbox).held_senders[..], [id(1)]);
     assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::New, "room again");
 }
 
 #[test]
-fn bytes_are_bounded_but_nothing_is_too_big_for_an_empty_mailbox() {
+fn bounds_bytes_but_accepts_any_message_when_empty() {
     let limits = Limits {
         max_queued_bytes: 10,
         max_mailbox_bytes: 2 * Limits::LANE_OVERHEAD + 190,
@@ -101,7 +101,7 @@ fn bytes_are_bounded_but_nothing_is_too_big_for_an_empty_mailbox() {
 }
 
 #[test]
-fn a_lane_counts_while_it_has_messages_and_what_is_refused_makes_none() {
+fn counts_a_lane_while_it_has_messages_and_creates_none_for_refused_ones() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
     let mut reserved = Vec::new();
     for (sender, has_room) in [(1, true), (1, true), (2, false), (3, true)] {
@@ -123,7 +123,7 @@ fn a_lane_counts_while_it_has_messages_and_what_is_refused_makes_none() {
 }
 
 #[test]
-fn a_window_keeps_the_rest_back_until_something_is_received() {
+fn window_bounds_messages_in_flight() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
     let window = Window { messages: 3, bytes: 10 };
     for message in ["a", "b", "c", "d", "a long message", "e"] {
@@ -132,16 +132,16 @@ fn a_window_keeps_the_rest_back_until_something_is_received() {
     append(&mut mailbox, 2, "of another lane", &limits);
     assert_eq!(read_within(&mut mailbox, window, 9).len(), 4);
     assert_eq!(read_within(&mut mailbox, window, 9), []);
-    mailbox.received(id(1), Offset(2), window).expect("given");
+    mailbox.received(id(1), Offset(2), window).expect("read");
     assert_eq!(read_within(&mut mailbox, window, 9), [(1, "d".to_owned())]);
-    mailbox.received(id(1), Offset(4), window).expect("given");
+    mailbox.received(id(1), Offset(4), window).expect("read");
     assert_eq!(read_within(&mut mailbox, window, 9), [(1, "a long message".to_owned())]);
-    mailbox.received(id(1), Offset(5), window).expect("given");
+    mailbox.received(id(1), Offset(5), window).expect("read");
     assert_eq!(read_within(&mut mailbox, window, 9), [(1, "e".to_owned())]);
 }
 
 #[test]
-fn a_forged_acknowledgement_frees_nothing() {
+fn rejects_invalid_acknowledgements() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
     for message in ["a", "b", "c"] {
         append(&mut mailbox, 1, message, &limits);
@@ -150,54 +150,54 @@ fn a_forged_acknowledgement_frees_nothing() {
     let mut received = |sender, offset| {
         mailbox.received(id(sender), Offset(offset), Window::UNLIMITED).map(|freed| freed.bytes)
     };
-    assert_eq!(received(1, 3), Err(Forged), "not given yet");
-    assert_eq!(received(2, 1), Err(Forged), "no such lane");
+    assert_eq!(received(1, 3), Err(InvalidAck), "not read yet");
+    assert_eq!(received(2, 1), Err(InvalidAck), "no such lane");
     assert_eq!(received(1, 2), Ok(2 * ONE));
-    assert_eq!(received(1, 2), Ok(0), "once more");
-    assert_eq!(received(1, 1), Err(Forged), "long before");
-    // What an older session was given, the next was not; what it was given itself it was, on whatever connection.
+    assert_eq!(received(1, 2), Ok(0), "repeated");
+    assert_eq!(received(1, 1), Err(InvalidAck), "acknowledged before");
+    // A session may acknowledge what it read on an earlier connection, but not what another session read.
     read(&mut mailbox, 1);
     mailbox.rewind();
     assert!(mailbox.received(id(1), Offset(3), Window::UNLIMITED).is_ok());
     append(&mut mailbox, 1, "d", &limits);
     read(&mut mailbox, 1);
     mailbox.rewind();
-    mailbox.forget_given();
-    assert_eq!(mailbox.received(id(1), Offset(4), Window::UNLIMITED), Err(Forged));
+    mailbox.begin_session();
+    assert_eq!(mailbox.received(id(1), Offset(4), Window::UNLIMITED), Err(InvalidAck));
 }
 
 #[test]
-fn what_comes_back_when_its_time_is_over_is_dropped() {
+fn drops_expired_messages_that_are_put_back() {
     let (mut mailbox, limits, start) = (Mailbox::default(), Limits::default(), Instant::now());
     let (second, mut taken) = (Duration::from_secs(1), Vec::new());
     mailbox.authorize(id(1));
     append(&mut mailbox, 1, "a", &limits);
-    assert!(mailbox.arrived(start, second).is_some_and(|visit| visit > start + second));
+    assert!(mailbox.start_ttl(start, second).is_some_and(|check| check > start + second));
     append(&mut mailbox, 1, "b", &limits);
-    assert_eq!(mailbox.arrived(start + second / 2, second), None, "somebody will look already");
+    assert_eq!(mailbox.start_ttl(start + second / 2, second), None, "a check is scheduled");
     mailbox.take(|_, message| {
         taken.push((message.offset, message.seq, message.json.to_vec()));
         true
     });
     assert_eq!(mailbox.expire(start + second * 5 / 4), (Freed::default(), vec![]));
-    assert!(mailbox.next_visit(false).is_some(), "they may come back");
-    mailbox.hold(id(1));
+    assert!(mailbox.schedule_check(false).is_some(), "messages may come back");
+    mailbox.hold_sender(id(1));
     for (offset, seq, json) in taken.iter().rev() {
         assert!(mailbox.put_back(id(1), Message { offset: *offset, seq: *seq, json }).is_some());
     }
     let (freed, expired) = mailbox.expire(start + second * 5 / 4);
-    assert_eq!((freed.messages, freed.bytes, &freed.waiting[..]), (1, ONE, &[id(1)][..]));
-    assert_eq!(expired, [Expired { sender: id(1), messages: 1, numbers: vec![] }]);
+    assert_eq!((freed.messages, freed.bytes, &freed.held_senders[..]), (1, ONE, &[id(1)][..]));
+    assert_eq!(expired, [ExpiredMessages { sender: id(1), messages: 1, ranges: vec![] }]);
     assert_eq!(read(&mut mailbox, 9), [(1, "b".to_owned())]);
-    assert_eq!(mailbox.expire(start + second * 2).1, [], "what is on its way does not expire");
+    assert_eq!(mailbox.expire(start + second * 2).1, [], "messages in flight do not expire");
     mailbox.rewind();
     let (freed, _) = mailbox.expire(start + second * 2);
-    assert_eq!((freed.messages, freed.bytes), (1, ONE + Limits::LANE_OVERHEAD), "its lane is empty");
-    assert!(!mailbox.has_unread() && mailbox.next_visit(true).is_none() && mailbox.ages.is_none());
+    assert_eq!((freed.messages, freed.bytes), (1, ONE + Limits::LANE_OVERHEAD), "the lane is empty");
+    assert!(!mailbox.has_unread() && mailbox.schedule_check(true).is_none() && mailbox.ages.is_none());
 }
 
 #[test]
-fn receipts_name_the_session_that_sent() {
+fn receipts_name_the_sending_session() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
     for (page, seq) in [(1, 1), (1, 5), (2, 1)] {
         let number = Some((session(page), Seq(seq)));
@@ -206,59 +206,59 @@ fn receipts_name_the_session_that_sent() {
     append(&mut mailbox, 1, "of a plain connection", &limits);
     read(&mut mailbox, 9);
     let mut delivered =
-        |upto| mailbox.received(id(1), Offset(upto), Window::UNLIMITED).expect("given").delivered.to_vec();
-    assert_eq!(delivered(2), [], "nobody is left to hear of the first session's");
+        |upto| mailbox.received(id(1), Offset(upto), Window::UNLIMITED).expect("read").delivered.to_vec();
+    assert_eq!(delivered(2), [], "the first session has been replaced");
     assert_eq!(delivered(3), [(id(1), session(2), Seq(1))]);
     assert_eq!(delivered(4), []);
 }
 
 #[test]
-fn a_number_is_taken_once_per_session() {
+fn accepts_a_number_once_per_session() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits { max_queued_messages: 3, ..Limits::default() });
     let mut append =
         |page, seq| mailbox.append(id(1), Some((session(page), Seq(seq))), b"x", &limits, |_| true);
     assert_eq!(append(1, 1), Appended::New);
-    assert_eq!(append(1, 7), Appended::New, "what was refused leaves a gap");
+    assert_eq!(append(1, 7), Appended::New, "numbers may have gaps");
     assert_eq!(append(1, 3), Appended::Duplicate(Seq(7)));
-    assert_eq!(append(2, 3), Appended::New, "another session counts anew");
+    assert_eq!(append(2, 3), Appended::New, "another session has numbers of its own");
     assert_eq!(append(2, 4), Appended::Full);
-    assert_eq!(append(2, 3), Appended::Duplicate(Seq(3)), "also when the lane is full");
-    assert_eq!(append(1, 7), Appended::Duplicate(Seq(7)), "a session that comes back goes on where it was");
+    assert_eq!(append(2, 3), Appended::Duplicate(Seq(3)), "even if the lane is full");
+    assert_eq!(append(1, 7), Appended::Duplicate(Seq(7)), "an earlier session is recognised");
 }
 
 #[test]
-fn what_expires_one_behind_the_other_is_one_range_and_nothing_else_lies_in_it() {
+fn merges_adjacent_expired_numbers_into_one_range() {
     let (limits, start, second) = (Limits::default(), Instant::now(), Duration::from_secs(1));
     let (mut mailbox, mut time) = (Mailbox::default(), start);
     let send = |mailbox: &mut Mailbox, numbers: &[u64], time: Instant| {
         for seq in numbers {
             let number = Some((session(1), Seq(*seq)));
             assert_eq!(mailbox.append(id(1), number, b"x", &limits, |_| true), Appended::New);
-            mailbox.arrived(time, second);
+            mailbox.start_ttl(time, second);
         }
     };
     let mut expire = |mailbox: &mut Mailbox| {
         time += 2 * second;
         let (_, expired) = mailbox.expire(time);
-        let ranges = expired.into_iter().flat_map(|expired| expired.numbers);
-        let ranges = ranges.map(|Numbers { first, last, behind, .. }| (first.0, last.0, behind.0));
+        let ranges = expired.into_iter().flat_map(|expired| expired.ranges);
+        let ranges = ranges.map(|SeqRange { first, last, previous, .. }| (first.0, last.0, previous.0));
         (ranges.collect::<Vec<_>>(), time)
     };
     send(&mut mailbox, &[1, 3, 5], start);
     let (ranges, now) = expire(&mut mailbox);
-    assert_eq!(ranges, [(1, 5, 0)], "what was never taken is named with them");
+    assert_eq!(ranges, [(1, 5, 0)], "a range covers numbers that were never accepted");
     send(&mut mailbox, &[7, 9], now);
     let (ranges, now) = expire(&mut mailbox);
-    assert_eq!(ranges, [(7, 9, 5)], "nothing was read in between");
-    // One is on its way when others expire behind it, and comes back.
+    assert_eq!(ranges, [(7, 9, 5)], "nothing was read between them");
+    // A message is in flight while later ones expire, and comes back.
     send(&mut mailbox, &[11, 13, 15], now);
     assert_eq!(read(&mut mailbox, 1).len(), 1);
     let (ranges, now) = expire(&mut mailbox);
-    assert_eq!(ranges, [(13, 15, 0)], "what is read is none of them");
+    assert_eq!(ranges, [(13, 15, 0)], "a message in flight is not in the range");
     send(&mut mailbox, &[17], now);
     mailbox.rewind();
-    assert_eq!(expire(&mut mailbox).0, [(11, 11, 0), (17, 17, 0)], "those between them were told");
-    // What is dropped with its channel has not expired.
+    assert_eq!(expire(&mut mailbox).0, [(11, 11, 0), (17, 17, 0)], "the ones between were reported before");
+    // A message that is dropped with its channel has not expired.
     let (_, now) = expire(&mut mailbox);
     send(&mut mailbox, &[19], now);
     mailbox.revoke(id(1));
@@ -267,19 +267,19 @@ fn what_expires_one_behind_the_other_is_one_range_and_nothing_else_lies_in_it() 
 }
 
 #[test]
-fn what_comes_back_and_expires_is_not_named_with_what_did_before() {
+fn does_not_merge_ranges_across_a_message_that_was_put_back() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
     let (start, second, mut taken) = (Instant::now(), Duration::from_secs(1), Vec::new());
     mailbox.authorize(id(1));
     let send = |mailbox: &mut Mailbox, seq: u64, time: Instant| {
         mailbox.append(id(1), Some((session(1), Seq(seq))), b"x", &limits, |_| true);
-        mailbox.arrived(time, second);
+        mailbox.start_ttl(time, second);
     };
-    let ranges = |(_, expired): (Freed, Vec<Expired>)| {
-        let numbers = expired.into_iter().flat_map(|expired| expired.numbers);
-        numbers.map(|numbers| (numbers.first.0, numbers.last.0, numbers.behind.0)).collect::<Vec<_>>()
+    let ranges = |(_, expired): (Freed, Vec<ExpiredMessages>)| {
+        let numbers = expired.into_iter().flat_map(|expired| expired.ranges);
+        numbers.map(|numbers| (numbers.first.0, numbers.last.0, numbers.previous.0)).collect::<Vec<_>>()
     };
-    // A plain recipient's connection takes the first, and ends when the second has expired.
+    // A plain recipient's connection takes the first message, and ends after the second has expired.
     send(&mut mailbox, 1, start);
     mailbox.take(|_, message| {
         taken.push((message.offset, message.seq));
@@ -295,18 +295,18 @@ fn what_comes_back_and_expires_is_not_named_with_what_did_before() {
 }
 
 #[test]
-fn a_mailbox_that_was_full_keeps_no_tables() {
+fn frees_its_tables_when_emptied() {
     let (mut mailbox, limits, start) = (Mailbox::default(), Limits::default(), Instant::now());
     let fill = |mailbox: &mut Mailbox| {
         for sender in 0..1000 {
             mailbox.authorize(id(sender));
             append(mailbox, sender, "x", &limits);
         }
-        mailbox.arrived(start, Duration::from_secs(1));
+        mailbox.start_ttl(start, Duration::from_secs(1));
     };
     fill(&mut mailbox);
     mailbox.expire(start + Duration::from_secs(2));
-    assert_eq!(mailbox.turns.capacity(), 0);
+    assert_eq!(mailbox.ready_lanes.capacity(), 0);
     for sender in 0..1000 {
         mailbox.revoke(id(sender));
     }
@@ -315,6 +315,6 @@ fn a_mailbox_that_was_full_keeps_no_tables() {
     for sender in 0..1000 {
         mailbox.forget(id(sender));
     }
-    assert_eq!((mailbox.turns.capacity(), mailbox.bytes), (0, 0));
+    assert_eq!((mailbox.ready_lanes.capacity(), mailbox.bytes), (0, 0));
     assert!(mailbox.lanes.capacity() < 100, "{}", mailbox.lanes.capacity());
 }

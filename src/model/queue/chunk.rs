@@ -1,23 +1,23 @@
-//! The memory that messages stand in, and what of it is kept for the next queue.
+//! Chunks: the memory that a queue's JSON strings lie in, and spare ones for the next queue.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memmap2::MmapMut;
 
-use super::LONG;
+use super::LONG_MESSAGE_BYTES;
 use crate::copy;
 
-/// Chunks of a long queue are pages of their own, which go back to the system when they have been read. From the heap
-/// they would not: something small always lies behind them.
-pub const MAPPED: usize = 64 * 1024;
-/// Such chunks that are kept for the next queue that needs one, as long as queues do.
+/// Bytes of a chunk of a long queue. Such chunks are mapped pages, which return to the system when the chunk is freed. Heap
+/// memory would not: something small always lies behind it.
+pub const MAPPED_CHUNK_BYTES: usize = 64 * 1024;
+/// Mapped chunks that are kept for the next queue, while queues need them.
 const SPARE_CHUNKS: usize = 256;
 
 /// JSON strings back to back.
 #[derive(Debug)]
 pub struct Chunk {
     memory: Memory,
-    /// Where the first begins that was not forgotten.
+    /// Where the first string that was not removed begins.
     pub start: usize,
 }
 
@@ -27,21 +27,21 @@ enum Memory {
     Mapped { pages: MmapMut, length: usize },
 }
 
-/// Chunks that nobody needs just now.
+/// Mapped chunks that are not in use.
 #[derive(Debug)]
 struct Spare {
     chunks: Vec<MmapMut>,
-    /// How many came back since one was needed.
-    unneeded: usize,
-    /// The fewest that there were since [`release_spare`] was called.
+    /// Chunks that were recycled since one was last taken.
+    recycled: usize,
+    /// The lowest number of chunks since the last call of [`release_spare_chunks`].
     least: usize,
 }
 
-static SPARE: Mutex<Spare> = Mutex::new(Spare { chunks: Vec::new(), unneeded: 0, least: 0 });
+static SPARE: Mutex<Spare> = Mutex::new(Spare { chunks: Vec::new(), recycled: 0, least: 0 });
 
 impl Spare {
     fn take(&mut self) -> Option<MmapMut> {
-        self.unneeded = 0;
+        self.recycled = 0;
         let chunk = self.chunks.pop();
         self.least = self.least.min(self.chunks.len());
         chunk
@@ -52,23 +52,23 @@ fn spare() -> MutexGuard<'static, Spare> {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives those chunks back to the system that nobody has needed since this was called last. To be called now and then.
-pub fn release_spare() {
+/// Returns the spare chunks to the system that were not needed since the last call. To be called periodically.
+pub fn release_spare_chunks() {
     let mut spare = spare();
-    let unneeded = spare.least.min(spare.chunks.len());
-    // Those that were needed last are the last ones.
-    let surplus: Vec<_> = spare.chunks.drain(..unneeded).collect();
+    let unused = spare.least.min(spare.chunks.len());
+    // The chunks at the end were used last.
+    let surplus: Vec<_> = spare.chunks.drain(..unused).collect();
     spare.least = spare.chunks.len();
-    // The system takes its time.
+    // Unmapping takes long: not under the lock.
     drop(spare);
     drop(surplus);
 }
 
 impl Chunk {
-    /// One with room for at least a string of so many bytes.
+    /// Returns an empty chunk with room for a string of `size` bytes.
     pub fn new(size: usize) -> Self {
-        let size = if size >= MAPPED { size.next_multiple_of(copy::LINE) } else { size };
-        let memory = match size >= MAPPED {
+        let size = if size >= MAPPED_CHUNK_BYTES { size.next_multiple_of(copy::CACHE_LINE) } else { size };
+        let memory = match size >= MAPPED_CHUNK_BYTES {
             true => map(size).map(|pages| Memory::Mapped { pages, length: 0 }),
             false => None,
         };
@@ -82,7 +82,7 @@ impl Chunk {
         }
     }
 
-    /// Where the last string ends.
+    /// Returns where the last string ends.
     pub fn end(&self) -> usize {
         match &self.memory {
             Memory::Heap(bytes) => bytes.len(),
@@ -90,7 +90,7 @@ impl Chunk {
         }
     }
 
-    /// How many bytes it takes up.
+    /// Returns the bytes that the chunk takes up.
     pub fn size(&self) -> usize {
         match &self.memory {
             Memory::Heap(bytes) => bytes.capacity(),
@@ -98,48 +98,48 @@ impl Chunk {
         }
     }
 
-    /// Whether another string of so many bytes has room.
+    /// Returns whether there is room for another string of `length` bytes.
     pub fn has_room(&self, length: usize) -> bool {
         self.begin(self.end(), length) + self.span(length) <= self.size()
     }
 
-    /// Where a string of so many bytes begins that is the next from `at` on. In pages of its own, a long one begins with
-    /// a line of the caches, so that the processor need not read the lines that it is written to.
+    /// Returns where the next string from `at` on begins if it has `length` bytes. In mapped pages a long string begins at a
+    /// cache line, so that the processor does not have to read the lines it is written to.
     pub fn begin(&self, at: usize, length: usize) -> usize {
-        if self.is_in_lines(length) { at.next_multiple_of(copy::LINE) } else { at }
+        if self.is_line_aligned(length) { at.next_multiple_of(copy::CACHE_LINE) } else { at }
     }
 
-    /// What is written from there on.
+    /// Returns the bytes that a string of `length` bytes takes from its beginning on.
     fn span(&self, length: usize) -> usize {
-        if self.is_in_lines(length) { length.next_multiple_of(copy::LINE) } else { length }
+        if self.is_line_aligned(length) { length.next_multiple_of(copy::CACHE_LINE) } else { length }
     }
 
-    fn is_in_lines(&self, length: usize) -> bool {
-        length >= LONG && matches!(self.memory, Memory::Mapped { .. })
+    fn is_line_aligned(&self, length: usize) -> bool {
+        length >= LONG_MESSAGE_BYTES && matches!(self.memory, Memory::Mapped { .. })
     }
 
-    /// Whether all strings were forgotten.
+    /// Returns whether all strings were removed.
     pub fn is_empty(&self) -> bool {
         self.start == self.end()
     }
 
-    /// The bytes at this place.
+    /// Returns `length` bytes from `start` on.
     pub fn get(&self, start: usize, length: usize) -> &[u8] {
         &self.bytes()[start..start + length]
     }
 
-    /// Adds a string, for which there is room.
+    /// Adds a string. There must be room for it.
     #[inline]
     pub fn push(&mut self, json: &[u8]) {
         let start = self.begin(self.end(), json.len());
         let room = start..start + self.span(json.len());
-        let is_long = json.len() >= LONG;
+        let is_long = json.len() >= LONG_MESSAGE_BYTES;
         match &mut self.memory {
-            Memory::Heap(all) if is_long => copy::append_aside(json, all),
+            Memory::Heap(all) if is_long => copy::append_nontemporal(json, all),
             Memory::Heap(all) => copy::append(json, all),
             Memory::Mapped { pages, length } => {
                 if is_long {
-                    copy::fill_lines_aside(json, &mut pages[room]);
+                    copy::fill_lines_nontemporal(json, &mut pages[room]);
                 } else {
                     copy::fill(json, &mut pages[room]);
                 }
@@ -148,20 +148,20 @@ impl Chunk {
         }
     }
 
-    /// Closes the gap where strings stood, behind which those of these `lengths` stand.
-    pub fn cut(&mut self, from: usize, to: usize, lengths: impl Iterator<Item = usize>) {
+    /// Removes the strings between `from` and `to`, and moves the ones after them, which have these `lengths`, there.
+    pub fn remove(&mut self, from: usize, to: usize, lengths: impl Iterator<Item = usize>) {
         let (mut old, mut new) = (to, from);
         for length in lengths {
             if old == self.end() {
                 break;
             }
-            let (start, place) = (self.begin(old, length), self.begin(new, length));
+            let (start, target) = (self.begin(old, length), self.begin(new, length));
             let bytes = match &mut self.memory {
                 Memory::Heap(bytes) => bytes,
                 Memory::Mapped { pages, .. } => &mut pages[..],
             };
-            bytes.copy_within(start..start + length, place);
-            (old, new) = (start + length, place + length);
+            bytes.copy_within(start..start + length, target);
+            (old, new) = (start + length, target + length);
         }
         match &mut self.memory {
             Memory::Heap(bytes) => bytes.truncate(new),
@@ -169,31 +169,31 @@ impl Chunk {
         }
     }
 
-    /// Keeps its pages for the next of its size, unless so many come back and none is needed that nobody waits for them.
+    /// Keeps the pages for another chunk, unless many were recycled since one was last needed.
     pub fn recycle(self) {
         let Memory::Mapped { pages, .. } = self.memory else { return };
-        if pages.len() != MAPPED {
+        if pages.len() != MAPPED_CHUNK_BYTES {
             return;
         }
         let mut surplus = Vec::new();
         let mut spare = spare();
-        spare.unneeded += 1;
-        if spare.unneeded > SPARE_CHUNKS {
+        spare.recycled += 1;
+        if spare.recycled > SPARE_CHUNKS {
             surplus = std::mem::take(&mut spare.chunks);
         }
-        if spare.unneeded <= SPARE_CHUNKS && spare.chunks.len() < SPARE_CHUNKS {
+        if spare.recycled <= SPARE_CHUNKS && spare.chunks.len() < SPARE_CHUNKS {
             spare.chunks.push(pages);
         } else {
             surplus.push(pages);
         }
-        // The system takes its time.
+        // Unmapping takes long: not under the lock.
         drop(spare);
         drop(surplus);
     }
 }
 
-/// Pages that are at least this many bytes, unless the system has none.
+/// Returns pages of at least `size` bytes, or `None` if the system has none.
 fn map(size: usize) -> Option<MmapMut> {
-    let kept = if size == MAPPED { spare().take() } else { None };
+    let kept = if size == MAPPED_CHUNK_BYTES { spare().take() } else { None };
     kept.or_else(|| MmapMut::map_anon(size).ok())
 }
