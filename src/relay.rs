@@ -27,7 +27,7 @@ use crate::error::{Error, TlsError};
 use crate::events::{self, Event, EventReceiver, Interest};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
-use crate::listener::{self, Admission, Door, Guest, Handover, Tls};
+use crate::listener::{self, ConnectionSlot, Door, Guest, Handover, Tls};
 pub use crate::listener::{Ask, Credentials, Inquiry, Rules, Script, Site, Verdict};
 use crate::metrics::TurnedAway;
 use crate::session::Shared;
@@ -86,7 +86,7 @@ pub struct Address {
 pub struct Invitation {
     answer: Vec<u8>,
     guest: Guest,
-    admission: Admission,
+    admission: ConnectionSlot,
     thread: Handle,
 }
 

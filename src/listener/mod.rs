@@ -69,7 +69,7 @@ pub struct Door {
 
 /// A connection's place among those that may be open.
 #[derive(Debug)]
-pub struct Admission {
+pub struct ConnectionSlot {
     /// Within `maxConnections`. Above it a connection is kept only to be told so.
     within_bounds: bool,
     _permit: OwnedSemaphorePermit,
@@ -94,7 +94,7 @@ impl Door {
     }
 
     /// A place for one more connection. Without one it is to be dropped without a word, and is counted here.
-    fn admit(&self) -> Option<Admission> {
+    fn admit(&self) -> Option<ConnectionSlot> {
         let admission = self.place();
         if admission.is_none() {
             self.shared.metrics.turned_away(TurnedAway::MaxConnections);
@@ -102,10 +102,10 @@ impl Door {
         admission
     }
 
-    fn place(&self) -> Option<Admission> {
+    fn place(&self) -> Option<ConnectionSlot> {
         let place = |of: &Arc<Semaphore>, within_bounds| {
             let permit = Arc::clone(of).try_acquire_owned().ok();
-            permit.map(|_permit| Admission { within_bounds, _permit })
+            permit.map(|_permit| ConnectionSlot { within_bounds, _permit })
         };
         place(&self.open, true).or_else(|| place(&self.excess, false))
     }
@@ -119,7 +119,7 @@ impl Door {
         &self,
         head: &[u8],
         peer: Option<HostAddress>,
-    ) -> Result<(Vec<u8>, Guest, Admission), Vec<u8>> {
+    ) -> Result<(Vec<u8>, Guest, ConnectionSlot), Vec<u8>> {
         let (answer, guest) = accept(head, peer, self)?;
         self.admit().map(|admission| (answer, guest, admission)).ok_or_else(Vec::new)
     }
@@ -232,7 +232,7 @@ impl Door {
         self: &Arc<Self>,
         thread: &Handle,
         handover: Handover<C>,
-        admission: Admission,
+        admission: ConnectionSlot,
         kept: K,
     ) where
         C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -336,7 +336,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn run<C, F>(
     connecting: F,
     standing: Standing,
-    admission: Admission,
+    admission: ConnectionSlot,
     door: Arc<Door>,
 ) -> impl Future<Output = ()> + use<C, F>
 where
@@ -353,7 +353,7 @@ where
 /// A connection from its upgrade to its end.
 fn go_on<C>(
     upgraded: Option<Upgraded<C>>,
-    admission: Admission,
+    admission: ConnectionSlot,
     shared: Arc<Shared>,
 ) -> impl Future<Output = ()> + use<C>
 where
@@ -367,7 +367,7 @@ where
     }
 }
 
-async fn turn_away<C>(upgraded: Option<Upgraded<C>>, shared: Arc<Shared>, _admission: Admission)
+async fn turn_away<C>(upgraded: Option<Upgraded<C>>, shared: Arc<Shared>, _admission: ConnectionSlot)
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
