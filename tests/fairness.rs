@@ -17,7 +17,7 @@ use tokio::task::{coop, yield_now};
 use tokio::time::timeout;
 use websocket_relay::backend::Backend;
 use websocket_relay::hand::Hand;
-use websocket_relay::listener::{Door, Guest, Rules, Site, Standing};
+use websocket_relay::listener::{Admission, Door, Guest, Rules, Site};
 use websocket_relay::session::{self, Shared};
 use websocket_relay::stream::Connection;
 use websocket_relay::{CloseReason, Limits, Registration, events};
@@ -180,7 +180,7 @@ async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
     let door =
         Door::new(Arc::clone(&shared), vec![Handle::current()], Site::default(), None, Rules::default());
     let door = Arc::new(door);
-    door.enter(std::future::ready(Some(counted)), Standing::Known(Guest::default()), &Handle::current());
+    door.enter(std::future::ready(Some(counted)), Admission::Known(Guest::default()), &Handle::current());
     greet(&shared, &ada, &grace, &mut reader).await;
     let at_first = moved.load(Ordering::Relaxed);
     client.read_to_end(&mut Vec::new()).await.unwrap();

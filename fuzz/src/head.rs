@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::http;
 use websocket_relay::backend::Backend;
-use websocket_relay::listener::{Door, Rules, Standing};
+use websocket_relay::listener::{Admission, Door, Rules};
 use websocket_relay::metrics::TurnedAway;
 use websocket_relay::session::Shared;
 use websocket_relay::{Ask, HostAddress, Limits, Network, Script, Site, Trust, Verdict, events};
@@ -93,8 +93,8 @@ impl World {
     fn answer(&self, place: &Place, bytes: &[u8], size: usize) -> Vec<u8> {
         let feed = Feed::new(bytes, size);
         let written = feed.written();
-        let standing = Standing::Unknown(PEER.parse().expect("an address"));
-        place.door.enter(std::future::ready(Some(feed)), standing, self.runtime.handle());
+        let admission = Admission::Unknown(PEER.parse().expect("an address"));
+        place.door.enter(std::future::ready(Some(feed)), admission, self.runtime.handle());
         self.runtime.block_on(place.door.emptied());
         let mut answer = std::mem::take(&mut *written.lock().expect("no panic before"));
         let end = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |end| end + 4);

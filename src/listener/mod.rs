@@ -18,7 +18,7 @@ pub use site::{Script, Site};
 pub use tcp::bind;
 pub use tls::{Credentials, Tls};
 
-pub use upgrade::{Handover, Standing};
+pub use upgrade::{Admission, Handover};
 
 use std::future::poll_fn;
 use std::io;
@@ -154,13 +154,13 @@ impl Door {
     }
 
     /// How somebody stands who comes by the port.
-    fn standing(&self, peer: HostAddress) -> Standing {
+    fn standing(&self, peer: HostAddress) -> Admission {
         match self.rules.trust.is_nobody() {
             true => {
                 let peer = peer.to_canonical();
-                self.register(Source::of(peer), Some(peer)).map_or(Standing::Crowded, Standing::Known)
+                self.register(Source::of(peer), Some(peer)).map_or(Admission::Crowded, Admission::Known)
             }
-            false => Standing::Unknown(peer),
+            false => Admission::Unknown(peer),
         }
     }
 
@@ -170,7 +170,7 @@ impl Door {
             let (stream, peer, thread) = accept_one(listener, &self.threads).await;
             crate::faults::point("accept");
             let standing = self.standing(peer.into());
-            if matches!(standing, Standing::Crowded) {
+            if matches!(standing, Admission::Crowded) {
                 self.crowd_out(stream, thread);
                 continue;
             }
@@ -183,7 +183,7 @@ impl Door {
 
     /// One more connection comes in, as a task on `thread`; when there are so many that not even telling it has an end it
     /// is dropped.
-    pub fn enter<C, F>(self: &Arc<Self>, connecting: F, standing: Standing, thread: &Handle)
+    pub fn enter<C, F>(self: &Arc<Self>, connecting: F, standing: Admission, thread: &Handle)
     where
         C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = Option<C>> + Send + 'static,
@@ -198,7 +198,7 @@ impl Door {
     fn crowd_out(self: &Arc<Self>, stream: TcpStream, thread: &Handle) {
         let Ok(permit) = Arc::clone(&self.excess).try_acquire_owned() else { return };
         if self.tls.is_none() {
-            let told = upgrade(ready_now(stream), Standing::Crowded, Arc::clone(self));
+            let told = upgrade(ready_now(stream), Admission::Crowded, Arc::clone(self));
             self.tasks.spawn_on(guard(told.map(|_| drop(permit)), &self.shared), thread);
         }
     }
@@ -211,7 +211,7 @@ impl Door {
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
             while tasks.try_join_next().is_some() {}
             if tasks.len() < Limits::MAX_TURNED_AWAY {
-                let (closing, door) = (Standing::Closing, Arc::clone(self));
+                let (closing, door) = (Admission::Closing, Arc::clone(self));
                 let told = match &self.tls {
                     None => upgrade::turn_away(ready_now(stream), closing, door).left_future(),
                     Some(tls) => upgrade::turn_away(tls.accept(stream), closing, door).right_future(),
@@ -335,7 +335,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// handshake needs; this has room for the larger of the two.
 fn run<C, F>(
     connecting: F,
-    standing: Standing,
+    standing: Admission,
     admission: ConnectionSlot,
     door: Arc<Door>,
 ) -> impl Future<Output = ()> + use<C, F>

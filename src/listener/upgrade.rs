@@ -41,7 +41,7 @@ pub struct Handover<C> {
 
 /// How a connection stands that comes by the port.
 #[derive(Debug)]
-pub enum Standing {
+pub enum Admission {
     /// It is known whose it is.
     Known(Guest),
     /// The request will tell, in the name of a proxy with this address.
@@ -52,7 +52,7 @@ pub enum Standing {
     Closing,
 }
 
-impl Standing {
+impl Admission {
     fn guest(&self) -> Option<&Guest> {
         match self {
             Self::Known(guest) => Some(guest),
@@ -64,7 +64,7 @@ impl Standing {
 /// Answers the one request of a connection that is there soon, unless the relay is closed before.
 pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
-    standing: Standing,
+    standing: Admission,
     door: Arc<Door>,
 ) -> Option<Upgraded<C>> {
     let mut greeting = pin!(greet(connecting, &door, standing));
@@ -112,7 +112,7 @@ pub fn accept(head: &[u8], peer: Option<HostAddress>, door: &Door) -> Result<(Ve
 /// Answers a connection's one request with why it is not served.
 pub async fn turn_away<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
-    standing: Standing,
+    standing: Admission,
     door: Arc<Door>,
 ) {
     greet(connecting, &door, standing).await;
@@ -121,7 +121,7 @@ pub async fn turn_away<C: AsyncRead + AsyncWrite + Unpin>(
 async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
     door: &Door,
-    standing: Standing,
+    standing: Admission,
 ) -> Option<Upgraded<C>> {
     let limits = &door.shared.limits;
     let answered = async {
@@ -150,7 +150,7 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
     let (stream, upgrades, guest, early) = answered?;
     if upgrades {
         let guest = match standing {
-            Standing::Known(guest) => guest,
+            Admission::Known(guest) => guest,
             _ => guest,
         };
         return Some((stream, early, guest));
@@ -226,19 +226,19 @@ struct Reply {
     question: Option<Box<(Inquiry, Verdicts)>>,
 }
 
-fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fault>) -> Reply {
+fn reply(door: &Door, standing: &Admission, request: Result<&Request<'_, '_>, Fault>) -> Reply {
     let wants_body = wants_body(request);
     let refused = |refusal| Reply { bytes: serialize(&refuse(refusal), wants_body), ..Reply::default() };
     let wants_websocket = |request: &Request<'_, '_>| header::lists(request, "upgrade", "websocket");
     let request = match (request, standing) {
-        (Ok(request), Standing::Closing) => {
+        (Ok(request), Admission::Closing) => {
             // Who asks how the server is has not been turned away.
             if wants_websocket(request) {
                 door.shared.metrics.turned_away(TurnedAway::Closing);
             }
             return refused(Refusal::Closing);
         }
-        (_, Standing::Crowded) => return refused(Refusal::Crowded),
+        (_, Admission::Crowded) => return refused(Refusal::Crowded),
         (Ok(request), _) => request,
         (Err(fault), _) => {
             if fault == Fault::TooLarge {
@@ -249,16 +249,16 @@ fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fau
     };
     let is_tls = door.tls.is_some();
     let (guest, address, secure) = match standing {
-        Standing::Unknown(peer) => {
+        Admission::Unknown(peer) => {
             let (address, secure) = caller(request, Some(*peer), is_tls, &door.rules.trust);
             match identify(address, door) {
                 Ok(guest) => (guest, address, secure),
                 Err(refusal) => return refused(refusal),
             }
         }
-        Standing::Known(guest) => (Guest::default(), guest.address, is_tls),
+        Admission::Known(guest) => (Guest::default(), guest.address, is_tls),
         // They have been answered.
-        Standing::Crowded | Standing::Closing => (Guest::default(), None, is_tls),
+        Admission::Crowded | Admission::Closing => (Guest::default(), None, is_tls),
     };
     if !wants_websocket(request)
         && let Some(answer) = door.site.find(request, || metrics::text(&door.shared))
