@@ -17,7 +17,7 @@ use tokio::task::{coop, yield_now};
 use tokio::time::timeout;
 use websocket_relay::backend::Backend;
 use websocket_relay::hand::Hand;
-use websocket_relay::listener::{Admission, Door, Guest, Rules, Site};
+use websocket_relay::listener::{Acceptor, Admission, Guest, Rules, Site};
 use websocket_relay::session::{self, Shared};
 use websocket_relay::stream::Connection;
 use websocket_relay::{CloseReason, Limits, Registration, events};
@@ -177,14 +177,14 @@ async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
     client.write_all(&[request.as_bytes(), flood].concat()).await.unwrap();
     let (moved, tried) = Default::default();
     let counted = Counted { stream, is_greedy: false, moved: Arc::clone(&moved), tried };
-    let door =
-        Door::new(Arc::clone(&shared), vec![Handle::current()], Site::default(), None, Rules::default());
-    let door = Arc::new(door);
-    door.enter(std::future::ready(Some(counted)), Admission::Known(Guest::default()), &Handle::current());
+    let acceptor =
+        Acceptor::new(Arc::clone(&shared), vec![Handle::current()], Site::default(), None, Rules::default());
+    let acceptor = Arc::new(acceptor);
+    acceptor.enter(std::future::ready(Some(counted)), Admission::Known(Guest::default()), &Handle::current());
     greet(&shared, &ada, &grace, &mut reader).await;
     let at_first = moved.load(Ordering::Relaxed);
     client.read_to_end(&mut Vec::new()).await.unwrap();
-    soon(door.emptied()).await;
+    soon(acceptor.emptied()).await;
     (at_first, moved.load(Ordering::Relaxed))
 }
 

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::http;
 use websocket_relay::backend::Backend;
-use websocket_relay::listener::{Admission, Door, Rules};
+use websocket_relay::listener::{Acceptor, Admission, Rules};
 use websocket_relay::metrics::TurnedAway;
 use websocket_relay::session::Shared;
 use websocket_relay::{Ask, HostAddress, Limits, Network, Script, Site, Trust, Verdict, events};
@@ -22,11 +22,11 @@ thread_local! {
     static WORLD: World = World::new();
 }
 
-/// The first byte says which door it is, the second of how many bytes each piece is; the rest is what came.
+/// The first byte says which acceptor it is, the second of how many bytes each piece is; the rest is what came.
 pub fn run(input: &[u8]) {
-    let [door, size, bytes @ ..] = input else { return };
+    let [acceptor, size, bytes @ ..] = input else { return };
     WORLD.with(|world| {
-        let place = &world.places[usize::from(*door) % world.places.len()];
+        let place = &world.places[usize::from(*acceptor) % world.places.len()];
         world.check(place, bytes, usize::from(*size) + 1);
     });
 }
@@ -37,7 +37,7 @@ struct World {
 }
 
 struct Place {
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
     trust: Trust,
     /// The address of whom it was asked about last.
     asked: Arc<Mutex<Option<HostAddress>>>,
@@ -74,7 +74,7 @@ impl World {
         let mut config = ParserConfig::default();
         config.allow_multiple_spaces_in_request_line_delimiters(true);
         let is_whole = matches!(config.parse_request(&mut request, bytes), Ok(Status::Complete(_)));
-        let handed_over = place.door.accept(bytes, Some(peer));
+        let handed_over = place.acceptor.accept(bytes, Some(peer));
         assert!(is_whole || handed_over.is_err());
         let status = status(&whole);
         if status == Some(101) {
@@ -94,8 +94,8 @@ impl World {
         let feed = Feed::new(bytes, size);
         let written = feed.written();
         let admission = Admission::Unknown(PEER.parse().expect("an address"));
-        place.door.enter(std::future::ready(Some(feed)), admission, self.runtime.handle());
-        self.runtime.block_on(place.door.emptied());
+        place.acceptor.enter(std::future::ready(Some(feed)), admission, self.runtime.handle());
+        self.runtime.block_on(place.acceptor.emptied());
         let mut answer = std::mem::take(&mut *written.lock().expect("no panic before"));
         let end = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |end| end + 4);
         assert!(end > 0 || answer.is_empty(), "half an answer: {}", shown(&answer));
@@ -123,7 +123,7 @@ impl Place {
             });
         });
         let rules = Rules { origins, trust: trust.clone(), ask: Some(ask) };
-        Self { door: Arc::new(Door::new(shared, Vec::new(), site, None, rules)), trust, asked }
+        Self { acceptor: Arc::new(Acceptor::new(shared, Vec::new(), site, None, rules)), trust, asked }
     }
 }
 

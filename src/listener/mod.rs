@@ -1,4 +1,4 @@
-//! The door: accepts connections within the bounds and hands each to a session.
+//! The acceptor: accepts connections within the bounds and hands each to a session.
 
 mod answer;
 mod entry;
@@ -48,7 +48,7 @@ use upgrade::{Upgraded, accept, switch, upgrade};
 
 /// Where connections come in, by the port or from another server: all within the same bounds, each a task.
 #[derive(Debug)]
-pub struct Door {
+pub struct Acceptor {
     /// What is found where.
     pub site: Site,
     /// What TLS is spoken with on the port.
@@ -75,8 +75,8 @@ pub struct ConnectionSlot {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Door {
-    /// A door that nobody has come through. Connections are spread over the `threads`.
+impl Acceptor {
+    /// A acceptor that nobody has come through. Connections are spread over the `threads`.
     pub fn new(
         shared: Arc<Shared>,
         threads: Vec<Handle>,
@@ -211,10 +211,10 @@ impl Door {
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
             while tasks.try_join_next().is_some() {}
             if tasks.len() < Limits::MAX_TURNED_AWAY {
-                let (closing, door) = (Admission::Closing, Arc::clone(self));
+                let (closing, acceptor) = (Admission::Closing, Arc::clone(self));
                 let told = match &self.tls {
-                    None => upgrade::turn_away(ready_now(stream), closing, door).left_future(),
-                    Some(tls) => upgrade::turn_away(tls.accept(stream), closing, door).right_future(),
+                    None => upgrade::turn_away(ready_now(stream), closing, acceptor).left_future(),
+                    Some(tls) => upgrade::turn_away(tls.accept(stream), closing, acceptor).right_future(),
                 };
                 tasks.spawn_on(guard(told, &self.shared), thread);
             }
@@ -246,8 +246,8 @@ impl Door {
         let task = switched.then(move |upgraded| go_on(upgraded, admission, shared));
         let task = task.map(|()| drop(kept));
         self.adopted.fetch_add(1, Ordering::AcqRel);
-        let door = Arc::clone(self);
-        let task = guard(task, &self.shared).then(|()| async move { door.left().await });
+        let acceptor = Arc::clone(self);
+        let task = guard(task, &self.shared).then(|()| async move { acceptor.left().await });
         self.tasks.spawn_on(task, thread);
     }
 
@@ -337,15 +337,15 @@ fn run<C, F>(
     connecting: F,
     standing: Admission,
     admission: ConnectionSlot,
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
 ) -> impl Future<Output = ()> + use<C, F>
 where
     C: Connection + AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Option<C>>,
 {
-    let (shared, guarded) = (Arc::clone(&door.shared), Arc::clone(&door.shared));
+    let (shared, guarded) = (Arc::clone(&acceptor.shared), Arc::clone(&acceptor.shared));
     guard(
-        upgrade(connecting, standing, door).then(move |upgraded| go_on(upgraded, admission, shared)),
+        upgrade(connecting, standing, acceptor).then(move |upgraded| go_on(upgraded, admission, shared)),
         &guarded,
     )
 }

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::http::StatusCode;
 use super::answer::{Answer, serialize, text};
 use super::entry::{self, Guest, Inquiry, Verdict, Verdicts};
 use super::request::{self, Fault};
-use super::{Door, header, metrics};
+use super::{Acceptor, header, metrics};
 use crate::access::{HostAddress, Source, Trust};
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
@@ -65,14 +65,14 @@ impl Admission {
 pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
     standing: Admission,
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
 ) -> Option<Upgraded<C>> {
-    let mut greeting = pin!(greet(connecting, &door, standing));
+    let mut greeting = pin!(greet(connecting, &acceptor, standing));
     tokio::select! {
         biased;
         upgraded = &mut greeting => upgraded,
         // Once more: the relay may have closed while it was looked at, and who is asked about is told so.
-        () = door.shared.stop.cancelled() => greeting.now_or_never().flatten(),
+        () = acceptor.shared.stop.cancelled() => greeting.now_or_never().flatten(),
     }
 }
 
@@ -91,16 +91,20 @@ pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, shared: &Share
 ///
 /// # Errors
 /// The answer that refuses it, when it does not ask for a WebSocket as it should, may not, or the relay is closing.
-pub fn accept(head: &[u8], peer: Option<HostAddress>, door: &Door) -> Result<(Vec<u8>, Guest), Vec<u8>> {
+pub fn accept(
+    head: &[u8],
+    peer: Option<HostAddress>,
+    acceptor: &Acceptor,
+) -> Result<(Vec<u8>, Guest), Vec<u8>> {
     let accept = |request: Result<&Request<'_, '_>, Fault>| {
-        if door.shared.stop.is_cancelled() {
-            door.shared.metrics.turned_away(TurnedAway::Closing);
+        if acceptor.shared.stop.is_cancelled() {
+            acceptor.shared.metrics.turned_away(TurnedAway::Closing);
             return Err(Refusal::Closing);
         }
         let request = request.map_err(Refusal::Fault)?;
-        let (address, _) = caller(request, peer, false, &door.rules.trust);
-        let guest = identify(address, door)?;
-        Ok((open(request, door)?, guest))
+        let (address, _) = caller(request, peer, false, &acceptor.rules.trust);
+        let guest = identify(address, acceptor)?;
+        Ok((open(request, acceptor)?, guest))
     };
     let answered = request::parse(head, usize::MAX, |request| {
         accept(request).map_err(|refusal| serialize(&refuse(refusal), wants_body(request)))
@@ -113,27 +117,28 @@ pub fn accept(head: &[u8], peer: Option<HostAddress>, door: &Door) -> Result<(Ve
 pub async fn turn_away<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
     standing: Admission,
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
 ) {
-    greet(connecting, &door, standing).await;
+    greet(connecting, &acceptor, standing).await;
 }
 
 async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
-    door: &Door,
+    acceptor: &Acceptor,
     standing: Admission,
 ) -> Option<Upgraded<C>> {
-    let limits = &door.shared.limits;
+    let limits = &acceptor.shared.limits;
     let answered = async {
         let mut stream = connecting.await?;
         crate::faults::point("handshake");
         // Who ends the connection before it has asked gets no answer.
-        let answered = request::read(&mut stream, limits, |request| reply(door, &standing, request)).await;
+        let answered =
+            request::read(&mut stream, limits, |request| reply(acceptor, &standing, request)).await;
         let mut answered = answered.ok()?;
         if let Some(question) = answered.0.question.take() {
             let source = standing.guest().unwrap_or(&answered.0.guest).source;
             // Boxed: there is no room for it where nobody is asked.
-            answered = Box::pin(ask(answered, question, source, &mut stream, door)).await?;
+            answered = Box::pin(ask(answered, question, source, &mut stream, acceptor)).await?;
         }
         let (reply, early) = answered;
         stream.write_all(&reply.bytes).await.ok()?;
@@ -141,10 +146,10 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         Some((stream, reply.upgrades, reply.guest, early))
     };
     // Who is asked has as long again.
-    let patience = limits.headers_timeout * if door.inquiries.are_asked() { 2 } else { 1 };
+    let patience = limits.headers_timeout * if acceptor.inquiries.are_asked() { 2 } else { 1 };
     // Boxed, so that an open connection has no room for what only its beginning needs.
     let Ok(answered) = timeout(patience, Box::pin(answered)).await else {
-        door.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
+        acceptor.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
         return None;
     };
     let (stream, upgrades, guest, early) = answered?;
@@ -189,11 +194,11 @@ async fn ask<C: AsyncRead + Unpin>(
     question: Box<(Inquiry, Verdicts)>,
     source: Option<Source>,
     stream: &mut C,
-    door: &Door,
+    acceptor: &Acceptor,
 ) -> Option<(Reply, Vec<u8>)> {
     let reply = tokio::select! {
         biased;
-        reply = decide(reply, question, source, door) => reply,
+        reply = decide(reply, question, source, acceptor) => reply,
         () = left(stream, &mut early) => return None,
     };
     Some((reply, early))
@@ -226,7 +231,7 @@ struct Reply {
     question: Option<Box<(Inquiry, Verdicts)>>,
 }
 
-fn reply(door: &Door, standing: &Admission, request: Result<&Request<'_, '_>, Fault>) -> Reply {
+fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_, '_>, Fault>) -> Reply {
     let wants_body = wants_body(request);
     let refused = |refusal| Reply { bytes: serialize(&refuse(refusal), wants_body), ..Reply::default() };
     let wants_websocket = |request: &Request<'_, '_>| header::lists(request, "upgrade", "websocket");
@@ -234,7 +239,7 @@ fn reply(door: &Door, standing: &Admission, request: Result<&Request<'_, '_>, Fa
         (Ok(request), Admission::Closing) => {
             // Who asks how the server is has not been turned away.
             if wants_websocket(request) {
-                door.shared.metrics.turned_away(TurnedAway::Closing);
+                acceptor.shared.metrics.turned_away(TurnedAway::Closing);
             }
             return refused(Refusal::Closing);
         }
@@ -242,16 +247,16 @@ fn reply(door: &Door, standing: &Admission, request: Result<&Request<'_, '_>, Fa
         (Ok(request), _) => request,
         (Err(fault), _) => {
             if fault == Fault::TooLarge {
-                door.shared.metrics.turned_away(TurnedAway::MaxHeaderSize);
+                acceptor.shared.metrics.turned_away(TurnedAway::MaxHeaderSize);
             }
             return refused(Refusal::Fault(fault));
         }
     };
-    let is_tls = door.tls.is_some();
+    let is_tls = acceptor.tls.is_some();
     let (guest, address, secure) = match standing {
         Admission::Unknown(peer) => {
-            let (address, secure) = caller(request, Some(*peer), is_tls, &door.rules.trust);
-            match identify(address, door) {
+            let (address, secure) = caller(request, Some(*peer), is_tls, &acceptor.rules.trust);
+            match identify(address, acceptor) {
                 Ok(guest) => (guest, address, secure),
                 Err(refusal) => return refused(refusal),
             }
@@ -261,17 +266,17 @@ fn reply(door: &Door, standing: &Admission, request: Result<&Request<'_, '_>, Fa
         Admission::Crowded | Admission::Closing => (Guest::default(), None, is_tls),
     };
     if !wants_websocket(request)
-        && let Some(answer) = door.site.find(request, || metrics::text(&door.shared))
+        && let Some(answer) = acceptor.site.find(request, || metrics::text(&acceptor.shared))
     {
         return Reply { bytes: serialize(&answer, wants_body), ..Reply::default() };
     }
-    if !request.path.is_some_and(|target| door.site.is_at(target)) {
+    if !request.path.is_some_and(|target| acceptor.site.is_at(target)) {
         return refused(Refusal::NotFound);
     }
-    match open(request, door) {
+    match open(request, acceptor) {
         Ok(bytes) => {
             let question =
-                door.inquiries.are_asked().then(|| Box::new(Inquiry::new(request, address, secure)));
+                acceptor.inquiries.are_asked().then(|| Box::new(Inquiry::new(request, address, secure)));
             Reply { bytes, upgrades: true, guest, question }
         }
         Err(refusal) => refused(refusal),
@@ -295,24 +300,24 @@ pub fn caller(
 }
 
 /// A client with this address, if there is room for one more of them.
-fn identify(address: Option<HostAddress>, door: &Door) -> Result<Guest, Refusal> {
+fn identify(address: Option<HostAddress>, acceptor: &Acceptor) -> Result<Guest, Refusal> {
     let source = match address {
         Some(address) => Source::of(address),
         // The proxy at the other end of a pipe should have told.
-        None if door.rules.trust.trusts_pipes() => Source::UNKNOWN,
+        None if acceptor.rules.trust.trusts_pipes() => Source::UNKNOWN,
         // Over a pipe everybody is the same.
         None => return Ok(Guest::default()),
     };
-    door.register(source, address).ok_or(Refusal::Crowded)
+    acceptor.register(source, address).ok_or(Refusal::Crowded)
 }
 
 /// The answer that opens a WebSocket, if the request may have one.
-fn open(request: &Request<'_, '_>, door: &Door) -> Result<Vec<u8>, Refusal> {
+fn open(request: &Request<'_, '_>, acceptor: &Acceptor) -> Result<Vec<u8>, Refusal> {
     let answer = switch_protocols(request)?;
-    if entry::is_from(door.rules.origins.as_deref(), request) {
+    if entry::is_from(acceptor.rules.origins.as_deref(), request) {
         return Ok(answer);
     }
-    door.shared.metrics.turned_away(TurnedAway::AllowedOrigins);
+    acceptor.shared.metrics.turned_away(TurnedAway::AllowedOrigins);
     Err(Refusal::Origin)
 }
 
@@ -321,15 +326,15 @@ async fn decide(
     reply: Reply,
     question: Box<(Inquiry, Verdicts)>,
     source: Option<Source>,
-    door: &Door,
+    acceptor: &Acceptor,
 ) -> Reply {
     let (inquiry, verdicts) = *question;
     let refused = |answer: &Answer<'_>| Reply { bytes: serialize(answer, true), ..Reply::default() };
-    let turned_away = |why| door.shared.metrics.turned_away(why);
-    let _place = door.inquiries.add(source, inquiry);
+    let turned_away = |why| acceptor.shared.metrics.turned_away(why);
+    let _place = acceptor.inquiries.add(source, inquiry);
     let verdict = tokio::select! {
-        verdict = timeout(door.shared.limits.headers_timeout, verdicts) => verdict.ok().and_then(Result::ok),
-        () = door.shared.stop.cancelled() => {
+        verdict = timeout(acceptor.shared.limits.headers_timeout, verdicts) => verdict.ok().and_then(Result::ok),
+        () = acceptor.shared.stop.cancelled() => {
             turned_away(TurnedAway::Closing);
             return refused(&refuse(Refusal::Closing));
         }
