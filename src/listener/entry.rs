@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 use super::answer::{Answer, text};
 use super::header;
 use super::inquiries::Inquiries;
-use crate::access::{HostAddress, Source, Trust, Visit};
+use crate::access::{ConnectionPermit, HostAddress, Source, Trust};
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 
@@ -113,7 +113,7 @@ pub struct Guest {
     /// Where that is.
     pub source: Option<Source>,
     /// Kept as long as the connection.
-    pub visit: Option<Visit>,
+    pub visit: Option<ConnectionPermit>,
 }
 
 /// Whether the page that a request comes from may open WebSockets.

@@ -37,7 +37,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Guests, HostAddress, Source};
+use crate::access::{ConnectionLimiter, HostAddress, Source};
 use crate::events::Event;
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
@@ -55,7 +55,7 @@ pub struct Acceptor {
     pub tls: Option<Arc<Tls>>,
     /// Who may come.
     rules: Rules,
-    guests: Arc<Guests>,
+    guests: Arc<ConnectionLimiter>,
     /// Requests that somebody is asked about.
     inquiries: Inquiries,
     shared: Arc<Shared>,
@@ -84,7 +84,7 @@ impl Acceptor {
         tls: Option<Tls>,
         rules: Rules,
     ) -> Self {
-        let guests = Arc::new(Guests::new(&shared.limits));
+        let guests = Arc::new(ConnectionLimiter::new(&shared.limits));
         let inquiries = Inquiries::new(rules.ask.clone());
         let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));

@@ -10,7 +10,7 @@ use crate::metrics::TurnedAway;
 
 /// Who is here. Nothing is kept when there is no bound.
 #[derive(Debug)]
-pub struct Guests {
+pub struct ConnectionLimiter {
     max: usize,
     rate: Option<Rate>,
     counted: Mutex<Counted>,
@@ -25,12 +25,12 @@ struct Counted {
 
 /// A connection, as long as it is here.
 #[derive(Debug)]
-pub struct Visit {
-    guests: Arc<Guests>,
+pub struct ConnectionPermit {
+    guests: Arc<ConnectionLimiter>,
     source: Source,
 }
 
-impl Guests {
+impl ConnectionLimiter {
     /// `maxConnectionsPerAddress`, `connectionRate` and `connectionBurst`.
     pub fn new(limits: &Limits) -> Self {
         let rate = Rate::new(limits.connection_rate, Duration::from_secs(1), limits.connection_burst);
@@ -43,7 +43,7 @@ impl Guests {
     ///
     /// # Errors
     /// [`TurnedAway`] when there are too many, or they come too fast. One that is not let in does not count.
-    pub fn admit(self: &Arc<Self>, source: Source, now: Instant) -> Result<Visit, TurnedAway> {
+    pub fn admit(self: &Arc<Self>, source: Source, now: Instant) -> Result<ConnectionPermit, TurnedAway> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if self.max > 0 && counted.open.get(&source).is_some_and(|open| *open >= self.max) {
             return Err(TurnedAway::MaxConnectionsPerAddress);
@@ -54,7 +54,7 @@ impl Guests {
             taken.map_err(|_| TurnedAway::ConnectionRate)?;
         }
         *counted.open.entry(source).or_default() += 1;
-        Ok(Visit { guests: Arc::clone(self), source })
+        Ok(ConnectionPermit { guests: Arc::clone(self), source })
     }
 
     /// Whether anything is bounded here.
@@ -63,7 +63,7 @@ impl Guests {
     }
 }
 
-impl Drop for Visit {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut counted = self.guests.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = counted.open.get_mut(&self.source) {
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_place_has_its_number_of_connections_and_others_have_theirs() {
         let limits = Limits { max_connections_per_address: 2, ..Limits::default() };
-        let (guests, now) = (Arc::new(Guests::new(&limits)), Instant::now());
+        let (guests, now) = (Arc::new(ConnectionLimiter::new(&limits)), Instant::now());
         let (one, two) = (source("2001:db8::1"), source("2001:db8::2"));
         let visits = [guests.admit(one, now), guests.admit(two, now)];
         assert!(visits.iter().all(Result::is_ok));
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_place_has_its_rate_and_those_that_are_refused_do_not_count() {
         let limits = Limits { connection_rate: 1, connection_burst: 3, ..Limits::default() };
-        let (guests, now) = (Arc::new(Guests::new(&limits)), Instant::now());
+        let (guests, now) = (Arc::new(ConnectionLimiter::new(&limits)), Instant::now());
         let one = source("1.2.3.4");
         assert_eq!((0..10).filter(|_| guests.admit(one, now).is_ok()).count(), 3);
         assert_eq!(guests.admit(one, now).err(), Some(TurnedAway::ConnectionRate));
