@@ -27,7 +27,7 @@ use crate::error::{Error, TlsError};
 use crate::events::{self, Event, EventReceiver, Interest};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
-use crate::listener::{self, Acceptor, ConnectionSlot, Guest, Handover, Tls};
+use crate::listener::{self, Acceptor, ConnectionSlot, Handover, RemoteClient, Tls};
 pub use crate::listener::{Ask, Credentials, Inquiry, Rules, Script, Site, Verdict};
 use crate::metrics::TurnedAway;
 use crate::session::Shared;
@@ -85,7 +85,7 @@ pub struct Address {
 #[derive(Debug)]
 pub struct Invitation {
     answer: Vec<u8>,
-    guest: Guest,
+    guest: RemoteClient,
     admission: ConnectionSlot,
     thread: Handle,
 }
@@ -210,7 +210,7 @@ impl Relay {
         K: Send + 'static,
     {
         let Invitation { answer, guest, admission, thread } = invitation;
-        self.acceptor.adopt(&thread, Handover { connection, answer, early, guest }, admission, kept);
+        self.acceptor.adopt(&thread, Handover { connection, answer, early, client: guest }, admission, kept);
     }
 
     /// Whether there are connections that were adopted. [`Event::Deserted`] tells when the last one has ended.

@@ -17,7 +17,7 @@ use tokio::task::{coop, yield_now};
 use tokio::time::timeout;
 use websocket_relay::backend::Backend;
 use websocket_relay::hand::Hand;
-use websocket_relay::listener::{Acceptor, Admission, Guest, Rules, Site};
+use websocket_relay::listener::{Acceptor, Admission, RemoteClient, Rules, Site};
 use websocket_relay::session::{self, Shared};
 use websocket_relay::stream::Connection;
 use websocket_relay::{CloseReason, Limits, Registration, events};
@@ -180,7 +180,11 @@ async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
     let acceptor =
         Acceptor::new(Arc::clone(&shared), vec![Handle::current()], Site::default(), None, Rules::default());
     let acceptor = Arc::new(acceptor);
-    acceptor.enter(std::future::ready(Some(counted)), Admission::Known(Guest::default()), &Handle::current());
+    acceptor.enter(
+        std::future::ready(Some(counted)),
+        Admission::Known(RemoteClient::default()),
+        &Handle::current(),
+    );
     greet(&shared, &ada, &grace, &mut reader).await;
     let at_first = moved.load(Ordering::Relaxed);
     client.read_to_end(&mut Vec::new()).await.unwrap();

@@ -26,7 +26,7 @@ struct Counted {
 /// A connection, as long as it is here.
 #[derive(Debug)]
 pub struct ConnectionPermit {
-    guests: Arc<ConnectionLimiter>,
+    limiter: Arc<ConnectionLimiter>,
     source: Source,
 }
 
@@ -54,7 +54,7 @@ impl ConnectionLimiter {
             taken.map_err(|_| TurnedAway::ConnectionRate)?;
         }
         *counted.open.entry(source).or_default() += 1;
-        Ok(ConnectionPermit { guests: Arc::clone(self), source })
+        Ok(ConnectionPermit { limiter: Arc::clone(self), source })
     }
 
     /// Whether anything is bounded here.
@@ -65,7 +65,7 @@ impl ConnectionLimiter {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut counted = self.guests.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.limiter.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = counted.open.get_mut(&self.source) {
             *open -= 1;
             if *open == 0 {
@@ -90,26 +90,26 @@ mod tests {
     #[test]
     fn a_place_has_its_number_of_connections_and_others_have_theirs() {
         let limits = Limits { max_connections_per_address: 2, ..Limits::default() };
-        let (guests, now) = (Arc::new(ConnectionLimiter::new(&limits)), Instant::now());
+        let (limiter, now) = (Arc::new(ConnectionLimiter::new(&limits)), Instant::now());
         let (one, two) = (source("2001:db8::1"), source("2001:db8::2"));
-        let visits = [guests.admit(one, now), guests.admit(two, now)];
-        assert!(visits.iter().all(Result::is_ok));
-        assert_eq!(guests.admit(one, now).err(), Some(TurnedAway::MaxConnectionsPerAddress));
-        assert!(guests.admit(source("2001:db8:1::"), now).is_ok());
-        drop(visits);
-        assert!(guests.admit(two, now).is_ok());
-        assert!(guests.counted.lock().expect("not poisoned").open.is_empty());
+        let permits = [limiter.admit(one, now), limiter.admit(two, now)];
+        assert!(permits.iter().all(Result::is_ok));
+        assert_eq!(limiter.admit(one, now).err(), Some(TurnedAway::MaxConnectionsPerAddress));
+        assert!(limiter.admit(source("2001:db8:1::"), now).is_ok());
+        drop(permits);
+        assert!(limiter.admit(two, now).is_ok());
+        assert!(limiter.counted.lock().expect("not poisoned").open.is_empty());
     }
 
     #[test]
     fn a_place_has_its_rate_and_those_that_are_refused_do_not_count() {
         let limits = Limits { connection_rate: 1, connection_burst: 3, ..Limits::default() };
-        let (guests, now) = (Arc::new(ConnectionLimiter::new(&limits)), Instant::now());
+        let (limiter, now) = (Arc::new(ConnectionLimiter::new(&limits)), Instant::now());
         let one = source("1.2.3.4");
-        assert_eq!((0..10).filter(|_| guests.admit(one, now).is_ok()).count(), 3);
-        assert_eq!(guests.admit(one, now).err(), Some(TurnedAway::ConnectionRate));
-        assert!(guests.admit(source("1.2.3.5"), now).is_ok());
+        assert_eq!((0..10).filter(|_| limiter.admit(one, now).is_ok()).count(), 3);
+        assert_eq!(limiter.admit(one, now).err(), Some(TurnedAway::ConnectionRate));
+        assert!(limiter.admit(source("1.2.3.5"), now).is_ok());
         let later = now + Duration::from_secs(2);
-        assert_eq!((0..10).filter(|_| guests.admit(one, later).is_ok()).count(), 2);
+        assert_eq!((0..10).filter(|_| limiter.admit(one, later).is_ok()).count(), 2);
     }
 }

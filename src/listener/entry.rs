@@ -107,13 +107,13 @@ impl Inquiry {
 
 /// What is known of whoever has come.
 #[derive(Debug, Default)]
-pub struct Guest {
+pub struct RemoteClient {
     /// The address that counts as the client's.
     pub address: Option<HostAddress>,
     /// Where that is.
     pub source: Option<Source>,
     /// Kept as long as the connection.
-    pub visit: Option<ConnectionPermit>,
+    pub permit: Option<ConnectionPermit>,
 }
 
 /// Whether the page that a request comes from may open WebSockets.

@@ -12,7 +12,7 @@ mod tcp;
 mod tls;
 mod upgrade;
 
-pub use entry::{Ask, Guest, Inquiry, Rules, Verdict};
+pub use entry::{Ask, Inquiry, RemoteClient, Rules, Verdict};
 pub use inquiries::{BOUNDS, Inquiries};
 pub use site::{Script, Site};
 pub use tcp::bind;
@@ -55,7 +55,7 @@ pub struct Acceptor {
     pub tls: Option<Arc<Tls>>,
     /// Who may come.
     rules: Rules,
-    guests: Arc<ConnectionLimiter>,
+    limiter: Arc<ConnectionLimiter>,
     /// Requests that somebody is asked about.
     inquiries: Inquiries,
     shared: Arc<Shared>,
@@ -84,13 +84,13 @@ impl Acceptor {
         tls: Option<Tls>,
         rules: Rules,
     ) -> Self {
-        let guests = Arc::new(ConnectionLimiter::new(&shared.limits));
+        let limiter = Arc::new(ConnectionLimiter::new(&shared.limits));
         let inquiries = Inquiries::new(rules.ask.clone());
         let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
         let (tasks, adopted) = (TaskTracker::new(), AtomicUsize::new(0));
-        Self { site, tls, rules, guests, inquiries, shared, threads, tasks, open, excess, adopted }
+        Self { site, tls, rules, limiter, inquiries, shared, threads, tasks, open, excess, adopted }
     }
 
     /// A place for one more connection. Without one it is to be dropped without a word, and is counted here.
@@ -119,19 +119,19 @@ impl Acceptor {
         &self,
         head: &[u8],
         peer: Option<HostAddress>,
-    ) -> Result<(Vec<u8>, Guest, ConnectionSlot), Vec<u8>> {
-        let (answer, guest) = accept(head, peer, self)?;
-        self.admit().map(|admission| (answer, guest, admission)).ok_or_else(Vec::new)
+    ) -> Result<(Vec<u8>, RemoteClient, ConnectionSlot), Vec<u8>> {
+        let (answer, client) = accept(head, peer, self)?;
+        self.admit().map(|admission| (answer, client, admission)).ok_or_else(Vec::new)
     }
 
     /// One more from this place, whose address is known or not; `None` when there are too many, which is counted here.
-    fn register(&self, source: Source, address: Option<HostAddress>) -> Option<Guest> {
-        let visit = match self.guests.are_counted() {
-            true => Some(self.guests.admit(source, Instant::now())),
+    fn register(&self, source: Source, address: Option<HostAddress>) -> Option<RemoteClient> {
+        let permit = match self.limiter.are_counted() {
+            true => Some(self.limiter.admit(source, Instant::now())),
             false => None,
         };
-        let visit = visit.transpose().map_err(|why| self.shared.metrics.turned_away(why)).ok()?;
-        Some(Guest { address, source: Some(source), visit })
+        let permit = permit.transpose().map_err(|why| self.shared.metrics.turned_away(why)).ok()?;
+        Some(RemoteClient { address, source: Some(source), permit })
     }
 
     /// The next request to decide about; see [`Inquiries::take`].
@@ -360,8 +360,8 @@ where
     C: Connection + AsyncRead + AsyncWrite + Unpin,
 {
     match upgraded {
-        Some((stream, early, Guest { source, visit, .. })) if admission.within_bounds => {
-            session::run(stream, &early, shared, source, (admission, visit)).left_future()
+        Some((stream, early, RemoteClient { source, permit, .. })) if admission.within_bounds => {
+            session::run(stream, &early, shared, source, (admission, permit)).left_future()
         }
         upgraded => turn_away(upgraded, shared, admission).right_future(),
     }

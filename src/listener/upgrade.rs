@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use super::answer::{Answer, serialize, text};
-use super::entry::{self, Guest, Inquiry, Verdict, Verdicts};
+use super::entry::{self, Inquiry, RemoteClient, Verdict, Verdicts};
 use super::request::{self, Fault};
 use super::{Acceptor, header, metrics};
 use crate::access::{HostAddress, Source, Trust};
@@ -24,7 +24,7 @@ use crate::session::Shared;
 use crate::wire::{self, Turn};
 
 /// A connection that was upgraded, the bytes that came behind the request, and whose it is.
-pub type Upgraded<C> = (C, Vec<u8>, Guest);
+pub type Upgraded<C> = (C, Vec<u8>, RemoteClient);
 
 /// A connection whose request another server has read.
 #[derive(Debug)]
@@ -36,14 +36,14 @@ pub struct Handover<C> {
     /// What came behind the request.
     pub early: Vec<u8>,
     /// Whose it is.
-    pub guest: Guest,
+    pub client: RemoteClient,
 }
 
 /// How a connection stands that comes by the port.
 #[derive(Debug)]
 pub enum Admission {
     /// It is known whose it is.
-    Known(Guest),
+    Known(RemoteClient),
     /// The request will tell, in the name of a proxy with this address.
     Unknown(HostAddress),
     /// There are too many from its address.
@@ -53,9 +53,9 @@ pub enum Admission {
 }
 
 impl Admission {
-    fn guest(&self) -> Option<&Guest> {
+    fn client(&self) -> Option<&RemoteClient> {
         match self {
-            Self::Known(guest) => Some(guest),
+            Self::Known(client) => Some(client),
             _ => None,
         }
     }
@@ -78,13 +78,13 @@ pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
 
 /// Gives the answer to a request that another server has read, unless the relay is closed before it is taken.
 pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, shared: &Shared) -> Option<Upgraded<C>> {
-    let Handover { mut connection, answer, early, guest } = handover;
+    let Handover { mut connection, answer, early, client } = handover;
     tokio::select! {
         biased;
         written = timeout(shared.limits.headers_timeout, connection.write_all(&answer)) => written.ok()?.ok()?,
         () = shared.stop.cancelled() => return None,
     }
-    Some((connection, early, guest))
+    Some((connection, early, client))
 }
 
 /// The answer that upgrades the request with this head, and whose it is. It has come from `peer`.
@@ -95,7 +95,7 @@ pub fn accept(
     head: &[u8],
     peer: Option<HostAddress>,
     acceptor: &Acceptor,
-) -> Result<(Vec<u8>, Guest), Vec<u8>> {
+) -> Result<(Vec<u8>, RemoteClient), Vec<u8>> {
     let accept = |request: Result<&Request<'_, '_>, Fault>| {
         if acceptor.shared.stop.is_cancelled() {
             acceptor.shared.metrics.turned_away(TurnedAway::Closing);
@@ -103,8 +103,8 @@ pub fn accept(
         }
         let request = request.map_err(Refusal::Fault)?;
         let (address, _) = caller(request, peer, false, &acceptor.rules.trust);
-        let guest = identify(address, acceptor)?;
-        Ok((open(request, acceptor)?, guest))
+        let client = identify(address, acceptor)?;
+        Ok((open(request, acceptor)?, client))
     };
     let answered = request::parse(head, usize::MAX, |request| {
         accept(request).map_err(|refusal| serialize(&refuse(refusal), wants_body(request)))
@@ -136,14 +136,14 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
             request::read(&mut stream, limits, |request| reply(acceptor, &standing, request)).await;
         let mut answered = answered.ok()?;
         if let Some(question) = answered.0.question.take() {
-            let source = standing.guest().unwrap_or(&answered.0.guest).source;
+            let source = standing.client().unwrap_or(&answered.0.client).source;
             // Boxed: there is no room for it where nobody is asked.
             answered = Box::pin(ask(answered, question, source, &mut stream, acceptor)).await?;
         }
         let (reply, early) = answered;
         stream.write_all(&reply.bytes).await.ok()?;
         stream.flush().await.ok()?;
-        Some((stream, reply.upgrades, reply.guest, early))
+        Some((stream, reply.upgrades, reply.client, early))
     };
     // Who is asked has as long again.
     let patience = limits.headers_timeout * if acceptor.inquiries.are_asked() { 2 } else { 1 };
@@ -152,13 +152,13 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         acceptor.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
         return None;
     };
-    let (stream, upgrades, guest, early) = answered?;
+    let (stream, upgrades, client, early) = answered?;
     if upgrades {
-        let guest = match standing {
-            Admission::Known(guest) => guest,
-            _ => guest,
+        let client = match standing {
+            Admission::Known(client) => client,
+            _ => client,
         };
-        return Some((stream, early, guest));
+        return Some((stream, early, client));
     }
     part(stream, limits.close_timeout).await;
     None
@@ -226,7 +226,7 @@ struct Reply {
     /// Whether the connection is a WebSocket from here on.
     upgrades: bool,
     /// Whose it is, if the request has told.
-    guest: Guest,
+    client: RemoteClient,
     /// What is to be asked before.
     question: Option<Box<(Inquiry, Verdicts)>>,
 }
@@ -253,17 +253,17 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
         }
     };
     let is_tls = acceptor.tls.is_some();
-    let (guest, address, secure) = match standing {
+    let (client, address, secure) = match standing {
         Admission::Unknown(peer) => {
             let (address, secure) = caller(request, Some(*peer), is_tls, &acceptor.rules.trust);
             match identify(address, acceptor) {
-                Ok(guest) => (guest, address, secure),
+                Ok(client) => (client, address, secure),
                 Err(refusal) => return refused(refusal),
             }
         }
-        Admission::Known(guest) => (Guest::default(), guest.address, is_tls),
+        Admission::Known(client) => (RemoteClient::default(), client.address, is_tls),
         // They have been answered.
-        Admission::Crowded | Admission::Closing => (Guest::default(), None, is_tls),
+        Admission::Crowded | Admission::Closing => (RemoteClient::default(), None, is_tls),
     };
     if !wants_websocket(request)
         && let Some(answer) = acceptor.site.find(request, || metrics::text(&acceptor.shared))
@@ -277,7 +277,7 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
         Ok(bytes) => {
             let question =
                 acceptor.inquiries.are_asked().then(|| Box::new(Inquiry::new(request, address, secure)));
-            Reply { bytes, upgrades: true, guest, question }
+            Reply { bytes, upgrades: true, client, question }
         }
         Err(refusal) => refused(refusal),
     }
@@ -300,13 +300,13 @@ pub fn caller(
 }
 
 /// A client with this address, if there is room for one more of them.
-fn identify(address: Option<HostAddress>, acceptor: &Acceptor) -> Result<Guest, Refusal> {
+fn identify(address: Option<HostAddress>, acceptor: &Acceptor) -> Result<RemoteClient, Refusal> {
     let source = match address {
         Some(address) => Source::of(address),
         // The proxy at the other end of a pipe should have told.
         None if acceptor.rules.trust.trusts_pipes() => Source::UNKNOWN,
         // Over a pipe everybody is the same.
-        None => return Ok(Guest::default()),
+        None => return Ok(RemoteClient::default()),
     };
     acceptor.register(source, address).ok_or(Refusal::Crowded)
 }
