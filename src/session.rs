@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::access::{Attempt, Source};
+use crate::access::{AddressKey, Attempt};
 use crate::backend::{Bell, Claimant, Claiming, Greeting, Identity, Outbox, Resume};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::Event;
@@ -45,7 +45,7 @@ struct Session {
     /// For others to write to, handed to the backend with the outbox.
     socket: Option<Hand>,
     /// Where the connection comes from.
-    source: Option<Source>,
+    source: Option<AddressKey>,
     /// Until when nothing is read, because the client is over its rate. Boxed, as few ever are.
     pause: Option<Pin<Box<Sleep>>>,
     /// Offences that count, but for messages to channels that are not registered.
@@ -71,7 +71,7 @@ pub fn run<C: Connection, A>(
     connection: C,
     early: &[u8],
     shared: Arc<Shared>,
-    source: Option<Source>,
+    source: Option<AddressKey>,
     admission: A,
 ) -> impl Future<Output = ()> + use<C, A> {
     let (stream, socket) = connection.open();
@@ -124,7 +124,7 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>, socket: Option<Hand>, source: Option<Source>) -> Self {
+    fn new(shared: Arc<Shared>, socket: Option<Hand>, source: Option<AddressKey>) -> Self {
         shared.metrics.connected();
         let (bell, heartbeat) = (Arc::default(), Heartbeat::Authenticating);
         Self {

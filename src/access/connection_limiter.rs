@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Buckets, Rate, Source};
+use super::{AddressKey, Buckets, Rate};
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 
@@ -19,15 +19,15 @@ pub struct ConnectionLimiter {
 #[derive(Debug)]
 struct Counted {
     /// Only those that have one: no more than there are connections.
-    open: HashMap<Source, usize>,
-    arrivals: Buckets<Source>,
+    open: HashMap<AddressKey, usize>,
+    arrivals: Buckets<AddressKey>,
 }
 
 /// A connection, as long as it is here.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
-    source: Source,
+    source: AddressKey,
 }
 
 impl ConnectionLimiter {
@@ -43,7 +43,7 @@ impl ConnectionLimiter {
     ///
     /// # Errors
     /// [`TurnedAway`] when there are too many, or they come too fast. One that is not let in does not count.
-    pub fn admit(self: &Arc<Self>, source: Source, now: Instant) -> Result<ConnectionPermit, TurnedAway> {
+    pub fn admit(self: &Arc<Self>, source: AddressKey, now: Instant) -> Result<ConnectionPermit, TurnedAway> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if self.max > 0 && counted.open.get(&source).is_some_and(|open| *open >= self.max) {
             return Err(TurnedAway::MaxConnectionsPerAddress);
@@ -83,8 +83,8 @@ impl Drop for ConnectionPermit {
 mod tests {
     use super::*;
 
-    fn source(text: &str) -> Source {
-        Source::of(text.parse().expect("an address"))
+    fn source(text: &str) -> AddressKey {
+        AddressKey::of(text.parse().expect("an address"))
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Buckets, Rate, Source};
+use super::{AddressKey, Buckets, Rate};
 use crate::ids::ClientId;
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
@@ -25,21 +25,21 @@ pub struct Failures {
 
 #[derive(Debug)]
 struct Counted {
-    sources: Buckets<Source>,
+    sources: Buckets<AddressKey>,
     /// Ids of clients that are registered.
     clients: Buckets<ClientId>,
     /// Other ids, which whoever fails may choose: so that nothing is forgotten of a client because of them, and nobody can
     /// tell by the time which is which.
     strangers: Buckets<ClientId>,
     /// From where each client was let in last. Never by time: whoever has been here is known.
-    known: Buckets<ClientId, [Option<Source>; KNOWN]>,
+    known: Buckets<ClientId, [Option<AddressKey>; KNOWN]>,
 }
 
 /// An attempt to authenticate.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
     /// Where it comes from.
-    pub source: Option<Source>,
+    pub source: Option<AddressKey>,
     /// As whom.
     pub client: ClientId,
     /// Whether there is such a client.
@@ -90,7 +90,7 @@ impl Failures {
 }
 
 /// Puts a place first of those that are known.
-fn remember(known: &mut [Option<Source>; KNOWN], source: Source) {
+fn remember(known: &mut [Option<AddressKey>; KNOWN], source: AddressKey) {
     let place = known.iter().position(|known| *known == Some(source)).unwrap_or(KNOWN - 1);
     known[..=place].rotate_right(1);
     known[0] = Some(source);
@@ -105,8 +105,8 @@ impl Counted {
         &mut self,
         failures: &Failures,
         Attempt { client, is_registered, .. }: Attempt,
-        source: Source,
-        place: Source,
+        source: AddressKey,
+        place: AddressKey,
         now: Instant,
     ) -> Result<(), TurnedAway> {
         if self.known.get(client).contains(&Some(source)) {
@@ -145,13 +145,19 @@ mod tests {
     const REGISTERED: u64 = 1000;
 
     /// Whether somebody is let in.
-    fn judge(failures: &Failures, from: Option<Source>, id: ClientId, is_right: bool, now: Instant) -> bool {
+    fn judge(
+        failures: &Failures,
+        from: Option<AddressKey>,
+        id: ClientId,
+        is_right: bool,
+        now: Instant,
+    ) -> bool {
         let attempt = Attempt { source: from, client: id, is_registered: id.get() < REGISTERED, is_right };
         failures.judge(attempt, now) == Ok(true)
     }
 
-    fn source(number: u8) -> Option<Source> {
-        Some(Source::of(IpAddr::from([10, 0, 0, number]).into()))
+    fn source(number: u8) -> Option<AddressKey> {
+        Some(AddressKey::of(IpAddr::from([10, 0, 0, number]).into()))
     }
 
     fn id(number: u64) -> ClientId {
@@ -218,7 +224,7 @@ mod tests {
             assert!(judge(&failures, source(place), id(0), true, now));
         }
         for many in 0..2 * Limits::MAX_COUNTED as u128 {
-            let place = Source::of(IpAddr::from(Ipv6Addr::from_bits(many << 64)).into());
+            let place = AddressKey::of(IpAddr::from(Ipv6Addr::from_bits(many << 64)).into());
             assert!(judge(&failures, Some(place), id(1), true, now));
         }
         for place in 0..=KNOWN as u8 {
@@ -231,7 +237,7 @@ mod tests {
     fn a_network_that_comes_with_many_addresses_is_one_and_others_are_not() {
         let (failures, now) = (failures(2, 0), Instant::now());
         let place = |network: u128, many: u128| {
-            Some(Source::of(IpAddr::from(Ipv6Addr::from_bits(network << 80 | many << 64)).into()))
+            Some(AddressKey::of(IpAddr::from(Ipv6Addr::from_bits(network << 80 | many << 64)).into()))
         };
         let fail = |from| {
             let attempt = Attempt { source: from, client: id(0), is_registered: true, is_right: false };

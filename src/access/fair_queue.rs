@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::Source;
+use super::AddressKey;
 
 /// Names one entry of a [`FairQueue`].
 pub type Ticket = u64;
@@ -27,9 +27,9 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct FairQueue<T> {
     bounds: Bounds,
-    places: HashMap<Option<Source>, Place<T>>,
+    places: HashMap<Option<AddressKey>, Place<T>>,
     /// The places that have entries waiting, the next one first.
-    order: VecDeque<Option<Source>>,
+    order: VecDeque<Option<AddressKey>>,
     next_ticket: Ticket,
     waiting: usize,
     bytes: usize,
@@ -60,7 +60,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Adds an entry. Returns its ticket and what was evicted for it, which may be the entry itself.
-    pub fn push(&mut self, source: Option<Source>, bytes: usize, item: T) -> (Ticket, Vec<(Ticket, T)>) {
+    pub fn push(&mut self, source: Option<AddressKey>, bytes: usize, item: T) -> (Ticket, Vec<(Ticket, T)>) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let place = self.places.entry(source).or_insert_with(Place::new);
@@ -102,7 +102,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Forgets an entry of `source`, whether it waits, was taken, or is gone already.
-    pub fn leave(&mut self, source: Option<Source>, ticket: Ticket) {
+    pub fn leave(&mut self, source: Option<AddressKey>, ticket: Ticket) {
         let Some(place) = self.places.get_mut(&source) else { return };
         if let Some(position) = place.taken.iter().position(|taken| *taken == ticket) {
             place.taken.swap_remove(position);
@@ -130,7 +130,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Removes the entry at a position of those that wait.
-    fn remove(&mut self, source: Option<Source>, position: usize) -> Option<Entry<T>> {
+    fn remove(&mut self, source: Option<AddressKey>, position: usize) -> Option<Entry<T>> {
         let place = self.places.get_mut(&source)?;
         let entry = place.waiting.remove(position)?;
         place.bytes -= entry.bytes;
@@ -143,7 +143,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Forgets a place that has nothing left.
-    fn forget(&mut self, source: Option<Source>) {
+    fn forget(&mut self, source: Option<AddressKey>) {
         if self.places.get(&source).is_some_and(|place| place.waiting.is_empty() && place.taken.is_empty()) {
             self.places.remove(&source);
         }
@@ -162,8 +162,8 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { waiting: 8, bytes: 800, taken: 8 };
 
-    fn source(last: u8) -> Option<Source> {
-        Some(Source::of(std::net::Ipv4Addr::new(10, 0, 0, last).into()))
+    fn source(last: u8) -> Option<AddressKey> {
+        Some(AddressKey::of(std::net::Ipv4Addr::new(10, 0, 0, last).into()))
     }
 
     /// The items that can be taken now, in order.

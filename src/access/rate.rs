@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use super::Source;
+use super::AddressKey;
 
 /// How often something may happen.
 #[derive(Clone, Copy, Debug)]
@@ -148,10 +148,10 @@ impl<K: Hash + Eq + Copy, V: Default + Copy> Buckets<K, V> {
     }
 }
 
-impl Buckets<Source> {
+impl Buckets<AddressKey> {
     /// By what a place is counted: itself. When there are so many that some would soon be forgotten, a new one is counted by
     /// its network: whoever has many addresses is not to be forgotten for bringing them all.
-    pub fn place(&self, source: Source) -> Source {
+    pub fn place(&self, source: AddressKey) -> AddressKey {
         let is_crowded = self.remembered() >= self.bound / 2;
         if is_crowded && !self.contains(source) { source.network() } else { source }
     }

@@ -8,9 +8,9 @@ use super::list::{members, trim};
 /// What is counted as one place: an IPv4 address, or the /64 of an IPv6 address, all of which one customer has. A
 /// link-local /64 is on every link, so its zone counts too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Source(IpAddr);
+pub struct AddressKey(IpAddr);
 
-impl Source {
+impl AddressKey {
     /// The place of all clients whose address nobody can tell, not even of the connection that they share.
     pub const UNKNOWN: Self = Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
 
@@ -182,7 +182,7 @@ mod tests {
     fn a_source_is_an_address_or_the_half_of_one() {
         let same = [("1.2.3.4", "::ffff:1.2.3.4"), ("2001:db8::1", "2001:db8::ffff:0:0:1")];
         let different = [("1.2.3.4", "1.2.3.5"), ("2001:db8::1", "2001:db8:0:1::1"), ("::1", "127.0.0.1")];
-        let of = |text: &str| Source::of(text.parse().expect("an address"));
+        let of = |text: &str| AddressKey::of(text.parse().expect("an address"));
         for (one, two) in same {
             assert_eq!(of(one), of(two));
         }
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_source_is_in_a_network() {
-        let network = |text: &str| Source::of(text.parse().expect("an address")).network();
+        let network = |text: &str| AddressKey::of(text.parse().expect("an address")).network();
         assert_eq!(network("2001:db8::1"), network("2001:db8:0:ffff::1"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:1::1"));
         assert_ne!(network("1.2.3.4"), network("1.2.3.5"));

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 use super::answer::{Answer, text};
 use super::header;
 use super::inquiries::Inquiries;
-use crate::access::{ConnectionPermit, HostAddress, Source, Trust};
+use crate::access::{AddressKey, ConnectionPermit, HostAddress, Trust};
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 
@@ -111,7 +111,7 @@ pub struct RemoteClient {
     /// The address that counts as the client's.
     pub address: Option<HostAddress>,
     /// Where that is.
-    pub source: Option<Source>,
+    pub source: Option<AddressKey>,
     /// Kept as long as the connection.
     pub permit: Option<ConnectionPermit>,
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::entry::{Ask, Inquiry};
-use crate::access::{Bounds, FairQueue, Source, Ticket};
+use crate::access::{AddressKey, Bounds, FairQueue, Ticket};
 use crate::limits::Limits;
 
 /// How many inquiries there may be.
@@ -29,7 +29,7 @@ struct State {
 #[derive(Debug)]
 pub struct Place<'i> {
     inquiries: &'i Inquiries,
-    source: Option<Source>,
+    source: Option<AddressKey>,
     ticket: Ticket,
 }
 
@@ -45,7 +45,7 @@ impl Inquiries {
     }
 
     /// Adds an inquiry of a client from `source`. Where there are too many, one is dropped, which refuses it.
-    pub fn add(&self, source: Option<Source>, inquiry: Inquiry) -> Place<'_> {
+    pub fn add(&self, source: Option<AddressKey>, inquiry: Inquiry) -> Place<'_> {
         let bytes = inquiry.bytes();
         let mut state = self.state();
         let (ticket, evicted) = state.queue.push(source, bytes, inquiry);

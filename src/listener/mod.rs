@@ -37,7 +37,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{ConnectionLimiter, HostAddress, Source};
+use crate::access::{AddressKey, ConnectionLimiter, HostAddress};
 use crate::events::Event;
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
@@ -125,7 +125,7 @@ impl Acceptor {
     }
 
     /// One more from this place, whose address is known or not; `None` when there are too many, which is counted here.
-    fn register(&self, source: Source, address: Option<HostAddress>) -> Option<RemoteClient> {
+    fn register(&self, source: AddressKey, address: Option<HostAddress>) -> Option<RemoteClient> {
         let permit = match self.limiter.are_counted() {
             true => Some(self.limiter.admit(source, Instant::now())),
             false => None,
@@ -158,7 +158,7 @@ impl Acceptor {
         match self.rules.trust.is_nobody() {
             true => {
                 let peer = peer.to_canonical();
-                self.register(Source::of(peer), Some(peer)).map_or(Admission::Crowded, Admission::Known)
+                self.register(AddressKey::of(peer), Some(peer)).map_or(Admission::Crowded, Admission::Known)
             }
             false => Admission::Unknown(peer),
         }

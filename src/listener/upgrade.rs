@@ -17,7 +17,7 @@ use super::answer::{Answer, serialize, text};
 use super::entry::{self, Inquiry, RemoteClient, Verdict, Verdicts};
 use super::request::{self, Fault};
 use super::{Acceptor, header, metrics};
-use crate::access::{HostAddress, Source, Trust};
+use crate::access::{AddressKey, HostAddress, Trust};
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 use crate::session::Shared;
@@ -192,7 +192,7 @@ pub async fn refuse_with<C: AsyncRead + AsyncWrite + Unpin>(
 async fn ask<C: AsyncRead + Unpin>(
     (reply, mut early): (Reply, Vec<u8>),
     question: Box<(Inquiry, Verdicts)>,
-    source: Option<Source>,
+    source: Option<AddressKey>,
     stream: &mut C,
     acceptor: &Acceptor,
 ) -> Option<(Reply, Vec<u8>)> {
@@ -302,9 +302,9 @@ pub fn caller(
 /// A client with this address, if there is room for one more of them.
 fn identify(address: Option<HostAddress>, acceptor: &Acceptor) -> Result<RemoteClient, Refusal> {
     let source = match address {
-        Some(address) => Source::of(address),
+        Some(address) => AddressKey::of(address),
         // The proxy at the other end of a pipe should have told.
-        None if acceptor.rules.trust.trusts_pipes() => Source::UNKNOWN,
+        None if acceptor.rules.trust.trusts_pipes() => AddressKey::UNKNOWN,
         // Over a pipe everybody is the same.
         None => return Ok(RemoteClient::default()),
     };
@@ -325,7 +325,7 @@ fn open(request: &Request<'_, '_>, acceptor: &Acceptor) -> Result<Vec<u8>, Refus
 async fn decide(
     reply: Reply,
     question: Box<(Inquiry, Verdicts)>,
-    source: Option<Source>,
+    source: Option<AddressKey>,
     acceptor: &Acceptor,
 ) -> Reply {
     let (inquiry, verdicts) = *question;

@@ -7,7 +7,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
 use super::NativeRelay;
-use crate::access::{FairQueue, Network, Source, Trust};
+use crate::access::{AddressKey, FairQueue, Network, Trust};
 use crate::limits::Limits;
 use crate::listener::BOUNDS;
 use crate::metrics::TurnedAway;
@@ -201,6 +201,6 @@ impl NativeRequests {
 }
 
 /// What counts as one place. Over a pipe everybody is the same.
-fn source(address: Option<&str>) -> Option<Source> {
-    address.and_then(|address| address.parse().ok()).map(Source::of)
+fn source(address: Option<&str>) -> Option<AddressKey> {
+    address.and_then(|address| address.parse().ok()).map(AddressKey::of)
 }
