@@ -53,7 +53,7 @@ mod sync;
 mod trim;
 pub mod wire;
 
-pub use access::{HostAddress, Network, Trust};
+pub use access::{HostAddress, Network, TrustedProxies};
 pub use backend::Registration;
 pub use error::{CloseReason, Error, Offence, TlsError};
 pub use events::{Event, EventReceiver};

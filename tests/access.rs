@@ -14,7 +14,7 @@ use common::{
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
-use websocket_relay::{Ask, CloseReason, Event, Limits, Options, Rules, Trust, TurnedAway, Verdict};
+use websocket_relay::{Ask, CloseReason, Event, Limits, Options, Rules, TrustedProxies, TurnedAway, Verdict};
 
 /// The status of the answer to a request with these header lines.
 async fn status(server: &TestRelay, lines: &str) -> String {
@@ -123,7 +123,8 @@ async fn what_a_stranger_says_of_its_address_does_not_count() {
     let server = with_rules(Rules::default(), limits.clone()).await;
     let _one = server.upgraded().await;
     assert_eq!(status(&server, "X-Forwarded-For: 1.2.3.4\r\n").await, "429");
-    let server = with_rules(Rules { trust: Trust::Hops(1), ..Rules::default() }, limits).await;
+    let server =
+        with_rules(Rules { trusted_proxies: TrustedProxies::Hops(1), ..Rules::default() }, limits).await;
     let _one = server.upgraded().await;
     assert_eq!(status(&server, "X-Forwarded-For: 9.9.9.9, 1.2.3.4\r\n").await, "101");
 }

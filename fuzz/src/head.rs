@@ -12,7 +12,7 @@ use websocket_relay::backend::Backend;
 use websocket_relay::listener::{Acceptor, Admission, Rules};
 use websocket_relay::metrics::TurnedAway;
 use websocket_relay::session::Shared;
-use websocket_relay::{Ask, HostAddress, Limits, Network, Script, Site, Trust, Verdict, events};
+use websocket_relay::{Ask, HostAddress, Limits, Network, Script, Site, TrustedProxies, Verdict, events};
 
 use super::stream::Feed;
 
@@ -38,7 +38,7 @@ struct World {
 
 struct Place {
     acceptor: Arc<Acceptor>,
-    trust: Trust,
+    trust: TrustedProxies,
     /// The address of whom it was asked about last.
     asked: Arc<Mutex<Option<HostAddress>>>,
 }
@@ -52,10 +52,10 @@ impl World {
         let site = Site { path, script: Some(script.clone()), source_map: Some(script), has_metrics: true };
         let origins = Some(vec!["https://example.com".to_owned()]);
         let places = vec![
-            Place::new(Site::default(), None, Trust::Nobody),
-            Place::new(site.clone(), None, Trust::Everybody),
-            Place::new(Site::default(), origins, Trust::Hops(2)),
-            Place::new(site, None, Trust::Networks(networks)),
+            Place::new(Site::default(), None, TrustedProxies::None),
+            Place::new(site.clone(), None, TrustedProxies::All),
+            Place::new(Site::default(), origins, TrustedProxies::Hops(2)),
+            Place::new(site, None, TrustedProxies::Networks(networks)),
         ];
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         Self { runtime: runtime.expect("a runtime"), places }
@@ -107,7 +107,7 @@ impl World {
 }
 
 impl Place {
-    fn new(site: Site, origins: Option<Vec<String>>, trust: Trust) -> Self {
+    fn new(site: Site, origins: Option<Vec<String>>, trust: TrustedProxies) -> Self {
         let limits = Limits::default();
         let backend = Backend::memory(limits.clone(), false).expect("randomness");
         let shared = Arc::new(Shared::new(limits, backend, events::channel(16).0));
@@ -122,7 +122,7 @@ impl Place {
                 false => Verdict::Admitted,
             });
         });
-        let rules = Rules { origins, trust: trust.clone(), ask: Some(ask) };
+        let rules = Rules { origins, trusted_proxies: trust.clone(), ask: Some(ask) };
         Self { acceptor: Arc::new(Acceptor::new(shared, Vec::new(), site, None, rules)), trust, asked }
     }
 }
@@ -191,9 +191,9 @@ fn check_guest(place: &Place, peer: HostAddress, address: Option<HostAddress>, r
     let forwarded =
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
     let values: Vec<&[u8]> = forwarded.map(|header| header.value).collect();
-    let client = |trust: &Trust| trust.client(Some(peer), values.iter().copied());
+    let client = |trust: &TrustedProxies| trust.client(Some(peer), values.iter().copied());
     assert_eq!(address, client(&place.trust));
-    assert_eq!([client(&Trust::Nobody), client(&Trust::Hops(0))], [Some(peer); 2]);
+    assert_eq!([client(&TrustedProxies::None), client(&TrustedProxies::Hops(0))], [Some(peer); 2]);
     let address = address.expect("an address");
     let list = shown(&values.join(&b","[..])).to_ascii_lowercase();
     let is_named = |text: &str| {

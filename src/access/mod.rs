@@ -14,7 +14,7 @@ pub use failures::{Attempt, Failures};
 pub use fair_queue::{Bounds, FairQueue, Ticket};
 pub use list::{members, trim};
 pub use rate::{Bucket, Buckets, Rate};
-pub use source::{AddressKey, Network, Trust};
+pub use source::{AddressKey, Network, TrustedProxies};
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -75,22 +75,22 @@ impl Network {
 
 /// Which proxies are believed when they say for whom they come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Trust {
+pub enum TrustedProxies {
     /// None.
     #[default]
-    Nobody,
+    None,
     /// So many, counted from here.
     Hops(usize),
     /// Those in these networks.
     Networks(Vec<Network>),
     /// All: the first address counts, whoever wrote it.
-    Everybody,
+    All,
 }
 
-impl Trust {
+impl TrustedProxies {
     /// Whether the address of a connection is that of the client.
     pub fn is_nobody(&self) -> bool {
-        matches!(self, Self::Nobody)
+        matches!(self, Self::None)
     }
 
     /// The client's address: the nearest one that is not the address of a trusted proxy. `forwarded` holds the lines of
@@ -141,12 +141,12 @@ impl Trust {
 
     fn trusts(&self, address: Option<IpAddr>, hops: usize) -> bool {
         match self {
-            Self::Nobody => false,
+            Self::None => false,
             Self::Hops(number) => hops < *number,
             Self::Networks(networks) => {
                 address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
             }
-            Self::Everybody => true,
+            Self::All => true,
         }
     }
 }
@@ -226,22 +226,22 @@ mod tests {
 
     #[test]
     fn the_client_is_the_nearest_that_is_not_believed() {
-        let networks = Trust::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
+        let networks = TrustedProxies::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
         for (trust, values, client) in [
-            (Trust::Nobody, &["1.1.1.1"][..], "10.0.0.1"),
-            (Trust::Everybody, &["1.1.1.1, 2.2.2.2"], "1.1.1.1"),
-            (Trust::Everybody, &["1.1.1.1", "2.2.2.2"], "1.1.1.1"),
-            (Trust::Everybody, &[], "10.0.0.1"),
-            (Trust::Everybody, &["nonsense, 2.2.2.2"], "2.2.2.2"),
-            (Trust::Everybody, &[""], "10.0.0.1"),
-            (Trust::Everybody, &["1.1.1.1, nonsense, 2.2.2.2"], "2.2.2.2"),
-            (Trust::Everybody, &["1.1.1.1, ,", "", "2.2.2.2,"], "1.1.1.1"),
-            (Trust::Everybody, &["[2001:db8::1]:80"], "2001:db8::1"),
-            (Trust::Everybody, &["1.1.1.1:1234"], "1.1.1.1"),
-            (Trust::Hops(0), &["1.1.1.1"], "10.0.0.1"),
-            (Trust::Hops(1), &["1.1.1.1, 2.2.2.2"], "2.2.2.2"),
-            (Trust::Hops(2), &["1.1.1.1, 2.2.2.2"], "1.1.1.1"),
-            (Trust::Hops(9), &["1.1.1.1, 2.2.2.2"], "1.1.1.1"),
+            (TrustedProxies::None, &["1.1.1.1"][..], "10.0.0.1"),
+            (TrustedProxies::All, &["1.1.1.1, 2.2.2.2"], "1.1.1.1"),
+            (TrustedProxies::All, &["1.1.1.1", "2.2.2.2"], "1.1.1.1"),
+            (TrustedProxies::All, &[], "10.0.0.1"),
+            (TrustedProxies::All, &["nonsense, 2.2.2.2"], "2.2.2.2"),
+            (TrustedProxies::All, &[""], "10.0.0.1"),
+            (TrustedProxies::All, &["1.1.1.1, nonsense, 2.2.2.2"], "2.2.2.2"),
+            (TrustedProxies::All, &["1.1.1.1, ,", "", "2.2.2.2,"], "1.1.1.1"),
+            (TrustedProxies::All, &["[2001:db8::1]:80"], "2001:db8::1"),
+            (TrustedProxies::All, &["1.1.1.1:1234"], "1.1.1.1"),
+            (TrustedProxies::Hops(0), &["1.1.1.1"], "10.0.0.1"),
+            (TrustedProxies::Hops(1), &["1.1.1.1, 2.2.2.2"], "2.2.2.2"),
+            (TrustedProxies::Hops(2), &["1.1.1.1, 2.2.2.2"], "1.1.1.1"),
+            (TrustedProxies::Hops(9), &["1.1.1.1, 2.2.2.2"], "1.1.1.1"),
             (networks.clone(), &["6.6.6.6, 1.1.1.1, 10.2.2.2"], "1.1.1.1"),
             (networks.clone(), &["6.6.6.6", "1.1.1.1,10.2.2.2"], "1.1.1.1"),
             (networks, &["10.3.3.3"], "10.3.3.3"),
@@ -252,20 +252,22 @@ mod tests {
                 "{trust:?} {values:?}"
             );
         }
-        let stranger = Trust::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
+        let stranger = TrustedProxies::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
         let client = stranger.client(Some(ip("9.9.9.9").into()), ["1.1.1.1"].into_iter());
         assert_eq!(client, Some(ip("9.9.9.9").into()));
         // Over a pipe there is no address, but a proxy may be at its other end.
-        for (trust, client) in
-            [(Trust::Hops(1), Some(ip("1.1.1.1").into())), (stranger, None), (Trust::Nobody, None)]
-        {
+        for (trust, client) in [
+            (TrustedProxies::Hops(1), Some(ip("1.1.1.1").into())),
+            (stranger, None),
+            (TrustedProxies::None, None),
+        ] {
             assert_eq!(trust.client(None, ["1.1.1.1"].into_iter()), client, "{trust:?}");
         }
     }
 
     #[test]
     fn a_connection_is_secure_if_a_proxy_that_is_believed_says_so() {
-        let networks = Trust::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
+        let networks = TrustedProxies::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
         for (value, secure) in [
             ("https", Some(true)),
             ("WSS", Some(true)),
@@ -277,27 +279,29 @@ mod tests {
             ("nonsense", None),
         ] {
             for is_tls in [false, true] {
-                let by =
-                    |trust: &Trust, peer| trust.is_secure(Some(ip(peer).into()), is_tls, [value].into_iter());
-                for trust in [&Trust::Everybody, &Trust::Hops(1), &networks] {
+                let by = |trust: &TrustedProxies, peer| {
+                    trust.is_secure(Some(ip(peer).into()), is_tls, [value].into_iter())
+                };
+                for trust in [&TrustedProxies::All, &TrustedProxies::Hops(1), &networks] {
                     assert_eq!(by(trust, "::ffff:10.0.0.1"), secure.unwrap_or(is_tls), "{trust:?} {value}");
                 }
-                for trust in [&Trust::Nobody, &Trust::Hops(0), &networks] {
+                for trust in [&TrustedProxies::None, &TrustedProxies::Hops(0), &networks] {
                     assert_eq!(by(trust, "9.9.9.9"), is_tls, "{trust:?} {value}");
                 }
             }
         }
-        let by =
-            |is_tls, lines: &[&'static str]| Trust::Everybody.is_secure(None, is_tls, lines.iter().copied());
+        let by = |is_tls, lines: &[&'static str]| {
+            TrustedProxies::All.is_secure(None, is_tls, lines.iter().copied())
+        };
         assert!(by(false, &["https"]) && by(false, &["", "https, http"]) && by(true, &[]));
         // Who wrote which line cannot be told.
         assert!(!by(false, &[]) && !by(true, &["https", "http"]) && !by(true, &["http", "https"]));
-        assert!(!Trust::Everybody.is_secure(None, false, [&b"https\xFF"[..], b"https"].into_iter()));
+        assert!(!TrustedProxies::All.is_secure(None, false, [&b"https\xFF"[..], b"https"].into_iter()));
     }
 
     #[test]
     fn what_is_no_address_ends_the_list_and_hides_nothing_behind_it() {
-        let loopback = Trust::Networks(vec![Network::parse("127.0.0.1/8").expect("a network")]);
+        let loopback = TrustedProxies::Networks(vec![Network::parse("127.0.0.1/8").expect("a network")]);
         let (real, near) = ("203.0.113.9", "127.0.0.1");
         for odd in [
             &b"\xFF"[..],
@@ -339,7 +343,7 @@ mod tests {
             ] {
                 let counts = loopback.client(Some(ip(near).into()), lines.iter());
                 assert_eq!(counts, Some(ip(client).into()), "{lines:?}");
-                let none = Trust::Hops(1).client(None, [odd].into_iter());
+                let none = TrustedProxies::Hops(1).client(None, [odd].into_iter());
                 assert_eq!(none, None, "{odd:?}");
             }
         }
@@ -359,7 +363,7 @@ mod tests {
             ("fe80::1%eth0", "fe80::1"),
             ("[fe80::1%25eth0]:80", "fe80::1"),
         ] {
-            let client = Trust::Hops(1).client(Some(ip("127.0.0.1").into()), [text].into_iter());
+            let client = TrustedProxies::Hops(1).client(Some(ip("127.0.0.1").into()), [text].into_iter());
             assert_eq!(client, Some(ip(expected).into()), "{text}");
         }
     }

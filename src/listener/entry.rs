@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 use super::answer::{Answer, text};
 use super::header;
 use super::inquiries::Inquiries;
-use crate::access::{AddressKey, ConnectionPermit, HostAddress, Trust};
+use crate::access::{AddressKey, ConnectionPermit, HostAddress, TrustedProxies};
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 
@@ -20,7 +20,7 @@ pub struct Rules {
     /// The pages that may open WebSockets, as browsers name them in `Origin`; any where there is none.
     pub origins: Option<Vec<String>>,
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
-    pub trust: Trust,
+    pub trusted_proxies: TrustedProxies,
     /// Who is asked about each WebSocket, behind all other rules.
     pub ask: Option<Ask>,
 }

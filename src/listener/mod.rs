@@ -148,14 +148,14 @@ impl Acceptor {
         is_tls: bool,
     ) -> Option<(Option<HostAddress>, bool)> {
         let called = request::parse(head, usize::MAX, |request| {
-            request.ok().map(|request| upgrade::caller(request, peer, is_tls, &self.rules.trust))
+            request.ok().map(|request| upgrade::caller(request, peer, is_tls, &self.rules.trusted_proxies))
         });
         called?.0
     }
 
     /// How somebody stands who comes by the port.
     fn standing(&self, peer: HostAddress) -> Admission {
-        match self.rules.trust.is_nobody() {
+        match self.rules.trusted_proxies.is_nobody() {
             true => {
                 let peer = peer.to_canonical();
                 self.register(AddressKey::of(peer), Some(peer)).map_or(Admission::Crowded, Admission::Known)

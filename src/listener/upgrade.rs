@@ -17,7 +17,7 @@ use super::answer::{Answer, serialize, text};
 use super::entry::{self, Inquiry, RemoteClient, Verdict, Verdicts};
 use super::request::{self, Fault};
 use super::{Acceptor, header, metrics};
-use crate::access::{AddressKey, HostAddress, Trust};
+use crate::access::{AddressKey, HostAddress, TrustedProxies};
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 use crate::session::Shared;
@@ -102,7 +102,7 @@ pub fn accept(
             return Err(Refusal::Closing);
         }
         let request = request.map_err(Refusal::Fault)?;
-        let (address, _) = caller(request, peer, false, &acceptor.rules.trust);
+        let (address, _) = caller(request, peer, false, &acceptor.rules.trusted_proxies);
         let client = identify(address, acceptor)?;
         Ok((open(request, acceptor)?, client))
     };
@@ -255,7 +255,7 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
     let is_tls = acceptor.tls.is_some();
     let (client, address, secure) = match standing {
         Admission::Unknown(peer) => {
-            let (address, secure) = caller(request, Some(*peer), is_tls, &acceptor.rules.trust);
+            let (address, secure) = caller(request, Some(*peer), is_tls, &acceptor.rules.trusted_proxies);
             match identify(address, acceptor) {
                 Ok(client) => (client, address, secure),
                 Err(refusal) => return refused(refusal),
@@ -293,7 +293,7 @@ pub fn caller(
     request: &Request<'_, '_>,
     peer: Option<HostAddress>,
     is_tls: bool,
-    trust: &Trust,
+    trust: &TrustedProxies,
 ) -> (Option<HostAddress>, bool) {
     let address = trust.client(peer, header::lines(request, "x-forwarded-for"));
     (address, trust.is_secure(peer, is_tls, header::lines(request, "x-forwarded-proto")))
@@ -304,7 +304,7 @@ fn identify(address: Option<HostAddress>, acceptor: &Acceptor) -> Result<RemoteC
     let source = match address {
         Some(address) => AddressKey::of(address),
         // The proxy at the other end of a pipe should have told.
-        None if acceptor.rules.trust.trusts_pipes() => AddressKey::UNKNOWN,
+        None if acceptor.rules.trusted_proxies.trusts_pipes() => AddressKey::UNKNOWN,
         // Over a pipe everybody is the same.
         None => return Ok(RemoteClient::default()),
     };

@@ -7,7 +7,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
 use super::NativeRelay;
-use crate::access::{AddressKey, FairQueue, Network, Trust};
+use crate::access::{AddressKey, FairQueue, Network, TrustedProxies};
 use crate::limits::Limits;
 use crate::listener::BOUNDS;
 use crate::metrics::TurnedAway;
@@ -36,10 +36,10 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
     let NativeRules { origins, trusts_all, trusted_hops, trusted_networks, asks } = native;
     let networks: Vec<_> = trusted_networks.iter().filter_map(|network| Network::parse(network)).collect();
     let trust = match (trusts_all, trusted_hops, networks.is_empty()) {
-        (true, ..) => Trust::Everybody,
-        (false, 1.., _) => Trust::Hops(trusted_hops as usize),
-        (false, 0, false) => Trust::Networks(networks),
-        (false, 0, true) => Trust::Nobody,
+        (true, ..) => TrustedProxies::All,
+        (false, 1.., _) => TrustedProxies::Hops(trusted_hops as usize),
+        (false, 0, false) => TrustedProxies::Networks(networks),
+        (false, 0, true) => TrustedProxies::None,
     };
     let ask = asks.then(|| {
         Ask(Arc::new(move |_| {
@@ -47,7 +47,7 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
             asked.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
         }))
     });
-    Rules { origins, trust, ask }
+    Rules { origins, trusted_proxies: trust, ask }
 }
 
 /// A request that JavaScript is asked about. If it is collected without an answer the request is refused.
