@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::access::{AddressKey, Attempt};
+use crate::access::{AddressKey, AuthAttempt};
 use crate::backend::{Bell, Claimant, Claiming, Greeting, Identity, Outbox, Resume};
 use crate::error::{CloseReason, Consequence, Offence};
 use crate::events::Event;
@@ -344,8 +344,8 @@ impl Session {
         let Shared { backend, failures, metrics, .. } = &*self.shared;
         let identity = backend.authenticate(client, token);
         let (is_registered, is_right) = (identity != Identity::Unknown, identity == Identity::Proven);
-        let attempt = Attempt { source: self.source, client, is_registered, is_right };
-        let judged = failures.judge(attempt, now());
+        let attempt = AuthAttempt { source: self.source, client, is_registered, is_right };
+        let judged = failures.check(attempt, now());
         judged.unwrap_or_else(|why| {
             metrics.turned_away(why);
             false

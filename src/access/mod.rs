@@ -1,16 +1,16 @@
 //! Who may come, and how often: pure rules, and tables of what was counted, each of a bounded size.
 
 mod address;
+mod auth_failures;
 mod connection_limiter;
-mod failures;
 mod fair_queue;
 mod list;
 mod rate;
 mod source;
 
 pub use address::{HostAddress, NoAddress};
+pub use auth_failures::{AuthAttempt, AuthFailures};
 pub use connection_limiter::{ConnectionLimiter, ConnectionPermit};
-pub use failures::{Attempt, Failures};
 pub use fair_queue::{Bounds, FairQueue, Ticket};
 pub use list::{members, trim};
 pub use rate::{Bucket, Buckets, Rate};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Failures, Pace};
+use crate::access::{AuthFailures, Pace};
 use crate::backend::Backend;
 use crate::error::CloseReason;
 use crate::events::{Event, EventSink};
@@ -23,7 +23,7 @@ pub struct Shared {
     /// Who is told what happens.
     pub events: EventSink,
     /// Authentications that failed.
-    pub failures: Failures,
+    pub failures: AuthFailures,
     /// How fast clients send.
     pub pace: Pace,
     /// How often it is told what each client does wrong.
@@ -49,7 +49,7 @@ impl Shared {
         let [stop, hurry, cut] = [(); 3].map(|()| CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
         let (failures, pace, complaints) =
-            (Failures::new(&limits), Pace::new(&limits), Pace::of_complaints(&limits));
+            (AuthFailures::new(&limits), Pace::new(&limits), Pace::of_complaints(&limits));
         let metrics = Metrics::default();
         Self {
             limits,

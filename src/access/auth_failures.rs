@@ -17,7 +17,7 @@ const KNOWN: usize = 8;
 
 /// What failed of late. Nothing is kept when there is no bound.
 #[derive(Debug)]
-pub struct Failures {
+pub struct AuthFailures {
     per_source: Option<Rate>,
     per_client: Option<Rate>,
     counted: Mutex<Counted>,
@@ -37,7 +37,7 @@ struct Counted {
 
 /// An attempt to authenticate.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt {
+pub struct AuthAttempt {
     /// Where it comes from.
     pub source: Option<AddressKey>,
     /// As whom.
@@ -48,7 +48,7 @@ pub struct Attempt {
     pub is_right: bool,
 }
 
-impl Failures {
+impl AuthFailures {
     /// `maxAuthFailuresPerAddress` and `maxAuthFailuresPerClient`.
     pub fn new(limits: &Limits) -> Self {
         let per_source = Rate::new(limits.max_auth_failures_per_address, MINUTE, 0);
@@ -67,8 +67,8 @@ impl Failures {
     ///
     /// # Errors
     /// [`TurnedAway`] when it does not count. It is not held against anybody either, so that the wait has an end.
-    pub fn judge(&self, attempt: Attempt, now: Instant) -> Result<bool, TurnedAway> {
-        let Attempt { client, is_registered, is_right, .. } = attempt;
+    pub fn check(&self, attempt: AuthAttempt, now: Instant) -> Result<bool, TurnedAway> {
+        let AuthAttempt { client, is_registered, is_right, .. } = attempt;
         // Without a rate of its own a place has that of the ids, to know whether it has failed.
         let (Some(source), Some(rate)) = (attempt.source, self.per_source.or(self.per_client)) else {
             return Ok(is_right);
@@ -103,8 +103,8 @@ impl Counted {
 
     fn admit(
         &mut self,
-        failures: &Failures,
-        Attempt { client, is_registered, .. }: Attempt,
+        failures: &AuthFailures,
+        AuthAttempt { client, is_registered, .. }: AuthAttempt,
         source: AddressKey,
         place: AddressKey,
         now: Instant,
@@ -134,8 +134,8 @@ mod tests {
 
     use super::*;
 
-    fn failures(per_address: usize, per_client: usize) -> Failures {
-        Failures::new(&Limits {
+    fn failures(per_address: usize, per_client: usize) -> AuthFailures {
+        AuthFailures::new(&Limits {
             max_auth_failures_per_address: per_address,
             max_auth_failures_per_client: per_client,
             ..Limits::default()
@@ -146,14 +146,15 @@ mod tests {
 
     /// Whether somebody is let in.
     fn judge(
-        failures: &Failures,
+        failures: &AuthFailures,
         from: Option<AddressKey>,
         id: ClientId,
         is_right: bool,
         now: Instant,
     ) -> bool {
-        let attempt = Attempt { source: from, client: id, is_registered: id.get() < REGISTERED, is_right };
-        failures.judge(attempt, now) == Ok(true)
+        let attempt =
+            AuthAttempt { source: from, client: id, is_registered: id.get() < REGISTERED, is_right };
+        failures.check(attempt, now) == Ok(true)
     }
 
     fn source(number: u8) -> Option<AddressKey> {
@@ -240,8 +241,8 @@ mod tests {
             Some(AddressKey::of(IpAddr::from(Ipv6Addr::from_bits(network << 80 | many << 64)).into()))
         };
         let fail = |from| {
-            let attempt = Attempt { source: from, client: id(0), is_registered: true, is_right: false };
-            failures.judge(attempt, now).is_ok()
+            let attempt = AuthAttempt { source: from, client: id(0), is_registered: true, is_right: false };
+            failures.check(attempt, now).is_ok()
         };
         assert!(fail(place(1, 0)) && fail(place(1, 0)) && !fail(place(1, 0)));
         let taken = (1..65_536).filter(|many| fail(place(1, *many))).count();
