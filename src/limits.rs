@@ -190,9 +190,9 @@ impl Limits {
     pub const REFUSALS_PER_OFFENCE: usize = 10;
     /// Mistakes of one client, on all of its connections, that are told at once, each as an event; or
     /// [`Limits::max_offences`], where that is more.
-    pub const COMPLAINTS_AT_ONCE: usize = 100;
+    pub const OFFENCE_EVENT_BURST: usize = 100;
     /// The time in which one more of them is told.
-    pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(1);
+    pub const OFFENCE_EVENT_PERIOD: Duration = Duration::from_secs(1);
     /// Requests that wait until JavaScript is asked whether they may come in. Above it the oldest of the address that has
     /// the most gets a 503.
     pub const MAX_INQUIRIES: usize = 1024;

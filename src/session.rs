@@ -408,7 +408,7 @@ impl Session {
     fn tell(&self, offence: Offence) {
         let client = self.attachment.as_ref().map(|attachment| attachment.claim.id());
         // A stranger is closed before it has said much.
-        if client.is_none_or(|client| self.shared.complaints.take(client, now).is_ok()) {
+        if client.is_none_or(|client| self.shared.offence_event_limiter.take(client, now).is_ok()) {
             self.shared.events.emit(Event::Offence { client, offence });
         }
     }

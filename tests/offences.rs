@@ -62,7 +62,7 @@ async fn told(server: &mut TestRelay, client: &Registration, mut times: usize) -
 
 /// How many may be told of one client since `start`.
 fn may_be_told(start: Instant) -> usize {
-    Limits::COMPLAINTS_AT_ONCE + start.elapsed().as_secs() as usize + 1
+    Limits::OFFENCE_EVENT_BURST + start.elapsed().as_secs() as usize + 1
 }
 
 #[tokio::test]

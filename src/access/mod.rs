@@ -24,7 +24,7 @@ use crate::limits::Limits;
 
 /// How much each client may send, by all of its connections together.
 #[derive(Debug)]
-pub struct Pace {
+pub struct ClientRateLimiter {
     rate: Option<Rate>,
     /// The keys are clients that have authenticated.
     clients: Mutex<Buckets<ClientId, Spent>>,
@@ -47,16 +47,16 @@ pub struct Charge {
     pub over_for: Duration,
 }
 
-impl Pace {
+impl ClientRateLimiter {
     /// `rateLimit` and `rateLimitBurst`.
     pub fn new(limits: &Limits) -> Self {
         Self::at(Rate::new(limits.rate_limit, Duration::from_secs(1), limits.rate_limit_burst))
     }
 
-    /// [`Limits::COMPLAINTS_AT_ONCE`], and then one in [`Limits::COMPLAINT_PERIOD`].
-    pub fn of_complaints(limits: &Limits) -> Self {
-        let burst = Limits::COMPLAINTS_AT_ONCE.max(limits.max_offences);
-        Self::at(Rate::new(1, Limits::COMPLAINT_PERIOD, burst))
+    /// [`Limits::OFFENCE_EVENT_BURST`], and then one in [`Limits::OFFENCE_EVENT_PERIOD`].
+    pub fn for_offence_events(limits: &Limits) -> Self {
+        let burst = Limits::OFFENCE_EVENT_BURST.max(limits.max_offences);
+        Self::at(Rate::new(1, Limits::OFFENCE_EVENT_PERIOD, burst))
     }
 
     fn at(rate: Option<Rate>) -> Self {
@@ -101,11 +101,11 @@ impl Pace {
     }
 
     /// How long nothing is to be read of a client that has just connected, for what it sent before.
-    pub fn owes(&self, client: ClientId, now: impl FnOnce() -> Instant) -> Duration {
+    pub fn debt(&self, client: ClientId, now: impl FnOnce() -> Instant) -> Duration {
         let Some(rate) = &self.rate else { return Duration::ZERO };
         let now = now();
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.get(client).bucket.owes(rate, now)
+        clients.get(client).bucket.debt(rate, now)
     }
 }
 
@@ -115,27 +115,28 @@ mod tests {
 
     #[test]
     fn what_a_client_was_charged_it_owes_until_it_has_waited() {
-        let pace = Pace::new(&Limits { rate_limit: 10, rate_limit_burst: 2, ..Limits::default() });
+        let limiter =
+            ClientRateLimiter::new(&Limits { rate_limit: 10, rate_limit_burst: 2, ..Limits::default() });
         let (client, start) = (ClientId::default(), Instant::now());
         let at = |ms| move || start + Duration::from_millis(ms);
         let charge = |ms| {
-            let Charge { pause, over_for } = pace.charge(client, at(ms));
+            let Charge { pause, over_for } = limiter.charge(client, at(ms));
             (pause.as_millis(), over_for.as_millis())
         };
-        let owes = |ms| pace.owes(client, at(ms)).as_millis();
+        let debt = |ms| limiter.debt(client, at(ms)).as_millis();
         assert_eq!([charge(0), charge(0)], [(0, 0); 2], "the burst");
-        assert_eq!((owes(0), charge(0), owes(0)), (0, (100, 0), 100));
-        assert_eq!((owes(99), owes(100)), (1, 0));
-        assert_eq!(pace.take(client, at(100)), Err(Duration::from_millis(100)));
+        assert_eq!((debt(0), charge(0), debt(0)), (0, (100, 0), 100));
+        assert_eq!((debt(99), debt(100)), (1, 0));
+        assert_eq!(limiter.take(client, at(100)), Err(Duration::from_millis(100)));
         assert_eq!((charge(100), charge(1000)), ((100, 100), (0, 0)), "it has calmed down");
-        assert_eq!(ClientId::new(1).map(|other| pace.owes(other, at(0))), Some(Duration::ZERO));
+        assert_eq!(ClientId::new(1).map(|other| limiter.debt(other, at(0))), Some(Duration::ZERO));
     }
 
     #[test]
     fn a_client_without_a_rate_owes_nothing() {
-        let pace = Pace::new(&Limits::default());
+        let limiter = ClientRateLimiter::new(&Limits::default());
         let (client, never) = (ClientId::default(), || unreachable!("nobody asks what time it is"));
-        assert_eq!((pace.take(client, never), pace.charge(client, never)), (Ok(()), Charge::default()));
-        assert!(pace.owes(client, never).is_zero());
+        assert_eq!((limiter.take(client, never), limiter.charge(client, never)), (Ok(()), Charge::default()));
+        assert!(limiter.debt(client, never).is_zero());
     }
 }

@@ -61,7 +61,7 @@ impl Bucket {
         }
     }
 
-    /// Takes a token that may not be there yet; returns how long it takes until it is. A bucket owes at most as much as it
+    /// Takes a token that may not be there yet; returns how long it takes until it is. A bucket debt at most as much as it
     /// holds, so that there is an end to it.
     pub fn charge(&mut self, rate: &Rate, now: Instant) -> Duration {
         let missing = (self.missing(now) + rate.period).min(rate.span());
@@ -70,7 +70,7 @@ impl Bucket {
     }
 
     /// How long it takes until nothing is owed.
-    pub fn owes(self, rate: &Rate, now: Instant) -> Duration {
+    pub fn debt(self, rate: &Rate, now: Instant) -> Duration {
         self.missing(now).saturating_sub(rate.capacity)
     }
 
@@ -219,12 +219,12 @@ mod tests {
         let (mut bucket, start) = (Bucket::default(), Instant::now());
         for _ in 0..5 {
             bucket.charge(&rate, start);
-            assert!(bucket.owes(&rate, start).is_zero());
+            assert!(bucket.debt(&rate, start).is_zero());
         }
-        assert_eq!((bucket.charge(&rate, start), bucket.owes(&rate, start)), (SECOND / 10, SECOND / 10));
+        assert_eq!((bucket.charge(&rate, start), bucket.debt(&rate, start)), (SECOND / 10, SECOND / 10));
         (0..1000).for_each(|_| _ = bucket.charge(&rate, start));
-        assert_eq!(bucket.owes(&rate, start), SECOND / 2, "no more than a burst");
-        assert!(bucket.owes(&rate, start + SECOND / 2).is_zero());
+        assert_eq!(bucket.debt(&rate, start), SECOND / 2, "no more than a burst");
+        assert!(bucket.debt(&rate, start + SECOND / 2).is_zero());
         assert!(!bucket.is_full(start + SECOND * 9 / 10) && bucket.is_full(start + rate.span()));
     }
 
@@ -252,7 +252,7 @@ mod tests {
         for key in 0..200_000 {
             charge(&mut buckets, key, start);
         }
-        assert!((0..200_000).all(|key| !buckets.get(key).owes(&rate, start).is_zero()));
+        assert!((0..200_000).all(|key| !buckets.get(key).debt(&rate, start).is_zero()));
         // Whenever others are used meanwhile.
         for tenths in 1..=200 {
             let now = start + SECOND * tenths / 10;

@@ -26,7 +26,7 @@ pub(super) struct Held {
 impl Session {
     /// Counts a message of a plain client, which has been read already: above the rate nothing more is read for a while.
     fn charge(&mut self, client: ClientId) -> Result<(), CloseReason> {
-        let Charge { pause, over_for } = self.shared.pace.charge(client, now);
+        let Charge { pause, over_for } = self.shared.message_limiter.charge(client, now);
         if over_for > self.shared.limits.hold_timeout {
             return Err(CloseReason::OverRate);
         }
@@ -36,7 +36,7 @@ impl Session {
 
     /// Has a client that owes something for what it sent by another connection pay before it is read.
     pub(super) fn collect(&mut self, client: ClientId) {
-        let owed = self.shared.pace.owes(client, now);
+        let owed = self.shared.message_limiter.debt(client, now);
         self.pause(owed);
     }
 
@@ -65,7 +65,7 @@ impl Session {
         let client = attachment.claim.id();
         match frame.seq {
             Some(seq) => {
-                if let Err(wait) = self.shared.pace.take(client, now) {
+                if let Err(wait) = self.shared.message_limiter.take(client, now) {
                     return self.hold_back(target, seq, wait);
                 }
             }
