@@ -6,7 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{AddressKey, Buckets, Rate};
+use super::{AddressKey, BucketTable, Rate};
 use crate::ids::ClientId;
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
@@ -25,14 +25,14 @@ pub struct AuthFailures {
 
 #[derive(Debug)]
 struct Counted {
-    sources: Buckets<AddressKey>,
+    sources: BucketTable<AddressKey>,
     /// Ids of clients that are registered.
-    clients: Buckets<ClientId>,
+    clients: BucketTable<ClientId>,
     /// Other ids, which whoever fails may choose: so that nothing is forgotten of a client because of them, and nobody can
     /// tell by the time which is which.
-    strangers: Buckets<ClientId>,
+    strangers: BucketTable<ClientId>,
     /// From where each client was let in last. Never by time: whoever has been here is known.
-    known: Buckets<ClientId, [Option<AddressKey>; KNOWN]>,
+    known: BucketTable<ClientId, [Option<AddressKey>; KNOWN]>,
 }
 
 /// An attempt to authenticate.
@@ -55,10 +55,10 @@ impl AuthFailures {
         let per_client = Rate::new(limits.max_auth_failures_per_client, MINUTE, 0);
         let (bound, for_ever) = (Limits::MAX_COUNTED, Duration::MAX);
         let counted = Counted {
-            sources: Buckets::new(bound, MINUTE * 2),
-            clients: Buckets::unbounded(per_client.as_ref()),
-            strangers: Buckets::new(bound, MINUTE * 2),
-            known: Buckets::new(bound, for_ever),
+            sources: BucketTable::new(bound, MINUTE * 2),
+            clients: BucketTable::unbounded(per_client.as_ref()),
+            strangers: BucketTable::new(bound, MINUTE * 2),
+            known: BucketTable::new(bound, for_ever),
         };
         Self { per_source, per_client, counted: Mutex::new(counted) }
     }
@@ -97,7 +97,7 @@ fn remember(known: &mut [Option<AddressKey>; KNOWN], source: AddressKey) {
 }
 
 impl Counted {
-    fn ids(&mut self, are_registered: bool) -> &mut Buckets<ClientId> {
+    fn ids(&mut self, are_registered: bool) -> &mut BucketTable<ClientId> {
         if are_registered { &mut self.clients } else { &mut self.strangers }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{AddressKey, Buckets, Rate};
+use super::{AddressKey, BucketTable, Rate};
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
 
@@ -20,7 +20,7 @@ pub struct ConnectionLimiter {
 struct Counted {
     /// Only those that have one: no more than there are connections.
     open: HashMap<AddressKey, usize>,
-    arrivals: Buckets<AddressKey>,
+    arrivals: BucketTable<AddressKey>,
 }
 
 /// A connection, as long as it is here.
@@ -35,7 +35,7 @@ impl ConnectionLimiter {
     pub fn new(limits: &Limits) -> Self {
         let rate = Rate::new(limits.connection_rate, Duration::from_secs(1), limits.connection_burst);
         let span = rate.as_ref().map(Rate::span).unwrap_or_default();
-        let counted = Counted { open: HashMap::new(), arrivals: Buckets::new(Limits::MAX_COUNTED, span) };
+        let counted = Counted { open: HashMap::new(), arrivals: BucketTable::new(Limits::MAX_COUNTED, span) };
         Self { max: limits.max_connections_per_address, rate, counted: Mutex::new(counted) }
     }
 

@@ -13,7 +13,7 @@ pub use auth_failures::{AuthAttempt, AuthFailures};
 pub use connection_limiter::{ConnectionLimiter, ConnectionPermit};
 pub use fair_queue::{Bounds, FairQueue, Ticket};
 pub use list::{members, trim};
-pub use rate::{Bucket, Buckets, Rate};
+pub use rate::{Bucket, BucketTable, Rate};
 pub use source::{AddressKey, Network, TrustedProxies};
 
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +27,7 @@ use crate::limits::Limits;
 pub struct ClientRateLimiter {
     rate: Option<Rate>,
     /// The keys are clients that have authenticated.
-    clients: Mutex<Buckets<ClientId, Spent>>,
+    clients: Mutex<BucketTable<ClientId, Spent>>,
 }
 
 /// What a client has sent of late.
@@ -60,7 +60,7 @@ impl ClientRateLimiter {
     }
 
     fn at(rate: Option<Rate>) -> Self {
-        let clients = Mutex::new(Buckets::unbounded(rate.as_ref()));
+        let clients = Mutex::new(BucketTable::unbounded(rate.as_ref()));
         Self { rate, clients }
     }
 

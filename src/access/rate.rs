@@ -88,7 +88,7 @@ impl Bucket {
 /// Values by key, buckets mostly. Each is kept for a span of time after it was used last. At most `bound` are: when there are
 /// more, half of them are forgotten, those that were not used for longest. Whatever is forgotten begins anew.
 #[derive(Debug)]
-pub struct Buckets<K, V = Bucket> {
+pub struct BucketTable<K, V = Bucket> {
     bound: usize,
     span: Duration,
     recent: HashMap<K, V>,
@@ -97,7 +97,7 @@ pub struct Buckets<K, V = Bucket> {
     since: Option<Instant>,
 }
 
-impl<K: Hash + Eq + Copy, V: Default + Copy> Buckets<K, V> {
+impl<K: Hash + Eq + Copy, V: Default + Copy> BucketTable<K, V> {
     /// At most `bound` of them, each for `span`.
     pub fn new(bound: usize, span: Duration) -> Self {
         Self { bound, span, recent: HashMap::new(), older: HashMap::new(), since: None }
@@ -148,7 +148,7 @@ impl<K: Hash + Eq + Copy, V: Default + Copy> Buckets<K, V> {
     }
 }
 
-impl Buckets<AddressKey> {
+impl BucketTable<AddressKey> {
     /// By what a place is counted: itself. When there are so many that some would soon be forgotten, a new one is counted by
     /// its network: whoever has many addresses is not to be forgotten for bringing them all.
     pub fn place(&self, source: AddressKey) -> AddressKey {
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_table_keeps_its_bound_and_those_that_are_used() {
         let rate = Rate::new(1, SECOND, 1).expect("a rate");
-        let (mut buckets, now) = (Buckets::<_>::new(100, SECOND), Instant::now());
+        let (mut buckets, now) = (BucketTable::<_>::new(100, SECOND), Instant::now());
         buckets.update(0, now, |bucket| bucket.charge(&rate, now));
         for key in 1..10_000 {
             assert_eq!(buckets.update(key, now, |bucket| bucket.take(&rate, now)), Ok(()), "{key}");
@@ -245,8 +245,8 @@ mod tests {
     #[test]
     fn an_unbounded_table_forgets_nothing_that_is_owed_and_everything_that_is_not() {
         let rate = Rate::new(1, SECOND, 3).expect("a rate");
-        let (mut buckets, start) = (Buckets::<_>::unbounded(Some(&rate)), Instant::now());
-        let charge = |buckets: &mut Buckets<u32>, key, now| {
+        let (mut buckets, start) = (BucketTable::<_>::unbounded(Some(&rate)), Instant::now());
+        let charge = |buckets: &mut BucketTable<u32>, key, now| {
             buckets.update(key, now, |bucket| (0..9).for_each(|_| _ = bucket.charge(&rate, now)));
         };
         for key in 0..200_000 {
