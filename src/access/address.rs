@@ -68,24 +68,24 @@ impl From<SocketAddr> for HostAddress {
 /// The error for text that is no address, or names an interface that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is not an IP address of this machine's networks")]
-pub struct NoAddress;
+pub struct InvalidAddress;
 
 impl FromStr for HostAddress {
-    type Err = NoAddress;
+    type Err = InvalidAddress;
 
-    fn from_str(text: &str) -> Result<Self, NoAddress> {
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let Some((ip, zone)) = text.split_once('%') else {
-            return text.parse::<IpAddr>().map(Self::from).map_err(|_| NoAddress);
+            return text.parse::<IpAddr>().map(Self::from).map_err(|_| InvalidAddress);
         };
-        let ip: Ipv6Addr = ip.parse().map_err(|_| NoAddress)?;
+        let ip: Ipv6Addr = ip.parse().map_err(|_| InvalidAddress)?;
         match zone.parse() {
-            _ if zone.is_empty() => Err(NoAddress),
+            _ if zone.is_empty() => Err(InvalidAddress),
             Ok(zone) => Ok(Self::new(ip.into(), zone)),
             Err(_) if !ip.is_unicast_link_local() => Ok(Self::from(IpAddr::V6(ip))),
             // The system knows its interfaces by name. It asks nobody else about a numeric address.
             Err(_) => {
                 let found = (text, 0).to_socket_addrs().ok().and_then(|mut found| found.next());
-                found.map(Self::from).ok_or(NoAddress)
+                found.map(Self::from).ok_or(InvalidAddress)
             }
         }
     }

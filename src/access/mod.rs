@@ -8,7 +8,7 @@ mod list;
 mod rate;
 mod source;
 
-pub use address::{HostAddress, NoAddress};
+pub use address::{HostAddress, InvalidAddress};
 pub use auth_failures::{AuthAttempt, AuthFailures};
 pub use connection_limiter::{ConnectionLimiter, ConnectionPermit};
 pub use fair_queue::{Bounds, FairQueue, Ticket};
