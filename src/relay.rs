@@ -28,7 +28,7 @@ use crate::events::{self, Event, EventReceiver, Interest};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
 use crate::listener::{self, Acceptor, ConnectionSlot, Handover, RemoteClient, Tls};
-pub use crate::listener::{Ask, Credentials, Inquiry, Rules, Script, Site, Verdict};
+pub use crate::listener::{Credentials, Inquiry, Rules, Script, Site, Verdict, Verifier};
 use crate::metrics::TurnedAway;
 use crate::session::Shared;
 use crate::stream::Connection;
@@ -181,7 +181,7 @@ impl Relay {
         self.acceptor.caller(head, peer, is_tls)
     }
 
-    /// The next request to decide about. `None` when there is none now; then [`Ask`] tells of the next one.
+    /// The next request to decide about. `None` when there is none now; then [`Verifier`] tells of the next one.
     pub fn take_inquiry(&self) -> Option<Inquiry> {
         self.acceptor.take_inquiry()
     }

@@ -12,7 +12,9 @@ use websocket_relay::backend::Backend;
 use websocket_relay::listener::{Acceptor, Admission, Rules};
 use websocket_relay::metrics::TurnedAway;
 use websocket_relay::session::Shared;
-use websocket_relay::{Ask, HostAddress, Limits, Network, Script, Site, TrustedProxies, Verdict, events};
+use websocket_relay::{
+    HostAddress, Limits, Network, Script, Site, TrustedProxies, Verdict, Verifier, events,
+};
 
 use super::stream::Feed;
 
@@ -113,7 +115,7 @@ impl Place {
         let shared = Arc::new(Shared::new(limits, backend, events::channel(16).0));
         let asked = Arc::new(Mutex::new(None));
         let asks = Arc::clone(&asked);
-        let ask = Ask::each(move |inquiry| {
+        let ask = Verifier::each(move |inquiry| {
             *asks.lock().expect("no panic before") = inquiry.address;
             let is_refused = inquiry.target.contains("refused");
             let headers = inquiry.headers.clone();
@@ -122,7 +124,7 @@ impl Place {
                 false => Verdict::Admitted,
             });
         });
-        let rules = Rules { origins, trusted_proxies: trust.clone(), ask: Some(ask) };
+        let rules = Rules { origins, trusted_proxies: trust.clone(), verifier: Some(ask) };
         Self { acceptor: Arc::new(Acceptor::new(shared, Vec::new(), site, None, rules)), trust, asked }
     }
 }

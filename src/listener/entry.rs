@@ -22,15 +22,15 @@ pub struct Rules {
     /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: TrustedProxies,
     /// Who is asked about each WebSocket, behind all other rules.
-    pub ask: Option<Ask>,
+    pub verifier: Option<Verifier>,
 }
 
 /// Somebody who answers inquiries. The function is called when there are some to [take](Inquiries::take), and again only
 /// after it has found that there are no more.
 #[derive(Clone)]
-pub struct Ask(pub Arc<dyn Fn(&Inquiries) + Send + Sync>);
+pub struct Verifier(pub Arc<dyn Fn(&Inquiries) + Send + Sync>);
 
-impl Ask {
+impl Verifier {
     /// Asks `answer` about each inquiry as it comes.
     pub fn each(answer: impl Fn(Inquiry) + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |inquiries| {
@@ -41,9 +41,9 @@ impl Ask {
     }
 }
 
-impl fmt::Debug for Ask {
+impl fmt::Debug for Verifier {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Ask")
+        formatter.write_str("Verifier")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::entry::{Ask, Inquiry};
+use super::entry::{Inquiry, Verifier};
 use crate::access::{AddressKey, Bounds, FairQueue, Ticket};
 use crate::limits::Limits;
 
@@ -15,7 +15,7 @@ pub const BOUNDS: Bounds =
 pub struct Inquiries {
     state: Mutex<State>,
     /// `None` when nobody is asked about anything.
-    ask: Option<Ask>,
+    ask: Option<Verifier>,
 }
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Place<'i> {
 
 impl Inquiries {
     /// None yet.
-    pub fn new(ask: Option<Ask>) -> Self {
+    pub fn new(ask: Option<Verifier>) -> Self {
         Self { state: Mutex::new(State { queue: FairQueue::new(BOUNDS), is_told: false }), ask }
     }
 

@@ -12,7 +12,7 @@ mod tcp;
 mod tls;
 mod upgrade;
 
-pub use entry::{Ask, Inquiry, RemoteClient, Rules, Verdict};
+pub use entry::{Inquiry, RemoteClient, Rules, Verdict, Verifier};
 pub use inquiries::{BOUNDS, Inquiries};
 pub use site::{Script, Site};
 pub use tcp::bind;
@@ -85,7 +85,7 @@ impl Acceptor {
         rules: Rules,
     ) -> Self {
         let limiter = Arc::new(ConnectionLimiter::new(&shared.limits));
-        let inquiries = Inquiries::new(rules.ask.clone());
+        let inquiries = Inquiries::new(rules.verifier.clone());
         let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
@@ -265,7 +265,7 @@ impl Acceptor {
     /// Gives back what is of no use when the relay has ended and nobody is let in any more.
     pub fn retire(&mut self) {
         self.threads = Vec::new();
-        self.rules.ask = None;
+        self.rules.verifier = None;
         self.site.script = None;
     }
 

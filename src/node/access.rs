@@ -11,7 +11,7 @@ use crate::access::{AddressKey, FairQueue, Network, TrustedProxies};
 use crate::limits::Limits;
 use crate::listener::BOUNDS;
 use crate::metrics::TurnedAway;
-use crate::relay::{Ask, Inquiry, Rules, Verdict};
+use crate::relay::{Inquiry, Rules, Verdict, Verifier};
 
 /// Who may come.
 #[napi(object)]
@@ -42,12 +42,12 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
         (false, 0, true) => TrustedProxies::None,
     };
     let ask = asks.then(|| {
-        Ask(Arc::new(move |_| {
+        Verifier(Arc::new(move |_| {
             // An error means that JavaScript is gone.
             asked.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
         }))
     });
-    Rules { origins, trusted_proxies: trust, ask }
+    Rules { origins, trusted_proxies: trust, verifier: ask }
 }
 
 /// A request that JavaScript is asked about. If it is collected without an answer the request is refused.
