@@ -61,5 +61,6 @@ pub use ids::{ClientId, Token};
 pub use limits::Limits;
 pub use metrics::TurnedAway;
 pub use relay::{
-    Address, Credentials, Inquiry, Invitation, Options, Relay, Rules, Script, Site, Stats, Verdict, Verifier,
+    Address, Credentials, Invitation, Options, Relay, Rules, Script, Site, Stats, Verdict, Verifier,
+    VerifyRequest,
 };

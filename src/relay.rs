@@ -28,7 +28,7 @@ use crate::events::{self, Event, EventReceiver, Interest};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
 use crate::listener::{self, Acceptor, ConnectionSlot, Handover, RemoteClient, Tls};
-pub use crate::listener::{Credentials, Inquiry, Rules, Script, Site, Verdict, Verifier};
+pub use crate::listener::{Credentials, Rules, Script, Site, Verdict, Verifier, VerifyRequest};
 use crate::metrics::TurnedAway;
 use crate::session::Shared;
 use crate::stream::Connection;
@@ -182,8 +182,8 @@ impl Relay {
     }
 
     /// The next request to decide about. `None` when there is none now; then [`Verifier`] tells of the next one.
-    pub fn take_inquiry(&self) -> Option<Inquiry> {
-        self.acceptor.take_inquiry()
+    pub fn take_verify_request(&self) -> Option<VerifyRequest> {
+        self.acceptor.take_verify_request()
     }
 
     /// Counts a client that was not let in by who made the relay.

@@ -32,7 +32,7 @@ pub struct Verifier(pub Arc<dyn Fn(&Inquiries) + Send + Sync>);
 
 impl Verifier {
     /// Asks `answer` about each inquiry as it comes.
-    pub fn each(answer: impl Fn(Inquiry) + Send + Sync + 'static) -> Self {
+    pub fn each(answer: impl Fn(VerifyRequest) + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |inquiries| {
             while let Some(inquiry) = inquiries.take() {
                 answer(inquiry);
@@ -49,7 +49,7 @@ impl fmt::Debug for Verifier {
 
 /// A request for a WebSocket that somebody has to decide upon. Dropping it refuses.
 #[derive(Debug)]
-pub struct Inquiry {
+pub struct VerifyRequest {
     /// The request's target.
     pub target: String,
     /// Its headers, as they came; bytes beyond ASCII as Latin-1.
@@ -82,7 +82,7 @@ pub enum Verdict {
 /// Where the verdict on an inquiry comes.
 pub type Verdicts = oneshot::Receiver<Verdict>;
 
-impl Inquiry {
+impl VerifyRequest {
     /// That of a request.
     pub fn new(request: &Request<'_, '_>, address: Option<HostAddress>, secure: bool) -> (Self, Verdicts) {
         let (verdict, verdicts) = oneshot::channel();

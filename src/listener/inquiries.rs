@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::entry::{Inquiry, Verifier};
+use super::entry::{Verifier, VerifyRequest};
 use crate::access::{AddressKey, Bounds, FairQueue, Ticket};
 use crate::limits::Limits;
 
@@ -20,7 +20,7 @@ pub struct Inquiries {
 
 #[derive(Debug)]
 struct State {
-    queue: FairQueue<Inquiry>,
+    queue: FairQueue<VerifyRequest>,
     /// Whether the asker was told of an inquiry and has not yet found that there are no more.
     is_told: bool,
 }
@@ -45,7 +45,7 @@ impl Inquiries {
     }
 
     /// Adds an inquiry of a client from `source`. Where there are too many, one is dropped, which refuses it.
-    pub fn add(&self, source: Option<AddressKey>, inquiry: Inquiry) -> Place<'_> {
+    pub fn add(&self, source: Option<AddressKey>, inquiry: VerifyRequest) -> Place<'_> {
         let bytes = inquiry.bytes();
         let mut state = self.state();
         let (ticket, evicted) = state.queue.push(source, bytes, inquiry);
@@ -55,7 +55,7 @@ impl Inquiries {
     }
 
     /// The next inquiry to ask about. When there is none the asker is told of the next one that comes.
-    pub fn take(&self) -> Option<Inquiry> {
+    pub fn take(&self) -> Option<VerifyRequest> {
         let mut state = self.state();
         let taken = state.queue.take();
         state.is_told = taken.is_some();

@@ -12,7 +12,7 @@ mod tcp;
 mod tls;
 mod upgrade;
 
-pub use entry::{Inquiry, RemoteClient, Rules, Verdict, Verifier};
+pub use entry::{RemoteClient, Rules, Verdict, Verifier, VerifyRequest};
 pub use inquiries::{BOUNDS, Inquiries};
 pub use site::{Script, Site};
 pub use tcp::bind;
@@ -135,7 +135,7 @@ impl Acceptor {
     }
 
     /// The next request to decide about; see [`Inquiries::take`].
-    pub fn take_inquiry(&self) -> Option<Inquiry> {
+    pub fn take_verify_request(&self) -> Option<VerifyRequest> {
         self.inquiries.take()
     }
 

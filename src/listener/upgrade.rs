@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use super::answer::{Answer, serialize, text};
-use super::entry::{self, Inquiry, RemoteClient, Verdict, Verdicts};
+use super::entry::{self, RemoteClient, Verdict, Verdicts, VerifyRequest};
 use super::request::{self, Fault};
 use super::{Acceptor, header, metrics};
 use crate::access::{AddressKey, HostAddress, TrustedProxies};
@@ -191,7 +191,7 @@ pub async fn refuse_with<C: AsyncRead + AsyncWrite + Unpin>(
 /// has come behind the request.
 async fn ask<C: AsyncRead + Unpin>(
     (reply, mut early): (Reply, Vec<u8>),
-    question: Box<(Inquiry, Verdicts)>,
+    question: Box<(VerifyRequest, Verdicts)>,
     source: Option<AddressKey>,
     stream: &mut C,
     acceptor: &Acceptor,
@@ -228,7 +228,7 @@ struct Reply {
     /// Whose it is, if the request has told.
     client: RemoteClient,
     /// What is to be asked before.
-    question: Option<Box<(Inquiry, Verdicts)>>,
+    question: Option<Box<(VerifyRequest, Verdicts)>>,
 }
 
 fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_, '_>, Fault>) -> Reply {
@@ -275,8 +275,10 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
     }
     match open(request, acceptor) {
         Ok(bytes) => {
-            let question =
-                acceptor.inquiries.are_asked().then(|| Box::new(Inquiry::new(request, address, secure)));
+            let question = acceptor
+                .inquiries
+                .are_asked()
+                .then(|| Box::new(VerifyRequest::new(request, address, secure)));
             Reply { bytes, upgrades: true, client, question }
         }
         Err(refusal) => refused(refusal),
@@ -324,7 +326,7 @@ fn open(request: &Request<'_, '_>, acceptor: &Acceptor) -> Result<Vec<u8>, Refus
 /// Asks whether what is to be replied is replied. No answer in time is a refusal, and so is none at all.
 async fn decide(
     reply: Reply,
-    question: Box<(Inquiry, Verdicts)>,
+    question: Box<(VerifyRequest, Verdicts)>,
     source: Option<AddressKey>,
     acceptor: &Acceptor,
 ) -> Reply {

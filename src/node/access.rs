@@ -11,7 +11,7 @@ use crate::access::{AddressKey, FairQueue, Network, TrustedProxies};
 use crate::limits::Limits;
 use crate::listener::BOUNDS;
 use crate::metrics::TurnedAway;
-use crate::relay::{Inquiry, Rules, Verdict, Verifier};
+use crate::relay::{Rules, Verdict, Verifier, VerifyRequest};
 
 /// Who may come.
 #[napi(object)]
@@ -52,7 +52,7 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
 
 /// A request that JavaScript is asked about. If it is collected without an answer the request is refused.
 #[napi]
-pub struct NativeInquiry(Option<Inquiry>);
+pub struct NativeInquiry(Option<VerifyRequest>);
 
 /// Whose a request is.
 #[napi(object)]
@@ -152,7 +152,7 @@ impl NativeRelay {
     /// JavaScript is told of the next one.
     #[napi(catch_unwind)]
     pub fn take_inquiry(&self) -> Option<NativeInquiry> {
-        self.relay.take_inquiry().map(|inquiry| NativeInquiry(Some(inquiry)))
+        self.relay.take_verify_request().map(|inquiry| NativeInquiry(Some(inquiry)))
     }
 }
 
