@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 
 use super::answer::{Answer, text};
 use super::header;
-use super::inquiries::Inquiries;
+use super::verify_queue::VerifyQueue;
 use crate::access::{AddressKey, ConnectionPermit, HostAddress, TrustedProxies};
 use crate::limits::Limits;
 use crate::metrics::TurnedAway;
@@ -25,16 +25,16 @@ pub struct Rules {
     pub verifier: Option<Verifier>,
 }
 
-/// Somebody who answers inquiries. The function is called when there are some to [take](Inquiries::take), and again only
+/// Somebody who answers verify_queue. The function is called when there are some to [take](VerifyQueue::take), and again only
 /// after it has found that there are no more.
 #[derive(Clone)]
-pub struct Verifier(pub Arc<dyn Fn(&Inquiries) + Send + Sync>);
+pub struct Verifier(pub Arc<dyn Fn(&VerifyQueue) + Send + Sync>);
 
 impl Verifier {
     /// Asks `answer` about each inquiry as it comes.
     pub fn each(answer: impl Fn(VerifyRequest) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(move |inquiries| {
-            while let Some(inquiry) = inquiries.take() {
+        Self(Arc::new(move |verify_queue| {
+            while let Some(inquiry) = verify_queue.take() {
                 answer(inquiry);
             }
         }))

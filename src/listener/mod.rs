@@ -3,7 +3,6 @@
 mod answer;
 mod entry;
 mod header;
-mod inquiries;
 mod metrics;
 mod path;
 mod request;
@@ -11,12 +10,13 @@ mod site;
 mod tcp;
 mod tls;
 mod upgrade;
+mod verify_queue;
 
 pub use entry::{RemoteClient, Rules, Verdict, Verifier, VerifyRequest};
-pub use inquiries::{BOUNDS, Inquiries};
 pub use site::{Script, Site};
 pub use tcp::bind;
 pub use tls::{Credentials, Tls};
+pub use verify_queue::{BOUNDS, VerifyQueue};
 
 pub use upgrade::{Admission, Handover};
 
@@ -57,7 +57,7 @@ pub struct Acceptor {
     rules: Rules,
     limiter: Arc<ConnectionLimiter>,
     /// Requests that somebody is asked about.
-    inquiries: Inquiries,
+    verify_queue: VerifyQueue,
     shared: Arc<Shared>,
     threads: Vec<Handle>,
     tasks: TaskTracker,
@@ -85,12 +85,12 @@ impl Acceptor {
         rules: Rules,
     ) -> Self {
         let limiter = Arc::new(ConnectionLimiter::new(&shared.limits));
-        let inquiries = Inquiries::new(rules.verifier.clone());
+        let verify_queue = VerifyQueue::new(rules.verifier.clone());
         let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
         let (tasks, adopted) = (TaskTracker::new(), AtomicUsize::new(0));
-        Self { site, tls, rules, limiter, inquiries, shared, threads, tasks, open, excess, adopted }
+        Self { site, tls, rules, limiter, verify_queue, shared, threads, tasks, open, excess, adopted }
     }
 
     /// A place for one more connection. Without one it is to be dropped without a word, and is counted here.
@@ -134,9 +134,9 @@ impl Acceptor {
         Some(RemoteClient { address, source: Some(source), permit })
     }
 
-    /// The next request to decide about; see [`Inquiries::take`].
+    /// The next request to decide about; see [`VerifyQueue::take`].
     pub fn take_verify_request(&self) -> Option<VerifyRequest> {
-        self.inquiries.take()
+        self.verify_queue.take()
     }
 
     /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. The connection from

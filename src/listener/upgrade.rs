@@ -146,7 +146,7 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
         Some((stream, reply.upgrades, reply.client, early))
     };
     // Who is asked has as long again.
-    let patience = limits.headers_timeout * if acceptor.inquiries.are_asked() { 2 } else { 1 };
+    let patience = limits.headers_timeout * if acceptor.verify_queue.are_asked() { 2 } else { 1 };
     // Boxed, so that an open connection has no room for what only its beginning needs.
     let Ok(answered) = timeout(patience, Box::pin(answered)).await else {
         acceptor.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
@@ -276,7 +276,7 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
     match open(request, acceptor) {
         Ok(bytes) => {
             let question = acceptor
-                .inquiries
+                .verify_queue
                 .are_asked()
                 .then(|| Box::new(VerifyRequest::new(request, address, secure)));
             Reply { bytes, upgrades: true, client, question }
@@ -333,7 +333,7 @@ async fn decide(
     let (inquiry, verdicts) = *question;
     let refused = |answer: &Answer<'_>| Reply { bytes: serialize(answer, true), ..Reply::default() };
     let turned_away = |why| acceptor.shared.metrics.turned_away(why);
-    let _place = acceptor.inquiries.add(source, inquiry);
+    let _place = acceptor.verify_queue.add(source, inquiry);
     let verdict = tokio::select! {
         verdict = timeout(acceptor.shared.limits.headers_timeout, verdicts) => verdict.ok().and_then(Result::ok),
         () = acceptor.shared.stop.cancelled() => {

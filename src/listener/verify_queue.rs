@@ -1,4 +1,4 @@
-//! The inquiries of a relay's port: those that wait to be asked, and those that were asked and have no verdict yet.
+//! The verify_queue of a relay's port: those that wait to be asked, and those that were asked and have no verdict yet.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,13 +6,13 @@ use super::entry::{Verifier, VerifyRequest};
 use crate::access::{AddressKey, Bounds, FairQueue, Ticket};
 use crate::limits::Limits;
 
-/// How many inquiries there may be.
+/// How many verify_queue there may be.
 pub const BOUNDS: Bounds =
     Bounds { waiting: Limits::MAX_INQUIRIES, bytes: Limits::MAX_INQUIRY_BYTES, taken: Limits::MAX_ASKED };
 
-/// Inquiries, kept as long as their clients wait for an answer.
+/// VerifyQueue, kept as long as their clients wait for an answer.
 #[derive(Debug)]
-pub struct Inquiries {
+pub struct VerifyQueue {
     state: Mutex<State>,
     /// `None` when nobody is asked about anything.
     ask: Option<Verifier>,
@@ -28,12 +28,12 @@ struct State {
 /// An inquiry's place, given up when its client does not wait any longer.
 #[derive(Debug)]
 pub struct Place<'i> {
-    inquiries: &'i Inquiries,
+    verify_queue: &'i VerifyQueue,
     source: Option<AddressKey>,
     ticket: Ticket,
 }
 
-impl Inquiries {
+impl VerifyQueue {
     /// None yet.
     pub fn new(ask: Option<Verifier>) -> Self {
         Self { state: Mutex::new(State { queue: FairQueue::new(BOUNDS), is_told: false }), ask }
@@ -51,7 +51,7 @@ impl Inquiries {
         let (ticket, evicted) = state.queue.push(source, bytes, inquiry);
         self.tell(state);
         drop(evicted);
-        Place { inquiries: self, source, ticket }
+        Place { verify_queue: self, source, ticket }
     }
 
     /// The next inquiry to ask about. When there is none the asker is told of the next one that comes.
@@ -79,8 +79,8 @@ impl Inquiries {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut state = self.inquiries.state();
+        let mut state = self.verify_queue.state();
         state.queue.leave(self.source, self.ticket);
-        self.inquiries.tell(state);
+        self.verify_queue.tell(state);
     }
 }
