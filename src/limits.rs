@@ -195,14 +195,14 @@ impl Limits {
     pub const OFFENCE_EVENT_PERIOD: Duration = Duration::from_secs(1);
     /// Requests that wait until JavaScript is asked whether they may come in. Above it the oldest of the address that has
     /// the most gets a 503.
-    pub const MAX_INQUIRIES: usize = 1024;
-    /// Bytes of the requests that wait, [`Limits::INQUIRY_OVERHEAD`] for each included, likewise.
-    pub const MAX_INQUIRY_BYTES: usize = 8 * 1024 * 1024;
+    pub const MAX_QUEUED_VERIFY_REQUESTS: usize = 1024;
+    /// Bytes of the requests that wait, [`Limits::VERIFY_REQUEST_OVERHEAD`] for each included, likewise.
+    pub const MAX_QUEUED_VERIFY_BYTES: usize = 8 * 1024 * 1024;
     /// What a waiting request is taken to cost beside its head, in bytes.
-    pub const INQUIRY_OVERHEAD: usize = 1024;
+    pub const VERIFY_REQUEST_OVERHEAD: usize = 1024;
     /// Requests that JavaScript was asked about and has not answered. One address may have as many as are still free, and
     /// so at most half; the others wait.
-    pub const MAX_ASKED: usize = 2048;
+    pub const MAX_PENDING_VERDICTS: usize = 2048;
     /// Bytes that a client may send behind its request before that is decided about. One that sends more is cut off, for
     /// only by reading can it be known that it has gone.
     pub const MAX_EARLY_BYTES: usize = 16 * 1024;

@@ -7,8 +7,11 @@ use crate::access::{AddressKey, Bounds, FairQueue, Ticket};
 use crate::limits::Limits;
 
 /// How many verify_queue there may be.
-pub const BOUNDS: Bounds =
-    Bounds { waiting: Limits::MAX_INQUIRIES, bytes: Limits::MAX_INQUIRY_BYTES, taken: Limits::MAX_ASKED };
+pub const BOUNDS: Bounds = Bounds {
+    waiting: Limits::MAX_QUEUED_VERIFY_REQUESTS,
+    bytes: Limits::MAX_QUEUED_VERIFY_BYTES,
+    taken: Limits::MAX_PENDING_VERDICTS,
+};
 
 /// VerifyQueue, kept as long as their clients wait for an answer.
 #[derive(Debug)]
