@@ -59,7 +59,7 @@ pub use error::{CloseReason, Error, Offence, TlsError};
 pub use events::{Event, EventReceiver};
 pub use ids::{ClientId, Token};
 pub use limits::Limits;
-pub use metrics::TurnedAway;
+pub use metrics::Rejection;
 pub use relay::{
     Address, Credentials, Invitation, Options, Relay, Rules, Script, Site, Stats, Verdict, Verifier,
     VerifyRequest,

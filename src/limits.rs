@@ -182,7 +182,7 @@ impl Limits {
     /// One part in so many of `max_total_bytes` is kept for recipients that are there and have read what there was.
     pub const READERS_SHARE: usize = 8;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
-    pub const MAX_TURNED_AWAY: usize = 64;
+    pub const MAX_CONCURRENT_REJECTIONS: usize = 64;
     /// Addresses of which it is remembered how often they came or failed, beside what is remembered of each client. When there
     /// are half as many, new IPv6 ones are counted by their /48; when there are more, others begin anew.
     pub const MAX_COUNTED: usize = 65_536;

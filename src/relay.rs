@@ -29,7 +29,7 @@ use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
 use crate::listener::{self, Acceptor, ConnectionSlot, Handover, RemoteClient, Tls};
 pub use crate::listener::{Credentials, Rules, Script, Site, Verdict, Verifier, VerifyRequest};
-use crate::metrics::TurnedAway;
+use crate::metrics::Rejection;
 use crate::session::Shared;
 use crate::stream::Connection;
 
@@ -187,8 +187,8 @@ impl Relay {
     }
 
     /// Counts a client that was not let in by who made the relay.
-    pub fn count_turned_away(&self, why: TurnedAway) {
-        self.shared.metrics.turned_away(why);
+    pub fn count_rejection(&self, why: Rejection) {
+        self.shared.metrics.connection_rejected(why);
     }
 
     /// Whether the relay serves the WebSocket request with this HTTP head, which another server has read from `peer`.

@@ -347,7 +347,7 @@ impl Session {
         let attempt = AuthAttempt { source: self.source, client, is_registered, is_right };
         let judged = failures.check(attempt, now());
         judged.unwrap_or_else(|why| {
-            metrics.turned_away(why);
+            metrics.connection_rejected(why);
             false
         })
     }

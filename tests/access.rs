@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use websocket_relay::{
-    CloseReason, Event, Limits, Options, Rules, TrustedProxies, TurnedAway, Verdict, Verifier,
+    CloseReason, Event, Limits, Options, Rejection, Rules, TrustedProxies, Verdict, Verifier,
 };
 
 /// The status of the answer to a request with these header lines.
@@ -101,8 +101,8 @@ async fn an_answer_that_refuses_cannot_be_made_into_another() {
             header("x bad", "1"),
             header("Content-Length", "1"),
         ];
-        inquiry.answer(Verdict::Refused {
-            why: TurnedAway::VerifyClient,
+        inquiry.answer(Verdict::Rejected {
+            why: Rejection::VerifyClient,
             status: 101,
             text: Some("no".to_owned()),
             headers,

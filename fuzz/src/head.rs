@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::http;
 use websocket_relay::backend::Backend;
 use websocket_relay::listener::{Acceptor, Admission, Rules};
-use websocket_relay::metrics::TurnedAway;
+use websocket_relay::metrics::Rejection;
 use websocket_relay::session::Shared;
 use websocket_relay::{
     HostAddress, Limits, Network, Script, Site, TrustedProxies, Verdict, Verifier, events,
@@ -120,7 +120,7 @@ impl Place {
             let is_refused = inquiry.target.contains("refused");
             let headers = inquiry.headers.clone();
             inquiry.answer(match is_refused {
-                true => Verdict::Refused { why: TurnedAway::VerifyClient, status: 401, text: None, headers },
+                true => Verdict::Rejected { why: Rejection::VerifyClient, status: 401, text: None, headers },
                 false => Verdict::Admitted,
             });
         });

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{AddressKey, BucketTable, Rate};
 use crate::ids::ClientId;
 use crate::limits::Limits;
-use crate::metrics::TurnedAway;
+use crate::metrics::Rejection;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Places that are remembered of each client.
@@ -66,8 +66,8 @@ impl AuthFailures {
     /// What comes of an attempt: whether its client is let in.
     ///
     /// # Errors
-    /// [`TurnedAway`] when it does not count. It is not held against anybody either, so that the wait has an end.
-    pub fn check(&self, attempt: AuthAttempt, now: Instant) -> Result<bool, TurnedAway> {
+    /// [`Rejection`] when it does not count. It is not held against anybody either, so that the wait has an end.
+    pub fn check(&self, attempt: AuthAttempt, now: Instant) -> Result<bool, Rejection> {
         let AuthAttempt { client, is_registered, is_right, .. } = attempt;
         // Without a rate of its own a place has that of the ids, to know whether it has failed.
         let (Some(source), Some(rate)) = (attempt.source, self.per_source.or(self.per_client)) else {
@@ -108,7 +108,7 @@ impl Counted {
         source: AddressKey,
         place: AddressKey,
         now: Instant,
-    ) -> Result<(), TurnedAway> {
+    ) -> Result<(), Rejection> {
         if self.known.get(client).contains(&Some(source)) {
             return Ok(());
         }
@@ -119,10 +119,10 @@ impl Counted {
         let is_suspect = !of_source.is_full(now);
         let client_has_run_out = has_run_out(self.ids(is_registered).get(client), failures.per_client);
         if has_run_out(of_source, failures.per_source) {
-            return Err(TurnedAway::MaxAuthFailuresPerAddress);
+            return Err(Rejection::MaxAuthFailuresPerAddress);
         }
         if is_suspect && client_has_run_out {
-            return Err(TurnedAway::MaxAuthFailuresPerClient);
+            return Err(Rejection::MaxAuthFailuresPerClient);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{AddressKey, BucketTable, Rate};
 use crate::limits::Limits;
-use crate::metrics::TurnedAway;
+use crate::metrics::Rejection;
 
 /// Who is here. Nothing is kept when there is no bound.
 #[derive(Debug)]
@@ -42,16 +42,16 @@ impl ConnectionLimiter {
     /// Lets one more connection of a place in.
     ///
     /// # Errors
-    /// [`TurnedAway`] when there are too many, or they come too fast. One that is not let in does not count.
-    pub fn admit(self: &Arc<Self>, source: AddressKey, now: Instant) -> Result<ConnectionPermit, TurnedAway> {
+    /// [`Rejection`] when there are too many, or they come too fast. One that is not let in does not count.
+    pub fn admit(self: &Arc<Self>, source: AddressKey, now: Instant) -> Result<ConnectionPermit, Rejection> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if self.max > 0 && counted.open.get(&source).is_some_and(|open| *open >= self.max) {
-            return Err(TurnedAway::MaxConnectionsPerAddress);
+            return Err(Rejection::MaxConnectionsPerAddress);
         }
         if let Some(rate) = &self.rate {
             let place = counted.arrivals.place(source);
             let taken = counted.arrivals.update(place, now, |bucket| bucket.take(rate, now));
-            taken.map_err(|_| TurnedAway::ConnectionRate)?;
+            taken.map_err(|_| Rejection::ConnectionRate)?;
         }
         *counted.open.entry(source).or_default() += 1;
         Ok(ConnectionPermit { limiter: Arc::clone(self), source })
@@ -94,7 +94,7 @@ mod tests {
         let (one, two) = (source("2001:db8::1"), source("2001:db8::2"));
         let permits = [limiter.admit(one, now), limiter.admit(two, now)];
         assert!(permits.iter().all(Result::is_ok));
-        assert_eq!(limiter.admit(one, now).err(), Some(TurnedAway::MaxConnectionsPerAddress));
+        assert_eq!(limiter.admit(one, now).err(), Some(Rejection::MaxConnectionsPerAddress));
         assert!(limiter.admit(source("2001:db8:1::"), now).is_ok());
         drop(permits);
         assert!(limiter.admit(two, now).is_ok());
@@ -107,7 +107,7 @@ mod tests {
         let (limiter, now) = (Arc::new(ConnectionLimiter::new(&limits)), Instant::now());
         let one = source("1.2.3.4");
         assert_eq!((0..10).filter(|_| limiter.admit(one, now).is_ok()).count(), 3);
-        assert_eq!(limiter.admit(one, now).err(), Some(TurnedAway::ConnectionRate));
+        assert_eq!(limiter.admit(one, now).err(), Some(Rejection::ConnectionRate));
         assert!(limiter.admit(source("1.2.3.5"), now).is_ok());
         let later = now + Duration::from_secs(2);
         assert_eq!((0..10).filter(|_| limiter.admit(one, later).is_ok()).count(), 2);

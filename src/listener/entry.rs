@@ -12,7 +12,7 @@ use super::header;
 use super::verify_queue::VerifyQueue;
 use crate::access::{AddressKey, ConnectionPermit, HostAddress, TrustedProxies};
 use crate::limits::Limits;
-use crate::metrics::TurnedAway;
+use crate::metrics::Rejection;
 
 /// Who may come.
 #[derive(Clone, Debug, Default)]
@@ -67,9 +67,9 @@ pub enum Verdict {
     /// It is served.
     Admitted,
     /// It is not.
-    Refused {
+    Rejected {
         /// What it is counted by.
-        why: TurnedAway,
+        why: Rejection,
         /// The HTTP status; 401 in place of one that there is not.
         status: u16,
         /// What is said to it; the name of the status where there is none.

@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{AddressKey, ConnectionLimiter, HostAddress};
 use crate::events::Event;
 use crate::limits::Limits;
-use crate::metrics::TurnedAway;
+use crate::metrics::Rejection;
 use crate::session::{self, Shared};
 use crate::stream::Connection;
 
@@ -86,7 +86,7 @@ impl Acceptor {
     ) -> Self {
         let limiter = Arc::new(ConnectionLimiter::new(&shared.limits));
         let verify_queue = VerifyQueue::new(rules.verifier.clone());
-        let (open, excess) = (shared.limits.max_connections, Limits::MAX_TURNED_AWAY);
+        let (open, excess) = (shared.limits.max_connections, Limits::MAX_CONCURRENT_REJECTIONS);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
         let (tasks, adopted) = (TaskTracker::new(), AtomicUsize::new(0));
@@ -97,7 +97,7 @@ impl Acceptor {
     fn admit(&self) -> Option<ConnectionSlot> {
         let admission = self.place();
         if admission.is_none() {
-            self.shared.metrics.turned_away(TurnedAway::MaxConnections);
+            self.shared.metrics.connection_rejected(Rejection::MaxConnections);
         }
         admission
     }
@@ -130,7 +130,7 @@ impl Acceptor {
             true => Some(self.limiter.admit(source, Instant::now())),
             false => None,
         };
-        let permit = permit.transpose().map_err(|why| self.shared.metrics.turned_away(why)).ok()?;
+        let permit = permit.transpose().map_err(|why| self.shared.metrics.connection_rejected(why)).ok()?;
         Some(RemoteClient { address, source: Some(source), permit })
     }
 
@@ -210,7 +210,7 @@ impl Acceptor {
             crate::faults::point("refuse");
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
             while tasks.try_join_next().is_some() {}
-            if tasks.len() < Limits::MAX_TURNED_AWAY {
+            if tasks.len() < Limits::MAX_CONCURRENT_REJECTIONS {
                 let (closing, acceptor) = (Admission::Closing, Arc::clone(self));
                 let told = match &self.tls {
                     None => upgrade::turn_away(ready_now(stream), closing, acceptor).left_future(),
@@ -372,7 +372,7 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
 {
     if let Some((stream, ..)) = upgraded {
-        shared.metrics.turned_away(TurnedAway::MaxConnections);
+        shared.metrics.connection_rejected(Rejection::MaxConnections);
         session::turn_away(stream, &shared).await;
     }
 }

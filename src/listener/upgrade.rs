@@ -19,7 +19,7 @@ use super::request::{self, Fault};
 use super::{Acceptor, header, metrics};
 use crate::access::{AddressKey, HostAddress, TrustedProxies};
 use crate::limits::Limits;
-use crate::metrics::TurnedAway;
+use crate::metrics::Rejection;
 use crate::session::Shared;
 use crate::wire::{self, Turn};
 
@@ -98,7 +98,7 @@ pub fn accept(
 ) -> Result<(Vec<u8>, RemoteClient), Vec<u8>> {
     let accept = |request: Result<&Request<'_, '_>, Fault>| {
         if acceptor.shared.stop.is_cancelled() {
-            acceptor.shared.metrics.turned_away(TurnedAway::Closing);
+            acceptor.shared.metrics.connection_rejected(Rejection::Closing);
             return Err(Refusal::Closing);
         }
         let request = request.map_err(Refusal::Fault)?;
@@ -149,7 +149,7 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
     let patience = limits.headers_timeout * if acceptor.verify_queue.are_asked() { 2 } else { 1 };
     // Boxed, so that an open connection has no room for what only its beginning needs.
     let Ok(answered) = timeout(patience, Box::pin(answered)).await else {
-        acceptor.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
+        acceptor.shared.metrics.connection_rejected(Rejection::HeadersTimeout);
         return None;
     };
     let (stream, upgrades, client, early) = answered?;
@@ -239,7 +239,7 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
         (Ok(request), Admission::Closing) => {
             // Who asks how the server is has not been turned away.
             if wants_websocket(request) {
-                acceptor.shared.metrics.turned_away(TurnedAway::Closing);
+                acceptor.shared.metrics.connection_rejected(Rejection::Closing);
             }
             return refused(Refusal::Closing);
         }
@@ -247,7 +247,7 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
         (Ok(request), _) => request,
         (Err(fault), _) => {
             if fault == Fault::TooLarge {
-                acceptor.shared.metrics.turned_away(TurnedAway::MaxHeaderSize);
+                acceptor.shared.metrics.connection_rejected(Rejection::MaxHeaderSize);
             }
             return refused(Refusal::Fault(fault));
         }
@@ -319,7 +319,7 @@ fn open(request: &Request<'_, '_>, acceptor: &Acceptor) -> Result<Vec<u8>, Refus
     if entry::is_from(acceptor.rules.origins.as_deref(), request) {
         return Ok(answer);
     }
-    acceptor.shared.metrics.turned_away(TurnedAway::AllowedOrigins);
+    acceptor.shared.metrics.connection_rejected(Rejection::AllowedOrigins);
     Err(Refusal::Origin)
 }
 
@@ -332,23 +332,23 @@ async fn decide(
 ) -> Reply {
     let (inquiry, verdicts) = *question;
     let refused = |answer: &Answer<'_>| Reply { bytes: serialize(answer, true), ..Reply::default() };
-    let turned_away = |why| acceptor.shared.metrics.turned_away(why);
+    let turned_away = |why| acceptor.shared.metrics.connection_rejected(why);
     let _place = acceptor.verify_queue.add(source, inquiry);
     let verdict = tokio::select! {
         verdict = timeout(acceptor.shared.limits.headers_timeout, verdicts) => verdict.ok().and_then(Result::ok),
         () = acceptor.shared.stop.cancelled() => {
-            turned_away(TurnedAway::Closing);
+            turned_away(Rejection::Closing);
             return refused(&refuse(Refusal::Closing));
         }
     };
     match verdict {
         Some(Verdict::Admitted) => reply,
-        Some(Verdict::Refused { why, status, text, headers }) => {
+        Some(Verdict::Rejected { why, status, text, headers }) => {
             turned_away(why);
             refused(&entry::refused(status, text.as_deref(), &headers))
         }
         None => {
-            turned_away(TurnedAway::Undecided);
+            turned_away(Rejection::Undecided);
             refused(&refuse(Refusal::NotDecided))
         }
     }

@@ -10,7 +10,7 @@ use super::NativeRelay;
 use crate::access::{AddressKey, FairQueue, Network, TrustedProxies};
 use crate::limits::Limits;
 use crate::listener::BOUNDS;
-use crate::metrics::TurnedAway;
+use crate::metrics::Rejection;
 use crate::relay::{Rules, Verdict, Verifier, VerifyRequest};
 
 /// Who may come.
@@ -79,7 +79,7 @@ pub enum NativeReason {
     Taken,
 }
 
-impl From<NativeReason> for TurnedAway {
+impl From<NativeReason> for Rejection {
     fn from(reason: NativeReason) -> Self {
         match reason {
             NativeReason::AllowedOrigins => Self::AllowedOrigins,
@@ -140,7 +140,7 @@ impl NativeInquiry {
             Some(NativeRefusal { why, status, text, headers }) => {
                 let (pairs, _) = headers.as_chunks();
                 let headers = pairs.iter().map(|[name, value]| (name.clone(), value.clone())).collect();
-                Verdict::Refused { why: why.into(), status, text, headers }
+                Verdict::Rejected { why: why.into(), status, text, headers }
             }
         });
     }

@@ -290,7 +290,7 @@ impl NativeRelay {
     /// Counts a client that JavaScript has not let in.
     #[napi(catch_unwind)]
     pub fn turned_away(&self, why: access::NativeReason) {
-        self.relay.count_turned_away(why.into());
+        self.relay.count_rejection(why.into());
     }
 
     /// Whether WebSockets are opened at this target of a request.
