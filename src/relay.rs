@@ -389,7 +389,7 @@ async fn run(
             tokio::select! {
                 biased;
                 () = emptied => {}
-                () = go_on(&shared, || acceptor.turn_away(listener, &refused)) => {}
+                () = go_on(&shared, || acceptor.reject_all(listener, &refused)) => {}
             }
         }
         None => emptied.await,

@@ -103,7 +103,7 @@ pub fn run<C: Connection, A>(
 }
 
 /// Tells a connection that there are too many, and ends it.
-pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shared: &Shared) {
+pub async fn reject<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shared: &Shared) {
     let mut wire = Wire::new(stream, &[], 0);
     Box::pin(close(&mut wire, Outbox::default(), &CloseReason::TooManyConnections, shared)).await;
 }

@@ -204,7 +204,7 @@ impl Acceptor {
     }
 
     /// Tells whoever comes that the relay is closing, for ever, each by one of the `tasks`.
-    pub async fn turn_away(self: &Arc<Self>, listener: &TcpListener, tasks: &Mutex<JoinSet<()>>) {
+    pub async fn reject_all(self: &Arc<Self>, listener: &TcpListener, tasks: &Mutex<JoinSet<()>>) {
         loop {
             let (stream, _, thread) = accept_one(listener, &self.threads).await;
             crate::faults::point("refuse");
@@ -213,8 +213,8 @@ impl Acceptor {
             if tasks.len() < Limits::MAX_CONCURRENT_REJECTIONS {
                 let (closing, acceptor) = (Admission::Closing, Arc::clone(self));
                 let told = match &self.tls {
-                    None => upgrade::turn_away(ready_now(stream), closing, acceptor).left_future(),
-                    Some(tls) => upgrade::turn_away(tls.accept(stream), closing, acceptor).right_future(),
+                    None => upgrade::reject(ready_now(stream), closing, acceptor).left_future(),
+                    Some(tls) => upgrade::reject(tls.accept(stream), closing, acceptor).right_future(),
                 };
                 tasks.spawn_on(guard(told, &self.shared), thread);
             }
@@ -363,17 +363,17 @@ where
         Some((stream, early, RemoteClient { source, permit, .. })) if admission.within_bounds => {
             session::run(stream, &early, shared, source, (admission, permit)).left_future()
         }
-        upgraded => turn_away(upgraded, shared, admission).right_future(),
+        upgraded => reject(upgraded, shared, admission).right_future(),
     }
 }
 
-async fn turn_away<C>(upgraded: Option<Upgraded<C>>, shared: Arc<Shared>, _admission: ConnectionSlot)
+async fn reject<C>(upgraded: Option<Upgraded<C>>, shared: Arc<Shared>, _admission: ConnectionSlot)
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
     if let Some((stream, ..)) = upgraded {
         shared.metrics.connection_rejected(Rejection::MaxConnections);
-        session::turn_away(stream, &shared).await;
+        session::reject(stream, &shared).await;
     }
 }
 

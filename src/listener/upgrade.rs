@@ -114,7 +114,7 @@ pub fn accept(
 }
 
 /// Answers a connection's one request with why it is not served.
-pub async fn turn_away<C: AsyncRead + AsyncWrite + Unpin>(
+pub async fn reject<C: AsyncRead + AsyncWrite + Unpin>(
     connecting: impl Future<Output = Option<C>>,
     standing: Admission,
     acceptor: Arc<Acceptor>,
