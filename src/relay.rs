@@ -27,7 +27,7 @@ use crate::error::{Error, TlsError};
 use crate::events::{self, Event, EventReceiver, Interest};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
-use crate::listener::{self, Acceptor, ConnectionSlot, Handover, RemoteClient, Tls};
+use crate::listener::{self, Acceptor, ConnectionSlot, Handover, RemoteClient, TlsAcceptor};
 pub use crate::listener::{Credentials, Rules, Script, Site, Verdict, Verifier, VerifyRequest};
 use crate::metrics::Rejection;
 use crate::session::Shared;
@@ -119,7 +119,7 @@ impl Relay {
         let Options { authorize_all_channels, threads, limits, site, credentials, rules } = options;
         Options::THREADS.check(threads as u64)?;
         limits.validate()?;
-        let tls = credentials.as_ref().map(Tls::new).transpose()?;
+        let tls = credentials.as_ref().map(TlsAcceptor::new).transpose()?;
         let (events, receiver) = events::channel(limits.max_queued_events);
         let backend = Backend::memory(limits.clone(), authorize_all_channels)?;
         let shared = Arc::new(Shared::new(limits, backend, events));

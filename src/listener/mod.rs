@@ -15,7 +15,7 @@ mod verify_queue;
 pub use entry::{RemoteClient, Rules, Verdict, Verifier, VerifyRequest};
 pub use site::{Script, Site};
 pub use tcp::bind;
-pub use tls::{Credentials, Tls};
+pub use tls::{Credentials, TlsAcceptor};
 pub use verify_queue::{BOUNDS, VerifyQueue};
 
 pub use upgrade::{Admission, Handover};
@@ -52,7 +52,7 @@ pub struct Acceptor {
     /// What is found where.
     pub site: Site,
     /// What TLS is spoken with on the port.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<TlsAcceptor>>,
     /// Who may come.
     rules: Rules,
     limiter: Arc<ConnectionLimiter>,
@@ -81,7 +81,7 @@ impl Acceptor {
         shared: Arc<Shared>,
         threads: Vec<Handle>,
         site: Site,
-        tls: Option<Tls>,
+        tls: Option<TlsAcceptor>,
         rules: Rules,
     ) -> Self {
         let limiter = Arc::new(ConnectionLimiter::new(&shared.limits));

@@ -166,7 +166,7 @@ impl AsyncWrite for Records {
 
 /// What connections from now on are greeted with.
 #[derive(Debug)]
-pub struct Tls(RwLock<Arc<ServerConfig>>);
+pub struct TlsAcceptor(RwLock<Arc<ServerConfig>>);
 
 thread_local! {
     /// Who computes signatures: one of a thread's connections at a time, so that the others come to their turn between
@@ -174,7 +174,7 @@ thread_local! {
     static TURN: Arc<Semaphore> = Arc::new(Semaphore::new(1));
 }
 
-impl Tls {
+impl TlsAcceptor {
     /// # Errors
     /// What is wrong with the credentials.
     pub fn new(credentials: &Credentials) -> Result<Self, TlsError> {
@@ -410,7 +410,8 @@ mod tests {
         let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
         let cert = params.self_signed(&key).expect("a certificate");
         let (certs, keys) = (vec![cert.pem().into_bytes()], vec![key.serialize_pem().into_bytes()]);
-        let tls = Arc::new(Tls::new(&Credentials { certs, keys, ..Credentials::default() }).expect("TLS"));
+        let tls =
+            Arc::new(TlsAcceptor::new(&Credentials { certs, keys, ..Credentials::default() }).expect("TLS"));
         let mut roots = RootCertStore::empty();
         roots.add(cert.der().clone()).expect("a certificate");
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
