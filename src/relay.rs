@@ -31,7 +31,7 @@ use crate::listener::{self, Acceptor, ConnectionSlot, Handover, RemoteClient, Tl
 pub use crate::listener::{Credentials, Rules, Script, Site, Verdict, Verifier, VerifyRequest};
 use crate::metrics::Rejection;
 use crate::session::Shared;
-use crate::stream::Connection;
+use crate::stream::Transport;
 
 pub use life::Stats;
 
@@ -206,7 +206,7 @@ impl Relay {
     /// `kept` is dropped when the connection is over.
     pub fn adopt<C, K>(&self, invitation: Invitation, connection: C, early: Vec<u8>, kept: K)
     where
-        C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: Transport<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         K: Send + 'static,
     {
         let Invitation { answer, guest, admission, thread } = invitation;

@@ -18,7 +18,7 @@ use crate::limits::Limits;
 use crate::protocol::encode::Notice;
 use crate::protocol::frame;
 use crate::protocol::{Authentication, ClientFrame, Generation, ReceivedFrame, decode, encode};
-use crate::stream::Connection;
+use crate::stream::Transport;
 use crate::wire::{Receiver, Wire};
 
 mod answers;
@@ -67,7 +67,7 @@ struct Session {
 
 /// Runs a connection that has been upgraded until it is over; `early` came behind the upgrade request. `admission`
 /// is kept until then. No `async fn`, which would have room for its arguments beside what is made of them.
-pub fn run<C: Connection, A>(
+pub fn run<C: Transport, A>(
     connection: C,
     early: &[u8],
     shared: Arc<Shared>,

@@ -16,7 +16,7 @@ use crate::hand::Hand;
 use crate::limits::Limits;
 
 /// Something that becomes a byte stream.
-pub trait Connection {
+pub trait Transport {
     /// The stream.
     type Stream: AsyncRead + AsyncWrite + Unpin;
     /// The stream, and a hand on its socket for others who write to it when it can take something, where it can be had.
@@ -97,7 +97,7 @@ impl Waiting {
 #[derive(Debug)]
 pub struct Tcp(OwnedReadHalf);
 
-impl Connection for TcpStream {
+impl Transport for TcpStream {
     type Stream = Tcp;
 
     fn open(self) -> (Tcp, Option<Hand>) {

@@ -19,7 +19,7 @@ use websocket_relay::backend::Backend;
 use websocket_relay::hand::Hand;
 use websocket_relay::listener::{Acceptor, Admission, RemoteClient, Rules, Site};
 use websocket_relay::session::{self, Shared};
-use websocket_relay::stream::Connection;
+use websocket_relay::stream::Transport;
 use websocket_relay::{CloseReason, Limits, Registration, events};
 
 /// What the server has of a connection, how many bytes it has read from it and written to it, and how often it has tried to
@@ -31,7 +31,7 @@ struct Counted {
     tried: Arc<AtomicUsize>,
 }
 
-impl Connection for Counted {
+impl Transport for Counted {
     type Stream = Self;
 
     fn open(self) -> (Self, Option<Hand>) {

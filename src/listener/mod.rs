@@ -42,7 +42,7 @@ use crate::events::Event;
 use crate::limits::Limits;
 use crate::metrics::Rejection;
 use crate::session::{self, Shared};
-use crate::stream::Connection;
+use crate::stream::Transport;
 
 use upgrade::{Upgraded, accept, switch, upgrade};
 
@@ -185,7 +185,7 @@ impl Acceptor {
     /// is dropped.
     pub fn enter<C, F>(self: &Arc<Self>, connecting: F, standing: Admission, thread: &Handle)
     where
-        C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: Transport<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = Option<C>> + Send + 'static,
     {
         if let Some(admission) = self.admit() {
@@ -235,7 +235,7 @@ impl Acceptor {
         admission: ConnectionSlot,
         kept: K,
     ) where
-        C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: Transport<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         K: Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
@@ -340,7 +340,7 @@ fn run<C, F>(
     acceptor: Arc<Acceptor>,
 ) -> impl Future<Output = ()> + use<C, F>
 where
-    C: Connection + AsyncRead + AsyncWrite + Unpin,
+    C: Transport + AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Option<C>>,
 {
     let (shared, guarded) = (Arc::clone(&acceptor.shared), Arc::clone(&acceptor.shared));
@@ -357,7 +357,7 @@ fn go_on<C>(
     shared: Arc<Shared>,
 ) -> impl Future<Output = ()> + use<C>
 where
-    C: Connection + AsyncRead + AsyncWrite + Unpin,
+    C: Transport + AsyncRead + AsyncWrite + Unpin,
 {
     match upgraded {
         Some((stream, early, RemoteClient { source, permit, .. })) if admission.within_bounds => {

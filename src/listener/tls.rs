@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::error::TlsError;
 use crate::limits::Limits;
-use crate::stream::Connection;
+use crate::stream::Transport;
 use crate::wire::turn;
 
 /// What a server proves with who it is, everything in PEM.
@@ -116,7 +116,7 @@ pub struct Records {
     is_wasteful: bool,
 }
 
-impl Connection for Records {
+impl Transport for Records {
     type Stream = Self;
 
     fn open(self) -> (Self, Option<Hand>) {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Connection;
+use super::Transport;
 use crate::copy;
 use crate::hand::Hand;
 use crate::limits::Limits;
@@ -158,7 +158,7 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-impl Connection for Bridge {
+impl Transport for Bridge {
     type Stream = Self;
 
     fn open(self) -> (Self, Option<Hand>) {
