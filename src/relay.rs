@@ -218,7 +218,7 @@ impl Relay {
         self.acceptor.has_adopted()
     }
 
-    /// Does the same with a connection that was taken over by its descriptor; see [`crate::stream::take_over`].
+    /// Does the same with a connection that was taken over by its descriptor; see [`crate::stream::adopt_descriptor`].
     ///
     /// # Errors
     /// When the system has no room to watch the socket; the connection is closed then.

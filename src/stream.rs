@@ -29,7 +29,7 @@ pub trait Transport {
 /// # Errors
 /// When it is no connected TCP socket, or there is no descriptor to be had.
 #[cfg(unix)]
-pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<std::net::TcpStream> {
+pub fn adopt_descriptor(descriptor: std::os::fd::RawFd) -> io::Result<std::net::TcpStream> {
     if descriptor < 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -55,20 +55,20 @@ pub fn take_over(descriptor: std::os::fd::RawFd) -> io::Result<std::net::TcpStre
 /// # Errors
 /// Always.
 #[cfg(not(unix))]
-pub fn take_over(_: i32) -> io::Result<std::net::TcpStream> {
+pub fn adopt_descriptor(_: i32) -> io::Result<std::net::TcpStream> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A connection that was taken over and whose request is not answered yet.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct PendingConnection {
     socket: std::net::TcpStream,
     /// What it has brought behind its request.
     early: Vec<u8>,
 }
 
-impl Waiting {
-    /// A connection that [`take_over`] returned.
+impl PendingConnection {
+    /// A connection that [`adopt_descriptor`] returned.
     pub fn new(socket: std::net::TcpStream) -> Self {
         Self { socket, early: Vec::new() }
     }
@@ -153,7 +153,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let other = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
         let (first, _) = listener.accept().expect("a connection");
-        let taken = take_over(first.as_raw_fd()).expect("the connection");
+        let taken = adopt_descriptor(first.as_raw_fd()).expect("the connection");
         assert_ne!(taken.as_raw_fd(), first.as_raw_fd());
         drop(first);
         let mut taken = tokio::net::TcpStream::from_std(taken).expect("a socket");
@@ -177,7 +177,7 @@ mod tests {
         let others =
             [listener.as_raw_fd(), pipe.as_raw_fd(), file.as_raw_fd(), datagrams.as_raw_fd(), -1, i32::MAX];
         for descriptor in others {
-            take_over(descriptor).expect_err("no connection");
+            adopt_descriptor(descriptor).expect_err("no connection");
         }
         listener.local_addr().expect("still open");
         pipe.peer_addr().expect("still open");
