@@ -18,14 +18,14 @@ pub struct Bridge(Arc<Shared>);
 
 /// The end of who holds the socket. Dropping it breaks the connection.
 #[derive(Debug)]
-pub struct Bank(Arc<Shared>);
+pub struct SocketEnd(Arc<Shared>);
 
 /// What is to be done with the socket.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Errand {
     /// To be written to it.
     pub bytes: Vec<u8>,
-    /// To be read from again, after [`Bank::push`] said that there is enough.
+    /// To be read from again, after [`SocketEnd::push`] said that there is enough.
     pub resume: bool,
     /// Nothing more will come to be written: its writing side is to be closed.
     pub end: bool,
@@ -63,9 +63,9 @@ struct Pipe {
 }
 
 /// Both ends. `ring` is called when there is an [`Errand`] to fetch, and then not again before it was fetched.
-pub fn bridge(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, Bank) {
+pub fn pair(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, SocketEnd) {
     let shared = Arc::new(Shared { pipe: Mutex::default(), ring: Box::new(ring) });
-    (Bridge(Arc::clone(&shared)), Bank(shared))
+    (Bridge(Arc::clone(&shared)), SocketEnd(shared))
 }
 
 impl Shared {
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-impl Bank {
+impl SocketEnd {
     /// Bytes that the socket brought. False when it is not to be read from until an errand says so.
     pub fn push(&self, bytes: &[u8]) -> bool {
         let mut pipe = self.0.pipe();
@@ -146,7 +146,7 @@ impl Bank {
     }
 }
 
-impl Drop for Bank {
+impl Drop for SocketEnd {
     fn drop(&mut self) {
         self.break_off();
     }
@@ -243,13 +243,13 @@ mod tests {
     use super::*;
 
     /// Both ends, and how often it rang.
-    fn rung() -> (Bridge, Bank, Arc<AtomicUsize>) {
+    fn rung() -> (Bridge, SocketEnd, Arc<AtomicUsize>) {
         let rings = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&rings);
         let ring = move || {
             counted.fetch_add(1, Ordering::Relaxed);
         };
-        let (bridge, bank) = bridge(ring);
+        let (bridge, bank) = pair(ring);
         (bridge, bank, rings)
     }
 
