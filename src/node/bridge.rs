@@ -7,7 +7,7 @@ use napi::bindgen_prelude::Buffer;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
-use crate::stream::bridge::{self, Bridge, Errand, SocketEnd};
+use crate::stream::bridge::{self, Bridge, SocketCommand, SocketEnd};
 
 /// The JavaScript function that has errands fetched. Weak: it does not keep Node alive.
 pub type Caller = ThreadsafeFunction<(), (), (), Status, true, true>;
@@ -97,7 +97,7 @@ impl NativeBridge {
     /// What is to be done with the socket, which `is_writable` when it has written what it was given.
     #[napi(catch_unwind)]
     pub fn fetch(&self, is_writable: bool) -> NativeErrand {
-        let Errand { bytes, resume, end, over } = self.bank.fetch(is_writable);
+        let SocketCommand { bytes, resume, end, close: over } = self.bank.fetch(is_writable);
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Buffer::from);
         NativeErrand { bytes, resume, end, over }
     }

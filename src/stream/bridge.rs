@@ -14,15 +14,15 @@ use crate::limits::Limits;
 
 /// The engine's end. Dropping it ends the connection.
 #[derive(Debug)]
-pub struct Bridge(Arc<Shared>);
+pub struct Bridge(Arc<Inner>);
 
 /// The end of who holds the socket. Dropping it breaks the connection.
 #[derive(Debug)]
-pub struct SocketEnd(Arc<Shared>);
+pub struct SocketEnd(Arc<Inner>);
 
 /// What is to be done with the socket.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Errand {
+pub struct SocketCommand {
     /// To be written to it.
     pub bytes: Vec<u8>,
     /// To be read from again, after [`SocketEnd::push`] said that there is enough.
@@ -30,17 +30,17 @@ pub struct Errand {
     /// Nothing more will come to be written: its writing side is to be closed.
     pub end: bool,
     /// The engine has left: it is to be closed.
-    pub over: bool,
+    pub close: bool,
 }
 
-struct Shared {
-    pipe: Mutex<Pipe>,
-    /// Tells who holds the socket that there is an errand; called with no lock held.
+struct Inner {
+    pipe: Mutex<BridgeBuffers>,
+    /// Tells who holds the socket that there is an command; called with no lock held.
     ring: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Debug, Default)]
-struct Pipe {
+struct BridgeBuffers {
     /// Unread, less than [`Limits::BRIDGE_BYTES`] and what came last; read, no more than that. Given back when all is read.
     input: Vec<u8>,
     /// How much of the input was read.
@@ -56,25 +56,25 @@ struct Pipe {
     shut: bool,
     /// The engine's end is gone.
     left: bool,
-    /// An errand was told of and not yet fetched.
+    /// An command was told of and not yet fetched.
     rung: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// Both ends. `ring` is called when there is an [`Errand`] to fetch, and then not again before it was fetched.
+/// Both ends. `ring` is called when there is an [`SocketCommand`] to fetch, and then not again before it was fetched.
 pub fn pair(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, SocketEnd) {
-    let shared = Arc::new(Shared { pipe: Mutex::default(), ring: Box::new(ring) });
+    let shared = Arc::new(Inner { pipe: Mutex::default(), ring: Box::new(ring) });
     (Bridge(Arc::clone(&shared)), SocketEnd(shared))
 }
 
-impl Shared {
-    fn pipe(&self) -> MutexGuard<'_, Pipe> {
+impl Inner {
+    fn pipe(&self) -> MutexGuard<'_, BridgeBuffers> {
         // Whoever panicked did so between two whole states: nothing here is changed in several steps that may fail.
         self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self, mut pipe: MutexGuard<'_, Pipe>) {
+    fn ring(&self, mut pipe: MutexGuard<'_, BridgeBuffers>) {
         let was_rung = std::mem::replace(&mut pipe.rung, true);
         drop(pipe);
         if !was_rung {
@@ -83,14 +83,14 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("pipe", &self.pipe).finish_non_exhaustive()
+        f.debug_struct("Inner").field("pipe", &self.pipe).finish_non_exhaustive()
     }
 }
 
 impl SocketEnd {
-    /// Bytes that the socket brought. False when it is not to be read from until an errand says so.
+    /// Bytes that the socket brought. False when it is not to be read from until an command says so.
     pub fn push(&self, bytes: &[u8]) -> bool {
         let mut pipe = self.0.pipe();
         if pipe.read > pipe.input.len() / 2 {
@@ -128,7 +128,7 @@ impl SocketEnd {
     /// What is to be done. To be called when rung, and when the socket has written all that it was given; the engine
     /// writes no more than [`Limits::BRIDGE_BYTES`] ahead of it. While it is not `is_writable` it gets no bytes, unless the
     /// engine has left and they are the last.
-    pub fn fetch(&self, is_writable: bool) -> Errand {
+    pub fn fetch(&self, is_writable: bool) -> SocketCommand {
         let mut pipe = self.0.pipe();
         pipe.rung = false;
         let unread = pipe.input.len() - pipe.read;
@@ -139,10 +139,10 @@ impl SocketEnd {
             false => (Vec::new(), None),
         };
         let end = pipe.shut && pipe.output.is_empty();
-        let errand = Errand { bytes, resume, end, over: pipe.left };
+        let command = SocketCommand { bytes, resume, end, close: pipe.left };
         drop(pipe);
         wake(writer);
-        errand
+        command
     }
 }
 
@@ -265,8 +265,8 @@ mod tests {
         assert!(!bank.fetch(true).resume);
         bridge.read_exact(&mut read[..1]).await.expect("the last byte");
         assert_eq!(rings.load(Ordering::Relaxed), 1);
-        assert_eq!(bank.fetch(true), Errand { resume: true, ..Errand::default() });
-        assert_eq!(bank.fetch(true), Errand::default());
+        assert_eq!(bank.fetch(true), SocketCommand { resume: true, ..SocketCommand::default() });
+        assert_eq!(bank.fetch(true), SocketCommand::default());
         bank.end();
         assert_eq!(bridge.read(&mut read).await.expect("the end"), 0);
     }
@@ -291,14 +291,17 @@ mod tests {
         assert_eq!(bridge.write(&bytes).await.expect("room"), Limits::BRIDGE_BYTES);
         let mut more = Box::pin(bridge.write(b"y"));
         assert!(futures_util::poll!(&mut more).is_pending());
-        assert_eq!(bank.fetch(false), Errand::default());
+        assert_eq!(bank.fetch(false), SocketCommand::default());
         assert_eq!(bank.fetch(true).bytes.len(), Limits::BRIDGE_BYTES);
         assert_eq!(more.await.expect("room again"), 1);
         assert_eq!(rings.load(Ordering::Relaxed), 2);
         bridge.shutdown().await.expect("no error");
-        assert_eq!(bank.fetch(true), Errand { bytes: b"y".into(), end: true, ..Errand::default() });
+        assert_eq!(
+            bank.fetch(true),
+            SocketCommand { bytes: b"y".into(), end: true, ..SocketCommand::default() }
+        );
         drop(bridge);
-        assert_eq!(bank.fetch(true), Errand { end: true, over: true, ..Errand::default() });
+        assert_eq!(bank.fetch(true), SocketCommand { end: true, close: true, ..SocketCommand::default() });
     }
 
     #[tokio::test]
