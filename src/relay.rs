@@ -167,7 +167,7 @@ impl Relay {
 
     /// Whether WebSockets are opened at this target of a request.
     pub fn is_at(&self, target: &str) -> bool {
-        self.acceptor.site.is_at(target)
+        self.acceptor.site.upgrades_at(target)
     }
 
     /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. Another server has
@@ -196,9 +196,9 @@ impl Relay {
     /// # Errors
     /// What is to be answered instead, before the connection is closed; it may be nothing.
     pub fn invite(&self, head: &[u8], peer: Option<HostAddress>) -> Result<Invitation, Vec<u8>> {
-        let (answer, guest, admission) = self.acceptor.accept(head, peer)?;
+        let (answer, guest, admission) = self.acceptor.accept_request(head, peer)?;
         // Without a thread it has ended, and has refused already.
-        let thread = self.acceptor.thread().ok_or_else(Vec::new)?.clone();
+        let thread = self.acceptor.least_busy_thread().ok_or_else(Vec::new)?.clone();
         Ok(Invitation { answer, guest, admission, thread })
     }
 
@@ -246,9 +246,9 @@ impl Relay {
         K: Send + 'static,
     {
         // Without one the relay has ended, and the connection is closed.
-        let Some(thread) = self.acceptor.thread() else { return Ok(()) };
+        let Some(thread) = self.acceptor.least_busy_thread() else { return Ok(()) };
         let stream = watch(socket, thread)?;
-        self.acceptor.refuse(thread, stream, answer, kept);
+        self.acceptor.respond_and_close(thread, stream, answer, kept);
         Ok(())
     }
 
@@ -300,7 +300,7 @@ impl Relay {
 
     /// Whatever a connection is doing then, it does not go on.
     fn cut_after(&self, timeout: Duration) {
-        let Some(thread) = self.acceptor.thread() else { return };
+        let Some(thread) = self.acceptor.least_busy_thread() else { return };
         let shared = Arc::clone(&self.shared);
         thread.spawn(async move {
             let cut = || async {
@@ -318,7 +318,7 @@ impl Relay {
         self.join();
         // Nothing else holds it: the tasks are gone with their threads.
         if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
-            acceptor.retire();
+            acceptor.release();
         }
         // Mostly there are none. Those of a connection that had to be cut off came back just now.
         life::drop_messages(&self.shared);
@@ -375,10 +375,10 @@ async fn run(
     let emptied = async {
         tokio::select! {
             biased;
-            () = acceptor.emptied() => {}
+            () = acceptor.wait_until_idle() => {}
             () = shared.cut.cancelled() => {
                 // Each ends when it is asked next; this is for one that does not come to that.
-                timeout(Limits::CUT_GRACE, acceptor.emptied()).await.ok();
+                timeout(Limits::CUT_GRACE, acceptor.wait_until_idle()).await.ok();
             }
         }
     };

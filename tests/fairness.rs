@@ -180,7 +180,7 @@ async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
     let acceptor =
         Acceptor::new(Arc::clone(&shared), vec![Handle::current()], Site::default(), None, Rules::default());
     let acceptor = Arc::new(acceptor);
-    acceptor.enter(
+    acceptor.spawn(
         std::future::ready(Some(counted)),
         Admission::Known(RemoteClient::default()),
         &Handle::current(),
@@ -188,7 +188,7 @@ async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
     greet(&shared, &ada, &grace, &mut reader).await;
     let at_first = moved.load(Ordering::Relaxed);
     client.read_to_end(&mut Vec::new()).await.unwrap();
-    soon(acceptor.emptied()).await;
+    soon(acceptor.wait_until_idle()).await;
     (at_first, moved.load(Ordering::Relaxed))
 }
 

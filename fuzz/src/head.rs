@@ -76,7 +76,7 @@ impl World {
         let mut config = ParserConfig::default();
         config.allow_multiple_spaces_in_request_line_delimiters(true);
         let is_whole = matches!(config.parse_request(&mut request, bytes), Ok(Status::Complete(_)));
-        let handed_over = place.acceptor.accept(bytes, Some(peer));
+        let handed_over = place.acceptor.accept_request(bytes, Some(peer));
         assert!(is_whole || handed_over.is_err());
         let status = status(&whole);
         if status == Some(101) {
@@ -96,8 +96,8 @@ impl World {
         let feed = Feed::new(bytes, size);
         let written = feed.written();
         let admission = Admission::Unknown(PEER.parse().expect("an address"));
-        place.acceptor.enter(std::future::ready(Some(feed)), admission, self.runtime.handle());
-        self.runtime.block_on(place.acceptor.emptied());
+        place.acceptor.spawn(std::future::ready(Some(feed)), admission, self.runtime.handle());
+        self.runtime.block_on(place.acceptor.wait_until_idle());
         let mut answer = std::mem::take(&mut *written.lock().expect("no panic before"));
         let end = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |end| end + 4);
         assert!(end > 0 || answer.is_empty(), "half an answer: {}", shown(&answer));

@@ -115,7 +115,7 @@ impl Acceptor {
     /// # Errors
     /// What is to be answered instead before the connection is closed. Nothing, when there are so many that not even
     /// telling them has an end.
-    pub fn accept(
+    pub fn accept_request(
         &self,
         head: &[u8],
         peer: Option<HostAddress>,
@@ -175,15 +175,15 @@ impl Acceptor {
                 continue;
             }
             match &self.tls {
-                None => self.enter(ready_now(stream), standing, thread),
-                Some(tls) => self.enter(tls.accept(stream), standing, thread),
+                None => self.spawn(ready_now(stream), standing, thread),
+                Some(tls) => self.spawn(tls.accept(stream), standing, thread),
             }
         }
     }
 
     /// One more connection comes in, as a task on `thread`; when there are so many that not even telling it has an end it
     /// is dropped.
-    pub fn enter<C, F>(self: &Arc<Self>, connecting: F, standing: Admission, thread: &Handle)
+    pub fn spawn<C, F>(self: &Arc<Self>, connecting: F, standing: Admission, thread: &Handle)
     where
         C: Transport<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = Option<C>> + Send + 'static,
@@ -222,7 +222,7 @@ impl Acceptor {
     }
 
     /// The thread for one more connection.
-    pub fn thread(&self) -> Option<&Handle> {
+    pub fn least_busy_thread(&self) -> Option<&Handle> {
         least_busy(&self.threads)
     }
 
@@ -263,7 +263,7 @@ impl Acceptor {
     }
 
     /// Gives back what is of no use when the relay has ended and nobody is let in any more.
-    pub fn retire(&mut self) {
+    pub fn release(&mut self) {
         self.threads = Vec::new();
         self.rules.verifier = None;
         self.site.script = None;
@@ -271,7 +271,7 @@ impl Acceptor {
 
     /// Answers a connection whose request another server has read, and closes it, as a task on `thread`; `kept` is
     /// dropped when it is over. When there are so many connections that not even telling it has an end it is dropped.
-    pub fn refuse<C, K>(&self, thread: &Handle, connection: C, answer: Vec<u8>, kept: K)
+    pub fn respond_and_close<C, K>(&self, thread: &Handle, connection: C, answer: Vec<u8>, kept: K)
     where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         K: Send + 'static,
@@ -283,7 +283,7 @@ impl Acceptor {
     }
 
     /// Waits until every connection is over.
-    pub async fn emptied(&self) {
+    pub async fn wait_until_idle(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }

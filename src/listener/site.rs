@@ -44,7 +44,7 @@ pub struct Script {
 
 impl Site {
     /// Whether WebSockets are opened at this target of a request.
-    pub fn is_at(&self, target: &str) -> bool {
+    pub fn upgrades_at(&self, target: &str) -> bool {
         self.path.as_ref().is_none_or(|path| is_same(path, path_of(target)))
     }
 
@@ -150,10 +150,12 @@ mod tests {
     #[test]
     fn a_path_is_the_whole_path_without_the_query() {
         let site = Site { path: Some("/relay".to_owned()), ..Site::default() };
-        assert!(["/relay", "/relay?a=/b", "/relay#x"].iter().all(|target| site.is_at(target)));
+        assert!(["/relay", "/relay?a=/b", "/relay#x"].iter().all(|target| site.upgrades_at(target)));
         assert!(
-            !["/", "/relay/", "/relays", "/a/relay", "/?/relay", "*"].iter().any(|target| site.is_at(target))
+            !["/", "/relay/", "/relays", "/a/relay", "/?/relay", "*"]
+                .iter()
+                .any(|target| site.upgrades_at(target))
         );
-        assert!(Site::default().is_at("/anything?at=all"));
+        assert!(Site::default().upgrades_at("/anything?at=all"));
     }
 }

@@ -270,7 +270,7 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
     {
         return Reply { bytes: serialize(&answer, wants_body), ..Reply::default() };
     }
-    if !request.path.is_some_and(|target| acceptor.site.is_at(target)) {
+    if !request.path.is_some_and(|target| acceptor.site.upgrades_at(target)) {
         return refused(Refusal::NotFound);
     }
     match open(request, acceptor) {
