@@ -182,7 +182,7 @@ async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
     let acceptor = Arc::new(acceptor);
     acceptor.spawn(
         std::future::ready(Some(counted)),
-        Admission::Known(RemoteClient::default()),
+        Admission::Identified(RemoteClient::default()),
         &Handle::current(),
     );
     greet(&shared, &ada, &grace, &mut reader).await;

@@ -95,7 +95,7 @@ impl World {
     fn answer(&self, place: &Place, bytes: &[u8], size: usize) -> Vec<u8> {
         let feed = Feed::new(bytes, size);
         let written = feed.written();
-        let admission = Admission::Unknown(PEER.parse().expect("an address"));
+        let admission = Admission::BehindProxy(PEER.parse().expect("an address"));
         place.acceptor.spawn(std::future::ready(Some(feed)), admission, self.runtime.handle());
         self.runtime.block_on(place.acceptor.wait_until_idle());
         let mut answer = std::mem::take(&mut *written.lock().expect("no panic before"));

@@ -158,9 +158,10 @@ impl Acceptor {
         match self.rules.trusted_proxies.is_nobody() {
             true => {
                 let peer = peer.to_canonical();
-                self.register(AddressKey::of(peer), Some(peer)).map_or(Admission::Crowded, Admission::Known)
+                self.register(AddressKey::of(peer), Some(peer))
+                    .map_or(Admission::OverLimit, Admission::Identified)
             }
-            false => Admission::Unknown(peer),
+            false => Admission::BehindProxy(peer),
         }
     }
 
@@ -170,7 +171,7 @@ impl Acceptor {
             let (stream, peer, thread) = accept_one(listener, &self.threads).await;
             crate::faults::point("accept");
             let standing = self.standing(peer.into());
-            if matches!(standing, Admission::Crowded) {
+            if matches!(standing, Admission::OverLimit) {
                 self.crowd_out(stream, thread);
                 continue;
             }
@@ -198,7 +199,7 @@ impl Acceptor {
     fn crowd_out(self: &Arc<Self>, stream: TcpStream, thread: &Handle) {
         let Ok(permit) = Arc::clone(&self.excess).try_acquire_owned() else { return };
         if self.tls.is_none() {
-            let told = upgrade(ready_now(stream), Admission::Crowded, Arc::clone(self));
+            let told = upgrade(ready_now(stream), Admission::OverLimit, Arc::clone(self));
             self.tasks.spawn_on(guard(told.map(|_| drop(permit)), &self.shared), thread);
         }
     }

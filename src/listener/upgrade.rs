@@ -43,11 +43,11 @@ pub struct Handover<C> {
 #[derive(Debug)]
 pub enum Admission {
     /// It is known whose it is.
-    Known(RemoteClient),
+    Identified(RemoteClient),
     /// The request will tell, in the name of a proxy with this address.
-    Unknown(HostAddress),
+    BehindProxy(HostAddress),
     /// There are too many from its address.
-    Crowded,
+    OverLimit,
     /// The relay is closing.
     Closing,
 }
@@ -55,7 +55,7 @@ pub enum Admission {
 impl Admission {
     fn client(&self) -> Option<&RemoteClient> {
         match self {
-            Self::Known(client) => Some(client),
+            Self::Identified(client) => Some(client),
             _ => None,
         }
     }
@@ -155,7 +155,7 @@ async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
     let (stream, upgrades, client, early) = answered?;
     if upgrades {
         let client = match standing {
-            Admission::Known(client) => client,
+            Admission::Identified(client) => client,
             _ => client,
         };
         return Some((stream, early, client));
@@ -243,7 +243,7 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
             }
             return refused(Refusal::Closing);
         }
-        (_, Admission::Crowded) => return refused(Refusal::Crowded),
+        (_, Admission::OverLimit) => return refused(Refusal::Crowded),
         (Ok(request), _) => request,
         (Err(fault), _) => {
             if fault == Fault::TooLarge {
@@ -254,16 +254,16 @@ fn reply(acceptor: &Acceptor, standing: &Admission, request: Result<&Request<'_,
     };
     let is_tls = acceptor.tls.is_some();
     let (client, address, secure) = match standing {
-        Admission::Unknown(peer) => {
+        Admission::BehindProxy(peer) => {
             let (address, secure) = caller(request, Some(*peer), is_tls, &acceptor.rules.trusted_proxies);
             match identify(address, acceptor) {
                 Ok(client) => (client, address, secure),
                 Err(refusal) => return refused(refusal),
             }
         }
-        Admission::Known(client) => (RemoteClient::default(), client.address, is_tls),
+        Admission::Identified(client) => (RemoteClient::default(), client.address, is_tls),
         // They have been answered.
-        Admission::Crowded | Admission::Closing => (RemoteClient::default(), None, is_tls),
+        Admission::OverLimit | Admission::Closing => (RemoteClient::default(), None, is_tls),
     };
     if !wants_websocket(request)
         && let Some(answer) = acceptor.site.find(request, || metrics::text(&acceptor.shared))
