@@ -182,27 +182,27 @@ impl Limits {
     /// One part in so many of `max_total_bytes` is kept for recipients that are there and have read what there was.
     pub const READERS_SHARE: usize = 8;
     /// Connections above `max_connections` that are kept long enough to be told so; others are dropped.
-    pub const MAX_CONCURRENT_REJECTIONS: usize = 64;
+    pub const MAX_REJECTED_CONNECTIONS: usize = 64;
     /// Addresses of which it is remembered how often they came or failed, beside what is remembered of each client. When there
     /// are half as many, new IPv6 ones are counted by their /48; when there are more, others begin anew.
-    pub const MAX_COUNTED: usize = 65_536;
+    pub const MAX_TRACKED_ADDRESSES: usize = 65_536;
     /// Messages of a client with reliable delivery to channels that are not registered which count as one offence.
     pub const REFUSALS_PER_OFFENCE: usize = 10;
     /// Mistakes of one client, on all of its connections, that are told at once, each as an event; or
     /// [`Limits::max_offences`], where that is more.
     pub const OFFENCE_EVENT_BURST: usize = 100;
     /// The time in which one more of them is told.
-    pub const OFFENCE_EVENT_PERIOD: Duration = Duration::from_secs(1);
+    pub const OFFENCE_EVENT_INTERVAL: Duration = Duration::from_secs(1);
     /// Requests that wait until JavaScript is asked whether they may come in. Above it the oldest of the address that has
     /// the most gets a 503.
-    pub const MAX_QUEUED_VERIFY_REQUESTS: usize = 1024;
-    /// Bytes of the requests that wait, [`Limits::VERIFY_REQUEST_OVERHEAD`] for each included, likewise.
-    pub const MAX_QUEUED_VERIFY_BYTES: usize = 8 * 1024 * 1024;
+    pub const MAX_QUEUED_VERIFICATIONS: usize = 1024;
+    /// Bytes of the requests that wait, [`Limits::VERIFICATION_OVERHEAD`] for each included, likewise.
+    pub const MAX_QUEUED_VERIFICATION_BYTES: usize = 8 * 1024 * 1024;
     /// What a waiting request is taken to cost beside its head, in bytes.
-    pub const VERIFY_REQUEST_OVERHEAD: usize = 1024;
+    pub const VERIFICATION_OVERHEAD: usize = 1024;
     /// Requests that JavaScript was asked about and has not answered. One address may have as many as are still free, and
     /// so at most half; the others wait.
-    pub const MAX_PENDING_VERDICTS: usize = 2048;
+    pub const MAX_PENDING_VERIFICATIONS: usize = 2048;
     /// Bytes that a client may send behind its request before that is decided about. One that sends more is cut off, for
     /// only by reading can it be known that it has gone.
     pub const MAX_EARLY_BYTES: usize = 16 * 1024;

@@ -53,7 +53,7 @@ impl AuthFailures {
     pub fn new(limits: &Limits) -> Self {
         let per_source = Rate::new(limits.max_auth_failures_per_address, MINUTE, 0);
         let per_client = Rate::new(limits.max_auth_failures_per_client, MINUTE, 0);
-        let (bound, for_ever) = (Limits::MAX_COUNTED, Duration::MAX);
+        let (bound, for_ever) = (Limits::MAX_TRACKED_ADDRESSES, Duration::MAX);
         let counted = Counted {
             sources: BucketTable::new(bound, MINUTE * 2),
             clients: BucketTable::unbounded(per_client.as_ref()),
@@ -211,11 +211,11 @@ mod tests {
         let (failures, now) = (failures(0, 2), Instant::now());
         let fail = |client| assert!(!judge(&failures, source(1), id(client), false, now));
         (0..3).for_each(|_| fail(0));
-        (REGISTERED..REGISTERED + 2 * Limits::MAX_COUNTED as u64).for_each(fail);
+        (REGISTERED..REGISTERED + 2 * Limits::MAX_TRACKED_ADDRESSES as u64).for_each(fail);
         assert!(!judge(&failures, source(1), id(0), true, now));
         assert!(judge(&failures, source(1), id(0), true, now + MINUTE / 2));
         let counted = failures.counted.lock().expect("not poisoned");
-        assert!(counted.strangers.remembered() <= Limits::MAX_COUNTED);
+        assert!(counted.strangers.remembered() <= Limits::MAX_TRACKED_ADDRESSES);
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         for place in 0..=KNOWN as u8 {
             assert!(judge(&failures, source(place), id(0), true, now));
         }
-        for many in 0..2 * Limits::MAX_COUNTED as u128 {
+        for many in 0..2 * Limits::MAX_TRACKED_ADDRESSES as u128 {
             let place = AddressKey::of(IpAddr::from(Ipv6Addr::from_bits(many << 64)).into());
             assert!(judge(&failures, Some(place), id(1), true, now));
         }

@@ -35,7 +35,8 @@ impl ConnectionLimiter {
     pub fn new(limits: &Limits) -> Self {
         let rate = Rate::new(limits.connection_rate, Duration::from_secs(1), limits.connection_burst);
         let span = rate.as_ref().map(Rate::span).unwrap_or_default();
-        let counted = Counted { open: HashMap::new(), arrivals: BucketTable::new(Limits::MAX_COUNTED, span) };
+        let counted =
+            Counted { open: HashMap::new(), arrivals: BucketTable::new(Limits::MAX_TRACKED_ADDRESSES, span) };
         Self { max: limits.max_connections_per_address, rate, counted: Mutex::new(counted) }
     }
 

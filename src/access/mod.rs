@@ -53,10 +53,10 @@ impl ClientRateLimiter {
         Self::at(Rate::new(limits.rate_limit, Duration::from_secs(1), limits.rate_limit_burst))
     }
 
-    /// [`Limits::OFFENCE_EVENT_BURST`], and then one in [`Limits::OFFENCE_EVENT_PERIOD`].
+    /// [`Limits::OFFENCE_EVENT_BURST`], and then one in [`Limits::OFFENCE_EVENT_INTERVAL`].
     pub fn for_offence_events(limits: &Limits) -> Self {
         let burst = Limits::OFFENCE_EVENT_BURST.max(limits.max_offences);
-        Self::at(Rate::new(1, Limits::OFFENCE_EVENT_PERIOD, burst))
+        Self::at(Rate::new(1, Limits::OFFENCE_EVENT_INTERVAL, burst))
     }
 
     fn at(rate: Option<Rate>) -> Self {

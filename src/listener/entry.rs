@@ -95,7 +95,7 @@ impl VerifyRequest {
     /// What it takes while it waits, in bytes.
     pub fn bytes(&self) -> usize {
         let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
-        Limits::VERIFY_REQUEST_OVERHEAD + self.target.len() + headers.sum::<usize>()
+        Limits::VERIFICATION_OVERHEAD + self.target.len() + headers.sum::<usize>()
     }
 
     /// Decides.

@@ -86,7 +86,7 @@ impl Acceptor {
     ) -> Self {
         let limiter = Arc::new(ConnectionLimiter::new(&shared.limits));
         let verify_queue = VerifyQueue::new(rules.verifier.clone());
-        let (open, excess) = (shared.limits.max_connections, Limits::MAX_CONCURRENT_REJECTIONS);
+        let (open, excess) = (shared.limits.max_connections, Limits::MAX_REJECTED_CONNECTIONS);
         let [open, excess] = [open, excess].map(|bound| Arc::new(Semaphore::new(bound)));
         let tls = tls.map(Arc::new);
         let (tasks, adopted) = (TaskTracker::new(), AtomicUsize::new(0));
@@ -211,7 +211,7 @@ impl Acceptor {
             crate::faults::point("refuse");
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
             while tasks.try_join_next().is_some() {}
-            if tasks.len() < Limits::MAX_CONCURRENT_REJECTIONS {
+            if tasks.len() < Limits::MAX_REJECTED_CONNECTIONS {
                 let (closing, acceptor) = (Admission::Closing, Arc::clone(self));
                 let told = match &self.tls {
                     None => upgrade::reject(ready_now(stream), closing, acceptor).left_future(),

@@ -8,9 +8,9 @@ use crate::limits::Limits;
 
 /// How many verify_queue there may be.
 pub const BOUNDS: Bounds = Bounds {
-    waiting: Limits::MAX_QUEUED_VERIFY_REQUESTS,
-    bytes: Limits::MAX_QUEUED_VERIFY_BYTES,
-    taken: Limits::MAX_PENDING_VERDICTS,
+    waiting: Limits::MAX_QUEUED_VERIFICATIONS,
+    bytes: Limits::MAX_QUEUED_VERIFICATION_BYTES,
+    taken: Limits::MAX_PENDING_VERIFICATIONS,
 };
 
 /// VerifyQueue, kept as long as their clients wait for an answer.

@@ -181,7 +181,7 @@ impl NativeRequests {
     /// Adds a request from an address, whose head has so many bytes.
     #[napi(catch_unwind)]
     pub fn add(&mut self, address: Option<String>, bytes: u32) -> NativeTicket {
-        let bytes = Limits::VERIFY_REQUEST_OVERHEAD + bytes as usize;
+        let bytes = Limits::VERIFICATION_OVERHEAD + bytes as usize;
         let (ticket, evicted) = self.0.push(source(address.as_deref()), bytes, ());
         let evicted = evicted.into_iter().map(|(ticket, ())| ticket as f64).collect();
         NativeTicket { ticket: ticket as f64, evicted }
