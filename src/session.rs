@@ -344,7 +344,7 @@ impl Session {
         let Shared { backend, failures, metrics, .. } = &*self.shared;
         let identity = backend.authenticate(client, token);
         let (is_registered, is_right) = (identity != Identity::Unknown, identity == Identity::Proven);
-        let attempt = AuthAttempt { source: self.source, client, is_registered, is_right };
+        let attempt = AuthAttempt { address: self.source, client, is_registered, has_valid_token: is_right };
         let judged = failures.check(attempt, now());
         judged.unwrap_or_else(|why| {
             metrics.connection_rejected(why);

@@ -126,8 +126,8 @@ impl Acceptor {
 
     /// One more from this place, whose address is known or not; `None` when there are too many, which is counted here.
     fn register(&self, source: AddressKey, address: Option<HostAddress>) -> Option<RemoteClient> {
-        let permit = match self.limiter.are_counted() {
-            true => Some(self.limiter.admit(source, Instant::now())),
+        let permit = match self.limiter.is_enabled() {
+            true => Some(self.limiter.acquire(source, Instant::now())),
             false => None,
         };
         let permit = permit.transpose().map_err(|why| self.shared.metrics.connection_rejected(why)).ok()?;
@@ -155,7 +155,7 @@ impl Acceptor {
 
     /// How somebody stands who comes by the port.
     fn standing(&self, peer: HostAddress) -> Admission {
-        match self.rules.trusted_proxies.is_nobody() {
+        match self.rules.trusted_proxies.is_none() {
             true => {
                 let peer = peer.to_canonical();
                 self.register(AddressKey::of(peer), Some(peer))

@@ -83,7 +83,7 @@ impl VerifyQueue {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.verify_queue.state();
-        state.queue.leave(self.source, self.ticket);
+        state.queue.remove(self.source, self.ticket);
         self.verify_queue.tell(state);
     }
 }

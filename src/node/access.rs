@@ -196,7 +196,7 @@ impl NativeRequests {
     /// A request of this address was answered, or its client has gone.
     #[napi(catch_unwind)]
     pub fn leave(&mut self, address: Option<String>, ticket: f64) {
-        self.0.leave(source(address.as_deref()), ticket as u64);
+        self.0.remove(source(address.as_deref()), ticket as u64);
     }
 }
 

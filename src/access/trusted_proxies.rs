@@ -1,119 +1,55 @@
-//! Where a connection comes from, as far as it can be believed.
+//! Which address is the client's when a connection comes from a proxy.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use super::HostAddress;
 use super::list::{members, trim};
+use super::{HostAddress, Network};
 
-/// What is counted as one place: an IPv4 address, or the /64 of an IPv6 address, all of which one customer has. A
-/// link-local /64 is on every link, so its zone counts too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AddressKey(IpAddr);
-
-impl AddressKey {
-    /// The place of all clients whose address nobody can tell, not even of the connection that they share.
-    pub const UNKNOWN: Self = Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-
-    /// The place of an address.
-    pub fn of(address: HostAddress) -> Self {
-        let address = address.to_canonical();
-        Self(match address.ip() {
-            IpAddr::V6(v6) => {
-                Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64 | u128::from(address.zone())).into()
-            }
-            v4 => v4,
-        })
-    }
-
-    /// The network around it: of an IPv6 one the /48, which is as much as anybody is given.
-    pub fn network(self) -> Self {
-        Self(match self.0 {
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80).into(),
-            v4 => v4,
-        })
-    }
-}
-
-/// Addresses that begin alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// `address` or `address/prefix`; `None` for what is neither.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) =
-            text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let address: IpAddr = address.parse().ok()?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix: u8 =
-            prefix.map_or(Some(longest), |prefix| prefix.parse().ok()).filter(|prefix| *prefix <= longest)?;
-        Some(match address.to_canonical() {
-            // Of a mapped address the last 32 bits are the IPv4 one.
-            IpAddr::V4(v4) if address.is_ipv6() => {
-                Self { address: v4.into(), prefix: prefix.saturating_sub(96) }
-            }
-            _ => Self { address, prefix },
-        })
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        let prefix = u32::from(self.prefix);
-        match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                (own.to_bits() ^ other.to_bits()).checked_shr(32 - prefix).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                (own.to_bits() ^ other.to_bits()).checked_shr(128 - prefix).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-/// Which proxies are believed when they say for whom they come.
+/// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TrustedProxies {
-    /// None.
+    /// No proxy.
     #[default]
     None,
-    /// So many, counted from here.
+    /// The nearest proxies, this many.
     Hops(usize),
-    /// Those in these networks.
+    /// The proxies with an address in these networks.
     Networks(Vec<Network>),
-    /// All: the first address counts, whoever wrote it.
+    /// Every proxy: the first address in the list is the client's, whoever wrote it.
     All,
 }
 
 impl TrustedProxies {
-    /// Whether the address of a connection is that of the client.
-    pub fn is_nobody(&self) -> bool {
+    /// Returns whether no proxy is trusted, so that a connection's address is the client's.
+    pub fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }
 
-    /// The client's address: the nearest one that is not the address of a trusted proxy. `forwarded` holds the lines of
-    /// `X-Forwarded-For`, in order. The list ends at a member that is no address: who wrote what stands before it cannot be
-    /// told, so the address that was reached counts. A connection over a pipe has no `peer`.
+    /// Returns the client's address: the nearest address that is not a trusted proxy's.
+    ///
+    /// `peer` is the connection's address, `None` over a pipe. `forwarded` are the lines of `X-Forwarded-For`, in order.
+    /// A member that is not an address ends the search, because the origin of what precedes it is unknown; the address
+    /// found so far is then the client's.
     pub fn client<'v, V: AsRef<[u8]> + ?Sized + 'v>(
         &self,
         peer: Option<HostAddress>,
         forwarded: impl DoubleEndedIterator<Item = &'v V>,
     ) -> Option<HostAddress> {
         let mut client = peer.map(HostAddress::to_canonical);
-        let mut before = forwarded.rev().flat_map(|line| members(line.as_ref()).rev());
+        let mut forwarded = forwarded.rev().flat_map(|line| members(line.as_ref()).rev());
         let mut hops = 0;
         while self.trusts(client.map(HostAddress::ip), hops) {
-            let Some(Some(next)) = before.next().map(address) else { break };
+            let Some(Some(next)) = forwarded.next().map(parse_forwarded) else { break };
             (client, hops) = (Some(next.to_canonical().into()), hops + 1);
         }
         client
     }
 
-    /// Whether the client's connection is TLS. The connection from `peer` is or is not, as `is_tls` says. `forwarded` holds
-    /// the lines of `X-Forwarded-Proto`, whose first member counts. Lines that contradict each other come from different
-    /// hands: the connection is then not taken for TLS.
+    /// Returns whether the client's connection is encrypted.
+    ///
+    /// `is_tls` says so of the connection from `peer`. `forwarded` are the lines of `X-Forwarded-Proto`, whose first
+    /// member counts. Lines that contradict each other come from different proxies: the connection then counts as not
+    /// encrypted.
     pub fn is_secure<'v, V: AsRef<[u8]> + ?Sized + 'v>(
         &self,
         peer: Option<HostAddress>,
@@ -124,7 +60,7 @@ impl TrustedProxies {
             return is_tls;
         }
         let mut schemes = forwarded.filter_map(|line| members(line.as_ref()).next()).map(|scheme| {
-            // Some proxies name the scheme of the WebSocket.
+            // Some proxies send the WebSocket scheme.
             match scheme.to_ascii_lowercase().as_slice() {
                 b"https" | b"wss" => true,
                 b"http" | b"ws" => false,
@@ -134,7 +70,7 @@ impl TrustedProxies {
         schemes.next().map_or(is_tls, |first| first && schemes.all(|scheme| scheme))
     }
 
-    /// Whether the other end of a pipe is a trusted proxy.
+    /// Returns whether a connection over a pipe counts as a trusted proxy's.
     pub fn trusts_pipes(&self) -> bool {
         self.trusts(None, 0)
     }
@@ -151,13 +87,14 @@ impl TrustedProxies {
     }
 }
 
-/// An address as proxies write it: in brackets, with a port, or with a zone, which means nothing on this machine.
-fn address(text: &[u8]) -> Option<IpAddr> {
+/// Parses an address as proxies write it: also in brackets, with a port, or with a zone, which is ignored because it
+/// names an interface of another machine.
+fn parse_forwarded(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(trim(text)).ok()?;
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => match text.split_once(':') {
-            // More colons are those of an IPv6 address.
+            // More than one colon: an IPv6 address.
             Some((host, port)) if !port.contains(':') => (host, &text[host.len()..]),
             _ => (text, ""),
         },
@@ -179,53 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_an_address_or_the_half_of_one() {
-        let same = [("1.2.3.4", "::ffff:1.2.3.4"), ("2001:db8::1", "2001:db8::ffff:0:0:1")];
-        let different = [("1.2.3.4", "1.2.3.5"), ("2001:db8::1", "2001:db8:0:1::1"), ("::1", "127.0.0.1")];
-        let of = |text: &str| AddressKey::of(text.parse().expect("an address"));
-        for (one, two) in same {
-            assert_eq!(of(one), of(two));
-        }
-        for (one, two) in different {
-            assert_ne!(of(one), of(two));
-        }
-        assert_eq!(of("fe80::1%2"), of("fe80::2%2"));
-        assert_ne!(of("fe80::1%2"), of("fe80::1%3"));
-        assert_ne!(of("fe80::1%2"), of("fe80::1"));
-    }
-
-    #[test]
-    fn a_source_is_in_a_network() {
-        let network = |text: &str| AddressKey::of(text.parse().expect("an address")).network();
-        assert_eq!(network("2001:db8::1"), network("2001:db8:0:ffff::1"));
-        assert_ne!(network("2001:db8::1"), network("2001:db8:1::1"));
-        assert_ne!(network("1.2.3.4"), network("1.2.3.5"));
-    }
-
-    #[test]
-    fn networks_hold_what_begins_alike() {
-        for (network, inside, outside) in [
-            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
-            ("10.0.0.1", "10.0.0.1", "10.0.0.2"),
-            ("192.168.1.128/25", "192.168.1.255", "192.168.1.127"),
-            ("0.0.0.0/0", "255.0.0.1", "::1"),
-            ("::/0", "ff::1", "1.2.3.4"),
-            ("fc00::/7", "fdff::1", "fe00::1"),
-            ("::1", "::1", "::2"),
-            ("::ffff:10.0.0.0/104", "10.1.1.1", "11.1.1.1"),
-        ] {
-            let parsed = Network::parse(network).expect(network);
-            assert!(parsed.contains(ip(inside)) && !parsed.contains(ip(outside)), "{network}");
-        }
-        for wrong in
-            ["", "10", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8/8", "localhost"]
-        {
-            assert_eq!(Network::parse(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn the_client_is_the_nearest_that_is_not_believed() {
+    fn finds_the_nearest_address_that_is_not_trusted() {
         let networks = TrustedProxies::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
         for (trust, values, client) in [
             (TrustedProxies::None, &["1.1.1.1"][..], "10.0.0.1"),
@@ -252,13 +143,13 @@ mod tests {
                 "{trust:?} {values:?}"
             );
         }
-        let stranger = TrustedProxies::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
-        let client = stranger.client(Some(ip("9.9.9.9").into()), ["1.1.1.1"].into_iter());
+        let untrusted = TrustedProxies::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
+        let client = untrusted.client(Some(ip("9.9.9.9").into()), ["1.1.1.1"].into_iter());
         assert_eq!(client, Some(ip("9.9.9.9").into()));
-        // Over a pipe there is no address, but a proxy may be at its other end.
+        // A pipe has no address, but its other end may be a proxy.
         for (trust, client) in [
             (TrustedProxies::Hops(1), Some(ip("1.1.1.1").into())),
-            (stranger, None),
+            (untrusted, None),
             (TrustedProxies::None, None),
         ] {
             assert_eq!(trust.client(None, ["1.1.1.1"].into_iter()), client, "{trust:?}");
@@ -266,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_secure_if_a_proxy_that_is_believed_says_so() {
+    fn believes_the_scheme_of_a_trusted_proxy_only() {
         let networks = TrustedProxies::Networks(vec![Network::parse("10.0.0.0/8").expect("a network")]);
         for (value, secure) in [
             ("https", Some(true)),
@@ -294,13 +185,13 @@ mod tests {
             TrustedProxies::All.is_secure(None, is_tls, lines.iter().copied())
         };
         assert!(by(false, &["https"]) && by(false, &["", "https, http"]) && by(true, &[]));
-        // Who wrote which line cannot be told.
+        // It is unknown which proxy wrote which line.
         assert!(!by(false, &[]) && !by(true, &["https", "http"]) && !by(true, &["http", "https"]));
         assert!(!TrustedProxies::All.is_secure(None, false, [&b"https\xFF"[..], b"https"].into_iter()));
     }
 
     #[test]
-    fn what_is_no_address_ends_the_list_and_hides_nothing_behind_it() {
+    fn stops_at_a_member_that_is_not_an_address() {
         let loopback = TrustedProxies::Networks(vec![Network::parse("127.0.0.1/8").expect("a network")]);
         let (real, near) = ("203.0.113.9", "127.0.0.1");
         for odd in [
@@ -331,12 +222,12 @@ mod tests {
         ] {
             let line = |text: &[&[u8]]| text.concat();
             for (lines, client) in [
-                // A proxy has written the last address, whatever the client had put before it.
+                // The proxy appends the last address to whatever the client sent.
                 (vec![line(&[odd, b", ", real.as_bytes()])], real),
                 (vec![odd.to_vec(), real.as_bytes().to_vec()], real),
                 (vec![line(&[b"6.6.6.6,", odd, b",,", real.as_bytes(), b" ,"]), b"\t".to_vec()], real),
                 (vec![line(&[odd, b",", real.as_bytes(), b",127.0.0.2"])], real),
-                // Nobody can tell whom the proxy means, and what stands before it may be the client's own.
+                // Members before the odd one may have been sent by the client itself.
                 (vec![odd.to_vec()], near),
                 (vec![line(&[b"6.6.6.6, ", odd])], near),
                 (vec![line(&[b"6.6.6.6, ", odd, b",127.0.0.2"])], "127.0.0.2"),
@@ -352,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_as_proxies_write_them() {
+    fn parses_addresses_as_proxies_write_them() {
         for (text, expected) in [
             ("1.2.3.4", "1.2.3.4"),
             ("1.2.3.4:1234", "1.2.3.4"),
