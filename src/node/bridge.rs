@@ -91,7 +91,7 @@ impl NativeBridge {
     /// The socket is gone.
     #[napi(catch_unwind)]
     pub fn break_off(&self) {
-        self.bank.break_off();
+        self.bank.reset();
     }
 
     /// What is to be done with the socket, which `is_writable` when it has written what it was given.
