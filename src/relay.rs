@@ -167,7 +167,7 @@ impl Relay {
 
     /// Whether WebSockets are opened at this target of a request.
     pub fn is_at(&self, target: &str) -> bool {
-        self.acceptor.site.upgrades_at(target)
+        self.acceptor.upgrades_at(target)
     }
 
     /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. Another server has
@@ -178,7 +178,7 @@ impl Relay {
         peer: Option<HostAddress>,
         is_tls: bool,
     ) -> Option<(Option<HostAddress>, bool)> {
-        self.acceptor.caller(head, peer, is_tls)
+        self.acceptor.resolve_client(head, peer, is_tls)
     }
 
     /// The next request to decide about. `None` when there is none now; then [`Verifier`] tells of the next one.
