@@ -220,7 +220,7 @@ mod tests {
         assert!(!authenticates(&failures, key(1), id(0), true, now));
         assert!(authenticates(&failures, key(1), id(0), true, now + MINUTE / 2));
         let counted = failures.counted.lock().expect("not poisoned");
-        assert!(counted.unregistered.len() <= Limits::MAX_TRACKED_ADDRESSES);
+        assert!(counted.unregistered.key_count() <= Limits::MAX_TRACKED_ADDRESSES);
     }
 
     #[test]

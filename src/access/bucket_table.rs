@@ -34,8 +34,8 @@ impl<K: Hash + Eq + Copy, V: Default + Copy> BucketTable<K, V> {
         self.recent.contains_key(&key) || self.older.contains_key(&key)
     }
 
-    /// Returns the number of values.
-    pub fn len(&self) -> usize {
+    /// Returns the number of keys.
+    pub fn key_count(&self) -> usize {
         self.recent.len() + self.older.len()
     }
 
@@ -73,7 +73,7 @@ impl BucketTable<AddressKey> {
     /// Returns the key to count an address by: itself, or its network if it is new and the table is half full. Otherwise
     /// an attacker could push its own record out of the table by using many addresses of one network.
     pub fn count_key(&self, address: AddressKey) -> AddressKey {
-        let is_crowded = self.len() >= self.bound / 2;
+        let is_crowded = self.key_count() >= self.bound / 2;
         if is_crowded && !self.contains(address) { address.network() } else { address }
     }
 }
