@@ -53,13 +53,14 @@ mod sync;
 mod trim;
 pub mod wire;
 
-pub use access::{HostAddress, Network, Trust};
+pub use access::{HostAddress, Network, TrustedProxies};
 pub use error::{CloseReason, Error, Offence, TlsError};
 pub use events::{Event, EventReceiver};
 pub use hub::Registration;
 pub use ids::{ClientId, Token};
 pub use limits::Limits;
-pub use metrics::TurnedAway;
+pub use metrics::Rejection;
 pub use relay::{
-    Address, Ask, Credentials, Inquiry, Invitation, Options, Relay, Rules, Script, Site, Stats, Verdict,
+    Address, Credentials, Invitation, Options, Relay, Rules, Script, Site, Stats, Verdict, Verifier,
+    VerifyRequest,
 };

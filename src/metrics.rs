@@ -13,7 +13,7 @@ pub type Closed = BTreeMap<u16, u64>;
 
 /// Why a connection was rejected. Named after the option that decides it, where there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TurnedAway {
+pub enum Rejection {
     /// There are too many connections.
     MaxConnections,
     /// There are too many connections from its address.
@@ -40,7 +40,7 @@ pub enum TurnedAway {
     MaxAuthFailuresPerClient,
 }
 
-impl TurnedAway {
+impl Rejection {
     /// Returns the code that it is counted under.
     pub fn code(self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl Metrics {
     }
 
     /// Counts a rejected connection.
-    pub fn turned_away(&self, why: TurnedAway) {
+    pub fn connection_rejected(&self, why: Rejection) {
         self.count(|tables| &mut tables.turned_away, why.code(), 1);
     }
 

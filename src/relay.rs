@@ -27,11 +27,11 @@ use crate::events::{self, Event, EventReceiver, Interest};
 use crate::hub::{Hub, Registration};
 use crate::ids::ClientId;
 use crate::limits::{Limit, Limits};
-use crate::listener::{self, Admission, Door, Guest, Handover, Tls};
-pub use crate::listener::{Ask, Credentials, Inquiry, Rules, Script, Site, Verdict};
-use crate::metrics::TurnedAway;
+use crate::listener::{self, Acceptor, ConnectionSlot, Handover, RemoteClient, TlsAcceptor};
+pub use crate::listener::{Credentials, Rules, Script, Site, Verdict, Verifier, VerifyRequest};
+use crate::metrics::Rejection;
 use crate::session::Shared;
-use crate::stream::Connection;
+use crate::stream::Transport;
 
 pub use life::Stats;
 
@@ -85,8 +85,8 @@ pub struct Address {
 #[derive(Debug)]
 pub struct Invitation {
     answer: Vec<u8>,
-    guest: Guest,
-    admission: Admission,
+    guest: RemoteClient,
+    admission: ConnectionSlot,
     thread: Handle,
 }
 
@@ -102,7 +102,7 @@ impl Invitation {
 #[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
     /// Ends the threads without waiting for anybody.
     abort: CancellationToken,
     couriers: TaskTracker,
@@ -119,7 +119,7 @@ impl Relay {
         let Options { authorize_all_channels, threads, limits, site, credentials, rules } = options;
         Options::THREADS.check(threads as u64)?;
         limits.validate()?;
-        let tls = credentials.as_ref().map(Tls::new).transpose()?;
+        let tls = credentials.as_ref().map(TlsAcceptor::new).transpose()?;
         let (events, receiver) = events::channel(limits.max_queued_events);
         let hub = Hub::new(limits.clone(), authorize_all_channels)?;
         let shared = Arc::new(Shared::new(limits, hub, events));
@@ -128,10 +128,10 @@ impl Relay {
         let (first, others) = (runtime()?, (1..threads).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?);
         let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
-        let door = Arc::new(Door::new(Arc::clone(&shared), handles, site, tls, rules));
-        let main = run(Arc::clone(&shared), Arc::clone(&door), started, couriers.clone());
+        let acceptor = Arc::new(Acceptor::new(Arc::clone(&shared), handles, site, tls, rules));
+        let main = run(Arc::clone(&shared), Arc::clone(&acceptor), started, couriers.clone());
         // From here on dropping it ends the threads that there are, should the system refuse the next.
-        let mut relay = Self { shared, door, abort, couriers, start: Some(start), threads: Vec::new() };
+        let mut relay = Self { shared, acceptor, abort, couriers, start: Some(start), threads: Vec::new() };
         relay.spawn_thread(first, main)?;
         for runtime in others {
             // Its connections are tasks that the first thread gives it.
@@ -167,7 +167,7 @@ impl Relay {
 
     /// Whether WebSockets are opened at this target of a request.
     pub fn is_at(&self, target: &str) -> bool {
-        self.door.site.is_at(target)
+        self.acceptor.upgrades_at(target)
     }
 
     /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. Another server has
@@ -178,17 +178,17 @@ impl Relay {
         peer: Option<HostAddress>,
         is_tls: bool,
     ) -> Option<(Option<HostAddress>, bool)> {
-        self.door.caller(head, peer, is_tls)
+        self.acceptor.resolve_client(head, peer, is_tls)
     }
 
-    /// The next request to decide about. `None` when there is none now; then [`Ask`] tells of the next one.
-    pub fn take_inquiry(&self) -> Option<Inquiry> {
-        self.door.take_inquiry()
+    /// The next request to decide about. `None` when there is none now; then [`Verifier`] tells of the next one.
+    pub fn take_verify_request(&self) -> Option<VerifyRequest> {
+        self.acceptor.take_verify_request()
     }
 
     /// Counts a client that was not let in by who made the relay.
-    pub fn count_turned_away(&self, why: TurnedAway) {
-        self.shared.metrics.turned_away(why);
+    pub fn count_rejection(&self, why: Rejection) {
+        self.shared.metrics.connection_rejected(why);
     }
 
     /// Whether the relay serves the WebSocket request with this HTTP head, which another server has read from `peer`.
@@ -196,9 +196,9 @@ impl Relay {
     /// # Errors
     /// What is to be answered instead, before the connection is closed; it may be nothing.
     pub fn invite(&self, head: &[u8], peer: Option<HostAddress>) -> Result<Invitation, Vec<u8>> {
-        let (answer, guest, admission) = self.door.accept(head, peer)?;
+        let (answer, guest, admission) = self.acceptor.accept_request(head, peer)?;
         // Without a thread it has ended, and has refused already.
-        let thread = self.door.thread().ok_or_else(Vec::new)?.clone();
+        let thread = self.acceptor.least_busy_thread().ok_or_else(Vec::new)?.clone();
         Ok(Invitation { answer, guest, admission, thread })
     }
 
@@ -206,19 +206,19 @@ impl Relay {
     /// `kept` is dropped when the connection is over.
     pub fn adopt<C, K>(&self, invitation: Invitation, connection: C, early: Vec<u8>, kept: K)
     where
-        C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: Transport<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         K: Send + 'static,
     {
         let Invitation { answer, guest, admission, thread } = invitation;
-        self.door.adopt(&thread, Handover { connection, answer, early, guest }, admission, kept);
+        self.acceptor.adopt(&thread, Handover { connection, answer, early, client: guest }, admission, kept);
     }
 
     /// Whether there are connections that were adopted. [`Event::AdoptedConnectionsEnded`] tells when the last one has ended.
     pub fn has_adopted(&self) -> bool {
-        self.door.has_adopted()
+        self.acceptor.has_adopted()
     }
 
-    /// Does the same with a connection that was taken over by its descriptor; see [`crate::stream::take_over`].
+    /// Does the same with a connection that was taken over by its descriptor; see [`crate::stream::adopt_descriptor`].
     ///
     /// # Errors
     /// When the system has no room to watch the socket; the connection is closed then.
@@ -246,9 +246,9 @@ impl Relay {
         K: Send + 'static,
     {
         // Without one the relay has ended, and the connection is closed.
-        let Some(thread) = self.door.thread() else { return Ok(()) };
+        let Some(thread) = self.acceptor.least_busy_thread() else { return Ok(()) };
         let stream = watch(socket, thread)?;
-        self.door.refuse(thread, stream, answer, kept);
+        self.acceptor.respond_and_close(thread, stream, answer, kept);
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl Relay {
     /// # Errors
     /// [`Error::Tls`], and nothing has changed.
     pub fn set_credentials(&self, credentials: &Credentials) -> Result<(), Error> {
-        let tls = self.door.tls.as_ref().ok_or(TlsError::NotSecure)?;
+        let tls = self.acceptor.tls.as_ref().ok_or(TlsError::NotSecure)?;
         Ok(tls.replace(credentials)?)
     }
 
@@ -300,7 +300,7 @@ impl Relay {
 
     /// Whatever a connection is doing then, it does not go on.
     fn cut_after(&self, timeout: Duration) {
-        let Some(thread) = self.door.thread() else { return };
+        let Some(thread) = self.acceptor.least_busy_thread() else { return };
         let shared = Arc::clone(&self.shared);
         thread.spawn(async move {
             let cut = || async {
@@ -317,8 +317,8 @@ impl Relay {
     pub fn end(&mut self) {
         self.join();
         // Nothing else holds it: the tasks are gone with their threads.
-        if let Some(door) = Arc::get_mut(&mut self.door) {
-            door.retire();
+        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
+            acceptor.release();
         }
         // Mostly there are none. Those of a connection that had to be cut off came back just now.
         life::drop_messages(&self.shared);
@@ -352,7 +352,7 @@ fn drive(runtime: Runtime, main: impl Future<Output = ()>, aborted: impl Future<
 
 async fn run(
     shared: Arc<Shared>,
-    door: Arc<Door>,
+    acceptor: Arc<Acceptor>,
     started: oneshot::Receiver<Address>,
     couriers: TaskTracker,
 ) {
@@ -368,17 +368,17 @@ async fn run(
             // First: whoever comes when it is closing is told so.
             biased;
             () = shared.stop.cancelled() => {}
-            () = go_on(&shared, || door.serve(listener)) => {}
+            () = go_on(&shared, || acceptor.serve(listener)) => {}
             () = &mut keeping => {}
         }
     }
     let emptied = async {
         tokio::select! {
             biased;
-            () = door.emptied() => {}
+            () = acceptor.wait_until_idle() => {}
             () = shared.cut.cancelled() => {
                 // Each ends when it is asked next; this is for one that does not come to that.
-                timeout(Limits::CUT_GRACE, door.emptied()).await.ok();
+                timeout(Limits::CUT_GRACE, acceptor.wait_until_idle()).await.ok();
             }
         }
     };
@@ -389,7 +389,7 @@ async fn run(
             tokio::select! {
                 biased;
                 () = emptied => {}
-                () = go_on(&shared, || door.turn_away(listener, &refused)) => {}
+                () = go_on(&shared, || acceptor.reject_all(listener, &refused)) => {}
             }
         }
         None => emptied.await,

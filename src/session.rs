@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::access::Source;
+use crate::access::AddressKey;
 use crate::error::CloseReason;
 use crate::hub::{Bell, Claim, Hub, Outbox};
 use crate::protocol::Generation;
 use crate::shared_writer::SharedWriter;
-use crate::stream::Connection;
+use crate::stream::Transport;
 use crate::wire::Wire;
 
 mod attachment;
@@ -47,7 +47,7 @@ struct Session {
     /// The connection's write half, which goes to the hub with the outbox.
     writer: Option<SharedWriter>,
     /// Where the connection comes from.
-    source: Option<Source>,
+    source: Option<AddressKey>,
     /// Until when nothing is read because the client sends too fast. Boxed: few connections ever pause.
     pause: Option<Pin<Box<Sleep>>>,
     /// Offences that count towards `maxOffences`, except for those below.
@@ -110,11 +110,11 @@ impl<S> Io<'_, S> {
 
 /// Runs an upgraded connection until it ends; `early` came behind the upgrade request. `permit` is held until then. Not an
 /// `async fn`: its future would store the arguments twice.
-pub fn run<C: Connection, A>(
+pub fn run<C: Transport, A>(
     connection: C,
     early: &[u8],
     shared: Arc<Shared>,
-    source: Option<Source>,
+    source: Option<AddressKey>,
     permit: A,
 ) -> impl Future<Output = ()> + use<C, A> {
     let (stream, writer) = connection.open();
@@ -147,7 +147,7 @@ pub fn run<C: Connection, A>(
 }
 
 /// Tells a connection that there are too many, and ends it.
-pub async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shared: &Shared) {
+pub async fn reject<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shared: &Shared) {
     let mut wire = Wire::new(stream, &[], 0);
     Box::pin(close(&mut wire, Outbox::default(), &CloseReason::TooManyConnections, shared)).await;
 }
@@ -168,7 +168,7 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>, writer: Option<SharedWriter>, source: Option<Source>) -> Self {
+    fn new(shared: Arc<Shared>, writer: Option<SharedWriter>, source: Option<AddressKey>) -> Self {
         shared.metrics.connected();
         Self {
             shared,

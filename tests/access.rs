@@ -14,7 +14,9 @@ use common::{
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
-use websocket_relay::{Ask, CloseReason, Event, Limits, Options, Rules, Trust, TurnedAway, Verdict};
+use websocket_relay::{
+    CloseReason, Event, Limits, Options, Rejection, Rules, TrustedProxies, Verdict, Verifier,
+};
 
 /// The status of the answer to a request with these header lines.
 async fn status(server: &TestRelay, lines: &str) -> String {
@@ -32,12 +34,13 @@ async fn with_rules(rules: Rules, limits: Limits) -> TestRelay {
 async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
-    let ask = Ask::each(move |inquiry| {
+    let ask = Verifier::each(move |inquiry| {
         counter.fetch_add(1, Ordering::Relaxed);
         inquiry.answer(Verdict::Admitted);
     });
     let origins = Some(vec!["https://example.com".to_owned()]);
-    let server = with_rules(Rules { origins, ask: Some(ask), ..Rules::default() }, Limits::default()).await;
+    let server =
+        with_rules(Rules { origins, verifier: Some(ask), ..Rules::default() }, Limits::default()).await;
     for (lines, expected) in [
         ("Origin: https://example.com\r\n", "101"),
         ("Origin: HTTPS://EXAMPLE.COM\r\n", "101"),
@@ -53,12 +56,12 @@ async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
 
 #[tokio::test]
 async fn who_is_not_decided_about_is_refused() {
-    let dropped = Ask::each(drop);
-    let server = with_rules(Rules { ask: Some(dropped), ..Rules::default() }, Limits::default()).await;
+    let dropped = Verifier::each(drop);
+    let server = with_rules(Rules { verifier: Some(dropped), ..Rules::default() }, Limits::default()).await;
     assert_eq!(status(&server, "").await, "503");
-    let kept = Ask::each(std::mem::forget);
+    let kept = Verifier::each(std::mem::forget);
     let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
-    let server = with_rules(Rules { ask: Some(kept), ..Rules::default() }, limits).await;
+    let server = with_rules(Rules { verifier: Some(kept), ..Rules::default() }, limits).await;
     assert_eq!(status(&server, "").await, "503");
 }
 
@@ -66,12 +69,12 @@ async fn who_is_not_decided_about_is_refused() {
 async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
     let asked = Arc::new(Notify::new());
     let notify = Arc::clone(&asked);
-    let kept = Ask::each(move |inquiry| {
+    let kept = Verifier::each(move |inquiry| {
         notify.notify_one();
         std::mem::forget(inquiry);
     });
     for drains in [false, true] {
-        let rules = Rules { ask: Some(kept.clone()), ..Rules::default() };
+        let rules = Rules { verifier: Some(kept.clone()), ..Rules::default() };
         let mut server = with_rules(rules, Limits::default()).await;
         let mut stream = server.tcp().await;
         soon(stream.write_all(UPGRADE)).await.unwrap();
@@ -90,7 +93,7 @@ async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
 
 #[tokio::test]
 async fn an_answer_that_refuses_cannot_be_made_into_another() {
-    let ask = Ask::each(|inquiry| {
+    let ask = Verifier::each(|inquiry| {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = vec![
             header("x-good", "1"),
@@ -98,14 +101,14 @@ async fn an_answer_that_refuses_cannot_be_made_into_another() {
             header("x bad", "1"),
             header("Content-Length", "1"),
         ];
-        inquiry.answer(Verdict::Refused {
-            why: TurnedAway::VerifyClient,
+        inquiry.answer(Verdict::Rejected {
+            why: Rejection::VerifyClient,
             status: 101,
             text: Some("no".to_owned()),
             headers,
         });
     });
-    let server = with_rules(Rules { ask: Some(ask), ..Rules::default() }, Limits::default()).await;
+    let server = with_rules(Rules { verifier: Some(ask), ..Rules::default() }, Limits::default()).await;
     let mut stream = server.tcp().await;
     soon(stream.write_all(UPGRADE)).await.unwrap();
     let answer = String::from_utf8(read_rest(&mut stream).await).unwrap();
@@ -123,7 +126,8 @@ async fn what_a_stranger_says_of_its_address_does_not_count() {
     let server = with_rules(Rules::default(), limits.clone()).await;
     let _one = server.upgraded().await;
     assert_eq!(status(&server, "X-Forwarded-For: 1.2.3.4\r\n").await, "429");
-    let server = with_rules(Rules { trust: Trust::Hops(1), ..Rules::default() }, limits).await;
+    let server =
+        with_rules(Rules { trusted_proxies: TrustedProxies::Hops(1), ..Rules::default() }, limits).await;
     let _one = server.upgraded().await;
     assert_eq!(status(&server, "X-Forwarded-For: 9.9.9.9, 1.2.3.4\r\n").await, "101");
 }
@@ -196,8 +200,8 @@ async fn who_is_over_its_rate_for_too_long_on_all_its_connections_is_closed() {
 async fn undecided(limits: Limits) -> (TestRelay, Arc<Notify>) {
     let told = Arc::new(Notify::new());
     let notify = Arc::clone(&told);
-    let ask = Ask(Arc::new(move |_| notify.notify_one()));
-    (with_rules(Rules { ask: Some(ask), ..Rules::default() }, limits).await, told)
+    let ask = Verifier(Arc::new(move |_| notify.notify_one()));
+    (with_rules(Rules { verifier: Some(ask), ..Rules::default() }, limits).await, told)
 }
 
 #[tokio::test]
@@ -208,12 +212,12 @@ async fn nobody_is_asked_about_a_client_that_has_left() {
     soon(told.notified()).await;
     soon(gone.shutdown()).await.unwrap();
     assert_eq!(read_rest(&mut gone).await, b"");
-    assert!(server.relay.take_inquiry().is_none());
+    assert!(server.relay.take_verify_request().is_none());
     // Who comes then is asked about, and told of again.
     let mut here = server.tcp().await;
     soon(here.write_all(UPGRADE)).await.unwrap();
     soon(told.notified()).await;
-    server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
+    server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
     assert!(read_head(&mut here).await.starts_with("HTTP/1.1 101 "));
     assert!(server.relay.stats().turned_away.is_empty());
 }
@@ -223,7 +227,7 @@ async fn nobody_is_asked_about_a_client_whose_time_is_over() {
     let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
     let (server, _) = undecided(limits).await;
     assert_eq!(status(&server, "").await, "503");
-    assert!(server.relay.take_inquiry().is_none());
+    assert!(server.relay.take_verify_request().is_none());
 }
 
 #[tokio::test]
@@ -236,14 +240,14 @@ async fn what_a_client_sends_before_it_is_answered_is_kept_and_bounded() {
     let hello = masked(0x81, authentication(&ada).as_bytes());
     soon(client.write_all(&hello[..10])).await.unwrap();
     soon(client.write_all(&hello[10..])).await.unwrap();
-    server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
+    server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
     server.find(|event| matches!(event, Event::Connected(id) if id == ada.id).then_some(())).await;
-    assert!(server.relay.take_inquiry().is_none());
+    assert!(server.relay.take_verify_request().is_none());
     let mut talker = server.tcp().await;
     soon(talker.write_all(UPGRADE)).await.unwrap();
     soon(told.notified()).await;
     // The end may be a reset.
     soon(talker.write_all(&[0; Limits::MAX_EARLY_BYTES + 1])).await.ok();
     assert_eq!(read_rest(&mut talker).await, b"");
-    assert!(server.relay.take_inquiry().is_none());
+    assert!(server.relay.take_verify_request().is_none());
 }

@@ -16,10 +16,10 @@ use tokio::runtime::Handle;
 use tokio::task::{coop, yield_now};
 use tokio::time::timeout;
 use websocket_relay::hub::Hub;
-use websocket_relay::listener::{Door, Guest, Rules, Site, Standing};
+use websocket_relay::listener::{Acceptor, Admission, RemoteClient, Rules, Site};
 use websocket_relay::session::{self, Shared};
 use websocket_relay::shared_writer::SharedWriter;
-use websocket_relay::stream::Connection;
+use websocket_relay::stream::Transport;
 use websocket_relay::{CloseReason, Limits, Registration, events};
 
 /// What the server has of a connection, how many bytes it has read from it and written to it, and how often it has tried to
@@ -31,7 +31,7 @@ struct Counted {
     tried: Arc<AtomicUsize>,
 }
 
-impl Connection for Counted {
+impl Transport for Counted {
     type Stream = Self;
 
     fn open(self) -> (Self, Option<SharedWriter>) {
@@ -177,14 +177,18 @@ async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
     client.write_all(&[request.as_bytes(), flood].concat()).await.unwrap();
     let (moved, tried) = Default::default();
     let counted = Counted { stream, is_greedy: false, moved: Arc::clone(&moved), tried };
-    let door =
-        Door::new(Arc::clone(&shared), vec![Handle::current()], Site::default(), None, Rules::default());
-    let door = Arc::new(door);
-    door.enter(std::future::ready(Some(counted)), Standing::Known(Guest::default()), &Handle::current());
+    let acceptor =
+        Acceptor::new(Arc::clone(&shared), vec![Handle::current()], Site::default(), None, Rules::default());
+    let acceptor = Arc::new(acceptor);
+    acceptor.spawn(
+        std::future::ready(Some(counted)),
+        Admission::Identified(RemoteClient::default()),
+        &Handle::current(),
+    );
     greet(&shared, &ada, &grace, &mut reader).await;
     let at_first = moved.load(Ordering::Relaxed);
     client.read_to_end(&mut Vec::new()).await.unwrap();
-    soon(door.emptied()).await;
+    soon(acceptor.wait_until_idle()).await;
     (at_first, moved.load(Ordering::Relaxed))
 }
 

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::sleep;
-use websocket_relay::stream::bridge::{Bank, bridge};
+use websocket_relay::stream::bridge::{self, SocketEnd};
 use websocket_relay::{Limits, Registration};
 
 const KIB: usize = 1024;
@@ -179,7 +179,7 @@ async fn notices_that_are_not_read_are_few_however_numbers_are_chosen() {
 
 /// A connection whose socket is held here, without a system that takes something in between.
 struct Held {
-    bank: Bank,
+    bank: SocketEnd,
     rung: Arc<Notify>,
 }
 
@@ -187,7 +187,7 @@ impl Held {
     fn connect(server: &TestRelay) -> Self {
         let rung = Arc::new(Notify::new());
         let ringing = Arc::clone(&rung);
-        let (bridge, bank) = bridge(move || ringing.notify_one());
+        let (bridge, bank) = bridge::pair(move || ringing.notify_one());
         let invitation = server.relay.invite(UPGRADE, None).ok().unwrap();
         server.relay.adopt(invitation, bridge, Vec::new(), ());
         Self { bank, rung }

@@ -10,7 +10,7 @@ use common::{TestRelay, UPGRADE, masked, options, read_head, soon};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use websocket_relay::{Address, Ask, CloseReason, Event, Limits, Options, Relay, Rules, Verdict};
+use websocket_relay::{Address, CloseReason, Event, Limits, Options, Relay, Rules, Verdict, Verifier};
 
 #[tokio::test]
 async fn every_connection_gets_1001_and_the_port_is_free() {
@@ -122,8 +122,8 @@ async fn everybody_lingers() -> (TestRelay, Vec<TcpStream>) {
     let asked = Arc::new(Notify::new());
     let notify = Arc::clone(&asked);
     // Nobody is ever asked.
-    let ask = Ask(Arc::new(move |_| notify.notify_one()));
-    let rules = Rules { ask: Some(ask), ..Rules::default() };
+    let ask = Verifier(Arc::new(move |_| notify.notify_one()));
+    let rules = Rules { verifier: Some(ask), ..Rules::default() };
     let mut server = TestRelay::with(Options { limits, rules, ..options() }).await;
     let mut lingering = Vec::new();
     // Closed by the server, and not by themselves.
@@ -131,8 +131,8 @@ async fn everybody_lingers() -> (TestRelay, Vec<TcpStream>) {
         let mut deaf = server.tcp().await;
         soon(deaf.write_all(UPGRADE)).await.unwrap();
         soon(asked.notified()).await;
-        server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
-        assert!(server.relay.take_inquiry().is_none());
+        server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
+        assert!(server.relay.take_verify_request().is_none());
         let head = read_head(&mut deaf).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         lingering.push(deaf);

@@ -9,10 +9,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::http;
 use websocket_relay::hub::Hub;
-use websocket_relay::listener::{Door, Rules, Standing};
-use websocket_relay::metrics::TurnedAway;
+use websocket_relay::listener::{Acceptor, Admission, Rules};
+use websocket_relay::metrics::Rejection;
 use websocket_relay::session::Shared;
-use websocket_relay::{Ask, HostAddress, Limits, Network, Script, Site, Trust, Verdict, events};
+use websocket_relay::{
+    HostAddress, Limits, Network, Script, Site, TrustedProxies, Verdict, Verifier, events,
+};
 
 use super::stream::Feed;
 
@@ -22,11 +24,11 @@ thread_local! {
     static WORLD: World = World::new();
 }
 
-/// The first byte says which door it is, the second of how many bytes each piece is; the rest is what came.
+/// The first byte says which acceptor it is, the second of how many bytes each piece is; the rest is what came.
 pub fn run(input: &[u8]) {
-    let [door, size, bytes @ ..] = input else { return };
+    let [acceptor, size, bytes @ ..] = input else { return };
     WORLD.with(|world| {
-        let place = &world.places[usize::from(*door) % world.places.len()];
+        let place = &world.places[usize::from(*acceptor) % world.places.len()];
         world.check(place, bytes, usize::from(*size) + 1);
     });
 }
@@ -37,8 +39,8 @@ struct World {
 }
 
 struct Place {
-    door: Arc<Door>,
-    trust: Trust,
+    acceptor: Arc<Acceptor>,
+    trust: TrustedProxies,
     /// The address of whom it was asked about last.
     asked: Arc<Mutex<Option<HostAddress>>>,
 }
@@ -52,10 +54,10 @@ impl World {
         let site = Site { path, script: Some(script.clone()), source_map: Some(script), has_metrics: true };
         let origins = Some(vec!["https://example.com".to_owned()]);
         let places = vec![
-            Place::new(Site::default(), None, Trust::Nobody),
-            Place::new(site.clone(), None, Trust::Everybody),
-            Place::new(Site::default(), origins, Trust::Hops(2)),
-            Place::new(site, None, Trust::Networks(networks)),
+            Place::new(Site::default(), None, TrustedProxies::None),
+            Place::new(site.clone(), None, TrustedProxies::All),
+            Place::new(Site::default(), origins, TrustedProxies::Hops(2)),
+            Place::new(site, None, TrustedProxies::Networks(networks)),
         ];
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         Self { runtime: runtime.expect("a runtime"), places }
@@ -74,7 +76,7 @@ impl World {
         let mut config = ParserConfig::default();
         config.allow_multiple_spaces_in_request_line_delimiters(true);
         let is_whole = matches!(config.parse_request(&mut request, bytes), Ok(Status::Complete(_)));
-        let handed_over = place.door.accept(bytes, Some(peer));
+        let handed_over = place.acceptor.accept_request(bytes, Some(peer));
         assert!(is_whole || handed_over.is_err());
         let status = status(&whole);
         if status == Some(101) {
@@ -93,9 +95,9 @@ impl World {
     fn answer(&self, place: &Place, bytes: &[u8], size: usize) -> Vec<u8> {
         let feed = Feed::new(bytes, size);
         let written = feed.written();
-        let standing = Standing::Unknown(PEER.parse().expect("an address"));
-        place.door.enter(std::future::ready(Some(feed)), standing, self.runtime.handle());
-        self.runtime.block_on(place.door.emptied());
+        let admission = Admission::BehindProxy(PEER.parse().expect("an address"));
+        place.acceptor.spawn(std::future::ready(Some(feed)), admission, self.runtime.handle());
+        self.runtime.block_on(place.acceptor.wait_until_idle());
         let mut answer = std::mem::take(&mut *written.lock().expect("no panic before"));
         let end = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |end| end + 4);
         assert!(end > 0 || answer.is_empty(), "half an answer: {}", shown(&answer));
@@ -107,23 +109,23 @@ impl World {
 }
 
 impl Place {
-    fn new(site: Site, origins: Option<Vec<String>>, trust: Trust) -> Self {
+    fn new(site: Site, origins: Option<Vec<String>>, trust: TrustedProxies) -> Self {
         let limits = Limits::default();
         let hub = Hub::new(limits.clone(), false).expect("randomness");
         let shared = Arc::new(Shared::new(limits, hub, events::channel(16).0));
         let asked = Arc::new(Mutex::new(None));
         let asks = Arc::clone(&asked);
-        let ask = Ask::each(move |inquiry| {
+        let ask = Verifier::each(move |inquiry| {
             *asks.lock().expect("no panic before") = inquiry.address;
             let is_refused = inquiry.target.contains("refused");
             let headers = inquiry.headers.clone();
             inquiry.answer(match is_refused {
-                true => Verdict::Refused { why: TurnedAway::VerifyClient, status: 401, text: None, headers },
+                true => Verdict::Rejected { why: Rejection::VerifyClient, status: 401, text: None, headers },
                 false => Verdict::Admitted,
             });
         });
-        let rules = Rules { origins, trust: trust.clone(), ask: Some(ask) };
-        Self { door: Arc::new(Door::new(shared, Vec::new(), site, None, rules)), trust, asked }
+        let rules = Rules { origins, trusted_proxies: trust.clone(), verifier: Some(ask) };
+        Self { acceptor: Arc::new(Acceptor::new(shared, Vec::new(), site, None, rules)), trust, asked }
     }
 }
 
@@ -191,9 +193,9 @@ fn check_guest(place: &Place, peer: HostAddress, address: Option<HostAddress>, r
     let forwarded =
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
     let values: Vec<&[u8]> = forwarded.map(|header| header.value).collect();
-    let client = |trust: &Trust| trust.client(Some(peer), values.iter().copied());
+    let client = |trust: &TrustedProxies| trust.client(Some(peer), values.iter().copied());
     assert_eq!(address, client(&place.trust));
-    assert_eq!([client(&Trust::Nobody), client(&Trust::Hops(0))], [Some(peer); 2]);
+    assert_eq!([client(&TrustedProxies::None), client(&TrustedProxies::Hops(0))], [Some(peer); 2]);
     let address = address.expect("an address");
     let list = shown(&values.join(&b","[..])).to_ascii_lowercase();
     let is_named = |text: &str| {

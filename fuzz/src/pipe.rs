@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use websocket_relay::shared_writer::SharedWriter;
-use websocket_relay::stream::Connection;
+use websocket_relay::stream::Transport;
 
 #[derive(Debug, Default)]
 struct State {
@@ -128,7 +128,7 @@ impl AsyncWrite for ServerEnd {
     }
 }
 
-impl Connection for ServerEnd {
+impl Transport for ServerEnd {
     type Stream = Self;
 
     fn open(self) -> (Self, Option<SharedWriter>) {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use websocket_relay::shared_writer::SharedWriter;
-use websocket_relay::stream::Connection;
+use websocket_relay::stream::Transport;
 
 /// Each read brings one piece, of `size` bytes, and the last is followed by the end. What is written is kept.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl AsyncWrite for Feed {
     }
 }
 
-impl Connection for Feed {
+impl Transport for Feed {
     type Stream = Self;
 
     fn open(self) -> (Self, Option<SharedWriter>) {

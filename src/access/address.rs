@@ -1,11 +1,11 @@
-//! The address of a host.
+//! Addresses of hosts.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::str::FromStr;
 
-/// The IP address of a host and, for a link-local IPv6 address, its zone: the number of the interface whose link it is
-/// on. As text it is `fe80::1%3`; it is parsed from `fe80::1%eth0` as well.
+/// The IP address of a host and, if it is a link-local IPv6 address, its zone: the index of the network interface. Displayed
+/// as `fe80::1%3`; parsed from `fe80::1%eth0` as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HostAddress {
     ip: IpAddr,
@@ -14,22 +14,22 @@ pub struct HostAddress {
 }
 
 impl HostAddress {
-    /// The IP address without its zone.
+    /// Returns the IP address without its zone.
     pub fn ip(self) -> IpAddr {
         self.ip
     }
 
-    /// The zone of a link-local address; 0 without one.
+    /// Returns the zone, 0 if there is none.
     pub fn zone(self) -> u32 {
         self.zone
     }
 
-    /// The same address, as an IPv4 address if it is mapped into IPv6.
+    /// Returns the address with an IPv4-mapped IPv6 address converted to IPv4.
     pub fn to_canonical(self) -> Self {
         Self { ip: self.ip.to_canonical(), ..self }
     }
 
-    /// A port of this host.
+    /// Returns the address of a port of this host.
     pub fn with_port(self, port: u16) -> SocketAddr {
         match self.ip {
             IpAddr::V4(ip) => (ip, port).into(),
@@ -38,7 +38,7 @@ impl HostAddress {
     }
 
     fn new(ip: IpAddr, zone: u32) -> Self {
-        // Other addresses mean the same host on every interface.
+        // Only link-local addresses depend on the interface.
         let has_zone = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
         Self { ip, zone: if has_zone { zone } else { 0 } }
     }
@@ -65,27 +65,27 @@ impl From<SocketAddr> for HostAddress {
     }
 }
 
-/// The error for text that is no address, or names an interface that does not exist.
+/// An error for text that is not an address, or names an interface that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is not an IP address of this machine's networks")]
-pub struct NoAddress;
+pub struct InvalidAddress;
 
 impl FromStr for HostAddress {
-    type Err = NoAddress;
+    type Err = InvalidAddress;
 
-    fn from_str(text: &str) -> Result<Self, NoAddress> {
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let Some((ip, zone)) = text.split_once('%') else {
-            return text.parse::<IpAddr>().map(Self::from).map_err(|_| NoAddress);
+            return text.parse::<IpAddr>().map(Self::from).map_err(|_| InvalidAddress);
         };
-        let ip: Ipv6Addr = ip.parse().map_err(|_| NoAddress)?;
+        let ip: Ipv6Addr = ip.parse().map_err(|_| InvalidAddress)?;
         match zone.parse() {
-            _ if zone.is_empty() => Err(NoAddress),
+            _ if zone.is_empty() => Err(InvalidAddress),
             Ok(zone) => Ok(Self::new(ip.into(), zone)),
             Err(_) if !ip.is_unicast_link_local() => Ok(Self::from(IpAddr::V6(ip))),
-            // The system knows its interfaces by name. It asks nobody else about a numeric address.
+            // Resolves the interface's name. A numeric address causes no DNS query.
             Err(_) => {
                 let found = (text, 0).to_socket_addrs().ok().and_then(|mut found| found.next());
-                found.map(Self::from).ok_or(NoAddress)
+                found.map(Self::from).ok_or(InvalidAddress)
             }
         }
     }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_as_it_is_shown() {
+    fn parses_what_it_displays() {
         for (text, shown) in [
             ("127.0.0.1", Some("127.0.0.1")),
             ("2001:DB8::1", Some("2001:db8::1")),
@@ -126,13 +126,13 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_zone_may_be_the_name_of_an_interface() {
-        // Each Linux system has it, as its first.
+    fn parses_the_name_of_an_interface() {
+        // The loopback interface is the first on every Linux system.
         assert_eq!("fe80::1%lo".parse(), "fe80::1%1".parse::<HostAddress>());
     }
 
     #[test]
-    fn a_zone_is_kept_on_the_way_to_a_socket_and_back() {
+    fn keeps_the_zone_in_a_socket_address() {
         for text in ["fe80::1%3", "fe80::1", "2001:db8::1", "127.0.0.1"] {
             let address: HostAddress = text.parse().expect("an address");
             assert_eq!(HostAddress::from(address.with_port(80)), address);

@@ -1,11 +1,11 @@
-//! Lists in HTTP headers (RFC 9110, section 5.6.1).
+//! Comma-separated lists in HTTP headers (RFC 9110, section 5.6.1).
 
-/// The members of one header line, without the white space around them. Empty members do not count.
+/// Returns the non-empty members of one header line, without surrounding white space.
 pub fn members(line: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     line.split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 
-/// A value without the spaces and tabs at its ends.
+/// Returns `value` without leading and trailing spaces and tabs.
 pub fn trim(value: &[u8]) -> &[u8] {
     let is_text = |byte: &u8| !b" \t".contains(byte);
     let Some(start) = value.iter().position(is_text) else { return &[] };
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_what_stands_between_commas() {
+    fn splits_members_at_commas() {
         for (line, expected) in [
             ("", &[][..]),
             (" ,\t,, ", &[]),

@@ -1,141 +1,41 @@
-//! Who may come, and how often: pure rules, and tables of what was counted, each of a bounded size.
+//! Who may connect, and how often: pure rules over a given time, and tables of bounded size.
+//!
+//! | module | what it limits or decides |
+//! |---|---|
+//! | `address`, `address_key` | a host's address, and what counts as one address: an IPv4 address or an IPv6 /64 |
+//! | `trusted_proxies`, `network` | which address is the client's when the connection comes from a proxy |
+//! | `connection_limiter` | connections of one address: how many, and how many per second |
+//! | `auth_failures` | failed authentications of one address and of one client |
+//! | `client_rate` | messages of one client, and events about its offences |
+//! | `fair_queue` | requests that wait for a decision, shared fairly among addresses |
+//! | `rate`, `bucket_table` | the token buckets behind these, one instant each: when the bucket is full again |
+//!
+//! A table of buckets forgets a bucket once it must be full. Tables keyed by address, which attackers choose, drop the
+//! least recently used half instead of growing beyond [`Limits::MAX_TRACKED_ADDRESSES`], and count new IPv6 addresses by
+//! their /48 before that. Nothing is stored for a limit that is not set.
+//!
+//! [`Limits::MAX_TRACKED_ADDRESSES`]: crate::limits::Limits::MAX_TRACKED_ADDRESSES
 
 mod address;
-mod failures;
+mod address_key;
+mod auth_failures;
+mod bucket_table;
+mod client_rate;
+mod connection_limiter;
 mod fair_queue;
-mod guests;
 mod list;
+mod network;
 mod rate;
-mod source;
+mod trusted_proxies;
 
-pub use address::{HostAddress, NoAddress};
-pub use failures::{Attempt, Failures};
+pub use address::{HostAddress, InvalidAddress};
+pub use address_key::AddressKey;
+pub use auth_failures::{AuthAttempt, AuthFailures};
+pub use bucket_table::BucketTable;
+pub use client_rate::{Charge, ClientRateLimiter};
+pub use connection_limiter::{ConnectionLimiter, ConnectionPermit};
 pub use fair_queue::{Bounds, FairQueue, Ticket};
-pub use guests::{Guests, Visit};
 pub use list::{members, trim};
-pub use rate::{Bucket, Buckets, Rate};
-pub use source::{Network, Source, Trust};
-
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use crate::ids::ClientId;
-use crate::limits::Limits;
-
-/// How much each client may send, by all of its connections together.
-#[derive(Debug)]
-pub struct Pace {
-    rate: Option<Rate>,
-    /// The keys are clients that have authenticated.
-    clients: Mutex<Buckets<ClientId, Spent>>,
-}
-
-/// What a client has sent of late.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spent {
-    bucket: Bucket,
-    /// Since when it has been over its rate, until it calms down.
-    over_since: Option<Instant>,
-}
-
-/// What a message costs that was read already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charge {
-    /// How long nothing more is to be read of its client.
-    pub pause: Duration,
-    /// For how long the client has been over its rate; nothing when it is not now.
-    pub over_for: Duration,
-}
-
-impl Pace {
-    /// `rateLimit` and `rateLimitBurst`.
-    pub fn new(limits: &Limits) -> Self {
-        Self::at(Rate::new(limits.rate_limit, Duration::from_secs(1), limits.rate_limit_burst))
-    }
-
-    /// [`Limits::OFFENCE_EVENT_BURST`], and then one in [`Limits::OFFENCE_EVENT_INTERVAL`].
-    pub fn of_complaints(limits: &Limits) -> Self {
-        let burst = Limits::OFFENCE_EVENT_BURST.max(limits.max_offences);
-        Self::at(Rate::new(1, Limits::OFFENCE_EVENT_INTERVAL, burst))
-    }
-
-    fn at(rate: Option<Rate>) -> Self {
-        let clients = Mutex::new(Buckets::unbounded(rate.as_ref()));
-        Self { rate, clients }
-    }
-
-    /// Uses what is known of a client. What time it is is asked only where that matters: to look at the clock takes as long
-    /// as to read a message.
-    fn update<T>(
-        &self,
-        client: ClientId,
-        now: impl FnOnce() -> Instant,
-        change: impl FnOnce(&mut Spent, &Rate, Instant) -> T,
-    ) -> Option<T> {
-        let rate = self.rate.as_ref()?;
-        let now = now();
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(clients.update(client, now, |spent| change(spent, rate, now)))
-    }
-
-    /// Counts a message, if `client` may send it now.
-    ///
-    /// # Errors
-    /// How long it has to wait until it may.
-    pub fn take(&self, client: ClientId, now: impl FnOnce() -> Instant) -> Result<(), Duration> {
-        self.update(client, now, |spent, rate, now| spent.bucket.take(rate, now)).unwrap_or(Ok(()))
-    }
-
-    /// Counts a message that was read already. A client is over its rate until it has half of its burst left.
-    pub fn charge(&self, client: ClientId, now: impl FnOnce() -> Instant) -> Charge {
-        let charge = |Spent { bucket, over_since }: &mut Spent, rate: &Rate, now: Instant| {
-            if bucket.is_half_full(rate, now) {
-                *over_since = None;
-            }
-            match bucket.charge(rate, now) {
-                Duration::ZERO => Charge::default(),
-                pause => Charge { pause, over_for: now - *over_since.get_or_insert(now) },
-            }
-        };
-        self.update(client, now, charge).unwrap_or_default()
-    }
-
-    /// How long nothing is to be read of a client that has just connected, for what it sent before.
-    pub fn owes(&self, client: ClientId, now: impl FnOnce() -> Instant) -> Duration {
-        let Some(rate) = &self.rate else { return Duration::ZERO };
-        let now = now();
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.get(client).bucket.owes(rate, now)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_client_was_charged_it_owes_until_it_has_waited() {
-        let pace = Pace::new(&Limits { rate_limit: 10, rate_limit_burst: 2, ..Limits::default() });
-        let (client, start) = (ClientId::default(), Instant::now());
-        let at = |ms| move || start + Duration::from_millis(ms);
-        let charge = |ms| {
-            let Charge { pause, over_for } = pace.charge(client, at(ms));
-            (pause.as_millis(), over_for.as_millis())
-        };
-        let owes = |ms| pace.owes(client, at(ms)).as_millis();
-        assert_eq!([charge(0), charge(0)], [(0, 0); 2], "the burst");
-        assert_eq!((owes(0), charge(0), owes(0)), (0, (100, 0), 100));
-        assert_eq!((owes(99), owes(100)), (1, 0));
-        assert_eq!(pace.take(client, at(100)), Err(Duration::from_millis(100)));
-        assert_eq!((charge(100), charge(1000)), ((100, 100), (0, 0)), "it has calmed down");
-        assert_eq!(ClientId::new(1).map(|other| pace.owes(other, at(0))), Some(Duration::ZERO));
-    }
-
-    #[test]
-    fn a_client_without_a_rate_owes_nothing() {
-        let pace = Pace::new(&Limits::default());
-        let (client, never) = (ClientId::default(), || unreachable!("nobody asks what time it is"));
-        assert_eq!((pace.take(client, never), pace.charge(client, never)), (Ok(()), Charge::default()));
-        assert!(pace.owes(client, never).is_zero());
-    }
-}
+pub use network::Network;
+pub use rate::{Bucket, Rate};
+pub use trusted_proxies::TrustedProxies;

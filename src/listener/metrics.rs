@@ -1,4 +1,4 @@
-//! What the relay counts, as Prometheus reads it.
+//! The relay's metrics in the format of Prometheus.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -10,8 +10,8 @@ use crate::hub::Totals;
 use crate::metrics::{Counts, Tables};
 use crate::session::Shared;
 
-/// All of it, in the text format of OpenMetrics. Made anew each time: whoever asks does so every few seconds at most.
-pub fn text(shared: &Shared) -> String {
+/// Returns all metrics in the OpenMetrics text format. Nothing is cached: scrapes are seconds apart.
+pub fn render(shared: &Shared) -> String {
     let mut registry = Registry::with_prefix("websocket_relay");
     let totals = shared.hub.totals();
     let Totals { registered, channels, queued_messages, queued_bytes, .. } = totals;
@@ -39,14 +39,14 @@ pub fn text(shared: &Shared) -> String {
     let Tables { offences, rejected, turned_away, closed } = shared.metrics.by_code();
     let closed = closed.into_iter().map(|(code, count)| (code.to_string(), count)).collect();
     for (name, help, label, counts) in [
-        ("offences", "What clients did wrong, by code", "code", named(offences)),
+        ("offences", "What clients did wrong, by code", "code", to_labels(offences)),
         (
             "rejected_messages",
             "Messages that were refused for good, or have expired, by code",
             "code",
-            named(rejected),
+            to_labels(rejected),
         ),
-        ("turned_away", "Clients that were not let in, by reason", "reason", named(turned_away)),
+        ("turned_away", "Clients that were not let in, by reason", "reason", to_labels(turned_away)),
         (
             "closed_connections",
             "WebSockets that were not ended by their clients, by close code",
@@ -54,19 +54,22 @@ pub fn text(shared: &Shared) -> String {
             closed,
         ),
     ] {
-        registry.register(name, help, by(label, counts));
+        registry.register(name, help, counter_family(label, counts));
     }
     let mut text = String::new();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     encode(&mut text, &registry).ok();
     text
 }
 
-fn named(counts: Counts) -> Vec<(String, u64)> {
+fn to_labels(counts: Counts) -> Vec<(String, u64)> {
     counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
-fn by(label: &'static str, counts: Vec<(String, u64)>) -> Family<Vec<(&'static str, String)>, Counter> {
+fn counter_family(
+    label: &'static str,
+    counts: Vec<(String, u64)>,
+) -> Family<Vec<(&'static str, String)>, Counter> {
     let family = Family::<_, Counter>::default();
     for (code, count) in counts {
         family.get_or_create(&vec![(label, code)]).inc_by(count);

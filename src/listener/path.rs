@@ -1,7 +1,7 @@
-//! The path of a request's target, and how paths are compared.
+//! The path of a request's target, and the comparison of paths.
 
-/// The path of a request's target, without query: of `/path?query`, and of `http://host/path?query`, which a server has to
-/// take as well (RFC 9112, section 3.2.2).
+/// Returns the path of a request's target, without its query: `/path` of `/path?query` and of `http://host/path?query`, which
+/// a server must accept as well (RFC 9112, section 3.2.2).
 pub fn path_of(target: &str) -> &str {
     let path = target.split(['?', '#']).next().unwrap_or_default();
     match path.split_once("://") {
@@ -10,8 +10,7 @@ pub fn path_of(target: &str) -> &str {
     }
 }
 
-/// Whether two paths are the same although characters of one may be percent-encoded: `/a%62c` and `/abc`, but not `/a%2Fb`
-/// and `/a/b`.
+/// Returns whether two paths are equal once decoded, segment by segment: `/a%62c` and `/abc`, but not `/a%2Fb` and `/a/b`.
 pub fn is_same(one: &str, other: &str) -> bool {
     one == other || {
         let segments = |path| str::split(path, '/');
@@ -24,23 +23,23 @@ fn is_scheme(text: &str) -> bool {
     ["http", "https", "ws", "wss"].iter().any(|scheme| scheme.eq_ignore_ascii_case(text))
 }
 
-/// The bytes of a segment. A `%` without two hex digits behind it stands for itself.
+/// Returns the decoded bytes of a segment. A `%` without two hex digits after it stands for itself.
 fn decoded(segment: &str) -> impl Iterator<Item = u8> {
     let mut rest = segment.as_bytes();
     std::iter::from_fn(move || {
-        let (byte, behind) = match rest {
-            [b'%', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                (digit(*high) << 4 | digit(*low), behind)
+        let (byte, after) = match rest {
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                (digit(*high) << 4 | digit(*low), after)
             }
-            [byte, behind @ ..] => (*byte, behind),
+            [byte, after @ ..] => (*byte, after),
             [] => return None,
         };
-        rest = behind;
+        rest = after;
         Some(byte)
     })
 }
 
-/// The value of a hex digit.
+/// Returns the value of a hex digit.
 fn digit(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_the_target_without_query_and_server() {
+    fn returns_the_target_without_query_and_server() {
         for (target, path) in [
             ("/", "/"),
             ("/relay", "/relay"),
@@ -73,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_compared_by_what_they_stand_for() {
+    fn compares_decoded_segments() {
         for (one, other) in [
             ("/relay", "/relay"),
             ("/rel%C3%A9", "/relé"),

@@ -1,4 +1,7 @@
-//! The request that a connection begins with: its head, from the bytes as they come.
+//! Reads a connection's first request, with httparse.
+//!
+//! A read goes into one buffer per thread. Nearly every head arrives in one piece and is parsed there; only an incomplete
+//! head is copied and kept with its connection.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -13,39 +16,39 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::limits::Limits;
 use crate::wire::Turn;
 
-/// Header lines that nearly every request has room in: as many as are put on the stack.
+/// Header lines that the stack has room for, enough for nearly every request.
 const USUAL_HEADERS: usize = 100;
 
-/// Header lines of one request, as many as with a server of Node.
+/// The most header lines in a request, the same as in Node.
 const MAX_HEADERS: usize = 2000;
 
-/// Bytes of one read.
+/// Size of a read, in bytes.
 const READ_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    /// What one read brings. One buffer per thread serves all its connections: each keeps only a part of a head.
+    /// The read buffer of all connections of a thread.
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
 }
 
-/// Why what came is no request.
+/// Why a head is not a valid request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// It is something else.
+pub enum RequestError {
+    /// It is not HTTP/1.1.
     #[error("this is not HTTP/1.1")]
     Malformed,
-    /// Its head is above [`Limits::max_header_size`], or has too many lines.
+    /// It exceeds [`Limits::max_header_size`], or has too many lines.
     #[error("the head of the request is too large")]
     TooLarge,
 }
 
-/// Reads the first request of a connection and has it answered. Returns the answer, and what came behind the head.
+/// Reads the first request of a connection and calls `answer` with it. Returns the answer, and the bytes after the head.
 ///
 /// # Errors
-/// When the connection ends before the head does.
+/// If the connection ends before the head does.
 pub async fn read<T>(
     stream: &mut (impl AsyncRead + Unpin),
     limits: &Limits,
-    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+    answer: impl Fn(Result<&Request<'_, '_>, RequestError>) -> T,
 ) -> io::Result<(T, Vec<u8>)> {
     let (mut head, mut turn) = (Head::new(limits.max_header_size), Turn::default());
     poll_fn(|cx| poll_read(stream, &mut turn, &mut head, &answer, cx)).await
@@ -55,7 +58,7 @@ fn poll_read<T>(
     stream: &mut (impl AsyncRead + Unpin),
     turn: &mut Turn,
     head: &mut Head,
-    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+    answer: impl Fn(Result<&Request<'_, '_>, RequestError>) -> T,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<(T, Vec<u8>)>> {
     READ.with_borrow_mut(|buffer| {
@@ -78,12 +81,12 @@ fn poll_read<T>(
     })
 }
 
-/// The part of a head that has come.
+/// The received part of a head.
 struct Head {
     bytes: Vec<u8>,
-    /// Bytes of the empty lines that came before it. They count, or they would have no end.
+    /// Bytes of the empty lines before it. They count towards the bound, or a client could send them forever.
     blank: usize,
-    /// Bytes that it may have.
+    /// The largest size of a head, in bytes.
     bound: usize,
 }
 
@@ -92,14 +95,14 @@ impl Head {
         Self { bytes: Vec::new(), blank: 0, bound }
     }
 
-    /// Takes `bytes`, which come behind what came before. `None` while the head is not whole.
+    /// Adds received bytes. Returns `None` while the head is incomplete.
     fn received<T>(
         &mut self,
         bytes: &[u8],
-        answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+        answer: impl Fn(Result<&Request<'_, '_>, RequestError>) -> T,
     ) -> Option<(T, Vec<u8>)> {
         let (head, bound) = (&mut self.bytes, self.bound);
-        // Nearly every head comes in one piece, and is parsed where it is.
+        // Nearly every head arrives in one piece and is parsed in place.
         if head.is_empty()
             && let Some(answered) = parse(bytes, bound, &answer)
         {
@@ -107,26 +110,27 @@ impl Head {
         }
         let searched = head.len();
         head.extend_from_slice(bytes);
-        // They are no part of it, though two of them look like its end.
+        // They are not part of the head, but two of them look like its end.
         let blank = empty_lines(head);
         head.drain(..blank);
         self.blank += blank;
         let searched = searched.saturating_sub(blank);
         let within_bounds = &head[..head.len().min(bound)];
-        // Parsing with each piece would take quadratic time when the pieces are single bytes.
+        // Parsing on every piece would take quadratic time if the pieces are single bytes.
         if (searched..within_bounds.len()).any(|last| ends_with_empty_line(&within_bounds[..=last])) {
-            return parse(head, bound, &answer).or_else(|| Some((answer(Err(Fault::Malformed)), Vec::new())));
+            return parse(head, bound, &answer)
+                .or_else(|| Some((answer(Err(RequestError::Malformed)), Vec::new())));
         }
         let is_too_large = head.len().max(self.blank) >= bound;
-        is_too_large.then(|| (answer(Err(Fault::TooLarge)), Vec::new()))
+        is_too_large.then(|| (answer(Err(RequestError::TooLarge)), Vec::new()))
     }
 }
 
-/// Bytes of the empty lines that some clients send before their request.
+/// Returns the length of the empty lines that some clients send before a request.
 fn empty_lines(bytes: &[u8]) -> usize {
     let mut rest = bytes;
-    while let [b'\n', behind @ ..] | [b'\r', b'\n', behind @ ..] = rest {
-        rest = behind;
+    while let [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] = rest {
+        rest = after;
     }
     bytes.len() - rest.len()
 }
@@ -135,40 +139,40 @@ fn ends_with_empty_line(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\r\n") || bytes.ends_with(b"\n\n")
 }
 
-/// Has the request answered whose head stands at the beginning of these bytes, and has at most `bound` of them. Returns the
-/// answer, and what is behind the head; `None` when the head is not whole.
+/// Parses the head at the start of `bytes`, of at most `bound` bytes, and calls `answer` with the request. Returns the answer,
+/// and the bytes after the head; `None` if the head is incomplete.
 pub fn parse<T>(
     bytes: &[u8],
     bound: usize,
-    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+    answer: impl Fn(Result<&Request<'_, '_>, RequestError>) -> T,
 ) -> Option<(T, Vec<u8>)> {
     let mut headers = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
     parse_in(&mut headers, bytes, bound, &answer).unwrap_or_else(|| {
         let mut headers = vec![const { MaybeUninit::uninit() }; MAX_HEADERS];
         let parsed = parse_in(&mut headers, bytes, bound, &answer);
-        parsed.unwrap_or_else(|| Some((answer(Err(Fault::TooLarge)), Vec::new())))
+        parsed.unwrap_or_else(|| Some((answer(Err(RequestError::TooLarge)), Vec::new())))
     })
 }
 
-/// The same with so many headers; `None` when the request has more.
+/// Parses with room for these headers; the outer `None` means that the request has more.
 fn parse_in<'b, T>(
     headers: &mut [MaybeUninit<Header<'b>>],
     bytes: &'b [u8],
     bound: usize,
-    answer: impl Fn(Result<&Request<'_, '_>, Fault>) -> T,
+    answer: impl Fn(Result<&Request<'_, '_>, RequestError>) -> T,
 ) -> Option<Option<(T, Vec<u8>)>> {
     let mut request = Request::new(&mut []);
     let mut config = ParserConfig::default();
-    // As Node does.
+    // Node allows it.
     config.allow_multiple_spaces_in_request_line_delimiters(true);
     let within_bounds = &bytes[..bytes.len().min(bound)];
-    let fault = match config.parse_request_with_uninit_headers(&mut request, within_bounds, headers) {
+    let error = match config.parse_request_with_uninit_headers(&mut request, within_bounds, headers) {
         Ok(Status::Partial) => return Some(None),
         Ok(Status::Complete(size)) => return Some(Some((answer(Ok(&request)), bytes[size..].to_vec()))),
         Err(Error::TooManyHeaders) => return None,
-        Err(_) => Fault::Malformed,
+        Err(_) => RequestError::Malformed,
     };
-    Some(Some((answer(Err(fault)), Vec::new())))
+    Some(Some((answer(Err(error)), Vec::new())))
 }
 
 #[cfg(test)]
@@ -178,9 +182,11 @@ mod tests {
     const BOUND: usize = 16 * 1024;
     const HEAD: &str = "GET /path HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-    /// What is made of bytes that come in these pieces: the path or the fault, and what came behind the head.
-    fn read<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) -> Option<(Result<String, Fault>, Vec<u8>)> {
-        let path = |request: Result<&Request<'_, '_>, Fault>| {
+    /// Reads a head in pieces. Returns its path or the error, and the bytes after it.
+    fn read<'a>(
+        mut pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Option<(Result<String, RequestError>, Vec<u8>)> {
+        let path = |request: Result<&Request<'_, '_>, RequestError>| {
             request.map(|request| request.path.expect("a path").to_owned())
         };
         let mut head = Head::new(BOUND);
@@ -193,13 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn a_head_in_any_pieces_is_the_same_and_what_is_behind_it_is_kept() {
+    fn reads_a_head_in_pieces_and_keeps_the_bytes_after_it() {
         for head in [HEAD.to_owned(), HEAD.replace('\r', ""), format!("\r\n\r\n\n\n{HEAD}")] {
-            let bytes = format!("{head}behind");
+            let bytes = format!("{head}after");
             for size in 1..=bytes.len() {
                 let (path, early) = read(bytes.as_bytes().chunks(size)).expect("a request");
                 assert_eq!(path.as_deref(), Ok("/path"), "pieces of {size}");
-                assert!(b"behind".starts_with(&early), "pieces of {size}");
+                assert!(b"after".starts_with(&early), "pieces of {size}");
                 assert_eq!(early.len(), head.len().next_multiple_of(size).min(bytes.len()) - head.len());
             }
             assert_eq!(read(head.as_bytes()[..head.len() - 1].chunks(1)), None);
@@ -207,51 +213,51 @@ mod tests {
     }
 
     #[test]
-    fn a_head_may_have_the_largest_size_and_no_more() {
+    fn accepts_a_head_of_the_largest_size_and_no_larger() {
         let bound = BOUND;
         for size in [1, 7, 4096, bound] {
             let (path, _) = read(head_of(bound).as_bytes().chunks(size)).expect("a request");
             assert_eq!(path.as_deref(), Ok("/path"), "pieces of {size}");
-            let (fault, _) = read(head_of(bound + 1).as_bytes().chunks(size)).expect("a fault");
-            assert_eq!(fault, Err(Fault::TooLarge), "pieces of {size}");
+            let (error, _) = read(head_of(bound + 1).as_bytes().chunks(size)).expect("an error");
+            assert_eq!(error, Err(RequestError::TooLarge), "pieces of {size}");
         }
         let lines = |count| HEAD.replace("\r\n\r\n", &format!("\r\n{}\r\n", "X: x\r\n".repeat(count - 1)));
         let outcome = |count| read(std::iter::once(lines(count).as_bytes())).expect("an outcome").0;
         for count in [USUAL_HEADERS, USUAL_HEADERS + 1, MAX_HEADERS] {
             assert_eq!(outcome(count).as_deref(), Ok("/path"), "{count} lines");
         }
-        assert_eq!(outcome(MAX_HEADERS + 1), Err(Fault::TooLarge));
+        assert_eq!(outcome(MAX_HEADERS + 1), Err(RequestError::TooLarge));
     }
 
     #[test]
-    fn the_bound_is_of_the_head_alone_and_may_be_smaller_than_a_read() {
-        let path = |request: Result<&Request<'_, '_>, Fault>| {
+    fn bounds_the_head_alone_even_below_a_read() {
+        let path = |request: Result<&Request<'_, '_>, RequestError>| {
             request.map(|request| request.path.expect("a path").to_owned())
         };
         let bytes = format!("{HEAD}{}", "b".repeat(100));
-        for (bound, expected) in [(HEAD.len(), Ok("/path")), (HEAD.len() - 1, Err(Fault::TooLarge))] {
+        for (bound, expected) in [(HEAD.len(), Ok("/path")), (HEAD.len() - 1, Err(RequestError::TooLarge))] {
             let (path, early) = Head::new(bound).received(bytes.as_bytes(), path).expect("an outcome");
-            assert_eq!(path.as_deref().map_err(|fault| *fault), expected);
+            assert_eq!(path.as_deref().map_err(|error| *error), expected);
             assert_eq!(early.len(), if expected.is_ok() { 100 } else { 0 });
         }
     }
 
     #[test]
-    fn empty_lines_before_a_head_have_an_end() {
+    fn bounds_the_empty_lines_before_a_head() {
         for size in [1, 2, 7, 4096] {
             let lines = "\r\n".repeat(BOUND);
-            let (fault, _) = read(lines.as_bytes().chunks(size)).expect("a fault");
-            assert_eq!(fault, Err(Fault::TooLarge), "pieces of {size}");
+            let (error, _) = read(lines.as_bytes().chunks(size)).expect("an error");
+            assert_eq!(error, Err(RequestError::TooLarge), "pieces of {size}");
         }
     }
 
     #[test]
-    fn what_is_no_http_is_known_at_once() {
+    fn rejects_other_protocols_at_once() {
         for bytes in
             ["\x16\x03\x01\x02", "GET / HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /\r\n\r\n"]
         {
-            let (fault, _) = read(std::iter::once(bytes.as_bytes())).expect("a fault");
-            assert_eq!(fault, Err(Fault::Malformed), "{bytes:?}");
+            let (error, _) = read(std::iter::once(bytes.as_bytes())).expect("an error");
+            assert_eq!(error, Err(RequestError::Malformed), "{bytes:?}");
         }
     }
 }

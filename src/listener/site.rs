@@ -1,56 +1,55 @@
-//! What is found where on the port.
+//! What the port serves over HTTP beside WebSockets.
 
 use httparse::Request;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
-use super::answer::{Answer, answer, empty, text};
 use super::header;
 use super::path::{is_same, path_of};
+use super::response::Response;
 
-/// Where the client is found.
+/// The path of the client for browsers.
 const SCRIPT: &str = "/websocket_relay.min.js";
-/// Where the client says that its source map is.
+/// The path of its source map, which the client names.
 const SOURCE_MAP: &str = "/websocket_relay.min.js.map";
-/// Where whoever watches over servers asks how this one is.
+/// The path of the health check.
 const HEALTH: &str = "/health";
-/// Where Prometheus asks what was counted.
+/// The path that Prometheus scrapes.
 const METRICS: &str = "/metrics";
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What HTTP requests find.
+/// The paths that the port serves.
 #[derive(Clone, Debug, Default)]
 pub struct Site {
-    /// The only path where WebSockets are opened; every one where there is none. Characters may be percent-encoded.
+    /// The only path where WebSockets open, `None` for every path. May be percent-encoded.
     pub path: Option<String>,
-    /// The client for browsers; not found where there is none.
+    /// The client for browsers, if it is served.
     pub script: Option<Script>,
-    /// What shows the client's source to its developer; not found where there is none.
+    /// The client's source map, if it is served.
     pub source_map: Option<Script>,
-    /// Whether what the relay counts is found.
+    /// Whether metrics are served.
     pub has_metrics: bool,
 }
 
-/// A script, or its source map, that browsers load.
+/// A script or source map that browsers load.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// Its text.
+    /// The text.
     pub plain: Vec<u8>,
-    /// Its text in gzip.
+    /// The text in gzip.
     pub gzip: Vec<u8>,
-    /// What changes whenever the text does: letters, digits, `-` and `_`.
+    /// A hash of the text: letters, digits, `-` and `_`.
     pub hash: String,
 }
 
 impl Site {
-    /// Whether WebSockets are opened at this target of a request.
-    pub fn is_at(&self, target: &str) -> bool {
+    /// Returns whether WebSockets open at this request target.
+    pub fn upgrades_at(&self, target: &str) -> bool {
         self.path.as_ref().is_none_or(|path| is_same(path, path_of(target)))
     }
 
-    /// The answer to a request for something that is no WebSocket; `None` when there is no such thing.
-    /// `metrics` tells what was counted.
-    pub fn find(&self, request: &Request<'_, '_>, metrics: impl FnOnce() -> String) -> Option<Answer<'_>> {
+    /// Returns the response to a request that is not for a WebSocket, `None` if nothing is served there.
+    pub fn find(&self, request: &Request<'_, '_>, metrics: impl FnOnce() -> String) -> Option<Response<'_>> {
         let is_read = matches!(request.method, Some("GET" | "HEAD"));
         let path = path_of(request.path?);
         let file = match path {
@@ -59,13 +58,13 @@ impl Site {
             _ => None,
         };
         match (path, file) {
-            (HEALTH, _) if is_read => Some(text(StatusCode::OK, "ok").with(&NOT_KEPT)),
+            (HEALTH, _) if is_read => Some(Response::text(StatusCode::OK, "ok").with(&NOT_STORED)),
             (METRICS, _) if is_read && self.has_metrics => {
-                Some(answer(StatusCode::OK, OPEN_METRICS, metrics().into_bytes()).with(&NOT_KEPT))
+                Some(Response::new(StatusCode::OK, OPEN_METRICS, metrics().into_bytes()).with(&NOT_STORED))
             }
-            (_, Some((script, content_type))) if is_read => Some(script.answer(request, content_type)),
+            (_, Some((script, content_type))) if is_read => Some(script.respond(request, content_type)),
             (_, Some(_)) if request.method == Some("OPTIONS") => {
-                Some(empty(StatusCode::NO_CONTENT).with(&METHODS).with(&FOR_ALL))
+                Some(Response::empty(StatusCode::NO_CONTENT).with(&METHODS).with(&ANY_ORIGIN))
             }
             _ => None,
         }
@@ -73,21 +72,21 @@ impl Site {
 }
 
 impl Script {
-    fn answer(&self, request: &Request<'_, '_>, content_type: &'static str) -> Answer<'_> {
-        let is_known = header::list(request, "if-none-match").any(|tag| self.has_tag(tag));
-        let in_gzip = header::list(request, "accept-encoding").any(is_gzip);
-        let mut answer = match (is_known, in_gzip) {
-            (true, _) => empty(StatusCode::NOT_MODIFIED),
+    fn respond(&self, request: &Request<'_, '_>, content_type: &'static str) -> Response<'_> {
+        let is_cached = header::list(request, "if-none-match").any(|tag| self.has_tag(tag));
+        let accepts_gzip = header::list(request, "accept-encoding").any(is_gzip);
+        let mut response = match (is_cached, accepts_gzip) {
+            (true, _) => Response::empty(StatusCode::NOT_MODIFIED),
             (false, true) => {
-                answer(StatusCode::OK, content_type, &*self.gzip).with(&[("Content-Encoding", "gzip")])
+                Response::new(StatusCode::OK, content_type, &*self.gzip).with(&[("Content-Encoding", "gzip")])
             }
-            (false, false) => answer(StatusCode::OK, content_type, &*self.plain),
+            (false, false) => Response::new(StatusCode::OK, content_type, &*self.plain),
         };
-        answer.set("ETag", self.tag().into_bytes());
-        answer.with(&REVALIDATED).with(&FOR_ALL)
+        response.set("ETag", self.tag().into_bytes());
+        response.with(&REVALIDATED).with(&ANY_ORIGIN)
     }
 
-    /// Weak, for it is the same for the plain text and gzip.
+    /// The entity tag: weak, because plain text and gzip share it.
     fn tag(&self) -> String {
         format!("W/\"{}\"", self.hash)
     }
@@ -99,7 +98,7 @@ impl Script {
     }
 }
 
-const NOT_KEPT: [(&str, &str); 1] = [("Cache-Control", "no-store")];
+const NOT_STORED: [(&str, &str); 1] = [("Cache-Control", "no-store")];
 
 const REVALIDATED: [(&str, &str); 3] =
     [("Cache-Control", "no-cache"), ("Vary", "Accept-Encoding"), ("X-Content-Type-Options", "nosniff")];
@@ -107,12 +106,11 @@ const REVALIDATED: [(&str, &str); 3] =
 const METHODS: [(&str, &str); 2] =
     [("Allow", "GET, HEAD, OPTIONS"), ("Access-Control-Allow-Methods", "GET, HEAD")];
 
-/// Pages of every origin may load it, also those that are isolated from other origins (COEP), and may check what they load
-/// (`integrity`). It is the same for everybody.
-const FOR_ALL: [(&str, &str); 2] =
+/// Pages of any origin may load it, also cross-origin isolated ones (COEP), and may verify it (`integrity`).
+const ANY_ORIGIN: [(&str, &str); 2] =
     [("Access-Control-Allow-Origin", "*"), ("Cross-Origin-Resource-Policy", "cross-origin")];
 
-/// Whether a member of `Accept-Encoding` is gzip, and not to refuse it.
+/// Returns whether a member of `Accept-Encoding` accepts gzip.
 fn is_gzip(coding: &[u8]) -> bool {
     let Ok(coding) = str::from_utf8(coding) else { return false };
     let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
@@ -126,7 +124,7 @@ mod tests {
     use crate::access::members;
 
     #[test]
-    fn gzip_goes_to_who_takes_it() {
+    fn detects_clients_that_accept_gzip() {
         let takes_gzip = |codings: &str| members(codings.as_bytes()).any(is_gzip);
         for taken in ["gzip", "gzip, deflate, br", "br;q=1.0, GZIP;q=0.5", "deflate,gzip ; q=1"] {
             assert!(takes_gzip(taken), "{taken}");
@@ -137,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_known_in_any_list_and_strength() {
+    fn matches_its_tag_in_lists_and_of_either_strength() {
         let script = Script { plain: Vec::new(), gzip: Vec::new(), hash: "abc".to_owned() };
         for known in ["W/\"abc\"", "\"abc\"", "\"x\", W/\"abc\"", "*"] {
             assert!(members(known.as_bytes()).any(|tag| script.has_tag(tag)), "{known}");
@@ -148,12 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_the_whole_path_without_the_query() {
+    fn opens_websockets_at_the_exact_path_only() {
         let site = Site { path: Some("/relay".to_owned()), ..Site::default() };
-        assert!(["/relay", "/relay?a=/b", "/relay#x"].iter().all(|target| site.is_at(target)));
+        assert!(["/relay", "/relay?a=/b", "/relay#x"].iter().all(|target| site.upgrades_at(target)));
         assert!(
-            !["/", "/relay/", "/relays", "/a/relay", "/?/relay", "*"].iter().any(|target| site.is_at(target))
+            !["/", "/relay/", "/relays", "/a/relay", "/?/relay", "*"]
+                .iter()
+                .any(|target| site.upgrades_at(target))
         );
-        assert!(Site::default().is_at("/anything?at=all"));
+        assert!(Site::default().upgrades_at("/anything?at=all"));
     }
 }

@@ -1,4 +1,9 @@
 //! Opens the port.
+//!
+//! On Linux the listener sets `TCP_DEFER_ACCEPT`: the kernel holds a connection back until its first bytes arrive, so the
+//! server wakes once for a connection and its request. A silent connection is accepted after a second. When 511 silent
+//! connections fill the [`BACKLOG`], the kernel falls back to SYN cookies and accepts at once, so they never delay a client
+//! that sends its request.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,19 +13,19 @@ use tokio::net::TcpListener;
 
 use crate::access::HostAddress;
 
-/// Connections that the system keeps until they are accepted; Node's default.
+/// Connections that the kernel queues until they are accepted; Node's default.
 const BACKLOG: i32 = 511;
 
-/// Listens on `port` (0: a free one) of `host`; without one on all addresses, of IPv6 and IPv4 where the system has
-/// both, as Node does. Must be called on a tokio runtime.
+/// Listens on `port` (0 for a free one) of `host`. Without a host it listens on all addresses, of IPv6 and IPv4 if the
+/// system has both, as Node does. Must be called on a tokio runtime.
 ///
 /// # Errors
-/// The system's own.
+/// Those of the system.
 pub fn bind(host: Option<HostAddress>, port: u16) -> io::Result<TcpListener> {
     let Some(host) = host else {
         return listen((Ipv6Addr::UNSPECIFIED, port).into()).or_else(|error| match error.kind() {
             io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-            // No IPv6 here.
+            // The system has no IPv6.
             _ => listen((Ipv4Addr::UNSPECIFIED, port).into()),
         });
     };
@@ -32,10 +37,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.ip() == Ipv6Addr::UNSPECIFIED {
         socket.set_only_v6(false)?;
     }
-    // On Windows it would let two servers share a port.
+    // On Windows this would let two servers share a port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    // A message must not wait for the next one. Accepted connections have it from here.
+    // A message must not wait for the next one. Accepted connections inherit the option.
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     let _ = wait_for_bytes(&socket);
@@ -45,19 +50,17 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Has the system keep connections to itself until something comes on them: this program is woken once for a connection
-/// and its request. Who says nothing is accepted after a second, and who comes when 511 others say nothing (see
-/// [`BACKLOG`]) at once, as the system then makes connections without keeping them (`tcp_syncookies`).
+/// Sets `TCP_DEFER_ACCEPT`; see the module documentation.
 ///
 /// # Errors
-/// The system's own. It is only slower without.
+/// Those of the system. Without the option the server is only slower.
 #[cfg(target_os = "linux")]
 fn wait_for_bytes(socket: &Socket) -> io::Result<()> {
     use std::os::fd::AsRawFd;
 
     let seconds: libc::c_int = 1;
-    #[expect(unsafe_code, reason = "no crate that is here has a safe way")]
-    // SAFETY: the descriptor is the socket's, and the value is as large as is said.
+    #[expect(unsafe_code, reason = "no dependency has a safe wrapper")]
+    // SAFETY: the descriptor is the socket's, and the value has the given size.
     let outcome = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -79,7 +82,7 @@ mod tests {
 
     #[tokio::test]
     #[cfg_attr(miri, ignore = "needs a socket")]
-    async fn accepted_connections_do_not_hold_small_writes_back() {
+    async fn accepted_connections_send_small_writes_at_once() {
         let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).expect("a port");
         let mut client =
             TcpStream::connect(listener.local_addr().expect("its address")).await.expect("a connection");
@@ -91,7 +94,7 @@ mod tests {
     #[tokio::test]
     #[cfg_attr(miri, ignore = "needs a socket")]
     #[cfg(target_os = "linux")]
-    async fn who_speaks_is_accepted_before_who_does_not_and_both_are() {
+    async fn accepts_clients_that_send_before_silent_ones() {
         let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).expect("a port");
         let address = listener.local_addr().expect("its address");
         let silent = TcpStream::connect(address).await.expect("a connection");

@@ -1,442 +1,130 @@
-//! The HTTP side of the port: upgrades WebSocket requests and answers all others.
+//! The opening handshake of RFC 6455, section 4.2: the response that upgrades a request, or the error that rejects it.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Poll, ready};
-use std::time::Duration;
-
-use futures_util::FutureExt;
 use httparse::Request;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
-use super::answer::{Answer, serialize, text};
-use super::entry::{self, Guest, Inquiry, Verdict, Verdicts};
-use super::request::{self, Fault};
-use super::{Door, header, metrics};
-use crate::access::{HostAddress, Source, Trust};
-use crate::limits::Limits;
-use crate::metrics::TurnedAway;
-use crate::session::Shared;
-use crate::wire::{self, Turn};
-
-/// A connection that was upgraded, the bytes that came behind the request, and whose it is.
-pub type Upgraded<C> = (C, Vec<u8>, Guest);
-
-/// A connection whose request another server has read.
-#[derive(Debug)]
-pub struct Handover<C> {
-    /// The connection.
-    pub connection: C,
-    /// What [`accept`] answers to the request.
-    pub answer: Vec<u8>,
-    /// What came behind the request.
-    pub early: Vec<u8>,
-    /// Whose it is.
-    pub guest: Guest,
-}
-
-/// How a connection stands that comes by the port.
-#[derive(Debug)]
-pub enum Standing {
-    /// It is known whose it is.
-    Known(Guest),
-    /// The request will tell, in the name of a proxy with this address.
-    Unknown(HostAddress),
-    /// There are too many from its address.
-    Crowded,
-    /// The relay is closing.
-    Closing,
-}
-
-impl Standing {
-    fn guest(&self) -> Option<&Guest> {
-        match self {
-            Self::Known(guest) => Some(guest),
-            _ => None,
-        }
-    }
-}
-
-/// Answers the one request of a connection that is there soon, unless the relay is closed before.
-pub async fn upgrade<C: AsyncRead + AsyncWrite + Unpin>(
-    connecting: impl Future<Output = Option<C>>,
-    standing: Standing,
-    door: Arc<Door>,
-) -> Option<Upgraded<C>> {
-    let mut greeting = pin!(greet(connecting, &door, standing));
-    tokio::select! {
-        biased;
-        upgraded = &mut greeting => upgraded,
-        // Once more: the relay may have closed while it was looked at, and who is asked about is told so.
-        () = door.shared.stop.cancelled() => greeting.now_or_never().flatten(),
-    }
-}
-
-/// Gives the answer to a request that another server has read, unless the relay is closed before it is taken.
-pub async fn switch<C: AsyncWrite + Unpin>(handover: Handover<C>, shared: &Shared) -> Option<Upgraded<C>> {
-    let Handover { mut connection, answer, early, guest } = handover;
-    tokio::select! {
-        biased;
-        written = timeout(shared.limits.headers_timeout, connection.write_all(&answer)) => written.ok()?.ok()?,
-        () = shared.stop.cancelled() => return None,
-    }
-    Some((connection, early, guest))
-}
-
-/// The answer that upgrades the request with this head, and whose it is. It has come from `peer`.
-///
-/// # Errors
-/// The answer that refuses it, when it does not ask for a WebSocket as it should, may not, or the relay is closing.
-pub fn accept(head: &[u8], peer: Option<HostAddress>, door: &Door) -> Result<(Vec<u8>, Guest), Vec<u8>> {
-    let accept = |request: Result<&Request<'_, '_>, Fault>| {
-        if door.shared.stop.is_cancelled() {
-            door.shared.metrics.turned_away(TurnedAway::Closing);
-            return Err(Refusal::Closing);
-        }
-        let request = request.map_err(Refusal::Fault)?;
-        let (address, _) = caller(request, peer, false, &door.rules.trust);
-        let guest = identify(address, door)?;
-        Ok((open(request, door)?, guest))
-    };
-    let answered = request::parse(head, usize::MAX, |request| {
-        accept(request).map_err(|refusal| serialize(&refuse(refusal), wants_body(request)))
-    });
-    let malformed = || serialize(&refuse(Refusal::Fault(Fault::Malformed)), true);
-    answered.map_or_else(|| Err(malformed()), |(answer, _)| answer)
-}
-
-/// Answers a connection's one request with why it is not served.
-pub async fn turn_away<C: AsyncRead + AsyncWrite + Unpin>(
-    connecting: impl Future<Output = Option<C>>,
-    standing: Standing,
-    door: Arc<Door>,
-) {
-    greet(connecting, &door, standing).await;
-}
-
-async fn greet<C: AsyncRead + AsyncWrite + Unpin>(
-    connecting: impl Future<Output = Option<C>>,
-    door: &Door,
-    standing: Standing,
-) -> Option<Upgraded<C>> {
-    let limits = &door.shared.limits;
-    let answered = async {
-        let mut stream = connecting.await?;
-        crate::faults::point("handshake");
-        // Who ends the connection before it has asked gets no answer.
-        let answered = request::read(&mut stream, limits, |request| reply(door, &standing, request)).await;
-        let mut answered = answered.ok()?;
-        if let Some(question) = answered.0.question.take() {
-            let source = standing.guest().unwrap_or(&answered.0.guest).source;
-            // Boxed: there is no room for it where nobody is asked.
-            answered = Box::pin(ask(answered, question, source, &mut stream, door)).await?;
-        }
-        let (reply, early) = answered;
-        stream.write_all(&reply.bytes).await.ok()?;
-        stream.flush().await.ok()?;
-        Some((stream, reply.upgrades, reply.guest, early))
-    };
-    // Who is asked has as long again.
-    let patience = limits.headers_timeout * if door.inquiries.are_asked() { 2 } else { 1 };
-    // Boxed, so that an open connection has no room for what only its beginning needs.
-    let Ok(answered) = timeout(patience, Box::pin(answered)).await else {
-        door.shared.metrics.turned_away(TurnedAway::HeadersTimeout);
-        return None;
-    };
-    let (stream, upgrades, guest, early) = answered?;
-    if upgrades {
-        let guest = match standing {
-            Standing::Known(guest) => guest,
-            _ => guest,
-        };
-        return Some((stream, early, guest));
-    }
-    part(stream, limits.close_timeout).await;
-    None
-}
-
-/// Closes a connection behind its answer.
-async fn part<C: AsyncRead + AsyncWrite + Unpin>(mut stream: C, patience: Duration) {
-    let farewell = async {
-        stream.shutdown().await?;
-        // Closing with bytes unread would reset the connection, and the client might miss the answer.
-        wire::discard(&mut stream, &mut Turn::default(), Limits::MAX_DISCARDED_BYTES).await
-    };
-    // Whether it worked or not: the connection is over. Boxed, so that an open connection has no room for it.
-    timeout(patience, Box::pin(farewell)).await.ok();
-}
-
-/// Gives an answer that refuses a request which another server has read, and closes its connection.
-pub async fn refuse_with<C: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: C,
-    answer: Vec<u8>,
-    shared: Arc<Shared>,
-) {
-    let written = timeout(shared.limits.headers_timeout, stream.write_all(&answer)).await;
-    if matches!(written, Ok(Ok(()))) {
-        part(stream, shared.limits.close_timeout).await;
-    }
-}
-
-/// Asks whether a request is let in, as long as its client waits for the answer. Returns what is to be replied, and what
-/// has come behind the request.
-async fn ask<C: AsyncRead + Unpin>(
-    (reply, mut early): (Reply, Vec<u8>),
-    question: Box<(Inquiry, Verdicts)>,
-    source: Option<Source>,
-    stream: &mut C,
-    door: &Door,
-) -> Option<(Reply, Vec<u8>)> {
-    let reply = tokio::select! {
-        biased;
-        reply = decide(reply, question, source, door) => reply,
-        () = left(stream, &mut early) => return None,
-    };
-    Some((reply, early))
-}
-
-/// Waits until the client has closed its side of the connection, or has sent more than it may before it is answered.
-/// What it sends is added to `early`.
-async fn left<C: AsyncRead + Unpin>(stream: &mut C, early: &mut Vec<u8>) {
-    let mut turn = Turn::default();
-    let mut is_open = |bytes: &[u8]| {
-        early.extend_from_slice(bytes);
-        !bytes.is_empty() && early.len() <= Limits::MAX_EARLY_BYTES
-    };
-    poll_fn(|cx| {
-        while matches!(ready!(wire::poll_read(stream, &mut turn, cx, &mut is_open)), Ok(true)) {}
-        Poll::Ready(())
-    })
-    .await;
-}
-
-/// What goes out.
-#[derive(Default)]
-struct Reply {
-    bytes: Vec<u8>,
-    /// Whether the connection is a WebSocket from here on.
-    upgrades: bool,
-    /// Whose it is, if the request has told.
-    guest: Guest,
-    /// What is to be asked before.
-    question: Option<Box<(Inquiry, Verdicts)>>,
-}
-
-fn reply(door: &Door, standing: &Standing, request: Result<&Request<'_, '_>, Fault>) -> Reply {
-    let wants_body = wants_body(request);
-    let refused = |refusal| Reply { bytes: serialize(&refuse(refusal), wants_body), ..Reply::default() };
-    let wants_websocket = |request: &Request<'_, '_>| header::lists(request, "upgrade", "websocket");
-    let request = match (request, standing) {
-        (Ok(request), Standing::Closing) => {
-            // Who asks how the server is has not been turned away.
-            if wants_websocket(request) {
-                door.shared.metrics.turned_away(TurnedAway::Closing);
-            }
-            return refused(Refusal::Closing);
-        }
-        (_, Standing::Crowded) => return refused(Refusal::Crowded),
-        (Ok(request), _) => request,
-        (Err(fault), _) => {
-            if fault == Fault::TooLarge {
-                door.shared.metrics.turned_away(TurnedAway::MaxHeaderSize);
-            }
-            return refused(Refusal::Fault(fault));
-        }
-    };
-    let is_tls = door.tls.is_some();
-    let (guest, address, secure) = match standing {
-        Standing::Unknown(peer) => {
-            let (address, secure) = caller(request, Some(*peer), is_tls, &door.rules.trust);
-            match identify(address, door) {
-                Ok(guest) => (guest, address, secure),
-                Err(refusal) => return refused(refusal),
-            }
-        }
-        Standing::Known(guest) => (Guest::default(), guest.address, is_tls),
-        // They have been answered.
-        Standing::Crowded | Standing::Closing => (Guest::default(), None, is_tls),
-    };
-    if !wants_websocket(request)
-        && let Some(answer) = door.site.find(request, || metrics::text(&door.shared))
-    {
-        return Reply { bytes: serialize(&answer, wants_body), ..Reply::default() };
-    }
-    if !request.path.is_some_and(|target| door.site.is_at(target)) {
-        return refused(Refusal::NotFound);
-    }
-    match open(request, door) {
-        Ok(bytes) => {
-            let question =
-                door.inquiries.are_asked().then(|| Box::new(Inquiry::new(request, address, secure)));
-            Reply { bytes, upgrades: true, guest, question }
-        }
-        Err(refusal) => refused(refusal),
-    }
-}
-
-fn wants_body(request: Result<&Request<'_, '_>, Fault>) -> bool {
-    !request.is_ok_and(|request| request.method == Some("HEAD"))
-}
-
-/// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. The connection from
-/// `peer` is or is not, as `is_tls` says.
-pub fn caller(
-    request: &Request<'_, '_>,
-    peer: Option<HostAddress>,
-    is_tls: bool,
-    trust: &Trust,
-) -> (Option<HostAddress>, bool) {
-    let address = trust.client(peer, header::lines(request, "x-forwarded-for"));
-    (address, trust.is_secure(peer, is_tls, header::lines(request, "x-forwarded-proto")))
-}
-
-/// A client with this address, if there is room for one more of them.
-fn identify(address: Option<HostAddress>, door: &Door) -> Result<Guest, Refusal> {
-    let source = match address {
-        Some(address) => Source::of(address),
-        // The proxy at the other end of a pipe should have told.
-        None if door.rules.trust.trusts_pipes() => Source::UNKNOWN,
-        // Over a pipe everybody is the same.
-        None => return Ok(Guest::default()),
-    };
-    door.register(source, address).ok_or(Refusal::Crowded)
-}
-
-/// The answer that opens a WebSocket, if the request may have one.
-fn open(request: &Request<'_, '_>, door: &Door) -> Result<Vec<u8>, Refusal> {
-    let answer = switch_protocols(request)?;
-    if entry::is_from(door.rules.origins.as_deref(), request) {
-        return Ok(answer);
-    }
-    door.shared.metrics.turned_away(TurnedAway::AllowedOrigins);
-    Err(Refusal::Origin)
-}
-
-/// Asks whether what is to be replied is replied. No answer in time is a refusal, and so is none at all.
-async fn decide(
-    reply: Reply,
-    question: Box<(Inquiry, Verdicts)>,
-    source: Option<Source>,
-    door: &Door,
-) -> Reply {
-    let (inquiry, verdicts) = *question;
-    let refused = |answer: &Answer<'_>| Reply { bytes: serialize(answer, true), ..Reply::default() };
-    let turned_away = |why| door.shared.metrics.turned_away(why);
-    let _place = door.inquiries.add(source, inquiry);
-    let verdict = tokio::select! {
-        verdict = timeout(door.shared.limits.headers_timeout, verdicts) => verdict.ok().and_then(Result::ok),
-        () = door.shared.stop.cancelled() => {
-            turned_away(TurnedAway::Closing);
-            return refused(&refuse(Refusal::Closing));
-        }
-    };
-    match verdict {
-        Some(Verdict::Admitted) => reply,
-        Some(Verdict::Refused { why, status, text, headers }) => {
-            turned_away(why);
-            refused(&entry::refused(status, text.as_deref(), &headers))
-        }
-        None => {
-            turned_away(TurnedAway::Undecided);
-            refused(&refuse(Refusal::NotDecided))
-        }
-    }
-}
+use super::header;
+use super::request::RequestError;
+use super::response::Response;
 
 /// Why a request does not open a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Refusal {
+pub enum UpgradeError {
+    /// The head is not a valid request.
     #[error(transparent)]
-    Fault(Fault),
+    Request(RequestError),
+    /// Nothing is served at its path.
     #[error("nothing is here")]
     NotFound,
+    /// The relay is closing.
     #[error("the server is closing")]
     Closing,
+    /// Its address has too many connections, or opens them too fast.
     #[error("too many connections come from this address")]
-    Crowded,
+    TooManyConnections,
+    /// It comes from a page of another origin.
     #[error("pages of this origin may not connect")]
     Origin,
+    /// The verifier gave no verdict in time.
     #[error("nobody has decided about this request")]
-    NotDecided,
+    NoVerdict,
+    /// It does not ask for an upgrade.
     #[error("this is a WebSocket server")]
     NoUpgrade,
+    /// It asks for another version of the protocol.
     #[error("only version 13 of WebSocket is spoken here")]
     Version,
+    /// It has another method or HTTP version.
     #[error("a WebSocket is opened with GET and HTTP/1.1")]
     Method,
+    /// This header is missing, repeated or invalid.
     #[error("this value of the header {0} does not open a WebSocket")]
     Header(&'static str),
 }
 
-/// The answer to a WebSocket upgrade, made without the types of `http`: they cost more than the rest of it. Names and
-/// their order are those of RFC 6455: some embedded clients compare them as text.
-fn switch_protocols(request: &Request<'_, '_>) -> Result<Vec<u8>, Refusal> {
+impl UpgradeError {
+    /// Returns the response that says so.
+    pub fn response(self) -> Response<'static> {
+        let status = match self {
+            Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Closing | Self::NoVerdict => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Request(RequestError::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Request(RequestError::Malformed) | Self::Method | Self::Header(_) => {
+                StatusCode::BAD_REQUEST
+            }
+        };
+        let response = Response::text(status, &self.to_string());
+        if status == StatusCode::UPGRADE_REQUIRED { response.with(&UPGRADE) } else { response }
+    }
+}
+
+const UPGRADE: [(&str, &str); 3] =
+    [("Connection", "Upgrade, close"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];
+
+/// Headers that identify the server, the page and the body. If there are two lines, a proxy may have used the other one.
+const SINGLE: [&str; 3] = ["host", "origin", "content-length"];
+
+/// Returns the response that upgrades `request`.
+///
+/// tungstenite's `create_response` is not used: it takes an `http::Request`, which copies every header and takes longer than
+/// the rest of the handshake; it accepts repeated headers and a body; and it writes header names in lower case, which some
+/// embedded clients do not understand. Only the hash is tungstenite's.
+///
+/// # Errors
+/// Why the request does not open a WebSocket.
+pub fn upgrade_response(request: &Request<'_, '_>) -> Result<Vec<u8>, UpgradeError> {
     if header::lines(request, "upgrade").next().is_none() {
-        return Err(Refusal::NoUpgrade);
+        return Err(UpgradeError::NoUpgrade);
     }
     if request.method != Some("GET") || request.version != Some(1) {
-        return Err(Refusal::Method);
+        return Err(UpgradeError::Method);
     }
     for name in SINGLE {
         if header::is_repeated(request, name) {
-            return Err(Refusal::Header(name));
+            return Err(UpgradeError::Header(name));
         }
     }
-    // Its body would be read as frames.
+    // A body would be read as frames.
     if header::lines(request, "transfer-encoding").next().is_some() {
-        return Err(Refusal::Header("transfer-encoding"));
+        return Err(UpgradeError::Header("transfer-encoding"));
     }
     if header::list(request, "content-length").any(|length| length != b"0") {
-        return Err(Refusal::Header("content-length"));
+        return Err(UpgradeError::Header("content-length"));
     }
     for (name, option) in [("connection", "upgrade"), ("upgrade", "websocket")] {
         if !header::lists(request, name, option) {
-            return Err(Refusal::Header(name));
+            return Err(UpgradeError::Header(name));
         }
     }
     if header::only(request, "sec-websocket-version") != Some(b"13") {
-        return Err(Refusal::Version);
+        return Err(UpgradeError::Version);
     }
     let key = header::only(request, "sec-websocket-key").filter(|key| is_key(key));
-    let accept = derive_accept_key(key.ok_or(Refusal::Header("sec-websocket-key"))?);
+    Ok(switching_protocols(request, key.ok_or(UpgradeError::Header("sec-websocket-key"))?))
+}
+
+/// Returns the 101 response to a valid request with this key. Names and order of its headers are those of RFC 6455, because
+/// some embedded clients compare them as text.
+fn switching_protocols(request: &Request<'_, '_>, key: &[u8]) -> Vec<u8> {
+    let accept = derive_accept_key(key);
     let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
-    // Whoever asks for subprotocols must get one; which one means nothing here.
+    // A client that offers subprotocols requires one of them. The relay uses none, so any will do.
     let mut offered = header::list(request, "sec-websocket-protocol").filter(|name| header::is_token(name));
-    let answer = match offered.next().and_then(|name| str::from_utf8(name).ok()) {
+    let response = match offered.next().and_then(|name| str::from_utf8(name).ok()) {
         Some(first) => [head, &accept, "\r\nSec-WebSocket-Protocol: ", first, "\r\n\r\n"].concat(),
         None => [head, &accept, "\r\n\r\n"].concat(),
     };
-    Ok(answer.into_bytes())
+    response.into_bytes()
 }
 
-/// Headers that say who asks whom, and how much. Of two lines a proxy may have taken the one, and we the other.
-const SINGLE: [&str; 3] = ["host", "origin", "content-length"];
-
-/// Whether it is the base64 of 16 bytes.
+/// Returns whether `key` is the base64 of 16 bytes.
 fn is_key(key: &[u8]) -> bool {
     let digits = key.strip_suffix(b"==").filter(|digits| digits.len() == 22);
     digits.is_some_and(|digits| {
         digits.iter().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit))
     })
 }
-
-fn refuse(refusal: Refusal) -> Answer<'static> {
-    let status = match refusal {
-        Refusal::NoUpgrade | Refusal::Version => StatusCode::UPGRADE_REQUIRED,
-        Refusal::NotFound => StatusCode::NOT_FOUND,
-        Refusal::Closing | Refusal::NotDecided => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Crowded => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::Origin => StatusCode::FORBIDDEN,
-        Refusal::Fault(Fault::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        Refusal::Fault(Fault::Malformed) | Refusal::Method | Refusal::Header(_) => StatusCode::BAD_REQUEST,
-    };
-    let answer = text(status, &refusal.to_string());
-    if status == StatusCode::UPGRADE_REQUIRED { answer.with(&UPGRADE) } else { answer }
-}
-
-const UPGRADE: [(&str, &str); 3] =
-    [("Connection", "Upgrade, close"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];

@@ -7,11 +7,11 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
 use super::NativeRelay;
-use crate::access::{FairQueue, Network, Source, Trust};
+use crate::access::{AddressKey, FairQueue, Network, TrustedProxies};
 use crate::limits::Limits;
 use crate::listener::BOUNDS;
-use crate::metrics::TurnedAway;
-use crate::relay::{Ask, Inquiry, Rules, Verdict};
+use crate::metrics::Rejection;
+use crate::relay::{Rules, Verdict, Verifier, VerifyRequest};
 
 /// Who may come.
 #[napi(object)]
@@ -36,23 +36,23 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
     let NativeRules { origins, trusts_all, trusted_hops, trusted_networks, asks } = native;
     let networks: Vec<_> = trusted_networks.iter().filter_map(|network| Network::parse(network)).collect();
     let trust = match (trusts_all, trusted_hops, networks.is_empty()) {
-        (true, ..) => Trust::Everybody,
-        (false, 1.., _) => Trust::Hops(trusted_hops as usize),
-        (false, 0, false) => Trust::Networks(networks),
-        (false, 0, true) => Trust::Nobody,
+        (true, ..) => TrustedProxies::All,
+        (false, 1.., _) => TrustedProxies::Hops(trusted_hops as usize),
+        (false, 0, false) => TrustedProxies::Networks(networks),
+        (false, 0, true) => TrustedProxies::None,
     };
     let ask = asks.then(|| {
-        Ask(Arc::new(move |_| {
+        Verifier(Arc::new(move |_| {
             // An error means that JavaScript is gone.
             asked.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
         }))
     });
-    Rules { origins, trust, ask }
+    Rules { origins, trusted_proxies: trust, verifier: ask }
 }
 
 /// A request that JavaScript is asked about. If it is collected without an answer the request is refused.
 #[napi]
-pub struct NativeInquiry(Option<Inquiry>);
+pub struct NativeInquiry(Option<VerifyRequest>);
 
 /// Whose a request is.
 #[napi(object)]
@@ -79,7 +79,7 @@ pub enum NativeReason {
     Taken,
 }
 
-impl From<NativeReason> for TurnedAway {
+impl From<NativeReason> for Rejection {
     fn from(reason: NativeReason) -> Self {
         match reason {
             NativeReason::AllowedOrigins => Self::AllowedOrigins,
@@ -140,7 +140,7 @@ impl NativeInquiry {
             Some(NativeRefusal { why, status, text, headers }) => {
                 let (pairs, _) = headers.as_chunks();
                 let headers = pairs.iter().map(|[name, value]| (name.clone(), value.clone())).collect();
-                Verdict::Refused { why: why.into(), status, text, headers }
+                Verdict::Rejected { why: why.into(), status, text, headers }
             }
         });
     }
@@ -152,7 +152,7 @@ impl NativeRelay {
     /// JavaScript is told of the next one.
     #[napi(catch_unwind)]
     pub fn take_inquiry(&self) -> Option<NativeInquiry> {
-        self.relay.take_inquiry().map(|inquiry| NativeInquiry(Some(inquiry)))
+        self.relay.take_verify_request().map(|inquiry| NativeInquiry(Some(inquiry)))
     }
 }
 
@@ -196,11 +196,11 @@ impl NativeRequests {
     /// A request of this address was answered, or its client has gone.
     #[napi(catch_unwind)]
     pub fn leave(&mut self, address: Option<String>, ticket: f64) {
-        self.0.leave(source(address.as_deref()), ticket as u64);
+        self.0.remove(source(address.as_deref()), ticket as u64);
     }
 }
 
 /// What counts as one place. Over a pipe everybody is the same.
-fn source(address: Option<&str>) -> Option<Source> {
-    address.and_then(|address| address.parse().ok()).map(Source::of)
+fn source(address: Option<&str>) -> Option<AddressKey> {
+    address.and_then(|address| address.parse().ok()).map(AddressKey::of)
 }

@@ -7,7 +7,7 @@ use napi::bindgen_prelude::Buffer;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
-use crate::stream::bridge::{self, Bank, Bridge, Errand};
+use crate::stream::bridge::{self, Bridge, SocketCommand, SocketEnd};
 
 /// The JavaScript function that has errands fetched. Weak: it does not keep Node alive.
 pub type Caller = ThreadsafeFunction<(), (), (), Status, true, true>;
@@ -44,7 +44,7 @@ impl Errands {
 /// Both ends of a bridge that rings with this number.
 pub fn open(number: u32, errands: &Arc<Errands>) -> (Bridge, NativeBridge) {
     let errands = Arc::clone(errands);
-    let (bridge, bank) = bridge::bridge(move || errands.add(number));
+    let (bridge, bank) = bridge::pair(move || errands.add(number));
     (bridge, NativeBridge { number, bank })
 }
 
@@ -65,7 +65,7 @@ pub struct NativeErrand {
 #[napi]
 pub struct NativeBridge {
     number: u32,
-    bank: Bank,
+    bank: SocketEnd,
 }
 
 #[napi]
@@ -91,13 +91,13 @@ impl NativeBridge {
     /// The socket is gone.
     #[napi(catch_unwind)]
     pub fn break_off(&self) {
-        self.bank.break_off();
+        self.bank.reset();
     }
 
     /// What is to be done with the socket, which `is_writable` when it has written what it was given.
     #[napi(catch_unwind)]
     pub fn fetch(&self, is_writable: bool) -> NativeErrand {
-        let Errand { bytes, resume, end, over } = self.bank.fetch(is_writable);
+        let SocketCommand { bytes, resume, end, close: over } = self.bank.fetch(is_writable);
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Buffer::from);
         NativeErrand { bytes, resume, end, over }
     }

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::events::Topic;
 use crate::limits::Limits;
 use crate::relay::{Address, Options, Relay, Script, Site};
-use crate::stream::{self, Waiting};
+use crate::stream::{self, PendingConnection};
 
 /// A bound: its name among the options, what it counts, its default and its range.
 #[napi(object)]
@@ -126,7 +126,7 @@ impl Crowd {
 /// A TCP connection that has left Node and was not answered yet. Keeps Node alive, as its socket would. If it is
 /// collected it is closed.
 #[napi]
-pub struct NativeConnection(Option<(Waiting, Arc<Crowd>)>);
+pub struct NativeConnection(Option<(PendingConnection, Arc<Crowd>)>);
 
 #[napi]
 impl NativeConnection {
@@ -224,8 +224,8 @@ impl NativeRelay {
     /// Takes a connection over by its descriptor, if that can be done; whoever has the descriptor closes it then.
     #[napi(catch_unwind)]
     pub fn take_over(&mut self, env: &Env, descriptor: i32) -> Result<Option<NativeConnection>> {
-        let Ok(socket) = stream::take_over(descriptor) else { return Ok(None) };
-        Ok(Some(NativeConnection(Some((Waiting::new(socket), self.crowd(env)?)))))
+        let Ok(socket) = stream::adopt_descriptor(descriptor) else { return Ok(None) };
+        Ok(Some(NativeConnection(Some((PendingConnection::new(socket), self.crowd(env)?)))))
     }
 
     /// Serves, or refuses, a WebSocket request whose connection was taken over. `head` is its HTTP head, `early` what came
@@ -290,7 +290,7 @@ impl NativeRelay {
     /// Counts a client that JavaScript has not let in.
     #[napi(catch_unwind)]
     pub fn turned_away(&self, why: access::NativeReason) {
-        self.relay.count_turned_away(why.into());
+        self.relay.count_rejection(why.into());
     }
 
     /// Whether WebSockets are opened at this target of a request.

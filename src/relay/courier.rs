@@ -33,7 +33,7 @@ impl Relay {
         F: Future<Output = bool> + Send + 'static,
     {
         let task = carry(Arc::clone(&self.shared), events, translate, hand_over);
-        if let Some(thread) = self.door.thread() {
+        if let Some(thread) = self.acceptor.least_busy_thread() {
             self.couriers.spawn_on(task, thread);
         }
     }

@@ -36,7 +36,7 @@ pub struct Stats {
     pub rejected: Counts,
     /// What clients did wrong, by code.
     pub offences: Counts,
-    /// Clients that were not let in, by [`TurnedAway::code`](crate::metrics::TurnedAway::code).
+    /// Clients that were not let in, by [`Rejection::code`](crate::metrics::Rejection::code).
     pub turned_away: Counts,
     /// WebSockets that were not ended by their clients, by close code; 1006 those that broke off.
     pub closed: Closed,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::attachment::Attachment;
 use super::{Phase, Session, Shared, now};
-use crate::access::Attempt;
+use crate::access::AuthAttempt;
 use crate::error::{CloseReason, Offence};
 use crate::events::Event;
 use crate::hub::{ClaimOutcome, ClaimRequest, Greeting, Identity, Outbox, SessionInfo};
@@ -100,9 +100,9 @@ impl Session {
         let Shared { hub, failures, metrics, .. } = &*self.shared;
         let identity = hub.authenticate(client, token);
         let (is_registered, is_right) = (identity != Identity::Unknown, identity == Identity::Proven);
-        let attempt = Attempt { source: self.source, client, is_registered, is_right };
-        failures.judge(attempt, now()).unwrap_or_else(|why| {
-            metrics.turned_away(why);
+        let attempt = AuthAttempt { address: self.source, client, is_registered, has_valid_token: is_right };
+        failures.check(attempt, now()).unwrap_or_else(|why| {
+            metrics.connection_rejected(why);
             false
         })
     }

@@ -56,7 +56,7 @@ impl Session {
     fn emit_offence(&self, offence: Offence) {
         let client = self.phase.attachment().map(|attachment| attachment.claim.id());
         // A client that has not authenticated is closed before it can cause many events.
-        if client.is_none_or(|client| self.shared.complaints.take(client, now).is_ok()) {
+        if client.is_none_or(|client| self.shared.offence_event_limiter.take(client, now).is_ok()) {
             self.shared.events.emit(Event::Offence { client, offence });
         }
     }

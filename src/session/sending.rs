@@ -26,7 +26,7 @@ pub(super) struct HeldMessage {
 impl Session {
     /// Counts a plain client's message, which has been read already: if it exceeds the rate, nothing more is read for a while.
     fn charge(&mut self, client: ClientId) -> Result<(), CloseReason> {
-        let Charge { pause, over_for } = self.shared.pace.charge(client, now);
+        let Charge { pause, over_for } = self.shared.message_limiter.charge(client, now);
         if over_for > self.shared.limits.hold_timeout {
             return Err(CloseReason::OverRate);
         }
@@ -36,7 +36,7 @@ impl Session {
 
     /// Reads nothing until the client is below its rate again, which it may have exceeded on another connection.
     pub(super) fn pay_debt(&mut self, client: ClientId) {
-        let debt = self.shared.pace.owes(client, now);
+        let debt = self.shared.message_limiter.debt(client, now);
         self.pause(debt);
     }
 
@@ -59,7 +59,7 @@ impl Session {
         }
         match frame.seq {
             Some(seq) => {
-                if let Err(wait) = self.shared.pace.take(client, now) {
+                if let Err(wait) = self.shared.message_limiter.take(client, now) {
                     return self.hold_over_rate(target, seq, wait);
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Failures, Pace};
+use crate::access::{AuthFailures, ClientRateLimiter};
 use crate::error::CloseReason;
 use crate::events::{Event, EventSink};
 use crate::hub::Hub;
@@ -23,11 +23,11 @@ pub struct Shared {
     /// Who is told what happens.
     pub events: EventSink,
     /// Authentications that failed.
-    pub failures: Failures,
+    pub failures: AuthFailures,
     /// How fast clients send.
-    pub pace: Pace,
+    pub message_limiter: ClientRateLimiter,
     /// How often it is told what each client does wrong.
-    pub complaints: Pace,
+    pub offence_event_limiter: ClientRateLimiter,
     /// What is counted.
     pub metrics: Metrics,
     /// Ends every session, by [`Shared::stop`] or [`Shared::drain`].
@@ -48,16 +48,19 @@ impl Shared {
     pub fn new(limits: Limits, hub: Hub, events: EventSink) -> Self {
         let [stop, hurry, cut] = [(); 3].map(|()| CancellationToken::new());
         let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
-        let (failures, pace, complaints) =
-            (Failures::new(&limits), Pace::new(&limits), Pace::of_complaints(&limits));
+        let (failures, message_limiter, offence_event_limiter) = (
+            AuthFailures::new(&limits),
+            ClientRateLimiter::new(&limits),
+            ClientRateLimiter::for_offence_events(&limits),
+        );
         let metrics = Metrics::default();
         Self {
             limits,
             hub,
             events,
             failures,
-            pace,
-            complaints,
+            message_limiter,
+            offence_event_limiter,
             metrics,
             stop,
             stopping,

@@ -1,4 +1,8 @@
-//! A byte stream in this process: its other end is moved by whoever holds the real socket.
+//! In-process byte streams to sockets that JavaScript holds.
+//!
+//! A bridge has two ends. The engine reads from and writes to [`Bridge`] like a socket. The owner of the real socket holds
+//! the [`SocketEnd`]: it pushes what the socket receives, and fetches [`SocketCommand`]s when notified. Both directions are
+//! bounded by [`Limits::BRIDGE_BYTES`].
 
 use std::io;
 use std::pin::Pin;
@@ -7,148 +11,152 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Connection;
+use super::Transport;
 use crate::copy;
 use crate::limits::Limits;
 use crate::shared_writer::SharedWriter;
 
-/// The engine's end. Dropping it ends the connection.
+/// The engine's end. Dropping it closes the connection.
 #[derive(Debug)]
-pub struct Bridge(Arc<Shared>);
+pub struct Bridge(Arc<Inner>);
 
-/// The end of who holds the socket. Dropping it breaks the connection.
+/// The socket owner's end. Dropping it resets the connection.
 #[derive(Debug)]
-pub struct Bank(Arc<Shared>);
+pub struct SocketEnd(Arc<Inner>);
 
-/// What is to be done with the socket.
+/// What the socket's owner is to do.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Errand {
-    /// To be written to it.
+pub struct SocketCommand {
+    /// Write these bytes to the socket.
     pub bytes: Vec<u8>,
-    /// To be read from again, after [`Bank::push`] said that there is enough.
+    /// Resume reading, which [`SocketEnd::push`] paused.
     pub resume: bool,
-    /// Nothing more will come to be written: its writing side is to be closed.
+    /// Close the socket's write side after the bytes: the engine writes nothing more.
     pub end: bool,
-    /// The engine has left: it is to be closed.
-    pub over: bool,
+    /// Close the socket after the bytes: the engine's end was dropped.
+    pub close: bool,
 }
 
-struct Shared {
-    pipe: Mutex<Pipe>,
-    /// Tells who holds the socket that there is an errand; called with no lock held.
-    ring: Box<dyn Fn() + Send + Sync>,
+struct Inner {
+    buffers: Mutex<BridgeBuffers>,
+    /// Tells the socket's owner that there is a command. Called without the lock.
+    notify: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Debug, Default)]
-struct Pipe {
-    /// Unread, less than [`Limits::BRIDGE_BYTES`] and what came last; read, no more than that. Given back when all is read.
+struct BridgeBuffers {
+    /// Received bytes: those already read, and less than [`Limits::BRIDGE_BYTES`] plus the last push unread. Freed when all is
+    /// read.
     input: Vec<u8>,
-    /// How much of the input was read.
+    /// How many bytes of the input the engine has read.
     read: usize,
-    /// Nothing more comes behind the input.
-    ended: bool,
-    /// The socket is gone.
-    broken: bool,
-    /// The holder of the socket does not read from it until it is told to.
-    paused: bool,
+    /// The input is complete.
+    input_ended: bool,
+    /// The socket was reset.
+    is_reset: bool,
+    /// The socket's owner has stopped reading until a command resumes it.
+    is_paused: bool,
+    /// Bytes to write to the socket, at most [`Limits::BRIDGE_BYTES`].
     output: Vec<u8>,
-    /// Nothing more comes behind the output.
-    shut: bool,
-    /// The engine's end is gone.
-    left: bool,
-    /// An errand was told of and not yet fetched.
-    rung: bool,
+    /// The output is complete.
+    output_ended: bool,
+    /// The engine's end was dropped.
+    is_closed: bool,
+    /// The owner was notified and has not fetched since.
+    is_notified: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// Both ends. `ring` is called when there is an [`Errand`] to fetch, and then not again before it was fetched.
-pub fn bridge(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, Bank) {
-    let shared = Arc::new(Shared { pipe: Mutex::default(), ring: Box::new(ring) });
-    (Bridge(Arc::clone(&shared)), Bank(shared))
+/// Returns both ends of a new bridge. `notify` is called when there is a [`SocketCommand`] to fetch, and not again before it
+/// is fetched.
+pub fn pair(notify: impl Fn() + Send + Sync + 'static) -> (Bridge, SocketEnd) {
+    let shared = Arc::new(Inner { buffers: Mutex::default(), notify: Box::new(notify) });
+    (Bridge(Arc::clone(&shared)), SocketEnd(shared))
 }
 
-impl Shared {
-    fn pipe(&self) -> MutexGuard<'_, Pipe> {
-        // Whoever panicked did so between two whole states: nothing here is changed in several steps that may fail.
-        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, BridgeBuffers> {
+        // A panic leaves consistent buffers: no change takes several steps that may fail.
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self, mut pipe: MutexGuard<'_, Pipe>) {
-        let was_rung = std::mem::replace(&mut pipe.rung, true);
-        drop(pipe);
-        if !was_rung {
-            (self.ring)();
+    fn notify(&self, mut buffers: MutexGuard<'_, BridgeBuffers>) {
+        let was_notified = std::mem::replace(&mut buffers.is_notified, true);
+        drop(buffers);
+        if !was_notified {
+            (self.notify)();
         }
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("pipe", &self.pipe).finish_non_exhaustive()
+        f.debug_struct("Inner").field("buffers", &self.buffers).finish_non_exhaustive()
     }
 }
 
-impl Bank {
-    /// Bytes that the socket brought. False when it is not to be read from until an errand says so.
+impl SocketEnd {
+    /// Passes on bytes that the socket received. Returns false if the owner must stop reading until a command says to resume.
     pub fn push(&self, bytes: &[u8]) -> bool {
-        let mut pipe = self.0.pipe();
-        if pipe.read > pipe.input.len() / 2 {
-            // Who never reads quite all of it would else have it grow for ever.
-            let read = std::mem::take(&mut pipe.read);
-            pipe.input.drain(..read);
+        let mut buffers = self.0.lock();
+        if buffers.read > buffers.input.len() / 2 {
+            // An engine that never reads quite all of it would let it grow without bound.
+            let read = std::mem::take(&mut buffers.read);
+            buffers.input.drain(..read);
         }
-        copy::append(bytes, &mut pipe.input);
-        pipe.paused |= pipe.input.len() - pipe.read >= Limits::BRIDGE_BYTES;
-        let (goes_on, reader) = (!pipe.paused, pipe.reader.take());
-        drop(pipe);
+        copy::append(bytes, &mut buffers.input);
+        buffers.is_paused |= buffers.input.len() - buffers.read >= Limits::BRIDGE_BYTES;
+        let (may_continue, reader) = (!buffers.is_paused, buffers.reader.take());
+        drop(buffers);
         wake(reader);
-        goes_on
+        may_continue
     }
 
-    /// The socket brings nothing more.
+    /// The socket has received everything.
     pub fn end(&self) {
-        let mut pipe = self.0.pipe();
-        pipe.ended = true;
-        let reader = pipe.reader.take();
-        drop(pipe);
+        let mut buffers = self.0.lock();
+        buffers.input_ended = true;
+        let reader = buffers.reader.take();
+        drop(buffers);
         wake(reader);
     }
 
-    /// The socket is gone.
-    pub fn break_off(&self) {
-        let mut pipe = self.0.pipe();
-        pipe.broken = true;
-        pipe.output = Vec::new();
-        let wakers = [pipe.reader.take(), pipe.writer.take()];
-        drop(pipe);
+    /// The socket was reset or closed.
+    pub fn reset(&self) {
+        let mut buffers = self.0.lock();
+        buffers.is_reset = true;
+        buffers.output = Vec::new();
+        let wakers = [buffers.reader.take(), buffers.writer.take()];
+        drop(buffers);
         wakers.into_iter().for_each(wake);
     }
 
-    /// What is to be done. To be called when rung, and when the socket has written all that it was given; the engine
-    /// writes no more than [`Limits::BRIDGE_BYTES`] ahead of it. While it is not `is_writable` it gets no bytes, unless the
-    /// engine has left and they are the last.
-    pub fn fetch(&self, is_writable: bool) -> Errand {
-        let mut pipe = self.0.pipe();
-        pipe.rung = false;
-        let unread = pipe.input.len() - pipe.read;
-        let resume = pipe.paused && unread == 0;
-        pipe.paused &= !resume;
-        let (bytes, writer) = match is_writable || pipe.left {
-            true => (std::mem::take(&mut pipe.output), pipe.writer.take()),
+    /// Returns what to do. Call it when notified, and when the socket has written all its bytes.
+    ///
+    /// While the socket is not `is_writable` the command has no bytes, unless they are the last ones: the engine writes at
+    /// most [`Limits::BRIDGE_BYTES`] ahead.
+    pub fn fetch(&self, is_writable: bool) -> SocketCommand {
+        let mut buffers = self.0.lock();
+        buffers.is_notified = false;
+        let unread = buffers.input.len() - buffers.read;
+        let resume = buffers.is_paused && unread == 0;
+        buffers.is_paused &= !resume;
+        let (bytes, writer) = match is_writable || buffers.is_closed {
+            true => (std::mem::take(&mut buffers.output), buffers.writer.take()),
             false => (Vec::new(), None),
         };
-        let end = pipe.shut && pipe.output.is_empty();
-        let errand = Errand { bytes, resume, end, over: pipe.left };
-        drop(pipe);
+        let end = buffers.output_ended && buffers.output.is_empty();
+        let command = SocketCommand { bytes, resume, end, close: buffers.is_closed };
+        drop(buffers);
         wake(writer);
-        errand
+        command
     }
 }
 
-impl Drop for Bank {
+impl Drop for SocketEnd {
     fn drop(&mut self) {
-        self.break_off();
+        self.reset();
     }
 }
 
@@ -158,7 +166,7 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
-impl Connection for Bridge {
+impl Transport for Bridge {
     type Stream = Self;
 
     fn open(self) -> (Self, Option<SharedWriter>) {
@@ -172,26 +180,26 @@ impl AsyncRead for Bridge {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut pipe = self.0.pipe();
-        let unread = &pipe.input[pipe.read..];
+        let mut buffers = self.0.lock();
+        let unread = &buffers.input[buffers.read..];
         if unread.is_empty() {
-            if pipe.broken {
+            if buffers.is_reset {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            if pipe.ended {
+            if buffers.input_ended {
                 return Poll::Ready(Ok(()));
             }
-            pipe.reader = Some(cx.waker().clone());
+            buffers.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let size = unread.len().min(buffer.remaining());
         buffer.put_slice(&unread[..size]);
-        pipe.read += size;
-        if pipe.read == pipe.input.len() {
-            // An idle connection keeps no buffer.
-            (pipe.input, pipe.read) = (Vec::new(), 0);
-            if pipe.paused {
-                self.0.ring(pipe);
+        buffers.read += size;
+        if buffers.read == buffers.input.len() {
+            // An idle connection holds no buffer.
+            (buffers.input, buffers.read) = (Vec::new(), 0);
+            if buffers.is_paused {
+                self.0.notify(buffers);
             }
         }
         Poll::Ready(Ok(()))
@@ -200,17 +208,17 @@ impl AsyncRead for Bridge {
 
 impl AsyncWrite for Bridge {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut pipe = self.0.pipe();
-        if pipe.broken || pipe.shut {
+        let mut buffers = self.0.lock();
+        if buffers.is_reset || buffers.output_ended {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let size = bytes.len().min(Limits::BRIDGE_BYTES - pipe.output.len());
+        let size = bytes.len().min(Limits::BRIDGE_BYTES - buffers.output.len());
         if size == 0 && !bytes.is_empty() {
-            pipe.writer = Some(cx.waker().clone());
+            buffers.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        copy::append(&bytes[..size], &mut pipe.output);
-        self.0.ring(pipe);
+        copy::append(&bytes[..size], &mut buffers.output);
+        self.0.notify(buffers);
         Poll::Ready(Ok(size))
     }
 
@@ -219,18 +227,18 @@ impl AsyncWrite for Bridge {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut pipe = self.0.pipe();
-        pipe.shut = true;
-        self.0.ring(pipe);
+        let mut buffers = self.0.lock();
+        buffers.output_ended = true;
+        self.0.notify(buffers);
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        let mut pipe = self.0.pipe();
-        pipe.left = true;
-        self.0.ring(pipe);
+        let mut buffers = self.0.lock();
+        buffers.is_closed = true;
+        self.0.notify(buffers);
     }
 }
 
@@ -242,74 +250,77 @@ mod tests {
 
     use super::*;
 
-    /// Both ends, and how often it rang.
-    fn rung() -> (Bridge, Bank, Arc<AtomicUsize>) {
-        let rings = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&rings);
-        let ring = move || {
+    /// Returns both ends, and a count of the notifications.
+    fn counted_pair() -> (Bridge, SocketEnd, Arc<AtomicUsize>) {
+        let notified = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&notified);
+        let notify = move || {
             counted.fetch_add(1, Ordering::Relaxed);
         };
-        let (bridge, bank) = bridge(ring);
-        (bridge, bank, rings)
+        let (bridge, socket) = pair(notify);
+        (bridge, socket, notified)
     }
 
     #[tokio::test]
-    async fn a_reader_that_stops_stops_the_socket_until_it_has_read_everything() {
-        let (mut bridge, bank, rings) = rung();
+    async fn an_unread_input_pauses_the_socket_until_all_is_read() {
+        let (mut bridge, socket, notified) = counted_pair();
         let half = vec![b'x'; Limits::BRIDGE_BYTES / 2];
-        assert!(bank.push(&half));
-        assert!(!bank.push(&half));
+        assert!(socket.push(&half));
+        assert!(!socket.push(&half));
         let mut read = vec![0; Limits::BRIDGE_BYTES - 1];
         bridge.read_exact(&mut read).await.expect("bytes");
-        assert_eq!(rings.load(Ordering::Relaxed), 0);
-        assert!(!bank.fetch(true).resume);
+        assert_eq!(notified.load(Ordering::Relaxed), 0);
+        assert!(!socket.fetch(true).resume);
         bridge.read_exact(&mut read[..1]).await.expect("the last byte");
-        assert_eq!(rings.load(Ordering::Relaxed), 1);
-        assert_eq!(bank.fetch(true), Errand { resume: true, ..Errand::default() });
-        assert_eq!(bank.fetch(true), Errand::default());
-        bank.end();
+        assert_eq!(notified.load(Ordering::Relaxed), 1);
+        assert_eq!(socket.fetch(true), SocketCommand { resume: true, ..SocketCommand::default() });
+        assert_eq!(socket.fetch(true), SocketCommand::default());
+        socket.end();
         assert_eq!(bridge.read(&mut read).await.expect("the end"), 0);
     }
 
     #[tokio::test]
-    async fn what_was_read_is_not_kept_though_something_is_always_unread() {
-        let (mut bridge, bank, _) = rung();
+    async fn frees_read_input_even_if_some_is_always_unread() {
+        let (mut bridge, socket, _) = counted_pair();
         let (bytes, mut read) = (vec![b'x'; 1000], vec![0; 1000]);
-        assert!(bank.push(&bytes));
+        assert!(socket.push(&bytes));
         for _ in 0..10_000 {
-            assert!(bank.push(&bytes));
+            assert!(socket.push(&bytes));
             bridge.read_exact(&mut read).await.expect("bytes");
         }
-        let kept = bridge.0.pipe().input.capacity();
+        let kept = bridge.0.lock().input.capacity();
         assert!(kept <= 2 * Limits::BRIDGE_BYTES, "{kept} bytes");
     }
 
     #[tokio::test]
-    async fn a_writer_gets_no_further_ahead_than_the_bound() {
-        let (mut bridge, bank, rings) = rung();
+    async fn a_writer_waits_at_the_bound() {
+        let (mut bridge, socket, notified) = counted_pair();
         let bytes = vec![b'x'; Limits::BRIDGE_BYTES + 1];
         assert_eq!(bridge.write(&bytes).await.expect("room"), Limits::BRIDGE_BYTES);
         let mut more = Box::pin(bridge.write(b"y"));
         assert!(futures_util::poll!(&mut more).is_pending());
-        assert_eq!(bank.fetch(false), Errand::default());
-        assert_eq!(bank.fetch(true).bytes.len(), Limits::BRIDGE_BYTES);
+        assert_eq!(socket.fetch(false), SocketCommand::default());
+        assert_eq!(socket.fetch(true).bytes.len(), Limits::BRIDGE_BYTES);
         assert_eq!(more.await.expect("room again"), 1);
-        assert_eq!(rings.load(Ordering::Relaxed), 2);
+        assert_eq!(notified.load(Ordering::Relaxed), 2);
         bridge.shutdown().await.expect("no error");
-        assert_eq!(bank.fetch(true), Errand { bytes: b"y".into(), end: true, ..Errand::default() });
+        assert_eq!(
+            socket.fetch(true),
+            SocketCommand { bytes: b"y".into(), end: true, ..SocketCommand::default() }
+        );
         drop(bridge);
-        assert_eq!(bank.fetch(true), Errand { end: true, over: true, ..Errand::default() });
+        assert_eq!(socket.fetch(true), SocketCommand { end: true, close: true, ..SocketCommand::default() });
     }
 
     #[tokio::test]
-    async fn a_socket_that_is_gone_is_an_error_behind_what_it_brought() {
-        let (mut bridge, bank, _) = rung();
-        assert!(bank.push(b"last"));
-        drop(bank);
+    async fn a_reset_is_an_error_after_the_received_bytes() {
+        let (mut bridge, socket, _) = counted_pair();
+        assert!(socket.push(b"last"));
+        drop(socket);
         let mut read = [0; 4];
-        bridge.read_exact(&mut read).await.expect("what it brought");
+        bridge.read_exact(&mut read).await.expect("the received bytes");
         assert_eq!(&read, b"last");
-        bridge.read(&mut read).await.expect_err("no end, but a break");
-        bridge.write(b"x").await.expect_err("nobody takes it");
+        bridge.read(&mut read).await.expect_err("a reset, not an end");
+        bridge.write(b"x").await.expect_err("it is reset");
     }
 }

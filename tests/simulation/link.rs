@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[cfg(feature = "faults")]
 use websocket_relay::shared_writer::Simulated;
-use websocket_relay::{shared_writer::SharedWriter, stream::Connection};
+use websocket_relay::{shared_writer::SharedWriter, stream::Transport};
 
 /// Bytes in one direction.
 #[derive(Debug, Default)]
@@ -153,7 +153,7 @@ impl Link {
 #[derive(Debug)]
 pub struct ServerEnd(pub Shared);
 
-impl Connection for ServerEnd {
+impl Transport for ServerEnd {
     type Stream = Self;
 
     fn open(self) -> (Self, Option<SharedWriter>) {
