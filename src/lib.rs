@@ -48,6 +48,7 @@ mod node;
 pub mod protocol;
 pub mod relay;
 pub mod session;
+pub mod store;
 pub mod stream;
 mod sync;
 mod trim;

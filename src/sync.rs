@@ -5,14 +5,14 @@ pub use std::sync::atomic::Ordering;
 #[cfg(not(feature = "shuttle"))]
 pub use std::{
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize},
-    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard},
+    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread_local,
 };
 
 #[cfg(feature = "shuttle")]
 pub use shuttle::{
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize},
-    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard},
+    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread_local,
 };
 

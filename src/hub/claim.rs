@@ -191,7 +191,7 @@ impl Hub {
     pub fn channels_lost(&self, claim: &Claim) -> usize {
         let lost = claim.client.lock().mailbox.removed_channels();
         // Where channels open by themselves, every client that was unregistered may have been a recipient.
-        let gone = if self.authorize_all_channels { self.registry().unregistered() } else { 0 };
+        let gone = if self.authorize_all_channels { self.store.unregistered() } else { 0 };
         lost + gone
     }
 }

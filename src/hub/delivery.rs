@@ -127,7 +127,7 @@ impl Hub {
         match received {
             Ok(freed) => self.release_freed(claim.id, freed),
             // The client received the message before its sender was unregistered.
-            Err(InvalidAck) if self.registry().is_former(sender) => {}
+            Err(InvalidAck) if self.store.was_registered(sender) => {}
             Err(InvalidAck) => return Err(InvalidAck),
         }
         Ok(())

@@ -1,28 +1,20 @@
 //! How clients are registered and removed, and what is known of them.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Hub;
 use super::client::{Client, ring};
 use super::state::Detached;
-use super::{Hub, system_error};
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClientId, Token};
-use crate::model::{ClientSet, MailboxSize, Shard, Unregistered};
+use crate::model::{ClientSet, MailboxSize};
+use crate::store::{Registration, Unregistered};
 use crate::sync::Ordering;
 use crate::trim::trim;
 
 /// Peers from which a removed client is removed in one step.
 const PEERS: usize = 64;
-
-/// A new client.
-#[derive(Clone, Debug)]
-pub struct Registration {
-    /// Its id.
-    pub id: ClientId,
-    /// Its secret.
-    pub token: Token,
-}
 
 /// A client that is no longer registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,16 +70,7 @@ impl Hub {
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
     pub fn register(&self, lifetime: Option<Duration>) -> Result<Registration, Error> {
-        let token = Token::random().map_err(system_error)?;
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        let before = registry.next_deadline();
-        let id = registry.register(token.clone(), Arc::default(), lifetime, Instant::now());
-        let is_next = registry.next_deadline() != before;
-        drop(registry);
-        if is_next {
-            self.deadline.notify_one();
-        }
-        Ok(Registration { id, token })
+        self.store.register(Arc::default(), lifetime)
     }
 
     /// Gives a client another token and begins its lifetime anew: `lifetime` if given, else as long as before.
@@ -95,18 +78,7 @@ impl Hub {
     /// # Errors
     /// [`Error::ClientNotFound`], [`Error::System`].
     pub fn refresh(&self, id: ClientId, lifetime: Option<Duration>) -> Result<Token, Error> {
-        let token = Token::random().map_err(system_error)?;
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        let before = registry.next_deadline();
-        if !registry.refresh(id, token.clone(), lifetime, Instant::now()) {
-            return Err(Error::ClientNotFound { argument: "clientId" });
-        }
-        let is_next = registry.next_deadline() != before;
-        drop(registry);
-        if is_next {
-            self.deadline.notify_one();
-        }
-        Ok(token)
+        self.store.refresh(id, lifetime)
     }
 
     /// Removes a client with its mailbox, its channels and its messages to others, and ends its connection with `reason`.
@@ -114,33 +86,30 @@ impl Hub {
     /// # Errors
     /// [`Error::ClientNotFound`].
     pub fn unregister(&self, id: ClientId, reason: CloseReason) -> Result<RemovedClient, Error> {
-        let found = self.registry.write().unwrap_or_else(PoisonError::into_inner).unregister(id);
-        let found = found.ok_or(Error::ClientNotFound { argument: "clientId" })?;
-        let mut removal = self.remove(id, found, reason);
+        let mut removal = self.remove(self.store.unregister(id)?, reason);
         while self.remove_from_peers(&mut removal) {}
         Ok(removal.removed)
     }
 
     /// Unregisters a client whose registration has ended by `now`, if there is one. [`Hub::remove_from_peers`] does the rest.
     pub fn expire(&self, now: Instant) -> Option<Removal> {
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
-        let id = registry.overdue(now)?;
-        let found = registry.unregister(id)?;
-        drop(registry);
-        Some(self.remove(id, found, CloseReason::Expired))
+        self.store.take_expired(now).map(|expired| self.remove(expired, CloseReason::Expired))
     }
 
     /// Waits until a registration ends or messages expire.
     pub async fn deadline(&self) {
         loop {
-            let next = self.registry().next_deadline();
             let Ok(visit) = self.next_visit() else { return };
-            let Some(next) = next.into_iter().chain(visit).min() else {
-                self.deadline.notified().await;
-                continue;
+            let next = self.store.next_deadline().into_iter().chain(visit).min();
+            let due = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
             };
             tokio::select! {
-                () = tokio::time::sleep_until(next.into()) => return,
+                () = due => return,
+                () = self.store.deadline_changed() => {}
                 () = self.deadline.notified() => {}
             }
         }
@@ -170,8 +139,7 @@ impl Hub {
     /// Ends the connection of a client that was just unregistered, and takes its mailbox.
     fn remove(
         &self,
-        id: ClientId,
-        Unregistered { client, is_sparse }: Unregistered<Arc<Client>>,
+        Unregistered { id, value: client, is_sparse }: Unregistered<Arc<Client>>,
         reason: CloseReason,
     ) -> Removal {
         let mut state = client.lock();
@@ -238,13 +206,7 @@ impl Hub {
 
     /// Returns the ids of the registered clients in ascending order.
     pub fn ids(&self) -> Vec<ClientId> {
-        let mut ids = Vec::new();
-        for shard in Shard::all() {
-            // One shard at a time, so that others get the lock in between.
-            ids.extend(self.registry().ids(shard));
-        }
-        ids.sort_unstable();
-        ids
+        self.store.ids()
     }
 
     /// Returns what is known of a client; `None` when it is not registered.
@@ -256,10 +218,9 @@ impl Hub {
 
     /// Returns the server-wide totals.
     pub fn totals(&self) -> Totals {
-        let registered = self.registry().len();
         let queued = self.queued_messages.load(Ordering::Relaxed);
         Totals {
-            registered,
+            registered: self.store.registered(),
             channels: self.channels.load(Ordering::Relaxed),
             // A message may be read a moment before the batch that appended it counts it.
             queued_messages: isize::try_from(queued).map_or(0, isize::unsigned_abs),

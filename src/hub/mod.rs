@@ -39,16 +39,15 @@ mod pending;
 mod presence;
 mod state;
 
-use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use crate::error::Error;
-use crate::ids::{ClientId, Epoch, Token};
+use crate::ids::{ClientId, Epoch};
 use crate::limits::Limits;
-use crate::model::Registry;
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, RwLock, RwLockReadGuard};
+use crate::store::Store;
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
 use budget::Budget;
 use client::Client;
@@ -60,20 +59,20 @@ pub use batch::Batch;
 pub use bell::{Bell, Ending};
 pub use claim::{Claim, ClaimOutcome, ClaimRequest, Greeting};
 pub use expiry::ExpiredMessages;
-pub use lifecycle::{ClientStatus, Registration, Removal, RemovedClient, Totals};
+pub use lifecycle::{ClientStatus, Removal, RemovedClient, Totals};
 pub use outbox::Outbox;
 pub use presence::PresenceProgress;
 pub use state::SessionInfo;
 
-pub use crate::model::Identity;
+pub use crate::store::{Identity, Registration};
 
 /// The clients of one relay, their connections and their mailboxes.
 #[derive(Debug)]
 pub struct Hub {
     limits: Limits,
     authorize_all_channels: bool,
-    epoch: Epoch,
-    registry: RwLock<Registry<Arc<Client>>>,
+    /// The registered clients, each with what this process knows of it.
+    store: Store<Arc<Client>>,
     /// How many channels are registered. Changed under the locks of both ends, or of a client that is gone.
     channels: AtomicUsize,
     /// Clients whose presence changed, and clients that are to be told of others. See [`presence`].
@@ -82,7 +81,7 @@ pub struct Hub {
     presence_pending: Notify,
     /// When messages expire.
     expiry: Mutex<ExpirySchedule>,
-    /// Notified when the next registration or message to expire is another one than before.
+    /// Notified when the next message to expire is another one than before.
     deadline: Notify,
     budget: Budget,
     /// Messages in all mailboxes. May be below 0 for a moment: a batch counts what it appended when it ends.
@@ -91,24 +90,17 @@ pub struct Hub {
     relayed_bytes: AtomicU64,
 }
 
-fn system_error(error: rand::rngs::SysError) -> Error {
-    Error::System(io::Error::other(error))
-}
-
 impl Hub {
-    /// Creates a hub without clients.
+    /// Creates a hub whose clients are kept in this process's memory.
     ///
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
     pub fn new(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
-        let registry = RwLock::new(Registry::new(Token::random().map_err(system_error)?));
-        let epoch = Epoch::random().map_err(system_error)?;
         let budget = Budget::new(limits.max_total_bytes);
         Ok(Self {
             limits,
             authorize_all_channels,
-            epoch,
-            registry,
+            store: Store::memory()?,
             channels: AtomicUsize::new(0),
             presence: Mutex::default(),
             presence_pass: Mutex::default(),
@@ -122,22 +114,18 @@ impl Hub {
         })
     }
 
-    /// Returns the epoch: it names the life of what is kept, and changes when accepted messages may have been lost.
+    /// Returns the epoch of the store.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    fn registry(&self) -> RwLockReadGuard<'_, Registry<Arc<Client>>> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+        self.store.epoch()
     }
 
     fn client(&self, id: ClientId) -> Option<Arc<Client>> {
-        self.registry().get(id).cloned()
+        self.store.get(id)
     }
 
     /// Checks a client's token. An unknown client and a wrong token take equally long.
     pub fn authenticate(&self, id: ClientId, token: &str) -> Identity {
-        self.registry().authenticate(id, token)
+        self.store.authenticate(id, token)
     }
 
     /// Counts messages that were added to a mailbox.

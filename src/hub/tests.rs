@@ -1,5 +1,6 @@
 //! What of the hub cannot be seen through a socket.
 
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
