@@ -1,42 +1,31 @@
-// Holds the Rust modules to the floors of the house: a module may use lower floors and its own room, nothing else.
+// Checks that Rust modules import only from lower floors: the map is the table in src/lib.rs.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { findFiles } from './files.mjs';
 import { root } from './process.mjs';
 
-/** Floors from the ground up; each floor is a list of rooms, each room the modules that may use one another. */
-const FLOORS = [
-  [['ids', 'limits', 'events', 'metrics', 'error', 'copy', 'read_buffer', 'trim', 'hand', 'printable', 'faults', 'sync']],
-  [['protocol'], ['model'], ['access']],
-  [['backend']],
-  [['session', 'wire', 'stream']],
-  [['listener']],
-  [['relay']],
-  [['node']],
-  [['lib']],
-];
+/** The floor of each module. */
+const FLOORS = new Map([...floorsOf(readFileSync(join(root, 'src/lib.rs'), 'utf8')), ['lib', Infinity]]);
 
-const PLACES = new Map(
-  FLOORS.flatMap((rooms, floor) => rooms.flatMap((room) => room.map((module) => [module, { floor, room }]))),
-);
+/** Reads the table of floors: pairs of a module and its floor. */
+export function floorsOf(source) {
+  const rows = [...source.matchAll(/^\/\/! \| (\d+) \| (.*) \|$/gm)];
+  return rows.flatMap(([, floor, row]) => row.split(/[;,] (?=\[?`)/).map((entry) => [/^\[?`(\w+)`/.exec(entry)[1], Number(floor)]));
+}
 
-/** What is wrong with one file: sentences, none when all is well. */
+/** Returns what is wrong with one file, as sentences. */
 export function layerProblems(path, source) {
   const [, module] = /^src\/(\w+)/.exec(path);
-  const place = PLACES.get(module);
-  if (!place) return [`${path}: the module \`${module}\` has no floor; give it one in scripts/layers.mjs.`];
+  const floor = FLOORS.get(module);
+  if (floor === undefined) return [`${path}: the module \`${module}\` has no floor; give it one in the table of src/lib.rs.`];
 
   const code = withoutCommentsAndStrings(source);
   const problems = usedModules(path, code)
-    .filter((used) => used !== module && !mayUse(place, PLACES.get(used)))
+    .filter((used) => used !== module && FLOORS.get(used) >= floor)
     .map((used) => `${path}: \`${module}\` uses \`${used}\`, which is not on a lower floor.`);
   if (module !== 'node' && /\bnapi(_derive)?\b/.test(code)) problems.push(`${path}: only src/node/ may name \`napi\`.`);
   return problems;
-}
-
-function mayUse(user, used) {
-  return used.floor < user.floor || used.room === user.room;
 }
 
 /** The top-level modules that `crate::…` and `super::…` paths lead to, `use` lists such as `crate::{ids, hub::Hub}` included. */
@@ -47,7 +36,7 @@ function usedModules(path, code) {
     // Inside an inline `mod tests`, `super` is the file itself: what it names there is then no module, and left out below.
     if (start !== 'crate' && start.split('::').length < depth) continue;
     const names = rest.startsWith('{') ? listHeads(rest) : [rest];
-    names.filter((name) => PLACES.has(name)).forEach((name) => used.add(name));
+    names.filter((name) => FLOORS.has(name)).forEach((name) => used.add(name));
   }
   return [...used];
 }
@@ -73,6 +62,6 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   const files = findFiles('src', /\.rs$/);
   const problems = files.flatMap((path) => layerProblems(path, readFileSync(join(root, path), 'utf8')));
   problems.forEach((problem) => console.error(problem));
-  console.log(`${files.length} files in ${PLACES.size} modules, ${problems.length} problems.`);
+  console.log(`${files.length} files in ${FLOORS.size} modules, ${problems.length} problems.`);
   if (problems.length > 0) process.exitCode = 1;
 }

@@ -1,29 +1,48 @@
 //! A relay that lets WebSocket clients talk to each other through registered, authenticated channels.
 //!
-//! The one idea to keep in mind: **each recipient has one mailbox, with a lane per sender, and beside it the outbox of the
-//! connection that reads it.** A send appends to its lane; what the recipient's socket can take is moved to the outbox,
-//! lanes in turn, and written at the end of the sender's own turn, or by the recipient's session when its socket can take
-//! more. So order, queueing for who is away, back-pressure and take-over are the same mechanism: a slow reader costs only
-//! its own bounded mailbox, a flooding sender only its own lane.
+//! **Each recipient has one mailbox, with a lane per sender, and beside it the outbox of the connection that reads it.** To
+//! send is to append to a lane. What the recipient's socket can take moves on to the outbox, lanes in turn, and is written at
+//! the end of the sender's turn, or by the recipient's session once its socket can take more. Order, queueing for clients that
+//! are away, back-pressure and take-over are all this one mechanism: a slow reader fills only its own mailbox, and a flooding
+//! sender only its own lane. Every mailbox, lane and outbox is bounded.
 //!
-//! A message's way: socket → [`wire`] → [`session`] → [`protocol::decode`] → [`hub::Hub::append`] →
-//! [`model::Mailbox`] → [`protocol::encode`] → [`hub::Outbox`] → [`hub::Hub::flush`] → socket. Between two plain
-//! clients, when nothing waits before it, it passes the mailbox by. When the socket takes no more, a [`hub::Bell`]
-//! wakes the recipient's session. The message's JSON string is carried as it came in, never unescaped and escaped again.
+//! A message's way: socket → [`wire`] → [`session`] → [`protocol::decode`] → [`hub::Hub::append`] → [`model::Mailbox`] →
+//! [`protocol::encode`] → [`hub::Outbox`] → socket, when the sender's [`hub::Batch`] is dropped. Between two plain clients, if
+//! nothing waits before it, a message skips the mailbox. A [`hub::Bell`] wakes the recipient's session when the socket takes no
+//! more. The message's JSON string is passed on as it came, never unescaped and escaped again.
 //!
-//! Each connection stays on one of the relay's threads ([`Options::threads`]). A sender's thread goes all of this way, so
-//! nothing has to wait for another thread, wherever the recipient is.
+//! Each connection stays on one of the relay's threads ([`Options::threads`]). The sender's thread goes the whole way, so no
+//! message waits for another thread, wherever its recipient is.
 //!
-//! Modules import only from lower floors, and from their own folder:
+//! # The map
+//!
+//! A module imports only from the floors below it. `scripts/layers.mjs` reads this table and checks that.
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 5 | `node` (with the feature `node`): the Node-API binding; only it names napi |
-//! | 4 | [`relay`]: the façade; [`listener`]: the port and HTTP |
-//! | 3 | [`session`]: one connection; [`wire`]: its bytes; [`stream`]: what they come over |
-//! | 2 | [`hub`]: where everything is kept, behind atomic verbs |
-//! | 1 | [`model`]: pure state; [`protocol`]: pure codec; [`access`]: who may come, and how often |
-//! | 0 | [`ids`], [`limits`], [`error`], [`events`], [`metrics`], [`shared_writer`], [`printable`], `copy`, `read_buffer`, `sync`, `trim`, `faults` |
+//! | 9 | `node`: the Node-API binding (feature `node`); the only one that names napi |
+//! | 8 | [`relay`]: the façade |
+//! | 7 | [`listener`]: the port, TLS and HTTP |
+//! | 6 | [`session`]: one connection, from authentication to close |
+//! | 5 | [`wire`]: a connection's WebSocket frames, in and out |
+//! | 4 | [`hub`]: who is connected and what is on its way: mailboxes, outboxes, bells, claims, presence |
+//! | 3 | [`store`]: what is kept: clients, tokens, lifetimes |
+//! | 2 | [`model`]: pure state; [`protocol`]: pure codec; [`access`]: who may connect, and how fast they may send; [`stream`]: what carries a connection's bytes; [`events`] |
+//! | 1 | [`error`]: errors, offences and close codes |
+//! | 0 | [`ids`], [`limits`], [`metrics`], [`printable`], [`shared_writer`], `copy`, `faults`, `read_buffer`, `sync`, `trim` |
+//!
+//! # Where things go
+//!
+//! | a new … | goes to |
+//! |---|---|
+//! | option or limit | [`limits`], with its default; the code that keeps to it names it |
+//! | close code, error or offence | [`error`], one table each; `client/codes.ts` mirrors the codes |
+//! | frame, or member of one | [`protocol`]: `frame` for WebSocket, `decode` and `encode` for JSON |
+//! | rule of who may send or connect | [`access`], as a function of the time that is passed in |
+//! | rule of presence | `hub/presence.rs` |
+//! | store | [`store`]: a variant of [`store::Store`], and a line in `tests/store_contract.rs` |
+//! | transport | [`stream`]: an implementation of [`stream::Transport`], opened by [`listener`] |
+//! | event for the application | [`events`], emitted where it happens; `src/node/events.rs` names it for JavaScript |
 
 #[cfg(all(feature = "node", feature = "conformance"))]
 compile_error!("the conformance build relays nothing: there is no addon of it");

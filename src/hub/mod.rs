@@ -1,6 +1,6 @@
 //! Who is connected, and what is on its way: mailboxes with their lanes, outboxes, bells and claims.
 //!
-//! Each client has one [`ClientState`](state::ClientState) behind a lock. A lock is held within one method and never across
+//! Each client has one `ClientState` behind a lock. A lock is held within one method and never across
 //! an `.await`. A thread locks one client at a time, except to open or close channels: both ends change under both locks, so
 //! that they always agree, and the locks are taken in the order of the ids. Debug builds check this. Work that grows with the
 //! number of clients is done in batches, and no lock is held from one batch to the next.
@@ -19,7 +19,7 @@
 //! - **Back-pressure.** When the lane of a plain sender is full and its recipient is connected, the sender's session holds
 //!   that one message and stops reading. The recipient's progress rings the sender's bell.
 //!
-//! The leaves ([`bell`], [`outbox`], [`budget`], [`client`], [`state`], …) know nothing of [`Hub`]; the other modules each add
+//! The leaves (`bell`, `outbox`, `budget`, `client`, `state`, …) know nothing of [`Hub`]; the other modules each add
 //! some of its methods.
 
 mod accepted;
@@ -75,7 +75,7 @@ pub struct Hub {
     store: Store<Arc<Client>>,
     /// How many channels are registered. Changed under the locks of both ends, or of a client that is gone.
     channels: AtomicUsize,
-    /// Clients whose presence changed, and clients that are to be told of others. See [`presence`].
+    /// Clients whose presence changed, and clients that are to be told of others. See `presence.rs`.
     presence: Mutex<PresenceQueue>,
     presence_pass: Mutex<PresencePass>,
     presence_pending: Notify,
