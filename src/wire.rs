@@ -98,15 +98,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// # Errors
     /// [`CloseReason::Lost`] if the stream failed.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<Result<(), CloseReason>> {
-        while !outbox.is_written() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, outbox.unwritten())) {
-                Ok(0) | Err(_) => return Poll::Ready(Err(CloseReason::Lost)),
-                Ok(bytes) => {
-                    outbox.advance(bytes);
-                    spend_budget(bytes / WRITE_PER_UNIT, cx);
-                }
-            }
-        }
+        let written = outbox.write_to(|bytes| {
+            let bytes = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+            spend_budget(bytes / WRITE_PER_UNIT, cx);
+            Poll::Ready(Ok(bytes))
+        });
+        ready!(written).map_err(|_| CloseReason::Lost)?;
         Pin::new(&mut self.stream).poll_flush(cx).map_err(|_| CloseReason::Lost)
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::bell::Bell;
 use super::outbox::Outbox;
@@ -40,13 +41,13 @@ impl Connection {
                 writer.as_ref().and_then(|writer| writer.try_write_vectored(pieces).ok()).unwrap_or(0)
             });
         }
-        while let Some(writer) = &writer
-            && !outbox.is_written()
-            && let Ok(bytes) = writer.try_write(outbox.unwritten())
-        {
-            outbox.advance(bytes);
+        if let Some(writer) = writer {
+            let is_written = outbox.write_to(|bytes| {
+                writer.try_write(bytes).map_or(Poll::Pending, |bytes| Poll::Ready(Ok(bytes)))
+            });
+            return is_written.is_ready() && outbox.is_written();
         }
-        // A session that writes by itself may have handed everything to a stream that has not passed it on yet.
-        outbox.is_empty() || (writer.is_some() && outbox.is_written())
+        // Only the session can write, and it may have handed everything to a stream that has not passed it on yet.
+        outbox.is_empty()
     }
 }

@@ -3,8 +3,9 @@
 mod send_buffer;
 
 use std::cell::RefCell;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::mem::take;
+use std::task::{Poll, ready};
 
 use smallvec::SmallVec;
 
@@ -233,6 +234,23 @@ impl Outbox {
                 |_| 0,
             );
         }
+    }
+
+    /// Passes the bytes that the socket has not taken to `write` until it has taken all or `write` is pending.
+    ///
+    /// # Errors
+    /// Those of `write`, and [`io::ErrorKind::WriteZero`] when it takes nothing.
+    pub fn write_to(
+        &mut self,
+        mut write: impl FnMut(&[u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_written() {
+            match ready!(write(self.unwritten()))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => self.advance(bytes),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Returns the bytes that the socket has not taken.
