@@ -311,6 +311,7 @@ impl Session {
             return Err(self.ending_reason());
         }
         self.has_mail = true;
+        self.accept_committed();
         self.retry_held()
     }
 

@@ -6,7 +6,7 @@ use super::Hub;
 use super::batch::Batch;
 use super::claim::Claim;
 use super::client::{Client, StateGuard};
-use crate::ids::{ClientId, Seq, SessionId};
+use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::model::{self, Freed, LONG_MESSAGE_BYTES};
 use crate::read_buffer::{self, ReadSlice};
 use crate::sync::Ordering;
@@ -14,10 +14,18 @@ use crate::sync::Ordering;
 /// What became of a message that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
-    /// It is stored.
+    /// It is appended and committed.
     New,
-    /// It was stored before, as is everything up to this sequence number.
+    /// It was appended before, as was everything up to this sequence number, and all of it is committed.
     Duplicate(Seq),
+    /// It is appended, but its sender is told so only when the store has committed up to this offset; see
+    /// [`Hub::is_committed`]. `duplicate` is the last sequence number if it was appended before.
+    Uncommitted {
+        /// The offset.
+        upto: Offset,
+        /// The last sequence number.
+        duplicate: Option<Seq>,
+    },
 }
 
 /// Why a message was not stored.
@@ -104,12 +112,12 @@ impl Hub {
             return Err(AppendError::Replaced);
         }
         if let Some(last) = self.check_channel(&message, &ends)? {
-            return Ok(Appended::Duplicate(last));
+            return Ok(self.duplicate_of(message.sender, target, last));
         }
         let (was_idle, had_unread) = (!ends.recipient.is_writing(), ends.recipient.mailbox.has_unread());
         let is_held = message.number.is_some() && client.is_held.load(Ordering::Relaxed);
         let added = self.add(batch, &message, &mut ends, is_held);
-        if let Ok(Appended::Duplicate(_)) = added {
+        if let Ok(Appended::Duplicate(_) | Appended::Uncommitted { duplicate: Some(_), .. }) = added {
             return added;
         }
         // A long message, and what is behind unread ones, is better written from where it is kept.
@@ -194,7 +202,7 @@ impl Hub {
         // The mailbox counts them from here on.
         std::mem::forget(reservation);
         match appended {
-            model::Appended::Duplicate(last) => Ok(Appended::Duplicate(last)),
+            model::Appended::Duplicate(last) => Ok(self.duplicate_of(sender, target, last)),
             model::Appended::New => {
                 batch.count(json.len(), true);
                 if message.is_long()
@@ -202,7 +210,9 @@ impl Hub {
                 {
                     batch.slices.add(target, state.mailbox.last_offset(), slice);
                 }
-                Ok(Appended::New)
+                let offset = state.mailbox.last_offset();
+                let uncommitted = number.and_then(|_| self.wait_for_commit(target, offset, sender));
+                Ok(uncommitted.map_or(Appended::New, |upto| Appended::Uncommitted { upto, duplicate: None }))
             }
             model::Appended::Full if number.is_none() && state.connection.is_some() => {
                 state.mailbox.hold_sender(sender);
@@ -210,6 +220,12 @@ impl Hub {
             }
             model::Appended::Full => Err(AppendError::Full),
         }
+    }
+
+    fn duplicate_of(&self, sender: ClientId, target: ClientId, last: Seq) -> Appended {
+        let uncommitted = self.last_uncommitted(target, sender);
+        uncommitted
+            .map_or(Appended::Duplicate(last), |upto| Appended::Uncommitted { upto, duplicate: Some(last) })
     }
 
     /// Opens the channel of a message that was let in without one, so that the recipient can answer. Returns the clients
@@ -227,14 +243,15 @@ impl Hub {
         [recipient, sender]
     }
 
-    /// Returns the last accepted sequence number of the sender's session for `target`, if `seq` is not above it.
+    /// Returns what [`Hub::append`] would return for a message that was appended before; `None` if it was not.
     pub fn duplicate(
         &self,
         Claim { id, session, peer, .. }: &mut Claim,
         target: ClientId,
         seq: Seq,
-    ) -> Option<Seq> {
+    ) -> Option<Appended> {
         let (sender, session) = (*id, (*session)?);
-        self.peer(peer, target)?.lock().mailbox.duplicate(sender, session, seq)
+        let last = self.peer(peer, target)?.lock().mailbox.duplicate(sender, session, seq)?;
+        Some(self.duplicate_of(sender, target, last))
     }
 }

@@ -125,7 +125,10 @@ impl Hub {
         let received = state.mailbox.received(sender, upto, Window { messages, bytes });
         drop(state);
         match received {
-            Ok(freed) => self.release_freed(claim.id, freed),
+            Ok(freed) => {
+                self.commit_received(claim.id, upto, sender);
+                self.release_freed(claim.id, freed);
+            }
             // The client received the message before its sender was unregistered.
             Err(InvalidAck) if self.store.was_registered(sender) => {}
             Err(InvalidAck) => return Err(InvalidAck),

@@ -7,7 +7,7 @@ use super::Hub;
 use super::client::{Client, ring};
 use super::state::Detached;
 use crate::error::{CloseReason, Error};
-use crate::ids::{ClientId, Token};
+use crate::ids::{ClientId, Offset, Token};
 use crate::model::{ClientSet, MailboxSize};
 use crate::store::{Registration, Unregistered};
 use crate::sync::Ordering;
@@ -164,6 +164,7 @@ impl Hub {
         client.claim.fetch_add(1, Ordering::AcqRel);
         drop(state);
         ring(bell);
+        self.commit(id, Offset(u64::MAX - 1));
         self.cancel_visit(id, mailbox.scheduled_check());
         self.budget.adjust(counted.bytes, 0);
         self.queued_messages.fetch_sub(counted.messages, Ordering::Relaxed);

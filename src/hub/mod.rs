@@ -14,6 +14,9 @@
 //! - **Keeping a message.** For a recipient that acknowledges, the lane keeps a message until it is acknowledged. For a plain
 //!   recipient the outbox holds the only copy; if the connection ends before the socket has taken the whole message, it goes
 //!   back to its lane.
+//! - **Accepting a message.** A sender is told `accepted` once the [store](crate::store) has committed its message or the
+//!   recipient has received it. A store in memory commits at once; for any other, [`Hub::append`] says up to which offset the
+//!   session has to wait, and [`Hub::commit`] wakes it.
 //! - **Take-over.** A claim on a mailbox is a number. Every method compares it under the lock of what it changes, so a
 //!   replaced connection can change nothing from the moment that the newer one has the claim.
 //! - **Back-pressure.** When the lane of a plain sender is full and its recipient is connected, the sender's session holds
@@ -30,6 +33,7 @@ mod budget;
 mod channels;
 mod claim;
 mod client;
+mod commit;
 mod connection;
 mod delivery;
 mod expiry;
@@ -51,7 +55,7 @@ use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
 use budget::Budget;
 use client::Client;
-use pending::{ExpirySchedule, PresencePass, PresenceQueue};
+use pending::{ExpirySchedule, PresencePass, PresenceQueue, Uncommitted};
 
 pub use accepted::Accepted;
 pub use append::{AppendError, Appended};
@@ -83,6 +87,8 @@ pub struct Hub {
     expiry: Mutex<ExpirySchedule>,
     /// Notified when the next message to expire is another one than before.
     deadline: Notify,
+    /// What the store has not committed. Locked under a client's lock, never the other way round.
+    uncommitted: Mutex<Uncommitted>,
     budget: Budget,
     /// Messages in all mailboxes. May be below 0 for a moment: a batch counts what it appended when it ends.
     queued_messages: AtomicUsize,
@@ -96,22 +102,36 @@ impl Hub {
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
     pub fn new(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
+        Ok(Self::with_store(limits, authorize_all_channels, Store::memory()?))
+    }
+
+    /// Creates a hub whose messages are committed only by [`Hub::commit`].
+    ///
+    /// # Errors
+    /// [`Error::System`] when the system has no randomness to give.
+    #[cfg(feature = "faults")]
+    pub fn late(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
+        Ok(Self::with_store(limits, authorize_all_channels, Store::late()?))
+    }
+
+    fn with_store(limits: Limits, authorize_all_channels: bool, store: Store<Arc<Client>>) -> Self {
         let budget = Budget::new(limits.max_total_bytes);
-        Ok(Self {
+        Self {
             limits,
             authorize_all_channels,
-            store: Store::memory()?,
+            store,
             channels: AtomicUsize::new(0),
             presence: Mutex::default(),
             presence_pass: Mutex::default(),
             presence_pending: Notify::new(),
             expiry: Mutex::default(),
             deadline: Notify::new(),
+            uncommitted: Mutex::default(),
             budget,
             queued_messages: AtomicUsize::new(0),
             relayed_messages: AtomicU64::new(0),
             relayed_bytes: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Returns the epoch of the store.

@@ -53,6 +53,8 @@ impl Limits {
     pub const OFFENCE_EVENT_INTERVAL: Duration = Duration::from_secs(1);
     /// Targets to which one connection's messages may be rejected at a time, before it is closed (4504).
     pub const MAX_REFUSED_CHANNELS: usize = 10_000;
+    /// The largest number of a client's messages that wait for the store to commit them; then the client is not read from.
+    pub const MAX_UNCOMMITTED: usize = 4096;
 
     // What a client is told.
 

@@ -1,13 +1,14 @@
 //! Replies to the frames of a reliable client: accepted, hold, rejected, error, pong.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::mem::take;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::time::{Sleep, sleep};
 
 use crate::hub::{Accepted, Outbox};
-use crate::ids::{ClientId, Seq};
+use crate::ids::{ClientId, Offset, Seq};
 use crate::limits::Limits;
 use crate::protocol::encode::{self, Notice};
 
@@ -20,10 +21,21 @@ pub(super) struct Replies {
     refusals: Vec<u8>,
     /// Acceptances since the last reply.
     accepted: Accepted,
+    /// What waits for the store to commit, or for recipients to receive, by target.
+    uncommitted: BTreeMap<ClientId, Uncommitted>,
     /// When acceptances have to be told if nothing is written before. Boxed: a silent connection needs none.
     due: Option<Pin<Box<Sleep>>>,
     /// Targets to which a message was refused: what follows is passed over until a frame is marked as the first after that.
     pub refused: HashSet<ClientId>,
+}
+
+/// Messages to one target that are not committed yet.
+#[derive(Default)]
+struct Uncommitted {
+    /// Their offsets and numbers, in order.
+    messages: VecDeque<(Offset, Seq)>,
+    /// The refusal of the message behind them, which is told after their acceptance.
+    refusal: Vec<u8>,
 }
 
 impl Replies {
@@ -34,9 +46,44 @@ impl Replies {
         }
     }
 
+    /// Accepts the messages to `target` up to `seq` once everything up to this offset is committed.
+    pub fn wait_for_commit(&mut self, target: ClientId, upto: Offset, seq: Seq) {
+        self.uncommitted.entry(target).or_default().messages.push_back((upto, seq));
+    }
+
+    /// Accepts messages that are committed.
+    pub fn accept_committed(&mut self, is_committed: impl Fn(ClientId, Offset) -> bool) {
+        for (target, mut waiting) in take(&mut self.uncommitted) {
+            while let Some((_, seq)) = waiting.messages.pop_front_if(|(upto, _)| is_committed(target, *upto))
+            {
+                self.accept(target, seq);
+            }
+            if waiting.messages.is_empty() {
+                self.accepted.write(&mut self.frames);
+                self.refusals.append(&mut waiting.refusal);
+            } else {
+                self.uncommitted.insert(target, waiting);
+            }
+        }
+    }
+
+    /// Returns how many messages wait to be committed.
+    pub fn uncommitted(&self) -> usize {
+        self.uncommitted.values().map(|waiting| waiting.messages.len()).sum()
+    }
+
+    /// Adds a refusal, and passes over what the client has sent to `target` behind the refused message. A refusal names the
+    /// oldest outstanding message: the client has to know first what was accepted.
+    pub fn refuse(&mut self, target: ClientId, refusal: &Notice<'_>) {
+        self.refused.insert(target);
+        match self.uncommitted.get_mut(&target) {
+            Some(waiting) => encode::notice(refusal, &mut waiting.refusal),
+            None => self.add(refusal),
+        }
+    }
+
     /// Adds a reply behind the acceptances so far.
     pub fn add(&mut self, notice: &Notice<'_>) {
-        // A refusal names the oldest outstanding message: the client has to know first what was accepted.
         self.accepted.write(&mut self.frames);
         let is_refusal = matches!(notice, Notice::Hold { .. } | Notice::Rejected { .. });
         encode::notice(notice, if is_refusal { &mut self.refusals } else { &mut self.frames });
@@ -60,7 +107,7 @@ impl Replies {
 
     /// Whether there is nothing to write and nothing to remember.
     pub fn is_idle(&self) -> bool {
-        !self.is_pending() && self.due.is_none() && self.refused.is_empty()
+        !self.is_pending() && self.due.is_none() && self.refused.is_empty() && self.uncommitted.is_empty()
     }
 
     /// Moves all replies to the outbox.

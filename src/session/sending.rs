@@ -73,6 +73,11 @@ impl Session {
                 self.replies().accept(target, seq);
                 Ok(())
             }
+            (Ok(Appended::Uncommitted { upto, duplicate }), seq) => {
+                let seq = duplicate.or(seq);
+                seq.into_iter().for_each(|seq| self.replies().wait_for_commit(target, upto, seq));
+                Ok(())
+            }
             (Err(AppendError::Held), _) => {
                 let until = Instant::now() + self.shared.limits.hold_timeout;
                 let retry = Box::pin(sleep(Limits::HOLD_RETRY));
@@ -99,12 +104,26 @@ impl Session {
     /// told first what was accepted, and would not know what is refused.
     fn hold_over_rate(&mut self, target: ClientId, seq: Seq, wait: Duration) -> Result<(), CloseReason> {
         let Some(claim) = self.phase.claim_mut() else { return Ok(()) };
-        if let Some(last) = self.shared.hub.duplicate(claim, target, seq) {
-            self.replies().accept(target, last);
-            return Ok(());
+        match self.shared.hub.duplicate(claim, target, seq) {
+            Some(Appended::Uncommitted { upto, duplicate }) => {
+                self.replies().wait_for_commit(target, upto, duplicate.unwrap_or(seq));
+                return Ok(());
+            }
+            Some(Appended::Duplicate(last)) => {
+                self.replies().accept(target, last);
+                return Ok(());
+            }
+            Some(Appended::New) | None => {}
         }
         let retry_after = wait.max(Limits::HOLD_RETRY);
         self.pass_over(target, &Notice::Hold { target, seq, retry_after })
+    }
+
+    /// Accepts the messages that the store has committed since, or their recipients received.
+    pub(super) fn accept_committed(&mut self) {
+        let (Some(attachment), Some(replies)) = (self.phase.attachment(), &mut self.replies) else { return };
+        let (hub, claim) = (&self.shared.hub, &attachment.claim);
+        replies.accept_committed(|target, upto| hub.is_committed(claim, target, upto));
     }
 
     /// Tells a reliable client that message `seq` was not appended.
@@ -130,9 +149,10 @@ impl Session {
 
     /// Sends a refusal, and passes over what the client sent to `target` behind the refused message.
     fn pass_over(&mut self, target: ClientId, refusal: &Notice<'_>) -> Result<(), CloseReason> {
+        // So that the refusal does not wait for messages that are committed.
+        self.accept_committed();
         let replies = self.replies();
-        replies.add(refusal);
-        replies.refused.insert(target);
+        replies.refuse(target, refusal);
         let is_enough = replies.refused.len() > Limits::MAX_REFUSED_CHANNELS;
         if is_enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
     }

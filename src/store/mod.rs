@@ -3,8 +3,10 @@
 //! The [hub](crate::hub) works on the clients that are connected to this process; the store says which clients there are. It
 //! keeps a value `T` beside each client, with which the hub finds the client's mailbox, and never looks into it.
 //!
-//! Messages and channels live in the hub's mailboxes. The store decides when a message may be accepted: [`Memory`] keeps
-//! nothing beyond the mailbox, so for it a message is committed, and its sender told so, as soon as it is appended.
+//! Messages and channels live in the hub's mailboxes. A **commit watermark** joins the two: the hub appends a message, writes
+//! it to its recipient and goes on; its sender is told `accepted` when the store has committed it, or when the recipient has
+//! received it, whichever comes first. A store takes what is not committed from the mailbox in its own time and then calls
+//! [`Hub::commit`](crate::hub::Hub::commit). [`Memory`] keeps nothing beyond the mailbox: what is appended is committed.
 //!
 //! Every store passes the contract in `tests/store_contract.rs`. A new one is a variant of [`Store`], a module beside
 //! `memory`, and a line in that test.
@@ -53,6 +55,22 @@ impl<T: Clone> Store<T> {
     /// [`Error::System`] when the system has no randomness to give.
     pub fn memory() -> Result<Self, Error> {
         Memory::new().map(Self::Memory)
+    }
+
+    /// Creates a store in memory that commits a message only when [`Hub::commit`](crate::hub::Hub::commit) is called.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the system has no randomness to give.
+    #[cfg(feature = "faults")]
+    pub fn late() -> Result<Self, Error> {
+        Memory::late().map(Self::Memory)
+    }
+
+    /// Whether a message is committed as soon as it is appended.
+    pub fn commits_at_once(&self) -> bool {
+        match self {
+            Self::Memory(memory) => memory.commits_at_once(),
+        }
     }
 
     /// Returns the epoch: it names the life of what is kept, and changes when accepted messages may have been lost.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use websocket_relay::hub::Hub;
+use websocket_relay::ids::Offset;
 use websocket_relay::session::{self, Shared};
 use websocket_relay::{ClientId, CloseReason, Event, EventReceiver, Limits, events};
 
@@ -190,7 +191,8 @@ impl World {
         let are_polite = random.one_in(2);
         let limits = limits(&mut random, are_polite);
         let (sink, events) = events::channel(limits.max_queued_events);
-        let hub = Hub::new(limits.clone(), random.one_in(6)).expect("randomness");
+        let create = random.pick(&[Hub::new, Hub::new, Hub::late]);
+        let hub = create(limits.clone(), random.one_in(6)).expect("randomness");
         let shared = Arc::new(Shared::new(limits, hub, sink));
         let mut ledger = Ledger::default();
         let mut clients = Vec::new();
@@ -266,6 +268,9 @@ impl World {
             Act::Poll => {
                 if self.random.one_in(4) {
                     self.shared.hub.tell_presence();
+                }
+                if self.random.one_in(8) {
+                    self.commit(client);
                 }
                 let woken: Vec<_> = (0..self.tasks.len()).filter(|task| self.is_woken(*task)).collect();
                 if !woken.is_empty() {
@@ -484,9 +489,15 @@ impl World {
         is_busy
     }
 
+    /// The store commits everything that waits for a client.
+    fn commit(&self, client: usize) {
+        self.shared.hub.commit(self.clients[client].id, Offset(u64::MAX - 1));
+    }
+
     /// Sessions do what there is to do, and everything is carried. False when there is nothing.
     fn serve(&mut self) -> bool {
         let mut is_busy = self.shared.hub.tell_presence().has_more;
+        (0..self.clients.len()).for_each(|client| self.commit(client));
         for task in 0..self.tasks.len() {
             if self.is_woken(task) {
                 self.poll(task);
