@@ -1,21 +1,16 @@
 // The proxy configurations in docs/tls-and-proxies.md, each run in front of a relay.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
-import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import RelayServer from 'websocket-relay';
 import WebSocketRelay from 'websocket-relay/client';
 import WebSocket from 'ws';
-import { makeCertificate } from '../tls/certificates.mjs';
-
-const page = readFileSync(new URL('../../docs/tls-and-proxies.md', import.meta.url), 'utf8');
+import { blocksOf, freePort, installed, makeFolder, startService } from './services.mjs';
 
 /** Replaces the idle timeout of 60 seconds in the page, so that a test can outlast it. */
 const IDLE_SECONDS = 2;
@@ -75,7 +70,7 @@ const PROXIES = {
 };
 
 for (const [language, proxy] of Object.entries(PROXIES)) {
-  const program = proxy.programs.find((name) => spawnSync(name, ['-v']).error === undefined);
+  const program = installed(...proxy.programs);
   const skip = program === undefined && `${language} is not installed`;
 
   test(`${language}: relays messages both ways, also long ones, and names the client's address`, { skip }, async (t) => {
@@ -172,48 +167,18 @@ async function listen(t, options) {
 }
 
 async function startProxy(t, proxy, language, program, { relayPort, webPort }) {
-  const folder = mkdtempSync(join(tmpdir(), 'websocket-relay-proxy-'));
-  const { cert, key } = makeCertificate();
-  for (const [name, text] of Object.entries({ 'fullchain.pem': cert, 'privkey.pem': key, 'combined.pem': cert + key })) writeFileSync(join(folder, name), text);
+  const { folder, cert } = makeFolder(t);
   const port = await freePort();
-  const replaced = new RegExp('```' + language + '\\n([^]*?)```')
-    .exec(page)[1]
+  const text = blocksOf('tls-and-proxies.md', language)[0]
     .replaceAll('/etc/ssl/example.com', folder)
     .replaceAll('127.0.0.1:4000', `127.0.0.1:${relayPort}`)
     .replaceAll('127.0.0.1:3000', `127.0.0.1:${webPort}`)
     .replaceAll(/\b443\b/g, port)
     .replaceAll(/(timeout(?: tunnel)? )60(s?)/gi, `$1${IDLE_SECONDS}$2`);
   const file = join(folder, 'proxy.conf');
-  writeFileSync(file, proxy.adapt(replaced, { folder, port }));
-  const child = spawn(program, proxy.args({ file }), { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder } });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
-  const ended = once(child, 'exit');
-  t.after(async () => {
-    child.kill();
-    await ended;
-    rmSync(folder, { recursive: true, force: true });
-  });
-  while (!(await answers(port))) {
-    assert.equal(child.exitCode, null, output);
-    await pause(50);
-  }
+  writeFileSync(file, proxy.adapt(text, { folder, port }));
+  await startService(t, program, proxy.args({ file }), { port, env: { XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder } });
   return { port, cert };
-}
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-function answers(port) {
-  const socket = net.connect(port, '127.0.0.1');
-  return new Promise((resolve) => {
-    socket.on('connect', () => resolve(true)).on('error', () => resolve(false));
-  }).finally(() => socket.destroy());
 }
 
 function get(url, ca) {
