@@ -5,12 +5,12 @@ import { writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { blocksOf, freePort, makeFolder } from '../docs/services.mjs';
+import { codeIn, freePort, makeFolder } from '../docs/services.mjs';
 import { launchBrowser, until } from './browser.mjs';
 
 const require = createRequire(import.meta.url);
-const [serverCode] = blocksOf('webrtc.md', 'javascript');
-const [pageCode] = blocksOf('webrtc.md', 'html');
+const [serverCode] = codeIn('webrtc.md', 'javascript');
+const [pageCode] = codeIn('webrtc.md', 'html');
 
 let browser;
 before(async () => {

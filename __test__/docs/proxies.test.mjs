@@ -10,7 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import RelayServer from 'websocket-relay';
 import WebSocketRelay from 'websocket-relay/client';
 import WebSocket from 'ws';
-import { blocksOf, freePort, installed, makeFolder, startService } from './services.mjs';
+import { codeIn, freePort, installed, makeFolder, startService } from './services.mjs';
 
 /** Replaces the idle timeout of 60 seconds in the page, so that a test can outlast it. */
 const IDLE_SECONDS = 2;
@@ -169,7 +169,7 @@ async function listen(t, options) {
 async function startProxy(t, proxy, language, program, { relayPort, webPort }) {
   const { folder, cert } = makeFolder(t);
   const port = await freePort();
-  const text = blocksOf('tls-and-proxies.md', language)[0]
+  const text = codeIn('tls-and-proxies.md', language)[0]
     .replaceAll('/etc/ssl/example.com', folder)
     .replaceAll('127.0.0.1:4000', `127.0.0.1:${relayPort}`)
     .replaceAll('127.0.0.1:3000', `127.0.0.1:${webPort}`)

@@ -10,7 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { makeCertificate } from '../tls/certificates.mjs';
 
 /** The code blocks of one language in a page of docs/, in order. */
-export function blocksOf(page, language) {
+export function codeIn(page, language) {
   const text = readFileSync(new URL(`../../docs/${page}`, import.meta.url), 'utf8');
   const blocks = Array.from(text.matchAll(/^ *```(\w*)\n([^]*?)^ *```$/gm));
   return blocks.filter(([, name]) => name === language).map(([, , code]) => code);

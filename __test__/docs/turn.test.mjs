@@ -5,13 +5,13 @@ import { writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import test from 'node:test';
-import { blocksOf, freePort, installed, makeFolder, startService } from './services.mjs';
+import { codeIn, freePort, installed, makeFolder, startService } from './services.mjs';
 
 const skip = !(installed('turnserver') && installed('turnutils_uclient')) && 'coturn is not installed';
 const SECRET = 'a secret of this test';
 
-const [configuration] = blocksOf('webrtc.md', 'ini');
-const credentials = blocksOf('webrtc.md', 'javascript').find((code) => code.includes('createHmac'));
+const [configuration] = codeIn('webrtc.md', 'ini');
+const credentials = codeIn('webrtc.md', 'javascript').find((code) => code.includes('createHmac'));
 const iceServers = new Function('require', `${credentials}\nreturn iceServers;`)(createRequire(import.meta.url));
 
 test('the TURN server takes credentials that the server has made', { skip }, async (t) => {
