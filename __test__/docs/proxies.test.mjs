@@ -13,17 +13,19 @@ import WebSocket from 'ws';
 import { codeIn, freePort, installed, makeFolder, startService } from './services.mjs';
 
 /** Replaces the idle timeout of 60 seconds in the page, so that a test can outlast it. */
-const IDLE_SECONDS = 2;
+const IDLE_SECONDS = 3;
 
 /** A client's own address, which differs from the proxy's. All of 127.0.0.0/8 is loopback on Linux only. */
 const CLIENT_ADDRESS = process.platform === 'linux' ? '127.0.0.7' : '127.0.0.1';
 
 /**
- * How to run each configuration: `program` is looked for in these places, `adapt` makes the page's text runnable in
- * `folder` without root, `args` starts it in the foreground.
+ * How to run each configuration: `language` is that of its block in the page, the first of `programs` that is installed
+ * runs it, `adapt` makes it runnable in `folder` without root, and `args` start it in the foreground. `closesIdle` says
+ * whether the proxy ends idle WebSockets.
  */
 const PROXIES = {
   nginx: {
+    language: 'nginx',
     programs: ['nginx', '/usr/sbin/nginx'],
     adapt: (text, { folder }) => {
       const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`);
@@ -32,13 +34,15 @@ const PROXIES = {
     args: ({ file }) => ['-c', file, '-e', 'stderr', '-g', 'daemon off; error_log stderr;'],
     closesIdle: true,
   },
-  haproxy: {
+  HAProxy: {
+    language: 'haproxy',
     programs: ['haproxy', '/usr/sbin/haproxy'],
     adapt: (text) => text,
     args: ({ file }) => ['-f', file, '-db'],
     closesIdle: true,
   },
-  caddyfile: {
+  Caddy: {
+    language: 'caddyfile',
     programs: ['caddy'],
     adapt: (text, { folder, port }) => {
       const site = `https://localhost:${port}, https://127.0.0.1:${port} {\n  tls ${folder}/fullchain.pem ${folder}/privkey.pem`;
@@ -46,7 +50,8 @@ const PROXIES = {
     },
     args: ({ file }) => ['run', '--adapter', 'caddyfile', '--config', file],
   },
-  apache: {
+  Apache: {
+    language: 'apache',
     programs: ['apache2', '/usr/sbin/apache2', 'httpd'],
     adapt: (text, { folder, port }) => {
       const modules = ['mpm_event', 'authz_core', 'ssl', 'socache_shmcb', 'headers', 'proxy', 'proxy_http'];
@@ -69,12 +74,12 @@ const PROXIES = {
   },
 };
 
-for (const [language, proxy] of Object.entries(PROXIES)) {
+for (const [name, proxy] of Object.entries(PROXIES)) {
   const program = installed(...proxy.programs);
-  const skip = program === undefined && `${language} is not installed`;
+  const skip = program === undefined && `${name} is not installed`;
 
-  test(`${language}: relays messages both ways, also long ones, and names the client's address`, { skip }, async (t) => {
-    const { relayServer, seen, connect, application } = await start(t, proxy, language, program);
+  test(`${name}: relays messages both ways, also long ones, and names the client's address`, { skip }, async (t) => {
+    const { relayServer, seen, connect, application } = await start(t, proxy, program);
     const [alice, bob] = [relayServer.registerClient(), relayServer.registerClient()];
     relayServer.registerRelayChannel(alice.id, bob.id);
     const toBob = connect(alice).createChannel(bob.id);
@@ -91,27 +96,27 @@ for (const [language, proxy] of Object.entries(PROXIES)) {
     assert.equal(await application(), 'the application');
   });
 
-  test(`${language}: an idle connection outlives the proxy's timeout because of the heartbeat`, { skip }, async (t) => {
-    const { relayServer, connect } = await start(t, proxy, language, program, { pingInterval: 500, pingTimeout: 500 });
+  test(`${name}: an idle connection outlives the proxy's timeout because of the heartbeat`, { skip }, async (t) => {
+    const { relayServer, connect } = await start(t, proxy, program, { pingInterval: 500, pingTimeout: 1500 });
     const relay = connect(relayServer.registerClient());
     const closes = [];
     relay.on('close', (info) => closes.push(info));
     await once(relayServer, 'connection');
-    await pause(IDLE_SECONDS * 2500);
+    await pause(IDLE_SECONDS * 2000);
     assert.deepEqual(closes, []);
     assert.equal(relayServer.stats().connections, 1);
   });
 
-  test(`${language}: without a heartbeat the proxy ends an idle connection`, { skip: skip || (!proxy.closesIdle && 'it has no timeout') }, async (t) => {
-    const { relayServer, connect } = await start(t, proxy, language, program, { pingInterval: 600_000 });
+  test(`${name}: without a heartbeat the proxy ends an idle connection`, { skip: skip || (!proxy.closesIdle && 'it has no timeout') }, async (t) => {
+    const { relayServer, connect } = await start(t, proxy, program, { pingInterval: 600_000 });
     const relay = connect(relayServer.registerClient(), { reconnection: false });
     relay.on('error', () => {});
     const [info] = await new Promise((resolve) => relay.on('close', (...args) => resolve(args)));
     assert.equal(info.code, 1006);
   });
 
-  test(`${language}: clients come back when the relay has restarted`, { skip }, async (t) => {
-    const { relayServer, relayPort, connect, options } = await start(t, proxy, language, program);
+  test(`${name}: clients come back when the relay has restarted`, { skip }, async (t) => {
+    const { relayServer, relayPort, connect, options } = await start(t, proxy, program);
     const clients = [relayServer.registerClient(), relayServer.registerClient()];
     const tokens = clients.map(({ token }) => token);
     const relays = clients.map(({ id }) => connect({ id, token: () => tokens[id] }, { reconnectionDelay: 50, reconnectionDelayMax: 200 }));
@@ -132,7 +137,7 @@ for (const [language, proxy] of Object.entries(PROXIES)) {
 }
 
 /** A relay, an application, and a proxy in front of both; all are stopped when the test ends. */
-async function start(t, proxy, language, program, extra = {}) {
+async function start(t, proxy, program, extra = {}) {
   const seen = [];
   const verifyClient = ({ remoteAddress, secure }) => seen.push({ remoteAddress, secure }) > 0;
   const options = { host: '127.0.0.1', path: '/relay', trustProxy: 1, verifyClient, ...extra };
@@ -141,7 +146,7 @@ async function start(t, proxy, language, program, extra = {}) {
   const web = http.createServer((request, response) => response.end('the application')).listen(0, '127.0.0.1');
   t.after(() => web.close().closeAllConnections());
   await once(web, 'listening');
-  const { port, cert } = await startProxy(t, proxy, language, program, { relayPort, webPort: web.address().port });
+  const { port, cert } = await startProxy(t, proxy, program, { relayPort, webPort: web.address().port });
   const address = `127.0.0.1:${port}`;
 
   class ThroughProxy extends WebSocket {
@@ -166,10 +171,10 @@ async function listen(t, options) {
   return relayServer;
 }
 
-async function startProxy(t, proxy, language, program, { relayPort, webPort }) {
+async function startProxy(t, proxy, program, { relayPort, webPort }) {
   const { folder, cert } = makeFolder(t);
   const port = await freePort();
-  const text = codeIn('tls-and-proxies.md', language)[0]
+  const text = codeIn('tls-and-proxies.md', proxy.language)[0]
     .replaceAll('/etc/ssl/example.com', folder)
     .replaceAll('127.0.0.1:4000', `127.0.0.1:${relayPort}`)
     .replaceAll('127.0.0.1:3000', `127.0.0.1:${webPort}`)
