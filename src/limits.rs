@@ -203,6 +203,9 @@ impl Limits {
     /// Requests that JavaScript was asked about and has not answered. One address may have as many as are still free, and
     /// so at most half; the others wait.
     pub const MAX_PENDING_VERIFICATIONS: usize = 2048;
+    /// Verifications that JavaScript has not finished, including those of clients that have gone. Above it requests wait in
+    /// their queue.
+    pub const MAX_UNANSWERED_VERIFICATIONS: u32 = 8192;
     /// Bytes that a client may send behind its request before that is decided about. One that sends more is cut off, for
     /// only by reading can it be known that it has gone.
     pub const MAX_EARLY_BYTES: usize = 16 * 1024;

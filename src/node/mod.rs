@@ -2,6 +2,7 @@
 
 mod access;
 mod bridge;
+mod checks;
 mod events;
 mod life;
 mod tls;
