@@ -210,7 +210,12 @@ impl Relay {
         K: Send + 'static,
     {
         let Invitation { answer, guest, admission, thread } = invitation;
-        self.acceptor.adopt(&thread, Handover { connection, answer, early, client: guest }, admission, kept);
+        self.acceptor.adopt(
+            &thread,
+            Handover { connection, response: answer, early, client: guest },
+            admission,
+            kept,
+        );
     }
 
     /// Whether there are connections that were adopted. [`Event::Deserted`] tells when the last one has ended.
