@@ -108,16 +108,15 @@ async fn serve_request<C: AsyncRead + AsyncWrite + Unpin>(
         service.shared.metrics.connection_rejected(Rejection::HeadersTimeout);
         return None;
     };
-    match responded? {
+    let rejected = match responded? {
         (connection, Outcome::Upgraded { client, early }) => {
             let client = client.or(admission.into_client()).unwrap_or_default();
-            Some(Upgraded { connection, early, client })
+            return Some(Upgraded { connection, early, client });
         }
-        (connection, Outcome::Rejected) => {
-            close(connection, limits.close_timeout).await;
-            None
-        }
-    }
+        (connection, Outcome::Rejected) => connection,
+    };
+    close(rejected, limits.close_timeout).await;
+    None
 }
 
 /// How a request was responded to.
