@@ -116,7 +116,7 @@ fn client_verifier(
     }
     if roots.is_empty() {
         return Err(TlsError::Authority(
-            "clients are to have a certificate, and nobody may give it".to_owned(),
+            "clients need a certificate, but there is none to verify it".to_owned(),
         ));
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
