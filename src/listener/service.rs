@@ -147,8 +147,7 @@ impl HttpService {
         accepted.map_or_else(|| Err(incomplete()), |(accepted, _)| accepted)
     }
 
-    /// Returns the client's address, and whether its connection is encrypted. The connection comes from `peer`, over TLS or
-    /// not. `None` if `head` is not a request.
+    /// See [`Acceptor::resolve_client`](super::Acceptor::resolve_client).
     pub fn resolve_client(
         &self,
         head: &[u8],
