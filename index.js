@@ -107,19 +107,19 @@ class RelayServer extends EventEmitter {
     const { origins, isOriginAllowed, verifyClient, ...trust } = access;
     const fail = (error) => this.#emitSafely(() => { throw error; });
     this.#gate = new Gate({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
-    const rules = { ...trust, origins, asks: this.#gate.asks };
+    const rules = { ...trust, origins, hasVerifier: this.#gate.asks };
     const native = callNative(
       () =>
         new NativeRelay(
           { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules },
           weakly(this, RelayServer.#deliver),
-          weakly(this, RelayServer.#runErrands),
+          weakly(this, RelayServer.#runSocketCommands),
           weakly(this, RelayServer.#askQuestions),
         ),
     );
     this.#native = native;
     if (this.#gate.asks) {
-      this.#questions = new Questions({ gate: this.#gate, takeInquiry: () => native.takeInquiry(), patience: this.#limits.headersTimeout });
+      this.#questions = new Questions({ gate: this.#gate, takeVerifyRequest: () => native.takeVerifyRequest(), patience: this.#limits.headersTimeout });
     }
     this.#upgrades = new UpgradeHandler({
       native,
@@ -189,7 +189,7 @@ class RelayServer extends EventEmitter {
 
   shouldHandle(request) {
     checkRequest(request);
-    return this.#native.isAt(Buffer.from(request.url, 'latin1'));
+    return this.#native.shouldHandle(Buffer.from(request.url, 'latin1'));
   }
 
   handleUpgrade(request, socket, head) {
@@ -339,7 +339,7 @@ class RelayServer extends EventEmitter {
   /** An attached one is kept alive by its server, and the connections count like that server's own. */
   #count(counts) {
     this.#counts = counts;
-    this.#native.refConnections(counts);
+    this.#native.refAdopted(counts);
     const isIts = this.#isOpen() ? this.#port !== undefined : this.#state !== State.CLOSED;
     if (counts && isIts) this.#native.refLoop();
     else this.#native.unrefLoop();
@@ -355,7 +355,7 @@ class RelayServer extends EventEmitter {
   #want(name) {
     if (EVENTS.includes(name)) {
       const isNeeded = debug.enabled || (name === 'expired' && this.#dataExpires);
-      this.#native.want(name, isNeeded || this.listenerCount(name) > 0);
+      this.#native.setInterest(name, isNeeded || this.listenerCount(name) > 0);
     }
     return this;
   }
@@ -431,15 +431,15 @@ class RelayServer extends EventEmitter {
   /** Each event in a turn of its own: a listener that was added after the event before it hears it, also behind an `await`. */
   static #deliver(server, events) {
     for (const event of events) setImmediate(() => server.#emitSafely(() => server.#tell(event)));
-    if (events.length > 0) setImmediate(() => server.#native.delivered());
+    if (events.length > 0) setImmediate(() => server.#native.batchHandled());
   }
 
   static #askQuestions(server) {
     server.#questions?.run();
   }
 
-  static #runErrands(server) {
-    for (const number of server.#native.errands()) server.#emitSafely(() => server.#bridges.get(number)?.run());
+  static #runSocketCommands(server) {
+    for (const number of server.#native.bridgesWithCommands()) server.#emitSafely(() => server.#bridges.get(number)?.run());
   }
 
   #tell({ name, clientId, targetId, code, number, text }) {
@@ -477,13 +477,13 @@ class RelayServer extends EventEmitter {
         // A stranger's mistake must not crash the process of who does not listen.
         if (this.listenerCount('error') > 0) this.emit('error', new RelayError(code, text, clientId));
         return;
-      case 'deserted':
+      case 'adoptedConnectionsEnded':
         this.#letGo();
         return;
       case 'close':
         // The engine has left every connection; their sockets may still have something to write.
         this.#state = State.ENDING;
-        RelayServer.#runErrands(this);
+        RelayServer.#runSocketCommands(this);
         this.#leaveBridges();
         this.#closeWhenEnded();
     }
@@ -524,7 +524,7 @@ class RelayServer extends EventEmitter {
     this.#deadline = Infinity;
     this.#forgetSignal();
     this.#address = null;
-    this.#native.end();
+    this.#native.dispose();
     running.delete(this);
     for (const callback of this.#closeCallbacks.splice(0)) this.#emitSafely(() => callback(this.#failure));
     this.emit('close');

@@ -29,7 +29,7 @@ class TakenConnection {
 
   /**
    * @param {import('../native.js').NativeRelay} native
-   * @param {import('../native.js').NativeConnection} connection
+   * @param {import('../native.js').NativeAdoptedConnection} connection
    * @param {any} socket what Node had
    * @param {Buffer} early what came behind the request
    */
@@ -46,7 +46,7 @@ class TakenConnection {
 
   /** Whether its client has left, or sent more than it may before it is answered. */
   hasLeft() {
-    return this.#connection.hasLeft();
+    return this.#connection.isAbandoned();
   }
 
   /** Calls `gone` when its client has left, until the function that it returns is called. @param {() => void} gone */
@@ -61,11 +61,11 @@ class TakenConnection {
   }
 
   upgrade(head, peer) {
-    this.#native.upgradeTaken(head, this.#early, peer, this.#connection);
+    this.#native.upgradeAdopted(head, this.#early, peer, this.#connection);
   }
 
   refuse(answer) {
-    this.#native.refuseTaken(this.#connection, answer);
+    this.#native.rejectAdopted(this.#connection, answer);
   }
 }
 
@@ -148,7 +148,7 @@ class KeptConnection {
 
   upgrade(head, peer) {
     const early = [...this.#early, this.#socket.read()].filter((bytes) => bytes?.length > 0);
-    const { answer, bridge } = this.#native.upgrade(head, Buffer.concat(early), peer);
+    const { response: answer, bridge } = this.#native.upgrade(head, Buffer.concat(early), peer);
     if (!bridge) {
       this.refuse(answer);
       return;

@@ -68,7 +68,7 @@ class UpgradeHandler {
     try {
       // When it is closing the engine says so, whoever comes.
       if (this.#questions && this.#isOpen) {
-        const { address, secure } = this.#native.caller(lines, peer, Boolean(encrypted));
+        const { address, secure } = this.#native.resolveClient(lines, peer, Boolean(encrypted));
         const info = { origin: request.headers.origin, secure, remoteAddress: withZoneName(address), req: request };
         this.#questions.ask(connection, info, answer);
       } else answer();
@@ -87,7 +87,7 @@ class UpgradeHandler {
   #take(request, socket, head) {
     // An engine that has closed answers nobody.
     const descriptor = this.#isOpen ? descriptorOf(socket) : undefined;
-    const taken = descriptor === undefined ? null : this.#native.takeOver(descriptor);
+    const taken = descriptor === undefined ? null : this.#native.adoptDescriptor(descriptor);
     if (taken) {
       const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
       return new TakenConnection(this.#native, taken, socket, Buffer.concat(early));
@@ -100,7 +100,7 @@ class UpgradeHandler {
   }
 
   #refuse(connection, refusal) {
-    this.#native.turnedAway(refusal.why);
+    this.#native.countRejection(refusal.reason);
     connection.refuse(answerOf(refusal));
   }
 
@@ -111,7 +111,7 @@ class UpgradeHandler {
   }
 
   #tellTaken(request, socket) {
-    this.#native.turnedAway('taken');
+    this.#native.countRejection('taken');
     const text = `another listener for upgrades answered a request for this relay; likely: ${likelyOwner(request, socket)}`;
     this.#warn(new RelayError('ERR_UPGRADE_TAKEN', text, undefined));
   }

@@ -81,6 +81,6 @@ pub use ids::{ClientId, Token};
 pub use limits::Limits;
 pub use metrics::Rejection;
 pub use relay::{
-    Address, Credentials, Invitation, Options, Relay, Rules, Script, Site, Stats, Verdict, Verifier,
+    AcceptedUpgrade, Address, Credentials, Options, Relay, Rules, Script, Site, Stats, Verdict, Verifier,
     VerifyRequest,
 };

@@ -83,14 +83,14 @@ pub struct Address {
 
 /// A WebSocket request that another server has read and that is to be served.
 #[derive(Debug)]
-pub struct Invitation {
+pub struct AcceptedUpgrade {
     answer: Vec<u8>,
     guest: RemoteClient,
     admission: ConnectionSlot,
     thread: Handle,
 }
 
-impl Invitation {
+impl AcceptedUpgrade {
     /// The answer to the request, for whoever has the socket to write it; it is then not written again.
     pub fn take_answer(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.answer)
@@ -195,22 +195,27 @@ impl Relay {
     ///
     /// # Errors
     /// What is to be answered instead, before the connection is closed; it may be nothing.
-    pub fn invite(&self, head: &[u8], peer: Option<HostAddress>) -> Result<Invitation, Vec<u8>> {
+    pub fn invite(&self, head: &[u8], peer: Option<HostAddress>) -> Result<AcceptedUpgrade, Vec<u8>> {
         let (answer, guest, admission) = self.acceptor.accept_request(head, peer)?;
         // Without a thread it has ended, and has refused already.
         let thread = self.acceptor.least_busy_thread().ok_or_else(Vec::new)?.clone();
-        Ok(Invitation { answer, guest, admission, thread })
+        Ok(AcceptedUpgrade { answer, guest, admission, thread })
     }
 
     /// Answers the request and serves the connection like one that came by the port. `early` came behind the request,
     /// `kept` is dropped when the connection is over.
-    pub fn adopt<C, K>(&self, invitation: Invitation, connection: C, early: Vec<u8>, kept: K)
+    pub fn adopt<C, K>(&self, invitation: AcceptedUpgrade, connection: C, early: Vec<u8>, kept: K)
     where
         C: Transport<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         K: Send + 'static,
     {
-        let Invitation { answer, guest, admission, thread } = invitation;
-        self.acceptor.adopt(&thread, Handover { connection, answer, early, client: guest }, admission, kept);
+        let AcceptedUpgrade { answer, guest, admission, thread } = invitation;
+        self.acceptor.adopt(
+            &thread,
+            Handover { connection, response: answer, early, client: guest },
+            admission,
+            kept,
+        );
     }
 
     /// Whether there are connections that were adopted. [`Event::AdoptedConnectionsEnded`] tells when the last one has ended.
@@ -224,7 +229,7 @@ impl Relay {
     /// When the system has no room to watch the socket; the connection is closed then.
     pub fn adopt_socket<K>(
         &self,
-        invitation: Invitation,
+        invitation: AcceptedUpgrade,
         socket: std::net::TcpStream,
         early: Vec<u8>,
         kept: K,

@@ -67,7 +67,7 @@ impl From<SocketAddr> for HostAddress {
 
 /// An error for text that is not an address, or names an interface that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is not an IP address of this machine's networks")]
+#[error("this is not an IP address, or names an interface that does not exist")]
 pub struct InvalidAddress;
 
 impl FromStr for HostAddress {

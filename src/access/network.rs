@@ -32,7 +32,7 @@ impl Network {
     }
 }
 
-/// Parses one to three digits. A number of Rust's may have a sign and any number of zeros.
+/// Parses one to three digits; `u8::from_str` accepts a sign and more zeros.
 fn parse_prefix(text: &str) -> Option<u8> {
     let is_number = text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_number)

@@ -37,6 +37,9 @@ impl Limits {
     /// Requests that `verifyClient` was called for and has not answered. One address may have as many as are still free,
     /// which is at most half; its others wait.
     pub const MAX_PENDING_VERIFICATIONS: usize = 2048;
+    /// Verifications that JavaScript has not finished, including those of clients that have gone. Above it requests wait in
+    /// their queue.
+    pub const MAX_UNANSWERED_VERIFICATIONS: u32 = 8192;
     /// Bytes that a client may send after its request while that is being decided. They have to be read, for only reading
     /// shows that the client has gone; a client that sends more is disconnected.
     pub const MAX_EARLY_BYTES: usize = 16 * 1024;

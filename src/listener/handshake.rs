@@ -38,7 +38,7 @@ pub struct Handover<C> {
     /// The connection.
     pub connection: C,
     /// The response to the request.
-    pub answer: Vec<u8>,
+    pub response: Vec<u8>,
     /// Bytes received after the request.
     pub early: Vec<u8>,
     /// The client.
@@ -72,10 +72,10 @@ pub async fn reject<C: AsyncRead + AsyncWrite + Unpin>(
 
 /// Sends the response to a request that another server has read, unless the relay is closed before.
 pub async fn complete<C: AsyncWrite + Unpin>(handover: Handover<C>, shared: &Shared) -> Option<Upgraded<C>> {
-    let Handover { mut connection, answer, early, client } = handover;
+    let Handover { mut connection, response, early, client } = handover;
     tokio::select! {
         biased;
-        written = timeout(shared.limits.headers_timeout, connection.write_all(&answer)) => written.ok()?.ok()?,
+        written = timeout(shared.limits.headers_timeout, connection.write_all(&response)) => written.ok()?.ok()?,
         () = shared.stop.cancelled() => return None,
     }
     Some(Upgraded { connection, early, client })
@@ -108,16 +108,15 @@ async fn serve_request<C: AsyncRead + AsyncWrite + Unpin>(
         service.shared.metrics.connection_rejected(Rejection::HeadersTimeout);
         return None;
     };
-    match responded? {
+    let rejected = match responded? {
         (connection, Outcome::Upgraded { client, early }) => {
             let client = client.or(admission.into_client()).unwrap_or_default();
-            Some(Upgraded { connection, early, client })
+            return Some(Upgraded { connection, early, client });
         }
-        (connection, Outcome::Rejected) => {
-            close(connection, limits.close_timeout).await;
-            None
-        }
-    }
+        (connection, Outcome::Rejected) => connection,
+    };
+    close(rejected, limits.close_timeout).await;
+    None
 }
 
 /// How a request was responded to.

@@ -26,6 +26,7 @@ pub struct HttpService {
     pub site: Site,
     /// Requests that wait for a verdict.
     pub verify_queue: VerifyQueue,
+    /// The rules, except the verifier, which the queue holds.
     rules: Rules,
     limiter: Arc<ConnectionLimiter>,
     is_tls: bool,
@@ -51,15 +52,15 @@ pub struct Upgrade {
 
 impl HttpService {
     /// A service with these rules.
-    pub fn new(shared: Arc<Shared>, site: Site, rules: Rules, is_tls: bool) -> Self {
+    pub fn new(shared: Arc<Shared>, site: Site, mut rules: Rules, is_tls: bool) -> Self {
         let limiter = Arc::new(ConnectionLimiter::new(&shared.limits));
-        let verify_queue = VerifyQueue::new(rules.verifier.clone());
+        let verify_queue = VerifyQueue::new(rules.verifier.take());
         Self { shared, site, verify_queue, rules, limiter, is_tls }
     }
 
     /// Drops what a relay that has ended does not need: the verifier and the client for browsers.
     pub fn release(&mut self) {
-        self.rules.verifier = None;
+        self.verify_queue = VerifyQueue::new(None);
         self.site.script = None;
     }
 
@@ -146,8 +147,7 @@ impl HttpService {
         accepted.map_or_else(|| Err(incomplete()), |(accepted, _)| accepted)
     }
 
-    /// Returns the client's address, and whether its connection is encrypted. The connection comes from `peer`, over TLS or
-    /// not. `None` if `head` is not a request.
+    /// See [`Acceptor::resolve_client`](super::Acceptor::resolve_client).
     pub fn resolve_client(
         &self,
         head: &[u8],
@@ -204,4 +204,27 @@ impl HttpService {
 /// Returns whether the response has a body: always, except to `HEAD`.
 fn wants_body(request: Option<&Request<'_, '_>>) -> bool {
     request.is_none_or(|request| request.method != Some("HEAD"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events;
+    use crate::hub::Hub;
+    use crate::limits::Limits;
+    use crate::listener::Verifier;
+
+    #[test]
+    fn release_drops_the_verifier() {
+        let hub = Hub::new(Limits::default(), false).expect("randomness");
+        let shared = Arc::new(Shared::new(Limits::default(), hub, events::channel(16).0));
+        let held = Arc::new(());
+        let weak = Arc::downgrade(&held);
+        let verifier = Some(Verifier::each(move |_| assert_eq!(*held, ())));
+        let rules = Rules { verifier, ..Rules::default() };
+        let mut service = HttpService::new(shared, Site::default(), rules, false);
+        assert!(weak.upgrade().is_some());
+        service.release();
+        assert!(weak.upgrade().is_none());
+    }
 }

@@ -115,9 +115,7 @@ fn client_verifier(
         roots.add(certificate).map_err(|error| TlsError::Authority(error.to_string()))?;
     }
     if roots.is_empty() {
-        return Err(TlsError::Authority(
-            "clients are to have a certificate, and nobody may give it".to_owned(),
-        ));
+        return Err(TlsError::Authority("requestCert needs at least one".to_owned()));
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()

@@ -27,19 +27,19 @@ pub enum UpgradeError {
     #[error("pages of this origin may not connect")]
     Origin,
     /// The verifier gave no verdict in time.
-    #[error("nobody has decided about this request")]
+    #[error("no decision was made about this request")]
     NoVerdict,
     /// It does not ask for an upgrade.
     #[error("this is a WebSocket server")]
     NoUpgrade,
     /// It asks for another version of the protocol.
-    #[error("only version 13 of WebSocket is spoken here")]
+    #[error("only version 13 of WebSocket is supported")]
     Version,
     /// It has another method or HTTP version.
-    #[error("a WebSocket is opened with GET and HTTP/1.1")]
+    #[error("a WebSocket is opened by GET over HTTP/1.1")]
     Method,
     /// This header is missing, repeated or invalid.
-    #[error("this value of the header {0} does not open a WebSocket")]
+    #[error("the header {0} is missing, repeated or invalid")]
     Header(&'static str),
 }
 

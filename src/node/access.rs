@@ -52,11 +52,11 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
 
 /// A request that JavaScript is asked about. If it is collected without an answer the request is refused.
 #[napi]
-pub struct NativeInquiry(Option<VerifyRequest>);
+pub struct NativeVerifyRequest(Option<VerifyRequest>);
 
 /// Whose a request is.
 #[napi(object)]
-pub struct NativeCaller {
+pub struct NativeRequestClient {
     /// The address that counts as the client's.
     pub address: Option<String>,
     /// Whether the client's connection is TLS.
@@ -66,7 +66,7 @@ pub struct NativeCaller {
 /// Why JavaScript does not let a client in.
 #[napi(string_enum = "camelCase")]
 #[derive(Clone, Copy)]
-pub enum NativeReason {
+pub enum NativeRejection {
     /// Its page may not come.
     AllowedOrigins,
     /// It was refused by `verifyClient`.
@@ -79,23 +79,23 @@ pub enum NativeReason {
     Taken,
 }
 
-impl From<NativeReason> for Rejection {
-    fn from(reason: NativeReason) -> Self {
+impl From<NativeRejection> for Rejection {
+    fn from(reason: NativeRejection) -> Self {
         match reason {
-            NativeReason::AllowedOrigins => Self::AllowedOrigins,
-            NativeReason::VerifyClient => Self::VerifyClient,
-            NativeReason::Undecided => Self::Undecided,
-            NativeReason::Closing => Self::Closing,
-            NativeReason::Taken => Self::Taken,
+            NativeRejection::AllowedOrigins => Self::AllowedOrigins,
+            NativeRejection::VerifyClient => Self::VerifyClient,
+            NativeRejection::Undecided => Self::Undecided,
+            NativeRejection::Closing => Self::Closing,
+            NativeRejection::Taken => Self::Taken,
         }
     }
 }
 
 /// An answer that refuses.
 #[napi(object)]
-pub struct NativeRefusal {
+pub struct NativeRejectionResponse {
     /// What it is counted by.
-    pub why: NativeReason,
+    pub why: NativeRejection,
     /// The HTTP status.
     pub status: u16,
     /// What is said.
@@ -105,7 +105,7 @@ pub struct NativeRefusal {
 }
 
 #[napi]
-impl NativeInquiry {
+impl NativeVerifyRequest {
     /// The request's target.
     #[napi(getter, catch_unwind)]
     pub fn url(&self) -> String {
@@ -133,11 +133,11 @@ impl NativeInquiry {
 
     /// Lets the client in, or answers with this refusal. Only the first answer counts.
     #[napi(catch_unwind)]
-    pub fn answer(&mut self, refusal: Option<NativeRefusal>) {
+    pub fn answer(&mut self, refusal: Option<NativeRejectionResponse>) {
         let Some(inquiry) = self.0.take() else { return };
         inquiry.answer(match refusal {
             None => Verdict::Admitted,
-            Some(NativeRefusal { why, status, text, headers }) => {
+            Some(NativeRejectionResponse { why, status, text, headers }) => {
                 let (pairs, _) = headers.as_chunks();
                 let headers = pairs.iter().map(|[name, value]| (name.clone(), value.clone())).collect();
                 Verdict::Rejected { why: why.into(), status, text, headers }
@@ -151,15 +151,15 @@ impl NativeRelay {
     /// The next request of the relay's own port to decide about, when its client still waits. When there is none
     /// JavaScript is told of the next one.
     #[napi(catch_unwind)]
-    pub fn take_inquiry(&self) -> Option<NativeInquiry> {
-        self.relay.take_verify_request().map(|inquiry| NativeInquiry(Some(inquiry)))
+    pub fn take_verify_request(&self) -> Option<NativeVerifyRequest> {
+        self.relay.take_verify_request().map(|inquiry| NativeVerifyRequest(Some(inquiry)))
     }
 }
 
 /// The requests that servers of Node have read and that JavaScript is to decide about, by ticket. It has the bounds and
 /// the order of those of the relay's own port.
 #[napi]
-pub struct NativeRequests(FairQueue<()>);
+pub struct NativeVerifyQueue(FairQueue<()>);
 
 /// A request that was added.
 #[napi(object)]
@@ -171,7 +171,7 @@ pub struct NativeTicket {
 }
 
 #[napi]
-impl NativeRequests {
+impl NativeVerifyQueue {
     /// None yet.
     #[napi(constructor, catch_unwind)]
     pub fn new() -> Self {

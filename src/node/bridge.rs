@@ -50,7 +50,7 @@ pub fn open(number: u32, errands: &Arc<Errands>) -> (Bridge, NativeBridge) {
 
 /// What is to be done with a socket.
 #[napi(object)]
-pub struct NativeErrand {
+pub struct NativeSocketCommand {
     /// To be written to it.
     pub bytes: Option<Buffer>,
     /// To be read from again.
@@ -96,9 +96,9 @@ impl NativeBridge {
 
     /// What is to be done with the socket, which `is_writable` when it has written what it was given.
     #[napi(catch_unwind)]
-    pub fn fetch(&self, is_writable: bool) -> NativeErrand {
+    pub fn fetch(&self, is_writable: bool) -> NativeSocketCommand {
         let SocketCommand { bytes, resume, end, close: over } = self.bank.fetch(is_writable);
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Buffer::from);
-        NativeErrand { bytes, resume, end, over }
+        NativeSocketCommand { bytes, resume, end, over }
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod bridge;
+mod checks;
 mod events;
 mod life;
 mod tls;
@@ -94,7 +95,7 @@ pub struct NativeScript {
 
 /// A new client.
 #[napi(object)]
-pub struct NativeClient {
+pub struct NativeRegistration {
     /// Its id.
     pub id: f64,
     /// Its secret.
@@ -126,10 +127,10 @@ impl Crowd {
 /// A TCP connection that has left Node and was not answered yet. Keeps Node alive, as its socket would. If it is
 /// collected it is closed.
 #[napi]
-pub struct NativeConnection(Option<(PendingConnection, Arc<Crowd>)>);
+pub struct NativeAdoptedConnection(Option<(PendingConnection, Arc<Crowd>)>);
 
 #[napi]
-impl NativeConnection {
+impl NativeAdoptedConnection {
     /// Whether its client has left, or sent more than it may before it is answered.
     #[napi(catch_unwind)]
     pub fn has_left(&mut self) -> bool {
@@ -161,7 +162,7 @@ pub struct NativeRelay {
 impl NativeRelay {
     /// A relay that does not listen yet. `on_events` gets batches of events, see [`NativeRelay::want`];
     /// `on_errands` is called when [`NativeRelay::errands`] has something, and `on_inquiries` when
-    /// [`NativeRelay::take_inquiry`] has.
+    /// [`NativeRelay::take_verify_request`] has.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         options: NativeOptions,
@@ -223,9 +224,9 @@ impl NativeRelay {
 
     /// Takes a connection over by its descriptor, if that can be done; whoever has the descriptor closes it then.
     #[napi(catch_unwind)]
-    pub fn take_over(&mut self, env: &Env, descriptor: i32) -> Result<Option<NativeConnection>> {
+    pub fn take_over(&mut self, env: &Env, descriptor: i32) -> Result<Option<NativeAdoptedConnection>> {
         let Ok(socket) = stream::adopt_descriptor(descriptor) else { return Ok(None) };
-        Ok(Some(NativeConnection(Some((PendingConnection::new(socket), self.crowd(env)?)))))
+        Ok(Some(NativeAdoptedConnection(Some((PendingConnection::new(socket), self.crowd(env)?)))))
     }
 
     /// Serves, or refuses, a WebSocket request whose connection was taken over. `head` is its HTTP head, `early` what came
@@ -236,7 +237,7 @@ impl NativeRelay {
         head: &[u8],
         early: &[u8],
         peer: Option<String>,
-        connection: &mut NativeConnection,
+        connection: &mut NativeAdoptedConnection,
     ) {
         let Some((waiting, crowd)) = connection.0.take() else { return };
         let (socket, early) = waiting.into_parts(early);
@@ -251,7 +252,7 @@ impl NativeRelay {
 
     /// Answers a connection that was taken over, and closes it.
     #[napi(catch_unwind)]
-    pub fn refuse_taken(&self, connection: &mut NativeConnection, answer: &[u8]) {
+    pub fn refuse_taken(&self, connection: &mut NativeAdoptedConnection, answer: &[u8]) {
         if let Some((waiting, crowd)) = connection.0.take() {
             let (socket, _) = waiting.into_parts(&[]);
             self.relay.refuse(socket, answer.to_vec(), crowd).ok();
@@ -281,15 +282,15 @@ impl NativeRelay {
     /// Whose request it is that another server has read, as far as proxies are trusted. It has this HTTP head and came from
     /// `peer`, over TLS or not.
     #[napi(catch_unwind)]
-    pub fn caller(&self, head: &[u8], peer: Option<String>, is_tls: bool) -> access::NativeCaller {
+    pub fn caller(&self, head: &[u8], peer: Option<String>, is_tls: bool) -> access::NativeRequestClient {
         let host = peer.as_deref().and_then(host);
         let (address, secure) = self.relay.caller(head, host, is_tls).unwrap_or((host, false));
-        access::NativeCaller { address: address.map(|address| address.to_string()).or(peer), secure }
+        access::NativeRequestClient { address: address.map(|address| address.to_string()).or(peer), secure }
     }
 
     /// Counts a client that JavaScript has not let in.
     #[napi(catch_unwind)]
-    pub fn turned_away(&self, why: access::NativeReason) {
+    pub fn turned_away(&self, why: access::NativeRejection) {
         self.relay.count_rejection(why.into());
     }
 
@@ -313,13 +314,13 @@ impl NativeRelay {
 
     /// Registers a client, for so many milliseconds or for ever.
     #[napi(catch_unwind)]
-    pub fn register_client(&self, life: Option<f64>) -> Result<NativeClient, Code> {
+    pub fn register_client(&self, life: Option<f64>) -> Result<NativeRegistration, Code> {
         let client = match life::duration(life) {
             Some(life) => self.relay.register_client_for(life),
             None => self.relay.register_client(),
         };
         let client = client.map_err(coded)?;
-        Ok(NativeClient { id: client.id.get() as f64, token: client.token.reveal().to_owned() })
+        Ok(NativeRegistration { id: client.id.get() as f64, token: client.token.reveal().to_owned() })
     }
 
     /// Lets two clients talk.

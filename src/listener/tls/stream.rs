@@ -36,6 +36,13 @@ pub struct MeteredTcp {
     is_exhausted: bool,
 }
 
+impl MeteredTcp {
+    /// Wraps a connection for its handshake, which rustls bounds.
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, limit: usize::MAX, read_bytes: 0, is_exhausted: false }
+    }
+}
+
 impl AsyncRead for MeteredTcp {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -78,13 +85,6 @@ pub struct TlsConnection {
     tls: Box<TlsStream<MeteredTcp>>,
     /// Whether the last read took more bytes than its content justifies.
     is_wasteful: bool,
-}
-
-impl MeteredTcp {
-    /// Wraps a connection for its handshake, which rustls bounds.
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, limit: usize::MAX, read_bytes: 0, is_exhausted: false }
-    }
 }
 
 impl TlsConnection {
