@@ -1,6 +1,6 @@
 //! A queue of messages, of which the first ones may have been read.
 //!
-//! What is stored about a message ([`Head`]) is apart from its JSON string. The strings lie back to back in chunks, so that
+//! What is stored about a message (`Head`) is apart from its JSON string. The strings lie back to back in chunks, so that
 //! an acknowledged message is removed without touching its string, which is no longer in any cache.
 
 mod chunk;
@@ -33,7 +33,7 @@ const MIN_CHUNK_CAPACITY: usize = 16;
 /// Messages in order: first those that were read, then the unread.
 ///
 /// The lane bounds their number and bytes. They count [`Queue::cost`]; [`Queue::shrink`] keeps the chunks below
-/// [`MAX_CHUNK_BYTES_PER_COST`] times as much, and the capacity below four times the number of messages.
+/// `MAX_CHUNK_BYTES_PER_COST` times as much, and the capacity below four times the number of messages.
 #[derive(Debug, Default)]
 pub struct Queue {
     heads: VecDeque<Head>,
