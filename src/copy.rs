@@ -190,7 +190,7 @@ mod tests {
         let mut to = vec![0; (from.len() + 1) * CACHE_LINE];
         let first = to.as_ptr().align_offset(CACHE_LINE);
         let room = &mut to[first..first + from.len() * CACHE_LINE];
-        #[expect(unsafe_code, reason = "it is what is tested")]
+        #[expect(unsafe_code, reason = "the tested function is unsafe")]
         // SAFETY: `room` is aligned to a line and as long as `from`, and the processor has AVX.
         unsafe {
             nontemporal::write_in_halves(&from, room.as_mut_ptr());

@@ -42,13 +42,13 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
     /// The certificate is missing or cannot be parsed.
-    #[error("cert is no usable certificate: {0}")]
+    #[error("cert is not a usable certificate: {0}")]
     Certificate(String),
     /// The key is missing or cannot be parsed.
-    #[error("key is no usable private key: {0}")]
+    #[error("key is not a usable private key: {0}")]
     Key(String),
     /// The key is encrypted, and no passphrase was given.
-    #[error("key is encrypted, and there is no passphrase")]
+    #[error("key is encrypted, and no passphrase was given")]
     PassphraseMissing,
     /// The passphrase does not decrypt the key.
     #[error("passphrase does not decrypt key")]
@@ -60,10 +60,10 @@ pub enum TlsError {
     #[error("cert and key do not belong together")]
     Mismatch,
     /// The certificate authorities for client certificates are missing or cannot be parsed.
-    #[error("ca is no usable certificate: {0}")]
+    #[error("ca is not a usable certificate: {0}")]
     Authority(String),
     /// The relay was created without certificate and key.
-    #[error("the server was made without cert and key")]
+    #[error("the server was created without cert and key")]
     NotSecure,
     /// Any other error of the TLS library.
     #[error("TLS cannot be set up: {0}")]

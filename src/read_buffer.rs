@@ -107,7 +107,7 @@ pub unsafe fn share(bytes: &[u8]) -> Option<ReadSlice> {
 mod tests {
     use super::*;
 
-    #[expect(unsafe_code, reason = "it is what is tested")]
+    #[expect(unsafe_code, reason = "the tested function is unsafe")]
     fn share_hello() -> ReadSlice {
         fill(|buffer| {
             buffer[7..12].copy_from_slice(b"hello");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(unsafe_code, reason = "it is what is tested")]
+    #[expect(unsafe_code, reason = "the tested function is unsafe")]
     fn shared_slices_are_read_while_the_rest_is_written() {
         fill(|buffer| {
             let hello = buffer.split_off_mut(..5).expect("five bytes");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(unsafe_code, reason = "it is what is tested")]
+    #[expect(unsafe_code, reason = "the tested function is unsafe")]
     fn does_not_share_bytes_outside_the_buffer() {
         // SAFETY: the bytes are constant.
         assert!(unsafe { share(b"elsewhere") }.is_none());

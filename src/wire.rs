@@ -1,6 +1,6 @@
 //! A WebSocket connection over any byte stream: reads and decodes frames, and writes an outbox.
 //!
-//! A connection reads into its thread's [`read_buffer`], and frames are decoded there, in place. Only a frame that has not
+//! A connection reads into its thread's `read_buffer`, and frames are decoded there, in place. Only a frame that has not
 //! arrived in full is kept by the connection, so an idle one has no buffer. How much is read at a time, and when, is decided
 //! by its [`Turn`].
 
