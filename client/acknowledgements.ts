@@ -28,7 +28,7 @@ export class Acknowledgements {
   }
 
   flush_(): void {
-    for (const [senderId, offset] of this.#offsets) this.#send({ received: { senderId, offset } });
+    this.#offsets.forEach((offset, senderId) => this.#send({ received: { senderId, offset } }));
     this.clear_();
   }
 

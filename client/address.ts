@@ -31,7 +31,7 @@ export function withoutSecrets(url: string): string {
 /** Whether the browser requires TLS for a connection from this page or worker to the address. */
 function isSecure({ location, origin, isSecureContext }: Page, address: string): boolean | undefined {
   // A blob: worker and an about:srcdoc frame have the origin of their creator. A frame with an opaque origin has ancestors.
-  const page = [location?.protocol, location?.origin, origin, ...Array.from(location?.ancestorOrigins ?? [])].find((url) => TELLING.test(url as string)) as string | undefined;
+  const page = [location?.protocol, location?.origin, origin, ...((location?.ancestorOrigins ?? []) as string[])].find((url) => TELLING.test(url as string)) as string | undefined;
   if (page) return page.startsWith('https:');
   // A data: worker knows only that its context is secure, as that of `http://localhost` is too.
   return isSecureContext && !LOOPBACK.test(address);

@@ -1,6 +1,5 @@
 /** A timer that follows the wall clock, also across sleep and throttling. */
 
-const LONGEST_TIMER = 2 ** 31 - 1;
 /** The longest single `setTimeout`, in milliseconds. A longer wait is split, to compare it with the clock in between. */
 const TICK = 5_000;
 /** A timer this many milliseconds late means that the machine slept or the page was frozen. */
@@ -35,7 +34,7 @@ export class Alarm {
   /** Sets it, in place of the time that it was set to. Anything but a positive number means now. */
   start_(milliseconds: number): void {
     this.stop_();
-    this.#wait(milliseconds > 0 ? Math.min(milliseconds, LONGEST_TIMER) : 0);
+    this.#wait(milliseconds > 0 ? milliseconds : 0);
   }
 
   stop_(): void {
@@ -43,9 +42,8 @@ export class Alarm {
     clearTimeout(this.#timer);
   }
 
-  /** Fires now, if it is set. */
+  /** Fires now, before its time. It must be set. */
   fire_(): void {
-    if (!this.isSet_) return;
     this.stop_();
     this.#fired();
   }

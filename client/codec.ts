@@ -39,20 +39,19 @@ export interface ServerFrame {
   pong?: unknown;
 }
 
-const ID = 0;
-const OPTIONAL_ID = null;
-const TEXT = 'string';
-const FLAG = 'boolean';
-/** The members that are checked in each frame. Times are checked where they are used. */
-const FRAMES = Object.entries({
-  relay: { senderId: ID, message: TEXT, offset: OPTIONAL_ID },
-  authenticated: { epoch: TEXT, resumed: FLAG },
-  accepted: { targetId: ID, seq: ID },
-  hold: { targetId: ID, seq: ID },
-  rejected: { targetId: ID, seq: ID, code: TEXT, message: TEXT, last: OPTIONAL_ID, notice: OPTIONAL_ID },
-  delivered: { targetId: ID, seq: ID },
-  presence: { clientId: ID, online: FLAG },
-  error: { code: TEXT, message: TEXT },
+/**
+ * An example of each frame and of the members that are checked: 0 stands for an id or a number of a message, null for one
+ * that may be left out. Times are checked where they are used.
+ */
+const EXAMPLES = Object.entries({
+  relay: { senderId: 0, message: 'x', offset: null },
+  authenticated: { epoch: 'x', resumed: true },
+  accepted: { targetId: 0, seq: 0 },
+  hold: { targetId: 0, seq: 0 },
+  rejected: { targetId: 0, seq: 0, code: 'x', message: 'x', last: null, notice: null },
+  delivered: { targetId: 0, seq: 0 },
+  presence: { clientId: 0, online: true },
+  error: { code: 'x', message: 'x' },
 });
 
 /** Returns the text of a frame. Strings keep their exact value, lone surrogates included. */
@@ -62,13 +61,18 @@ export const encode: (frame: ClientFrame) => string = JSON.stringify;
 export function decode(text: unknown): ServerFrame | undefined {
   try {
     const frame = JSON.parse(text as string) as Record<string, Record<string, unknown> | null | undefined>;
-    if (FRAMES.every(([name, members]) => !frame[name] || Object.entries(members).every(([member, type]) => isOfType(type, frame[name]?.[member])))) return frame;
+    if (EXAMPLES.every(([name, members]) => !frame[name] || Object.entries(members).every(([member, example]) => isLike(example, frame[name]?.[member])))) return frame;
   } catch {
     // Not JSON, or `null`. A newer server may send what this client does not understand.
   }
   return undefined;
 }
 
-function isOfType(type: string | number | null, value: unknown): boolean {
-  return (value ?? type) === null || (type ? typeof value === type : isId(value));
+function isLike(example: unknown, value: unknown): boolean {
+  return (value ?? example) === null || (example ? typeof value === typeof example : isId(value));
+}
+
+/** Returns a time of a frame, or the default if the server sent none. */
+export function milliseconds(value: unknown, usual: number): number {
+  return typeof value === 'number' && value >= 0 ? value : usual;
 }

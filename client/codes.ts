@@ -6,10 +6,6 @@ import { printable } from './printable.js';
 const FIRST_FINAL = 4500;
 /** The exception: a client that can get a new token reconnects with it. */
 const TOKEN_EXPIRED = 4503;
-/** Lower close codes after which reconnecting would fail again. */
-const FINAL: readonly number[] = [1003, 1007, 1009];
-/** Too many connections, over the rate limit: reconnect after the longest delay. */
-const OVERLOADED: readonly number[] = [1013, 4003];
 
 /** An `Error` with a stable `code`. The text of its `message` may change between versions. */
 export interface RelayError extends Error {
@@ -46,12 +42,13 @@ export const CLOSE_ERRORS: Readonly<Record<number, string | undefined>> = {
 
 /** Whether a client may reconnect after a close code. */
 export function isTemporary(code: number, canRenewToken: boolean): boolean {
-  return (code < FIRST_FINAL && !FINAL.includes(code)) || (code === TOKEN_EXPIRED && canRenewToken);
+  // A client that sent what no server takes would do so again.
+  return (code < FIRST_FINAL && ![1003, 1007, 1009].includes(code)) || (code === TOKEN_EXPIRED && canRenewToken);
 }
 
-/** Whether a close code says that the server has no room for this client now. */
+/** Whether a close code says that the server has no room for this client now: too many connections, over the rate limit. */
 export function isOverload(code: number): boolean {
-  return OVERLOADED.includes(code);
+  return code === 1013 || code === 4003;
 }
 
 /** Returns an error with a code. Both texts may come from the server. */

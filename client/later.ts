@@ -1,7 +1,7 @@
 /** `queueMicrotask`, also for engines that lack it. */
 
 /** Runs a task as a microtask. An error that it throws surfaces as an uncaught one. */
-export function later(task: () => void): void {
+export function later(task: () => unknown): void {
   if (typeof queueMicrotask === 'function') {
     queueMicrotask(task);
   } else {

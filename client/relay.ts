@@ -6,7 +6,7 @@ import { Alarm } from './alarm.js';
 import { backoff, MAX_WAIT, requestedWait } from './backoff.js';
 import { RelayChannel } from './channel.js';
 import * as check from './check.js';
-import { type ClientFrame, decode, encode, type ServerFrame } from './codec.js';
+import { type ClientFrame, decode, encode, milliseconds, type ServerFrame } from './codec.js';
 import { CLOSE_ERRORS, isOverload, isTemporary, queueFull, relayClosed, relayError } from './codes.js';
 import { Emitter } from './emitter.js';
 import type { RelayEvents } from './events.js';
@@ -105,9 +105,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     const wake = (): void => this.#wake();
     this.#reconnect = new Alarm(() => this.#connect(), wake);
     this.#watchdog = new Watchdog(() => this.#waitingSince(), () => this.#ended(1006, 'no answer'), wake);
-    const { WebSocket } = this.#settings;
     this.#transport = new WebSocketTransport(
-      () => new WebSocket(this.#url),
+      () => new this.#settings.WebSocket(this.#url),
       {
         opened_: () => void this.#authenticate(),
         received_: (data) => this.#received(data),
@@ -133,12 +132,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     if (peer.channel_) return peer.channel_;
     const channel = new RelayChannel(peer, (message, callback) => this.#send(targetClientId, message, callback));
     peer.channel_ = channel;
-    if (this.#state === State.Open) {
-      // Later, so that the application can add listeners first.
-      later(() => {
-        if (this.#state === State.Open) channel.emit('open');
-      });
-    }
+    // Later, so that the application can add listeners first.
+    if (this.#state === State.Open) later(() => this.#state === State.Open && channel.emit('open'));
     return channel;
   }
 
@@ -186,7 +181,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     const resumption = { version: 2, session: this.#session, connection, epoch: this.#epoch, receipts: true, presence: true } as const;
     this.#write({ authentication: { clientId, token, ...(this.#reliable && resumption) } });
     this.#state = this.#reliable ? State.Authenticating : State.Open;
-    for (const [id, peer] of this.#peers) this.#flush(id, peer);
+    this.#peers.forEach((peer, id) => this.#flush(id, peer));
     if (!this.#reliable) this.#opened(false);
   }
 
@@ -205,10 +200,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     // A server that pings but does not read gets no answer.
     if (ping && !this.#transport.isClogged_) this.#write({ pong: {} });
     if (relay) this.#relayed(relay);
-    if (accepted) {
-      const peer = this.#peers.get(accepted.targetId);
-      if (peer) settle(peer, peer.outbox_.accepted_(accepted.seq));
-    }
+    const sender = accepted && this.#peers.get(accepted.targetId);
+    if (sender) settle(sender, sender.outbox_.accepted_(accepted.seq));
     if (hold) this.#peers.get(hold.targetId)?.outbox_.refused_(hold.seq, Math.min(milliseconds(hold.retryAfter, 0), MAX_WAIT));
     if (rejected) this.#rejected(rejected);
     if (delivered) {
@@ -216,9 +209,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
       if (peer?.outbox_.delivered_(delivered.seq)) peer.channel_?.emit('delivered', delivered.seq);
     }
     if (presence) {
-      const { clientId, online } = presence;
-      const peer = this.#peer(clientId, true);
-      if (peer) this.#setOnline(clientId, peer, online);
+      const peer = this.#peer(presence.clientId, true);
+      if (peer) this.#setOnline(presence.clientId, peer, presence.online);
     }
   }
 
@@ -226,10 +218,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#state = State.Open;
     this.#attempts = this.#failures = 0;
     this.#lacksPeers = false;
-    for (const { inbox_: inbox } of this.#peers.values()) {
-      if (epoch === this.#epoch) inbox.resume_();
-      else inbox.restart_();
-    }
+    this.#peers.forEach(({ inbox_: inbox }) => (epoch === this.#epoch ? inbox.resume_() : inbox.restart_()));
     this.#epoch = epoch;
     if (!resumed) this.#lastNotice = 0;
     this.#watchdog.watch_(milliseconds(pingInterval, PING_INTERVAL) + milliseconds(pingTimeout, PING_TIMEOUT));
@@ -268,19 +257,14 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     for (const channel of channels) if (this.#state === State.Open) channel?.emit('open');
   }
 
-  /**
-   * Ends the connection, or the attempt to make one, and decides what follows.
-   *
-   * @param cause - the error that the WebSocket reported
-   * @param isReported - an `'error'` has been emitted already
-   */
+  /** Ends the connection, or the attempt to make one, and decides what follows. An `'error'` may be reported already. */
   #ended(code: number, reason: string, cause?: unknown, isReported?: boolean): void {
     const { reconnection, reconnectionAttempts, token } = this.#settings;
     const wasOpen = this.#state === State.Open;
     const wasClosed = this.#state === State.Closed;
     this.#transport.abandon_();
     this.#acknowledgements.clear_();
-    for (const { outbox_: outbox } of this.#peers.values()) outbox.restart_();
+    this.#peers.forEach(({ outbox_: outbox }) => outbox.restart_());
     const willReconnect =
       !wasClosed && this.#reliable && reconnection && isTemporary(code, typeof token === 'function') && this.#attempts < reconnectionAttempts;
     const message = wasOpen ? reason || 'no connection' : `cannot connect to ${withoutSecrets(this.#url)}${reason && `: ${reason}`}`;
@@ -298,7 +282,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
       if (error) this.emit('error', relayError(error, code === 1006 ? message : reason || message, details));
     }
     this.emit('close', { code, reason, willReconnect });
-    for (const [id, peer] of this.#peers) this.#setOnline(id, peer, false);
+    this.#peers.forEach((peer, id) => this.#setOnline(id, peer, false));
   }
 
   #scheduleReconnect(code: number, reason: string): void {
@@ -326,10 +310,10 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#state = State.Closed;
     this.#reconnect.stop_();
     this.#stopListening?.();
-    for (const peer of this.#peers.values()) {
+    this.#peers.forEach((peer) => {
       if (this.#reliable) peer.inbox_.resume_();
       settle(peer, peer.outbox_.clear_(), relayClosed());
-    }
+    });
   }
 
   /** Returns what is kept about another client. Undefined only if the server mentioned it and there are too many. */
@@ -368,7 +352,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
 
   #waitingSince(): number {
     let since = Infinity;
-    for (const { outbox_: outbox } of this.#peers.values()) since = Math.min(since, outbox.waitingSince_);
+    this.#peers.forEach(({ outbox_: outbox }) => (since = Math.min(since, outbox.waitingSince_)));
     return since;
   }
 
@@ -408,9 +392,4 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     // Offsets of an older connection may be acknowledged only after the server has sent them again on this one.
     if (this.#state === State.Open) this.#acknowledgements.add_(senderId, offset, message);
   }
-}
-
-/** Returns a time that the server sent, or the default if it is not a time. */
-function milliseconds(value: unknown, usual: number): number {
-  return typeof value === 'number' && value >= 0 ? value : usual;
 }
