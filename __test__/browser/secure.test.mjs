@@ -1,4 +1,4 @@
-// `host:port` in a page of https, in its workers and its frames: the browser lets none of them connect without TLS.
+// Connecting to `host:port` from a page loaded over https, its workers and its frames, where browsers require TLS.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import RelayServer from '../../index.js';
 import { makeCertificate } from '../tls/certificates.mjs';
 import { launchBrowser, until } from './browser.mjs';
 
-// Not a name of this machine: to that a secure page may connect without TLS.
+// Not a loopback address, to which a secure page may connect without TLS.
 const HOST = 'relay.test';
 const script = readFileSync(new URL('../../dist/websocket_relay.min.js', import.meta.url));
 
@@ -16,7 +16,7 @@ let browser;
 before(async () => (browser = await launchBrowser(['--ignore-certificate-errors', `--host-resolver-rules=MAP ${HOST} 127.0.0.1`])));
 after(() => browser?.close());
 
-/** Runs in the page. Each script connects as a client of its own and tells the page what came of it. */
+/** Runs in the page. Starts scripts that each connect as a client of their own and report the result to the page. */
 function open({ address, clients, origin }) {
   window.told = {};
   addEventListener('message', ({ data }) => (window.told[data.name] = data.what));
@@ -42,7 +42,7 @@ function open({ address, clients, origin }) {
   frame({ src: `data:text/html,${encodeURIComponent(inFrame('data: frame'))}` });
 }
 
-test('connects over TLS, wherever the script runs', async (t) => {
+test('connects over TLS from pages, workers and frames', async (t) => {
   const context = await browser.newContext();
   t.after(() => context.close());
   const { cert, key } = makeCertificate();

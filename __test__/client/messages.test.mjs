@@ -1,16 +1,16 @@
-// Messages that arrive by the plain protocol: none lost, none overtaken, whenever the channel is made and listened to.
+// Messages received over the plain protocol: none is lost or reordered, whenever the channel is created and listened to.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
 import WebSocketRelay from 'websocket-relay/client';
 import { startServer } from './server.mjs';
 
-/** A relay and the server's end of its connection. */
+/** Returns a relay and the server's end of its connection. */
 async function connect(t) {
   const server = await startServer(t);
   const relay = new WebSocketRelay(server.address, { clientId: 0, token: 'x', reliable: false });
   const [peer] = await Promise.all([server.connection(), once(relay, 'open')]);
-  // What the server sends before this has arrived when it resolves: the connection keeps the order.
+  // Resolves when everything sent so far has arrived, because the connection keeps the order.
   const arrived = async () => {
     const channel = relay.createChannel(999);
     peer.relay(999, 'mark');
@@ -22,7 +22,7 @@ async function connect(t) {
 
 const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => String(from + index));
 
-test('emits what came before the channel was made once somebody listens', async (t) => {
+test('emits messages received before the channel was created when a listener is added', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   peer.relay(1, ...numbers(1, 5));
   await arrived();
@@ -39,7 +39,7 @@ test('emits what came before the channel was made once somebody listens', async 
   assert.deepEqual(heard, numbers(1, 11));
 });
 
-test('emitQueuedMessages emits them at once, oldest first, and once only', async (t) => {
+test('emitQueuedMessages emits waiting messages at once, oldest first, each once', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   peer.relay(1, ...numbers(1, 5));
   await arrived();
@@ -53,7 +53,7 @@ test('emitQueuedMessages emits them at once, oldest first, and once only', async
   assert.deepEqual(heard, numbers(1, 5));
 });
 
-test('keeps them if emitQueuedMessages is called and nobody listens', async (t) => {
+test('emitQueuedMessages keeps the messages if there is no listener', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   peer.relay(1, 'a', 'b');
   await arrived();
@@ -63,7 +63,7 @@ test('keeps them if emitQueuedMessages is called and nobody listens', async (t) 
   assert.deepEqual(await once(channel, 'message'), ['b']);
 });
 
-test('a message that arrives emits first what waits', async (t) => {
+test('emits waiting messages before one that arrives', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   peer.relay(1, '1', '2');
   await arrived();
@@ -72,7 +72,7 @@ test('a message that arrives emits first what waits', async (t) => {
   await new Promise((resolve) => {
     channel.once('message', (message) => {
       heard.push(message);
-      // From here on nobody listens, so the rest waits.
+      // From here on there is no listener, so the rest waits.
       resolve();
     });
   });
@@ -85,7 +85,7 @@ test('a message that arrives emits first what waits', async (t) => {
   assert.deepEqual(heard, numbers(1, 4));
 });
 
-test('keeps the senders apart', async (t) => {
+test('keeps the messages of different senders apart', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   for (const number of numbers(1, 3)) for (const sender of [1, 2, 0]) peer.relay(sender, `${sender}:${number}`);
   await arrived();
@@ -97,7 +97,7 @@ test('keeps the senders apart', async (t) => {
   }
 });
 
-test('a listener may call emitQueuedMessages: all listeners hear all in order', async (t) => {
+test('all listeners get the messages in order if one calls emitQueuedMessages', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   peer.relay(1, ...numbers(1, 5));
   await arrived();
@@ -113,7 +113,7 @@ test('a listener may call emitQueuedMessages: all listeners hear all in order', 
   assert.deepEqual(heard, [numbers(1, 6), numbers(1, 6)]);
 });
 
-test('a listener may send, close, and swap itself for another', async (t) => {
+test('a listener may send, close the relay and replace itself', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   peer.relay(1, ...numbers(1, 4));
   await arrived();
@@ -133,7 +133,7 @@ test('a listener may send, close, and swap itself for another', async (t) => {
   assert.deepEqual(peer.frames.slice(1).map((text) => JSON.parse(text).relay.message), ['answer to 3', 'answer to 4']);
 });
 
-test('a listener that throws loses and reorders nothing', async (t) => {
+test('no message is lost or reordered if a listener throws', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   const uncaught = [];
   const microtask = globalThis.queueMicrotask;
@@ -162,7 +162,7 @@ test('a listener that throws loses and reorders nothing', async (t) => {
   assert.deepEqual(uncaught, numbers(1, 6).map((number) => `over ${number}`));
 });
 
-test('passes over frames that it does not understand', async (t) => {
+test('ignores frames that it does not understand', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   relay.on('error', assert.fail).on('close', assert.fail);
   const heard = [];
@@ -175,7 +175,7 @@ test('passes over frames that it does not understand', async (t) => {
   relay.removeAllListeners();
 });
 
-test('ten thousand messages of a sender may wait; one more is refused with an error', async (t) => {
+test('keeps ten thousand waiting messages per sender and refuses one more with an error', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   const errors = [];
   relay.on('error', (error) => errors.push(error));

@@ -29,7 +29,7 @@ test(`the browser script takes at most ${BUDGET} bytes with gzip`, () => {
   assert.ok(bytes <= BUDGET, `${bytes} bytes`);
 });
 
-test('the browser script has its source map beside it', () => {
+test('the browser script refers to its source map', () => {
   assert.match(String(read('websocket_relay.min.js')), /\/\/# sourceMappingURL=websocket_relay\.min\.js\.map\n$/);
   assert.ok(JSON.parse(read('websocket_relay.min.js.map')).sources.some((source) => source.endsWith('client/relay.ts')));
 });
@@ -54,7 +54,7 @@ test('no modules of the client import each other in a circle', () => {
 });
 
 test('every member of an internal class or type is private or ends with `_`, and no other member does', () => {
-  // What applications see, the wire protocol, and what the client needs of a page and of its options.
+  // The public API, the frames of the wire protocol, and what the client uses of a page and of its options.
   const PUBLIC = ['Emitter', 'WebSocketRelay', 'RelayChannel', 'OpenInfo', 'CloseInfo', 'RelayEvents', 'ChannelEvents', 'RelayOptions', 'Authentication', 'RelayError', 'WebSocketLike', 'Resumption', 'ServerFrame', 'Outgoing', 'Page', 'Backoff'];
   const seen = [];
   for (const [file, { statements }] of modules) {
@@ -89,7 +89,7 @@ test('minifying shortens the names of internal members and of no others', async 
 });
 
 for (const name of ['websocket_relay.js', 'websocket_relay.min.js']) {
-  test(`${name} sets one global, and talks to a server`, async (t) => {
+  test(`${name} sets one global and connects to a server`, async (t) => {
     const server = await startServer(t);
     const page = vm.createContext({ WebSocket, queueMicrotask, setTimeout, clearTimeout, crypto, location: { protocol: 'http:' }, address: server.address });
     const before = Object.keys(page);
@@ -113,7 +113,7 @@ for (const name of ['websocket_relay.js', 'websocket_relay.min.js']) {
   });
 }
 
-test('import and require give the same class, under every name', () => {
+test('import and require return the same class under every name', () => {
   const required = require('websocket-relay/client');
   assert.equal(required, WebSocketRelay);
   assert.equal(required.default, WebSocketRelay);
@@ -128,7 +128,7 @@ for (const [how, contents] of [
   ['imported', "import Relay, { WebSocketRelay, RelayChannel } from 'websocket-relay/client'; globalThis.names = { Relay, WebSocketRelay, RelayChannel }"],
   ['required', "const Relay = require('websocket-relay/client'); const { WebSocketRelay, RelayChannel } = Relay; globalThis.names = { Relay, WebSocketRelay, RelayChannel }"],
 ]) {
-  test(`a bundler for browsers takes it in, ${how}, and nothing of Node with it`, async () => {
+  test(`bundles for browsers, ${how}, without anything of Node`, async () => {
     const { outputFiles, warnings } = await build({
       stdin: { contents, resolveDir: root },
       bundle: true,
@@ -146,8 +146,8 @@ for (const [how, contents] of [
   });
 }
 
-test('says what to do where there is no WebSocket at all', async (t) => {
-  // A package of its own, from which there is no `ws` to be found.
+test('explains what to do if there is no WebSocket', async (t) => {
+  // A folder from which the package `ws` cannot be resolved.
   const folder = mkdtempSync(join(tmpdir(), 'websocket-relay-'));
   t.after(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, 'client.cjs'), read('client.cjs'));
@@ -157,14 +157,14 @@ test('says what to do where there is no WebSocket at all', async (t) => {
   globalThis.WebSocket = undefined;
   const authentication = { clientId: 0, token: 'x', reliable: false };
   assert.throws(() => new Alone('localhost:1', authentication), { code: 'ERR_NO_WEBSOCKET', message: /npm install ws/ });
-  // Whoever brings one needs neither.
+  // With a class of its own the application needs neither.
   class Own {}
   new Alone('localhost:1', { ...authentication, WebSocket: Own });
   globalThis.WebSocket = Own;
   new Alone('localhost:1', authentication);
 });
 
-test('the types are right for import and require, and refuse what is wrong', async (t) => {
+test('the types are right for import and require, and wrong uses do not compile', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'websocket-relay-types-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const files = ['client.test-d.ts', 'client-import.test-d.mts', 'client-require.test-d.cts'].map((name) => join(root, '__test__/types', name));

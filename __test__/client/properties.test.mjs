@@ -1,4 +1,4 @@
-// The client over whatever a server may say and an application may send. `RUNS=100000` tries more; a failure prints the
+// Property tests with random server frames and application messages. `RUNS=100000` runs more cases. A failure prints the
 // seed and the smallest input that fails.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -12,12 +12,12 @@ import { importSource } from './server.mjs';
 const { encode, decode } = await importSource('codec');
 const numRuns = Number(process.env.RUNS ?? 1000);
 
-/** Every string of JavaScript: of any 16-bit units, which need not be characters. */
+/** Any JavaScript string: a sequence of 16-bit units, which need not be valid UTF-16. */
 const unit = fc.oneof(fc.integer({ min: 0, max: 0xffff }), fc.integer({ min: 0xd7f0, max: 0xe010 }), fc.constantFrom(0, 10, 34, 92, 0x2028, 0xfeff));
 const string = fc.string({ unit: unit.map((code) => String.fromCharCode(code)), maxLength: 200 });
 const id = fc.oneof(fc.nat(5), fc.maxSafeNat());
 
-/** The frames that the client knows, and their members. */
+/** The frames that the client knows and their members. */
 const FRAMES = {
   relay: ['senderId', 'message', 'offset'],
   authenticated: ['epoch', 'resumed', 'pingInterval', 'pingTimeout'],
@@ -35,17 +35,17 @@ const value = fc.oneof({ weight: 6, arbitrary: fc.nat(3) }, { weight: 1, arbitra
 const known = Object.entries(FRAMES).map(([name, members]) =>
   fc.record(Object.fromEntries(members.map((member) => [member, value]))).map((frame) => ({ [name]: frame })),
 );
-/** One frame, or more in one, or something else under a known name. */
+/** A frame, two frames in one object, or a known name with another value. */
 const object = fc.oneof(
   ...known,
   fc.tuple(fc.oneof(...known), fc.oneof(...known)).map(([one, two]) => ({ ...one, ...two })),
   fc.dictionary(fc.oneof(fc.constantFrom(...Object.keys(FRAMES)), fc.string()), odd, { maxKeys: 4 }),
 );
-/** What a server may send, as a WebSocket hands it over: frames that are nearly right, any JSON, any text, and no text. */
+/** The data of a WebSocket message: nearly valid frames, other JSON, other text, and data that is not text. */
 const data = fc.oneof(
   { weight: 8, arbitrary: object.map((frame) => JSON.stringify(frame)) },
   { weight: 1, arbitrary: fc.json() },
-  // No number of JSON is without an end, but one may be read so.
+  // JSON has no infinite numbers, but this is parsed as one.
   { weight: 1, arbitrary: object.map((frame) => JSON.stringify(frame).replaceAll(/(?<=:)\d/g, '1e999')) },
   { weight: 1, arbitrary: string },
   { weight: 1, arbitrary: fc.constantFrom(undefined, null, new ArrayBuffer(2), Buffer.from('{"relay":{}}')) },
@@ -61,7 +61,7 @@ function parsed(text) {
   }
 }
 
-test('what the codec hears is what JSON.parse hears, or nothing', () => {
+test('decode returns what JSON.parse does, or nothing', () => {
   fc.assert(
     fc.property(data, (text) => {
       const frame = decode(text);
@@ -75,12 +75,12 @@ test('what the codec hears is what JSON.parse hears, or nothing', () => {
   );
 });
 
-test('every string of JavaScript is what it was on the other side', () => {
+test('every string survives encoding and decoding', () => {
   fc.assert(
     fc.property(id, id, string, (targetId, offset, message) => {
       const said = JSON.parse(encode({ relay: { targetId, message } }));
       assert.deepEqual(said, { relay: { targetId, message } });
-      // The server hands on the message's own JSON.
+      // The server forwards the JSON of the message unchanged.
       const heard = decode(encode({ relay: { senderId: targetId, offset, message } }));
       assert.deepEqual(heard, { relay: { senderId: targetId, offset, message } });
     }),
@@ -88,7 +88,7 @@ test('every string of JavaScript is what it was on the other side', () => {
   );
 });
 
-test('nothing that a server says throws, and the client goes on', async () => {
+test('the client never throws, whatever the server sends, and goes on', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(data, { maxLength: 3 }), fc.array(string, { maxLength: 5 }), fc.array(data, { maxLength: 20 }), fc.boolean(), async (before, messages, frames, reliable) => {
       const world = new World();
@@ -109,7 +109,7 @@ test('nothing that a server says throws, and the client goes on', async () => {
       relay.createChannel(77).on('message', (message) => heard.push(message));
       world.socket.say({ relay: { senderId: 77, message: 'still here', offset: 1 } });
       assert.deepEqual(heard, ['still here']);
-      // Nothing that it said lets a timer ring at once, again and again.
+      // No frame makes a timer fire again and again without a delay.
       await world.pass(1000);
       assert.ok(world.sockets.length <= 2, `${world.sockets.length} connections in a second`);
       assert.deepEqual([wrong, world.uncaught], [[], []]);
@@ -118,11 +118,11 @@ test('nothing that a server says throws, and the client goes on', async () => {
   );
 });
 
-/** What a server may close with: any text, also such as asks for a wait. */
-const asking = fc.tuple(fc.oneof(fc.nat(10_000), fc.constantFrom('-5', '1e9', '99999999999', '0x10', ' 5', '')), fc.constantFrom(' ms to wait: x', ' ms to wait: ', ' ms to wait', ' ms', ' seconds', ''));
-const reason = fc.oneof(asking.map((parts) => parts.join('')), string);
+/** Any close reason, including those that ask for a wait. */
+const waitRequest = fc.tuple(fc.oneof(fc.nat(10_000), fc.constantFrom('-5', '1e9', '99999999999', '0x10', ' 5', '')), fc.constantFrom(' ms to wait: x', ' ms to wait: ', ' ms to wait', ' ms', ' seconds', ''));
+const reason = fc.oneof(waitRequest.map((parts) => parts.join('')), string);
 
-test('only a server that restarts, or has no room, makes a client wait, and nothing makes it hurry', async () => {
+test('only close codes 1012 and 1013 can lengthen the delay, and nothing shortens it', async () => {
   await fc.assert(
     fc.asyncProperty(fc.oneof(fc.integer({ min: 1000, max: 4499 }), fc.constantFrom(1012, 1013, undefined)), fc.oneof(reason, fc.constantFrom(undefined, null)), fc.nat(8), async (code, text, attempts) => {
       const world = new World(() => 0);
@@ -138,9 +138,9 @@ test('only a server that restarts, or has no room, makes a client wait, and noth
       const { willReconnect, ...info } = await closed;
       assert.deepEqual([typeof info.code, typeof info.reason], ['number', 'string']);
       if (!willReconnect) return assert.ok([1003, 1007, 1009].includes(code), `${code}`);
-      const [, asked = 0] = (code === 1012 || code === 1013) && /^(\d+) ms to wait: /.exec(text ?? '') || [];
+      const [, requested = 0] = (code === 1012 || code === 1013) && /^(\d+) ms to wait: /.exec(text ?? '') || [];
       const own = Math.min(code === 1013 || code === 4003 ? 5000 : 1000 * 2 ** attempts, 5000);
-      const wait = Math.min(Number(asked), 3_600_000) + own;
+      const wait = Math.min(Number(requested), 3_600_000) + own;
       await world.pass(wait - 1);
       assert.equal(world.sockets.length, attempts + 1, `after ${world.now - now} ms`);
       await world.pass(1);
@@ -150,7 +150,7 @@ test('only a server that restarts, or has no room, makes a client wait, and noth
   );
 });
 
-test('every string of JavaScript comes through a relay as it was, reliably or not', async (t) => {
+test('every string arrives unchanged through a server, reliable or not', async (t) => {
   const server = new RelayServer({ port: 0, host: '127.0.0.1', authorizeAllChannels: true });
   t.after(() => server.close());
   await once(server, 'listening');

@@ -1,13 +1,13 @@
-// close() is the end.
+// Closing a relay.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { settled } from '../model.mjs';
 import { AUTHENTICATED, spy, start } from './page.mjs';
 
-test('close() is final in every state, and the last close says so', async () => {
+test('close() is final in every state and emits a last close', async () => {
   const states = {
     connecting: async () => {},
-    'waiting for an answer': async ({ world }) => world.socket.open(),
+    authenticating: async ({ world }) => world.socket.open(),
     open: async ({ connect }) => connect(),
     waiting: async ({ world }) => world.socket.end(1006),
   };
@@ -36,7 +36,7 @@ test('close() is final in every state, and the last close says so', async () => 
   }
 });
 
-test('close() acknowledges what was heard, and no more is heard then', async () => {
+test('close() acknowledges received messages and stops emitting', async () => {
   const { world, relay, connect, relayTo } = start();
   await connect();
   for (const offset of [1, 2, 3]) relayTo(offset);
@@ -50,7 +50,7 @@ test('close() acknowledges what was heard, and no more is heard then', async () 
   assert.deepEqual(world.socket.sent.at(-1), { received: { senderId: 1, offset: 2 } });
 });
 
-test('close() ends although the other side never answers', async () => {
+test('close() completes even if the server never answers', async () => {
   const { world, relay, connect, events } = start();
   await connect();
   relay.close();

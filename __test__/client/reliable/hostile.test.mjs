@@ -1,4 +1,4 @@
-// A server that says what makes no sense is passed over: nothing is thrown, no timer runs wild, nothing grows.
+// Invalid values from the server: nothing is thrown, no timer fires without a delay, nothing grows.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { settled } from '../model.mjs';
@@ -7,7 +7,7 @@ import { AUTHENTICATED, start } from './page.mjs';
 const ODD = [-1, 'x', null, 1e308, [], {}, { toString: 1, valueOf: 1 }, true];
 
 for (const value of ODD) {
-  test(`a heartbeat of ${JSON.stringify(value)} is as long as usual, or endless`, async () => {
+  test(`a heartbeat of ${JSON.stringify(value)} counts as the default, or as endless`, async () => {
     for (const member of ['pingInterval', 'pingTimeout']) {
       const { world, connect, events } = start();
       await connect({ [member]: value });
@@ -19,7 +19,7 @@ for (const value of ODD) {
     }
   });
 
-  test(`a text, a code or a number that is ${JSON.stringify(value)} is passed over`, async () => {
+  test(`ignores frames with the text, code or number ${JSON.stringify(value)}`, async () => {
     const { world, relay, connect, events, relayed } = start();
     await connect();
     const heard = [];
@@ -50,7 +50,7 @@ for (const value of ODD) {
     assert.deepEqual(world.uncaught, []);
   });
 
-  test(`an authentication that is answered with ${JSON.stringify(value)} is not answered`, async () => {
+  test(`ignores an answer ${JSON.stringify(value)} to the authentication`, async () => {
     const { world, events } = start();
     world.socket.open();
     await settled();
@@ -77,7 +77,7 @@ test('a hold lasts an hour at most', async () => {
   assert.deepEqual(relayed(), ['1:a:1', '1:a:1!']);
 });
 
-test('a text of the server cannot forge a line of a log', async () => {
+test('texts from the server cannot forge log lines', async () => {
   const { world, relay, connect } = start();
   const told = [];
   relay.on('error', ({ code, message }) => told.push(code, message)).on('close', (info) => told.push(info.reason));

@@ -1,20 +1,20 @@
-// What comes is handed over once and acknowledged, and nothing else that comes does harm.
+// Messages are emitted once and acknowledged, and unexpected frames do no harm.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { settled } from '../model.mjs';
 import { AUTHENTICATED, start } from './page.mjs';
 
-test('hands over each message once, and acknowledges what a listener has', async () => {
+test('emits each message once and acknowledges it after that', async () => {
   const { world, relay, connect, received, relayTo } = start();
   await connect();
   const heard = [];
   relay.createChannel(1).on('message', (message) => heard.push(message));
   for (const offset of [3, 4, 4, 3, 7]) relayTo(offset);
   assert.deepEqual(heard, ['3', '4', '7']);
-  assert.deepEqual(received(), [], 'not for each');
+  assert.deepEqual(received(), [], 'not one by one');
   await world.pass(50);
   assert.deepEqual(received(), [{ senderId: 1, offset: 7 }]);
-  // What is sent takes the acknowledgement along.
+  // Sending a frame sends pending acknowledgements first.
   relayTo(9);
   world.socket.say({ ping: {} });
   assert.deepEqual(world.socket.sent.slice(-2), [{ received: { senderId: 1, offset: 9 } }, { pong: {} }]);
@@ -22,7 +22,7 @@ test('hands over each message once, and acknowledges what a listener has', async
   assert.equal(received().length, 2);
 });
 
-test('acknowledges after 32 messages or 256 Ki characters, and when a timer is late', async () => {
+test('acknowledges after 32 messages or 256 Ki characters, even if the timer is late', async () => {
   const { world, relay, connect, received, relayTo } = start();
   await connect();
   for (const sender of [1, 2, 3]) relay.createChannel(sender).on('message', () => {});
@@ -36,7 +36,7 @@ test('acknowledges after 32 messages or 256 Ki characters, and when a timer is l
   assert.deepEqual(received().slice(5), [{ senderId: 1, offset: 67 }]);
 });
 
-test('what waits for a listener is not acknowledged, comes again on the next connection, and is heard once', async () => {
+test('a message without a listener is not acknowledged, is received again, and is emitted once', async () => {
   const { world, relay, connect, received, relayTo } = start();
   await connect();
   for (const offset of [1, 2, 3]) relayTo(offset);
@@ -46,12 +46,12 @@ test('what waits for a listener is not acknowledged, comes again on the next con
   await world.pass(1000);
   const heard = [];
   const channel = relay.createChannel(1);
-  // Between two connections one message is heard.
+  // One message is emitted between two connections.
   channel.once('message', (message) => heard.push(message));
   await settled();
   await connect({ resumed: true });
   await world.pass(50);
-  assert.deepEqual(received(), [], 'this connection has not sent it yet');
+  assert.deepEqual(received(), [], 'the server has not sent it on this connection yet');
   for (const offset of [1, 2, 3, 4]) relayTo(offset);
   await world.pass(50);
   assert.deepEqual(received(), [{ senderId: 1, offset: 1 }]);
@@ -62,7 +62,7 @@ test('what waits for a listener is not acknowledged, comes again on the next con
   assert.deepEqual(received().slice(1), [{ senderId: 1, offset: 4 }]);
 });
 
-test('another epoch: offsets start anew, what waits is still heard and never acknowledged', async () => {
+test('with a new epoch offsets start anew, and waiting messages are emitted but not acknowledged', async () => {
   const { world, relay, connect, received, relayTo, events } = start();
   await connect();
   const heard = [];
@@ -87,7 +87,7 @@ test('another epoch: offsets start anew, what waits is still heard and never ack
   assert.equal(world.socket.sent[0].authentication.epoch, 'e2');
 });
 
-test('a listener that throws has its message', async () => {
+test('a message whose listener throws is acknowledged', async () => {
   const { world, relay, connect, received, relayTo } = start();
   await connect();
   relay.createChannel(1).on('message', () => {
@@ -103,7 +103,7 @@ test('a listener that throws has its message', async () => {
   assert.deepEqual(world.uncaught.map(({ message }) => message), ['over', 'out']);
 });
 
-test('says who is there, and what the others have', async () => {
+test('reports presence and delivery', async () => {
   const { world, relay, connect } = start();
   const channel = relay.createChannel(1);
   const events = [];
@@ -124,13 +124,13 @@ test('says who is there, and what the others have', async () => {
   assert.deepEqual(events, ['join true', 'leave false', 'join true', 1, 3, 'leave false']);
 });
 
-test('frames that come early, late or not at all understood do no harm', async () => {
+test('ignores early, late and unknown frames', async () => {
   const { world, relay, connect, events, relayTo } = start();
   const heard = [];
   relay.createChannel(1).on('message', (message) => heard.push(message));
   world.socket.open();
   await settled();
-  relayTo(1, 'before it is authenticated');
+  relayTo(1, 'before authentication');
   world.socket.say({ ping: {} }, { presence: { clientId: 1, online: true } });
   world.socket.say({ authenticated: AUTHENTICATED });
   for (const frame of ['', 'null', '5', '"x"', '[]', '{"relay":null}', '{"relay":{}}', '{"hold":null}', '{"rejected":5}', '{"authenticated":{}}', '{"later":{}}', '{"relay":{"senderId":1,"message":"x","offset":"9"}}']) {

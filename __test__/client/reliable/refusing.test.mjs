@@ -1,9 +1,9 @@
-// Messages that are not taken: held back, rejected, or expired.
+// Messages that the server holds, rejects or expires.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { spy, start } from './page.mjs';
 
-test('a channel is told once which of its messages have expired, and the others stay outstanding', async () => {
+test('emits expired once per message, and other messages stay outstanding', async () => {
   const { world, relay, connect, relayed, events } = start();
   const channel = relay.createChannel(1);
   const [a, b, c] = [spy(), spy(), spy()];
@@ -22,20 +22,20 @@ test('a channel is told once which of its messages have expired, and the others 
   world.socket.end();
   await world.pass(1000);
   await connect({ resumed: true });
-  // That it was accepted was lost with the connection, and it has expired meanwhile.
+  // The acceptance was lost with the connection, and the message has expired since.
   channel.send('d');
   world.socket.say(...expired(1, 2, 1), ...expired(3, 3, 2), ...expired(3, 3, 2));
   assert.deepEqual([told, c.calls, channel.bufferedAmount], [[[1, 2], [3, 3]], ['ok'], 1]);
-  assert.deepEqual(relayed(), ['1:c:3', '1:d:4'], 'nothing begins anew');
+  assert.deepEqual(relayed(), ['1:c:3', '1:d:4'], 'nothing is sent again');
   world.socket.end();
   await world.pass(1000);
   await connect({ resumed: false, epoch: 'e2' });
   world.socket.say(...expired(4, 4, 1));
-  assert.deepEqual(told, [[1, 2], [3, 3], [4, 4]], 'another server counts anew');
-  assert.ok(!events.some((event) => event.startsWith('error')), 'expired is no error');
+  assert.deepEqual(told, [[1, 2], [3, 3], [4, 4]], 'a server that lost its store counts notices from 1 again');
+  assert.ok(!events.some((event) => event.startsWith('error')), 'expiry is no error');
 });
 
-test('a hold: waits, sends all that is outstanding again, the oldest as the first; what comes meanwhile queues', async () => {
+test('after a hold waits, then sends everything outstanding again, the oldest with `first`', async () => {
   const { world, relay, connect, relayed } = start();
   const channel = relay.createChannel(1);
   const other = relay.createChannel(2);
@@ -45,18 +45,18 @@ test('a hold: waits, sends all that is outstanding again, the oldest as the firs
   channel.send('d');
   other.send('x');
   await world.pass(249);
-  assert.deepEqual(relayed(), ['1:a:1', '1:b:2', '1:c:3', '2:x:1'], 'a held channel holds up no other');
+  assert.deepEqual(relayed(), ['1:a:1', '1:b:2', '1:c:3', '2:x:1'], 'a hold does not delay other channels');
   await world.pass(1);
   assert.deepEqual(relayed().slice(4), ['1:b:2!', '1:c:3', '1:d:4']);
   channel.send('e');
   assert.deepEqual(relayed().slice(7), ['1:e:5']);
-  // Again, with nothing taken.
+  // A second hold, before anything was accepted.
   world.socket.say({ hold: { targetId: 1, seq: 2, retryAfter: 0 } });
   await world.pass(0);
   assert.deepEqual(relayed().slice(8), ['1:b:2!', '1:c:3', '1:d:4', '1:e:5']);
 });
 
-test('a hold that does not say for how long lasts no time', async () => {
+test('a hold without a valid time ends at once', async () => {
   for (const retryAfter of [undefined, null, 'soon', -1, {}]) {
     const { world, relay, connect, relayed } = start();
     await connect();
@@ -67,7 +67,7 @@ test('a hold that does not say for how long lasts no time', async () => {
   }
 });
 
-test('a hold ends with its connection: the next starts with nothing refused', async () => {
+test('a hold ends with its connection', async () => {
   const { world, relay, connect, relayed } = start();
   const channel = relay.createChannel(1);
   await connect();
@@ -82,7 +82,7 @@ test('a hold ends with its connection: the next starts with nothing refused', as
   assert.equal(relayed().length, 2);
 });
 
-test('holds that make no sense change nothing', async () => {
+test('ignores holds and rejections of messages that are not outstanding', async () => {
   const { world, relay, connect, relayed } = start();
   const channel = relay.createChannel(1);
   await connect();
@@ -93,7 +93,7 @@ test('holds that make no sense change nothing', async () => {
   assert.deepEqual(relayed(), ['1:a:1', '1:b:2']);
 });
 
-test('a rejection fails all that is outstanding on the channel, and the next message is the first', async () => {
+test('a rejection fails all outstanding messages of the channel, and the next message says `first`', async () => {
   const { world, relay, connect, relayed, events } = start();
   const channel = relay.createChannel(1);
   const other = relay.createChannel(2);
@@ -111,10 +111,10 @@ test('a rejection fails all that is outstanding on the channel, and the next mes
   assert.deepEqual([accepted.calls, failed.calls, elsewhere.calls], [['ok'], ['ERR_CHANNEL_NOT_REGISTERED', 'ERR_CHANNEL_NOT_REGISTERED'], []]);
   assert.deepEqual(errors.map(({ code, message, targetId }) => [code, message, targetId]), [['ERR_CHANNEL_NOT_REGISTERED', 'no channel', 1]]);
   assert.deepEqual([drained, events.length], [[0], 2]);
-  assert.equal(channel.send('d'), 4, 'a number is never used twice');
+  assert.equal(channel.send('d'), 4, 'a seq is never used twice');
   channel.send('e');
   assert.deepEqual(relayed().slice(4), ['1:d:4!', '1:e:5']);
-  // Another connection has refused nothing.
+  // On a new connection nothing is refused.
   world.socket.say({ rejected: { targetId: 1, seq: 4, code: 'ERR_CHANNEL_NOT_REGISTERED', message: '' } });
   world.socket.end();
   await world.pass(1000);

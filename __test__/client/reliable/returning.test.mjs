@@ -1,11 +1,11 @@
-// After which ends a relay comes back, when, and how often.
+// Reconnecting: after which close codes, when, and how often.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { random } from '../model.mjs';
 import { spy, start } from './page.mjs';
 
 for (const code of [1000, 1001, 1005, 1006, 1011, 1012, 4000, 4001, 4002, 4499]) {
-  test(`comes back after ${code}`, async () => {
+  test(`reconnects after ${code}`, async () => {
     const { world, connect, events } = start();
     await connect();
     world.socket.end(code);
@@ -16,7 +16,7 @@ for (const code of [1000, 1001, 1005, 1006, 1011, 1012, 4000, 4001, 4002, 4499])
 }
 
 for (const [code, error] of [[1003], [1007], [1009, 'ERR_MESSAGE_TOO_BIG'], [4500, 'ERR_INCORRECT_TOKEN'], [4501, 'ERR_REPLACED'], [4502, 'ERR_UNREGISTERED'], [4503, 'ERR_TOKEN_EXPIRED'], [4504, 'ERR_TOO_MANY_OFFENCES'], [4999]]) {
-  test(`stops at ${code}, and fails what is outstanding`, async () => {
+  test(`closes for good after ${code} and fails outstanding messages`, async () => {
     const { world, relay, connect, events } = start();
     await connect();
     const callback = spy();
@@ -36,7 +36,7 @@ for (const [code, error] of [[1003], [1007], [1009, 'ERR_MESSAGE_TOO_BIG'], [450
   });
 }
 
-test('waits twice as long each time, up to the longest, and anew after it was open', async () => {
+test('doubles the delay up to the maximum, and resets it when open', async () => {
   const { world, connect } = start({}, { chance: () => 0 });
   const waits = [];
   for (let attempt = 0; attempt < 6; attempt++) {
@@ -50,7 +50,7 @@ test('waits twice as long each time, up to the longest, and anew after it was op
   assert.deepEqual(waits, [1000, 2000, 4000, 5000, 5000, 5000, 1000]);
 });
 
-test('draws each wait from a range, later after "too many"', async () => {
+test('randomizes delays, and uses the longest when the server is overloaded', async () => {
   const { world } = start({ reconnectionDelay: 100, reconnectionDelayMax: 8000, randomizationFactor: 1 }, { chance: random(1) });
   for (let attempt = 0; attempt < 200; attempt++) {
     const later = attempt % 2;
@@ -67,7 +67,7 @@ test('draws each wait from a range, later after "too many"', async () => {
   }
 });
 
-test('waits as long as a server that restarts asks for, and its own time on top', async () => {
+test('adds the wait that a restarting server asks for to its own delay', async () => {
   const { world } = start({ reconnectionDelay: 100, randomizationFactor: 0 });
   for (const [reason, wait] of [
     ['3210 ms to wait: the server is restarting', 3310],
@@ -81,7 +81,7 @@ test('waits as long as a server that restarts asks for, and its own time on top'
   }
 });
 
-test('gives up after so many attempts in a row', async () => {
+test('gives up after reconnectionAttempts failures in a row', async () => {
   for (const [options, sockets] of [[{ reconnectionAttempts: 3 }, 4], [{ reconnectionAttempts: 0 }, 1], [{ reconnection: false }, 1]]) {
     const { world, events } = start(options);
     for (let attempt = 0; attempt < 6; attempt++) {
@@ -94,7 +94,7 @@ test('gives up after so many attempts in a row', async () => {
   }
 });
 
-test('connects at once when the page comes online, and only then', async () => {
+test('reconnects at once when the page comes online, unless connected or closed', async () => {
   const { world, relay, connect } = start({ reconnectionDelay: 5000 });
   await connect();
   world.socket.end();

@@ -1,10 +1,10 @@
-// What is sent is outstanding until it is accepted, and no more is outstanding than there is room for.
+// Sent messages are outstanding until they are accepted, and their number and size are limited.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { settled } from '../model.mjs';
 import { spy, start } from './page.mjs';
 
-test('on a new connection sends again what was not accepted, tells the epoch, and keeps the session', async () => {
+test('a new connection sends unaccepted messages again, with the epoch and the same session', async () => {
   const { world, relay, connect, relayed, events } = start();
   const channel = relay.createChannel(1);
   const [a, b, c] = [spy(), spy(), spy()];
@@ -27,7 +27,7 @@ test('on a new connection sends again what was not accepted, tells the epoch, an
   assert.deepEqual(events, ['open false', 'close 1006 true', 'open true']);
 });
 
-test('passes over acceptances of the past, of the future and of strangers', async () => {
+test('ignores acceptances of old, unsent and unknown messages', async () => {
   const { world, relay, connect } = start();
   const channel = relay.createChannel(1);
   await connect();
@@ -42,7 +42,7 @@ test('passes over acceptances of the past, of the future and of strangers', asyn
   assert.deepEqual(callback.calls, ['ok', 'ok']);
 });
 
-test('the outbox is bounded in messages and in characters, and says when it is empty', async () => {
+test('limits outstanding messages and characters, and emits drain', async () => {
   const { world, relay, connect, events } = start();
   const [one, two] = [relay.createChannel(1), relay.createChannel(2)];
   for (let n = 1; n <= 10_000; n++) assert.equal(one.send(''), n);
@@ -63,7 +63,7 @@ test('the outbox is bounded in messages and in characters, and says when it is e
   assert.equal(one.send('z'), 10_001);
 });
 
-test('a listener may close the relay, or send, wherever it is called', async () => {
+test('every listener may close the relay or send', async () => {
   for (const name of ['open', 'close', 'error']) {
     const { world, relay, connect, events } = start();
     relay.once(name, () => relay.close());
