@@ -1,4 +1,4 @@
-// Random runs with failing connections and a server that holds, rejects, losesStore and expires messages: no accepted message is
+// Random runs with failing connections and a server that holds, rejects, loses its store and expires messages: no accepted message is
 // silently lost, duplicated or reordered. `SEEDS=5000` runs more seeds, `SEED=17` only that one.
 import assert from 'node:assert/strict';
 import test from 'node:test';
