@@ -48,12 +48,12 @@ for (const [name, options, isConnect] of [
     await once(web.listen(0, '127.0.0.1'), 'listening');
     const clients = [relay.registerClient(), relay.registerClient()];
     relay.registerRelayChannel(clients[0].id, clients[1].id);
-    const heard = clients.map(async (me, n) => {
+    const received = clients.map(async (me, n) => {
       const tab = await context.newPage();
       await tab.goto(`https://127.0.0.1:${web.address().port}/`);
       return tab.evaluate((options) => greet(options), { me, other: clients[1 - n], text: `from ${n}` });
     });
-    assert.deepEqual(await Promise.all(heard), ['from 1', 'from 0']);
+    assert.deepEqual(await Promise.all(received), ['from 1', 'from 0']);
     assert.deepEqual(protocols, isConnect ? ['websocket', 'websocket'] : []);
     assert.deepEqual(relay.stats().turnedAway, {});
   });

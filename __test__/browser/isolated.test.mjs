@@ -38,13 +38,13 @@ for (const [name, attributes] of Object.entries({ 'without attributes': '', 'wit
       await page.goto(`http://127.0.0.1:${web.address().port}`);
       const me = relay.registerClient();
       relay.registerRelayChannel(me.id, me.id);
-      const heard = await page.evaluate(({ address, me }) => {
+      const received = await page.evaluate(({ address, me }) => {
         const client = new WebSocketRelay(address, { clientId: me.id, token: me.token });
         const channel = client.createChannel(me.id);
         channel.send('to myself');
         return new Promise((resolve) => channel.on('message', (message) => resolve([message, globalThis.crossOriginIsolated])));
       }, { address: `127.0.0.1:${port}`, me });
-      assert.deepEqual(heard, ['to myself', true]);
+      assert.deepEqual(received, ['to myself', true]);
     }
   });
 }

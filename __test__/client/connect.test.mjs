@@ -108,8 +108,8 @@ test('authenticates, then sends queued messages, then calls back', async (t) => 
 
   const peer = await server.connection();
   assert.equal(peer.url, '/relay');
-  const heard = [];
-  while (heard.length < 9) heard.push(JSON.parse(await peer.frame()));
+  const frames = [];
+  while (frames.length < 9) frames.push(JSON.parse(await peer.frame()));
   const relays = [
     [1, 'first'],
     [1, 'third'],
@@ -120,7 +120,7 @@ test('authenticates, then sends queued messages, then calls back', async (t) => 
     [1, 'from open of the channel'],
     [2, 'from open of the channel'],
   ];
-  assert.deepEqual(heard, [authenticationFrame, ...relays.map(([targetId, message]) => ({ relay: { targetId, message } }))]);
+  assert.deepEqual(frames, [authenticationFrame, ...relays.map(([targetId, message]) => ({ relay: { targetId, message } }))]);
   assert.deepEqual(events, ['callback', 'relay', 'channel', 'channel']);
   relay.close();
 });

@@ -51,24 +51,24 @@ test('refuses a listener that is not a function', () => {
 
 test('works with events.once', async () => {
   const emitter = new Emitter();
-  const heard = once(emitter, 'a');
+  const args = once(emitter, 'a');
   emitter.emit('a', 1, 2);
-  assert.deepEqual(await heard, [1, 2]);
+  assert.deepEqual(await args, [1, 2]);
   assert.equal(emitter.listenerCount('a'), 0);
 });
 
 test('an error thrown by a listener surfaces as uncaught and does not stop other listeners', (t) => {
   const uncaught = catchMicrotasks(t);
   const emitter = new Emitter();
-  const heard = [];
+  const calls = [];
   const error = new Error('of the first listener');
   emitter.once('a', () => {
     throw error;
   });
-  emitter.on('a', (value) => heard.push(value));
+  emitter.on('a', (value) => calls.push(value));
   assert.equal(emitter.emit('a', 1), true);
   assert.equal(emitter.emit('a', 2), true);
-  assert.deepEqual(heard, [1, 2]);
+  assert.deepEqual(calls, [1, 2]);
   assert.deepEqual(uncaught, [error]);
 });
 

@@ -65,7 +65,7 @@ test('prints the first three failures without a listener', async (t) => {
   t.after(() => relay.close());
   for (let attempt = 0; attempt < 8; attempt++) await next(relay, 'close');
   const line = `websocket-relay: cannot connect to ws://${address}/wrong: Unexpected server response: 404; trying again`;
-  assert.deepEqual(print.mock.calls.map(({ arguments: said }) => said), [[line], [line], [line]]);
+  assert.deepEqual(print.mock.calls.map(({ arguments: lines }) => lines), [[line], [line], [line]]);
 });
 
 test('prints failures again after a connection was open', async (t) => {
@@ -109,8 +109,8 @@ test('texts never contain a token from the address', async (t) => {
   const errors = [];
   relay.on('error', (error) => errors.push(error));
   await new Promise((resolve) => relay.on('close', (info) => info.willReconnect || resolve()));
-  const told = [print.mock.calls[0].arguments[0], errors[0].message, errors[0].stack];
-  for (const text of told) {
+  const texts = [print.mock.calls[0].arguments[0], errors[0].message, errors[0].stack];
+  for (const text of texts) {
     assert.ok(!text.includes(token), text);
     assert.ok(text.includes(`cannot connect to ws://${address}/relay: Unexpected server response: 401`), text);
   }
@@ -132,12 +132,12 @@ test('in a page, prints nothing about failures without a reason, which the brows
   const relay = new world.WebSocketRelay('server', { clientId: 0, token: 'x' });
   world.socket.onerror({});
   const { message } = await next(relay, 'connectError');
-  await world.pass(1000);
+  await world.advance(1000);
   assert.equal(message, 'cannot connect to ws://server');
   world.socket.onerror({});
-  await world.pass(0);
+  await world.advance(0);
   assert.equal(print.mock.callCount(), 0);
-  await world.pass(2000);
+  await world.advance(2000);
   world.socket.end(1013, 'too many connections');
   assert.equal(print.mock.callCount(), 1, 'a reason of the server is printed');
   relay.close();

@@ -29,14 +29,14 @@ test('emits messages received before the channel was created when a listener is 
   const channel = relay.createChannel(1);
   peer.relay(1, ...numbers(6, 10));
   await arrived();
-  const heard = [];
-  channel.on('message', (message) => heard.push(message));
-  assert.deepEqual(heard, [], 'not while the listener is being added');
+  const emitted = [];
+  channel.on('message', (message) => emitted.push(message));
+  assert.deepEqual(emitted, [], 'not while the listener is being added');
   await Promise.resolve();
-  assert.deepEqual(heard, numbers(1, 10));
+  assert.deepEqual(emitted, numbers(1, 10));
   peer.relay(1, '11');
   await arrived();
-  assert.deepEqual(heard, numbers(1, 11));
+  assert.deepEqual(emitted, numbers(1, 11));
 });
 
 test('emitQueuedMessages emits waiting messages at once, oldest first, each once', async (t) => {
@@ -44,13 +44,13 @@ test('emitQueuedMessages emits waiting messages at once, oldest first, each once
   peer.relay(1, ...numbers(1, 5));
   await arrived();
   const channel = relay.createChannel(1);
-  const heard = [];
-  channel.on('message', (message) => heard.push(message));
+  const emitted = [];
+  channel.on('message', (message) => emitted.push(message));
   channel.emitQueuedMessages();
-  assert.deepEqual(heard, numbers(1, 5));
+  assert.deepEqual(emitted, numbers(1, 5));
   channel.emitQueuedMessages();
   await arrived();
-  assert.deepEqual(heard, numbers(1, 5));
+  assert.deepEqual(emitted, numbers(1, 5));
 });
 
 test('emitQueuedMessages keeps the messages if there is no listener', async (t) => {
@@ -68,21 +68,21 @@ test('emits waiting messages before one that arrives', async (t) => {
   peer.relay(1, '1', '2');
   await arrived();
   const channel = relay.createChannel(1);
-  const heard = [];
+  const emitted = [];
   await new Promise((resolve) => {
     channel.once('message', (message) => {
-      heard.push(message);
+      emitted.push(message);
       // From here on there is no listener, so the rest waits.
       resolve();
     });
   });
   peer.relay(1, '3');
   await arrived();
-  assert.deepEqual(heard, ['1']);
-  channel.on('message', (message) => heard.push(message));
+  assert.deepEqual(emitted, ['1']);
+  channel.on('message', (message) => emitted.push(message));
   peer.relay(1, '4');
   await arrived();
-  assert.deepEqual(heard, numbers(1, 4));
+  assert.deepEqual(emitted, numbers(1, 4));
 });
 
 test('keeps the messages of different senders apart', async (t) => {
@@ -90,10 +90,10 @@ test('keeps the messages of different senders apart', async (t) => {
   for (const number of numbers(1, 3)) for (const sender of [1, 2, 0]) peer.relay(sender, `${sender}:${number}`);
   await arrived();
   for (const sender of [0, 1, 2]) {
-    const heard = [];
-    relay.createChannel(sender).on('message', (message) => heard.push(message));
+    const emitted = [];
+    relay.createChannel(sender).on('message', (message) => emitted.push(message));
     await Promise.resolve();
-    assert.deepEqual(heard, numbers(1, 3).map((number) => `${sender}:${number}`));
+    assert.deepEqual(emitted, numbers(1, 3).map((number) => `${sender}:${number}`));
   }
 });
 
@@ -102,15 +102,15 @@ test('all listeners get the messages in order if one calls emitQueuedMessages', 
   peer.relay(1, ...numbers(1, 5));
   await arrived();
   const channel = relay.createChannel(1);
-  const heard = [[], []];
+  const emitted = [[], []];
   channel.on('message', (message) => {
-    heard[0].push(message);
+    emitted[0].push(message);
     channel.emitQueuedMessages();
   });
-  channel.on('message', (message) => heard[1].push(message));
+  channel.on('message', (message) => emitted[1].push(message));
   peer.relay(1, '6');
   await arrived();
-  assert.deepEqual(heard, [numbers(1, 6), numbers(1, 6)]);
+  assert.deepEqual(emitted, [numbers(1, 6), numbers(1, 6)]);
 });
 
 test('a listener may send, close the relay and replace itself', async (t) => {
@@ -118,18 +118,18 @@ test('a listener may send, close the relay and replace itself', async (t) => {
   peer.relay(1, ...numbers(1, 4));
   await arrived();
   const channel = relay.createChannel(1);
-  const heard = [];
+  const emitted = [];
   const second = (message) => {
-    heard.push(`second ${message}`);
+    emitted.push(`second ${message}`);
     channel.send(`answer to ${message}`);
     if (message === '4') relay.close();
   };
   channel.on('message', function first(message) {
-    heard.push(`first ${message}`);
+    emitted.push(`first ${message}`);
     if (message === '2') channel.off('message', first).on('message', second);
   });
   await peer.closed;
-  assert.deepEqual(heard, ['first 1', 'first 2', 'second 3', 'second 4']);
+  assert.deepEqual(emitted, ['first 1', 'first 2', 'second 3', 'second 4']);
   assert.deepEqual(peer.frames.slice(1).map((text) => JSON.parse(text).relay.message), ['answer to 3', 'answer to 4']);
 });
 
@@ -148,30 +148,30 @@ test('no message is lost or reordered if a listener throws', async (t) => {
   );
   peer.relay(1, ...numbers(1, 3));
   await arrived();
-  const heard = [[], []];
+  const emitted = [[], []];
   const channel = relay.createChannel(1);
   channel.on('message', (message) => {
-    heard[0].push(message);
+    emitted[0].push(message);
     throw new Error(`over ${message}`);
   });
-  channel.on('message', (message) => heard[1].push(message));
+  channel.on('message', (message) => emitted[1].push(message));
   channel.emitQueuedMessages();
   peer.relay(1, ...numbers(4, 6));
   await arrived();
-  assert.deepEqual(heard, [numbers(1, 6), numbers(1, 6)]);
+  assert.deepEqual(emitted, [numbers(1, 6), numbers(1, 6)]);
   assert.deepEqual(uncaught, numbers(1, 6).map((number) => `over ${number}`));
 });
 
 test('ignores frames that it does not understand', async (t) => {
   const { relay, peer, arrived } = await connect(t);
   relay.on('error', assert.fail).on('close', assert.fail);
-  const heard = [];
-  relay.createChannel(1).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
   for (const text of ['', 'null', '{}', '[1', '{"relay":null}', '{"relay":{"senderId":1,"message":2}}', '{"ping":{}}']) peer.socket.send(text);
   peer.socket.send(Buffer.from('{"relay":{"senderId":1'));
   peer.relay(1, 'a');
   await arrived();
-  assert.deepEqual(heard, ['a']);
+  assert.deepEqual(emitted, ['a']);
   relay.removeAllListeners();
 });
 
@@ -188,10 +188,10 @@ test('keeps ten thousand waiting messages per sender and refuses one more with a
   assert.equal(errors.length, 1);
   assert.equal(errors[0].code, 'ERR_QUEUE_FULL');
   assert.match(errors[0].message, /client 1\b/);
-  const heard = [];
-  relay.createChannel(1).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
   relay.createChannel(1).emitQueuedMessages();
   peer.relay(1, '10002');
   await arrived();
-  assert.deepEqual(heard, [...numbers(1, 10_000), '10002']);
+  assert.deepEqual(emitted, [...numbers(1, 10_000), '10002']);
 });

@@ -66,7 +66,7 @@ export class World {
         this.readyState = 1;
         this.onopen?.({});
       }
-      say(...frames) {
+      receive(...frames) {
         for (const frame of frames) this.onmessage?.({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) });
       }
       end(code = 1006, reason = '') {
@@ -127,7 +127,7 @@ export class World {
   }
 
   /** Advances the clock and fires every timer when it is due. */
-  async pass(milliseconds) {
+  async advance(milliseconds) {
     const end = this.now + milliseconds;
     while (this.next <= end) {
       this.now = Math.max(this.now, this.next);
@@ -172,7 +172,7 @@ export class Server {
     this.#chance = chance;
     this.#capacity = capacity;
     world.onsocket = (socket) => {
-      const connection = { socket, up: [], down: [], client: undefined, refusing: new Set(), refused: new Set(), toAccept: new Map(), sent: new Map(), asked: 0, unanswered: 0, heard: world.now, pinged: world.now };
+      const connection = { socket, up: [], down: [], client: undefined, refusing: new Set(), refused: new Set(), toAccept: new Map(), sent: new Map(), asked: 0, unanswered: 0, lastFrameAt: world.now, pinged: world.now };
       this.connections.push(connection);
       socket.onsent = (frame) => {
         // The first message after the client has seen a refusal says `first`.
@@ -214,7 +214,7 @@ export class Server {
   read(connection) {
     const frame = connection.up.shift();
     if (connection.closed || frame === undefined) return;
-    connection.heard = this.#world.now;
+    connection.lastFrameAt = this.#world.now;
     if (frame === 'close') this.close(connection, 1000);
     else if (frame.authentication) this.#authenticate(connection, frame.authentication);
     else if (frame.relay) this.#relay(connection, frame.relay);
@@ -333,7 +333,7 @@ export class Server {
   beat() {
     for (const connection of this.connections) {
       if (connection.closed) continue;
-      if (this.#world.now - connection.heard > PING.pingInterval + PING.pingTimeout) this.close(connection, 4001);
+      if (this.#world.now - connection.lastFrameAt > PING.pingInterval + PING.pingTimeout) this.close(connection, 4001);
       else if (connection.client !== undefined && this.#world.now - connection.pinged >= PING.pingInterval) {
         connection.pinged = this.#world.now;
         if (connection.unanswered++ === 0) connection.asked = this.mailbox(connection.client).notice;

@@ -95,19 +95,19 @@ for (const name of ['websocket_relay.js', 'websocket_relay.min.js']) {
     const before = Object.keys(page);
     vm.runInContext(String(read(name)), page);
     assert.deepEqual(Object.keys(page).filter((key) => !before.includes(key)), ['WebSocketRelay']);
-    const heard = new Promise((resolve) => (page.heard = resolve));
+    const received = new Promise((resolve) => (page.received = resolve));
     vm.runInContext(
       `var relay = new WebSocketRelay(address, { clientId: 0, token: 'x' }, { reliable: false });
        var channel = relay.createChannel(1);
        channel.send('hello world');
-       channel.on('message', heard);`,
+       channel.on('message', received);`,
       page,
     );
     const peer = await server.connection();
     assert.equal(await peer.frame(), '{"authentication":{"clientId":0,"token":"x"}}');
     assert.equal(await peer.frame(), '{"relay":{"targetId":1,"message":"hello world"}}');
     peer.relay(1, 'hello back');
-    assert.equal(await heard, 'hello back');
+    assert.equal(await received, 'hello back');
     page.relay.close();
     await peer.closed;
   });

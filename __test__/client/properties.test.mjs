@@ -78,11 +78,11 @@ test('decode returns what JSON.parse does, or nothing', () => {
 test('every string survives encoding and decoding', () => {
   fc.assert(
     fc.property(id, id, string, (targetId, offset, message) => {
-      const said = JSON.parse(encode({ relay: { targetId, message } }));
-      assert.deepEqual(said, { relay: { targetId, message } });
+      const encoded = JSON.parse(encode({ relay: { targetId, message } }));
+      assert.deepEqual(encoded, { relay: { targetId, message } });
       // The server forwards the JSON of the message unchanged.
-      const heard = decode(encode({ relay: { senderId: targetId, offset, message } }));
-      assert.deepEqual(heard, { relay: { senderId: targetId, offset, message } });
+      const decoded = decode(encode({ relay: { senderId: targetId, offset, message } }));
+      assert.deepEqual(decoded, { relay: { senderId: targetId, offset, message } });
     }),
     { numRuns },
   );
@@ -94,7 +94,7 @@ test('the client never throws, whatever the server sends, and goes on', async ()
       const world = new World();
       const relay = new world.WebSocketRelay('server', { clientId: 0, token: 'x' }, { reliable });
       const wrong = [];
-      const heard = [];
+      const emitted = [];
       relay.on('error', ({ code, message }) => typeof code === 'string' || wrong.push(message));
       relay.on('open', ({ resumed }) => typeof resumed === 'boolean' || wrong.push(resumed));
       for (const name of ['delivered', 'expired']) relay.createChannel(1).on(name, (...numbers) => numbers.every(isId) || wrong.push(numbers));
@@ -102,15 +102,15 @@ test('the client never throws, whatever the server sends, and goes on', async ()
       world.socket.open();
       await settled();
       for (const frame of before) world.socket.onmessage({ data: frame });
-      if (reliable) world.socket.say({ authenticated: { epoch: 'e', resumed: false, ...PING } });
+      if (reliable) world.socket.receive({ authenticated: { epoch: 'e', resumed: false, ...PING } });
       for (const message of messages) relay.createChannel(1).send(message);
       for (const frame of frames) world.socket.onmessage({ data: frame });
       await settled();
-      relay.createChannel(77).on('message', (message) => heard.push(message));
-      world.socket.say({ relay: { senderId: 77, message: 'still here', offset: 1 } });
-      assert.deepEqual(heard, ['still here']);
+      relay.createChannel(77).on('message', (message) => emitted.push(message));
+      world.socket.receive({ relay: { senderId: 77, message: 'still here', offset: 1 } });
+      assert.deepEqual(emitted, ['still here']);
       // No frame makes a timer fire again and again without a delay.
-      await world.pass(1000);
+      await world.advance(1000);
       assert.ok(world.sockets.length <= 2, `${world.sockets.length} connections in a second`);
       assert.deepEqual([wrong, world.uncaught], [[], []]);
     }),
@@ -130,7 +130,7 @@ test('only close codes 1012 and 1013 can lengthen the delay, and nothing shorten
       relay.on('connectError', () => {}).on('error', () => {});
       for (let attempt = 0; attempt < attempts; attempt++) {
         world.socket.end();
-        await world.pass(5000);
+        await world.advance(5000);
       }
       const { now } = world;
       const closed = new Promise((resolve) => relay.on('close', resolve));
@@ -141,9 +141,9 @@ test('only close codes 1012 and 1013 can lengthen the delay, and nothing shorten
       const [, requested = 0] = (code === 1012 || code === 1013) && /^(\d+) ms to wait: /.exec(text ?? '') || [];
       const own = Math.min(code === 1013 || code === 4003 ? 5000 : 1000 * 2 ** attempts, 5000);
       const wait = Math.min(Number(requested), 3_600_000) + own;
-      await world.pass(wait - 1);
+      await world.advance(wait - 1);
       assert.equal(world.sockets.length, attempts + 1, `after ${world.now - now} ms`);
-      await world.pass(1);
+      await world.advance(1);
       assert.equal(world.sockets.length, attempts + 2, `after ${world.now - now} ms`);
     }),
     { numRuns: Math.ceil(numRuns / 5), examples: [[4001, '172 messages were too many', 0], [1012, '-60000 ms to wait: x', 3], [1013, '2000 ms to wait: x', 0], [1012, '9999999999999 ms to wait: x', 0]] },
@@ -160,16 +160,16 @@ test('every string arrives unchanged through a server, reliable or not', async (
     );
     t.after(() => [one, two].forEach((relay) => relay.close()));
     const targetId = Array.from(server.clients()).at(-1).id;
-    const heard = [];
-    let told = () => {};
-    two.createChannel(targetId - 1).on('message', (message) => told(heard.push(message)));
+    const emitted = [];
+    let onCount = () => {};
+    two.createChannel(targetId - 1).on('message', (message) => onCount(emitted.push(message)));
     await fc.assert(
       fc.asyncProperty(fc.array(string, { minLength: 1, maxLength: 20 }), async (messages) => {
-        heard.length = 0;
-        const all = new Promise((resolve) => (told = (count) => count === messages.length && resolve()));
+        emitted.length = 0;
+        const all = new Promise((resolve) => (onCount = (count) => count === messages.length && resolve()));
         for (const message of messages) one.createChannel(targetId).send(message);
         await all;
-        assert.deepEqual(heard, messages);
+        assert.deepEqual(emitted, messages);
       }),
       { numRuns: Math.ceil(numRuns / 10) },
     );

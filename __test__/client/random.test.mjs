@@ -17,7 +17,7 @@ async function run(seed, { losesStore }) {
   const wrong = [];
   const options = { reconnectionDelay: 20, reconnectionDelayMax: 200 };
   const relays = CLIENTS.map((clientId) => new world.WebSocketRelay('server', { clientId, token: 'x' }, options));
-  const pairs = CLIENTS.flatMap((from) => CLIENTS.map((to) => ({ from, to, sent: 0, mark: 0, accepted: [], failed: [], expired: [], heard: [], delivered: 0 })));
+  const pairs = CLIENTS.flatMap((from) => CLIENTS.map((to) => ({ from, to, sent: 0, mark: 0, accepted: [], failed: [], expired: [], emitted: [], delivered: 0 })));
   for (const relay of relays) {
     // Without a listener they would be printed.
     relay.on('connectError', () => {});
@@ -40,7 +40,7 @@ async function run(seed, { losesStore }) {
   const listen = (pair) => {
     const channel = relays[pair.to].createChannel(pair.from);
     if (channel.listenerCount('message')) channel.removeAllListeners('message');
-    else channel.on('message', (message) => pair.heard.push(message));
+    else channel.on('message', (message) => pair.emitted.push(message));
   };
   const up = () => {
     const connection = pick(server.connections);
@@ -56,7 +56,7 @@ async function run(seed, { losesStore }) {
     else if (frame) {
       const { targetId, notice } = frame.hold ?? frame.rejected ?? {};
       if (targetId !== undefined && !notice) connection.refused.add(targetId);
-      socket.say(frame);
+      socket.receive(frame);
     }
   };
   const cut = () => {
@@ -117,11 +117,11 @@ async function run(seed, { losesStore }) {
   }
   if (!isSettled()) wrong.push('it does not settle');
 
-  for (const { from, to, sent, mark, accepted, failed, expired, heard } of pairs) {
+  for (const { from, to, sent, mark, accepted, failed, expired, emitted } of pairs) {
     // Messages sent before the store was lost may be lost with it or arrive twice.
-    const numbers = heard.map((message) => Number(message.split(' ')[1])).filter((n) => n > mark);
+    const numbers = emitted.map((message) => Number(message.split(' ')[1])).filter((n) => n > mark);
     const name = `${from}>${to}`;
-    if (heard.some((message) => !message.startsWith(`${name} `))) wrong.push(`${name} got a message of another pair`);
+    if (emitted.some((message) => !message.startsWith(`${name} `))) wrong.push(`${name} got a message of another pair`);
     if (new Set([...accepted, ...failed]).size !== sent || accepted.length + failed.length !== sent) wrong.push(`${name}: a callback was not called exactly once`);
     for (let i = 1; i < numbers.length; i++) {
       if (numbers[i] === numbers[i - 1]) wrong.push(`${name}: ${numbers[i]} duplicated`);
@@ -140,13 +140,13 @@ async function run(seed, { losesStore }) {
   for (const error of world.uncaught) wrong.push(error.stack);
   for (const relay of relays) relay.removeAllListeners().close();
   const count = (what) => pairs.reduce((sum, pair) => sum + pair[what].length, 0);
-  return { wrong, heard: count('heard'), expired: count('expired'), connections: server.connections.length };
+  return { wrong, emitted: count('emitted'), expired: count('expired'), connections: server.connections.length };
 }
 
 for (const losesStore of [false, true]) {
   test(`${seeds.length} seeds${losesStore ? ', with servers that lose their store' : ''}: no message is lost, duplicated or reordered`, async (t) => {
     const failures = [];
-    let heard = 0;
+    let emitted = 0;
     let expired = 0;
     let connections = 0;
     for (const seed of seeds) {
@@ -154,14 +154,14 @@ for (const losesStore of [false, true]) {
       try {
         result = await run(seed, { losesStore });
       } catch (error) {
-        result = { wrong: [error.stack], heard: 0, expired: 0, connections: 0 };
+        result = { wrong: [error.stack], emitted: 0, expired: 0, connections: 0 };
       }
-      heard += result.heard;
+      emitted += result.emitted;
       expired += result.expired;
       connections += result.connections;
       if (result.wrong.length) failures.push(`SEED=${seed}: ${result.wrong.slice(0, 5).join('; ')}`);
     }
-    t.diagnostic(`${heard} messages over ${connections} connections, ${expired} expired; ${failures.length} of ${seeds.length} seeds failed`);
+    t.diagnostic(`${emitted} messages over ${connections} connections, ${expired} expired; ${failures.length} of ${seeds.length} seeds failed`);
     assert.deepEqual(failures.slice(0, 10), []);
   });
 }

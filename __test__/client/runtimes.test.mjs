@@ -62,8 +62,8 @@ for (const [name, globals] of Object.entries(RUNTIMES)) {
     t.after(() => relays.forEach((relay) => relay.close()));
     for (const relay of relays) relay.on('error', (error) => assert.fail(error));
     const channel = relays[0].createChannel(two.id);
-    const heard = [];
-    const hearing = new Promise((resolve) => relays[1].createChannel(one.id).on('message', (message) => heard.push(message) === 3 && resolve()));
+    const emitted = [];
+    const allEmitted = new Promise((resolve) => relays[1].createChannel(one.id).on('message', (message) => emitted.push(message) === 3 && resolve()));
     channel.send('1');
     channel.send('2');
     await new Promise((resolve) => channel.once('drain', resolve));
@@ -72,8 +72,8 @@ for (const [name, globals] of Object.entries(RUNTIMES)) {
     const info = await closed;
     assert.deepEqual([typeof info.code, typeof info.reason, info.willReconnect], ['number', 'string', true]);
     channel.send('3');
-    await hearing;
-    assert.deepEqual(heard, ['1', '2', '3']);
+    await allEmitted;
+    assert.deepEqual(emitted, ['1', '2', '3']);
   });
 }
 
@@ -82,11 +82,11 @@ test('a connection that ends without a code or a reason counts as lost', async (
   const WebSocketRelay = load({});
   const relay = new WebSocketRelay(server.address, { clientId: 0, token: 'x' }, { reconnectionDelay: 1 });
   t.after(() => relay.close());
-  const told = new Promise((resolve) => relay.once('connectError', resolve));
+  const failed = new Promise((resolve) => relay.once('connectError', resolve));
   const closed = new Promise((resolve) => relay.once('close', resolve));
   (await server.connection()).socket.terminate();
   assert.deepEqual({ ...(await closed) }, { code: 1006, reason: '', willReconnect: true });
-  assert.match((await told).message, /^cannot connect to ws:\/\/127\.0\.0\.1:\d+$/);
+  assert.match((await failed).message, /^cannot connect to ws:\/\/127\.0\.0\.1:\d+$/);
 });
 
 test('sessions are unique and have 16 hex digits, with and without crypto', async (t) => {
@@ -103,13 +103,13 @@ test('sessions are unique and have 16 hex digits, with and without crypto', asyn
       setImmediate(() => this.onclose({ code: 1000, reason: '' }));
     }
   }
-  const wanted = [];
+  const relays = [];
   for (const globals of [{}, { crypto: globalThis.crypto }]) {
     const WebSocketRelay = load(globals);
-    for (let n = 0; n < 500; n++) wanted.push(new WebSocketRelay('server', { clientId: 0, token: 'x', WebSocket: Socket }));
+    for (let n = 0; n < 500; n++) relays.push(new WebSocketRelay('server', { clientId: 0, token: 'x', WebSocket: Socket }));
   }
-  t.after(() => wanted.forEach((relay) => relay.close()));
-  while (sessions.length < wanted.length) await new Promise(setImmediate);
+  t.after(() => relays.forEach((relay) => relay.close()));
+  while (sessions.length < relays.length) await new Promise(setImmediate);
   for (const session of sessions) assert.match(session, /^[0-9a-f]{16}$/);
   assert.equal(new Set(sessions).size, 1000);
 });

@@ -36,10 +36,10 @@ test('emits open for each connection and calls the callback once, without argume
     world.socket.open();
     await settled();
     assert.equal(channel.online, false);
-    world.socket.say({ authenticated: { ...AUTHENTICATED, resumed } });
+    world.socket.receive({ authenticated: { ...AUTHENTICATED, resumed } });
     await settled();
     world.socket.end();
-    await world.pass(1000);
+    await world.advance(1000);
   }
   assert.deepEqual(calls, [['callback', true], ['open', false], ['channel'], ['late'], ['open', true], ['channel'], ['late']]);
   assert.equal(world.sockets[2].readyState, 0);
@@ -50,10 +50,10 @@ test('calls the token function for each connection and after the token has expir
   const { world, connect, events } = start({ token: async () => `token ${++tokens}` });
   await connect();
   world.socket.end(1006);
-  await world.pass(1000);
+  await world.advance(1000);
   await connect();
   world.socket.end(4503, 'token expired');
-  await world.pass(1000);
+  await world.advance(1000);
   await connect();
   assert.deepEqual(world.sockets.map(({ sent }) => sent[0].authentication.token), ['token 1', 'token 2', 'token 3']);
   assert.deepEqual(events, ['open false', 'close 1006 true', 'open false', 'close 4503 true', 'open false']);
@@ -69,7 +69,7 @@ test('a failing token function causes an error and another attempt', async () =>
     await settled();
     assert.equal(world.socket.readyState, 2);
     assert.equal(world.socket.sent.length, 0);
-    await world.pass(1000);
+    await world.advance(1000);
   }
   await connect();
   assert.deepEqual(events, [...Array(5).fill(['error ERR_TOKEN', 'close 1006 true']).flat(), 'open false']);
@@ -82,7 +82,7 @@ test('a token that arrives after its connection has ended is not used', async ()
   world.socket.open();
   await settled();
   world.socket.end();
-  await world.pass(1000);
+  await world.advance(1000);
   world.socket.open();
   await settled();
   gates[0]('old');
@@ -98,12 +98,12 @@ test('abandons a connection that is not open and authenticated within 20 seconds
   for (const opens of [false, true]) {
     const { world, events } = start();
     if (opens) world.socket.open();
-    await world.pass(20_000);
+    await world.advance(20_000);
     assert.deepEqual(events, []);
-    await world.pass(500);
+    await world.advance(500);
     assert.deepEqual(events, ['close 1006 true']);
     assert.equal(world.socket.readyState, 2, 'closed, although it will never report that');
-    await world.pass(1000);
+    await world.advance(1000);
     assert.equal(world.sockets.length, 2);
     world.sockets[0].end();
     assert.equal(events.length, 1);

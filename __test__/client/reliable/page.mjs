@@ -17,13 +17,13 @@ export function start(options, more) {
   const connect = async (members) => {
     world.socket.open();
     await settled();
-    world.socket.say({ authenticated: { ...AUTHENTICATED, ...members } });
+    world.socket.receive({ authenticated: { ...AUTHENTICATED, ...members } });
     await settled();
   };
   /** The relay frames of the newest socket, as `targetId:message:seq`, with `!` if they say `first`. */
   const relayed = () => world.socket.sent.filter(({ relay }) => relay).map(({ relay: { targetId, message, seq, first } }) => `${targetId}:${message}:${seq}${first ? '!' : ''}`);
   const received = () => world.socket.sent.filter((frame) => frame.received).map((frame) => frame.received);
-  const relayTo = (offset, message = String(offset), senderId = 1) => world.socket.say({ relay: { senderId, message, offset } });
+  const relayTo = (offset, message = String(offset), senderId = 1) => world.socket.receive({ relay: { senderId, message, offset } });
   return { world, relay, events, connect, relayed, received, relayTo };
 }
 

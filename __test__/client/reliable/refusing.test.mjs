@@ -7,8 +7,8 @@ test('emits expired once per message, and other messages stay outstanding', asyn
   const { world, relay, connect, relayed, events } = start();
   const channel = relay.createChannel(1);
   const [a, b, c] = [spy(), spy(), spy()];
-  const told = [];
-  channel.on('expired', (...args) => told.push(args));
+  const notices = [];
+  channel.on('expired', (...args) => notices.push(args));
   await connect();
   channel.send('a', a);
   channel.send('b', b);
@@ -17,21 +17,21 @@ test('emits expired once per message, and other messages stay outstanding', asyn
     { accepted: { targetId: 1, seq: last } },
     { rejected: { targetId: 1, seq, last, notice, code: 'ERR_MESSAGE_EXPIRED', message: 'too late' } },
   ];
-  world.socket.say(...expired(1, 2, 1));
-  assert.deepEqual([told, a.calls, b.calls, c.calls], [[[1, 2]], ['ok'], ['ok'], []]);
+  world.socket.receive(...expired(1, 2, 1));
+  assert.deepEqual([notices, a.calls, b.calls, c.calls], [[[1, 2]], ['ok'], ['ok'], []]);
   world.socket.end();
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ resumed: true });
   // The acceptance was lost with the connection, and the message has expired since.
   channel.send('d');
-  world.socket.say(...expired(1, 2, 1), ...expired(3, 3, 2), ...expired(3, 3, 2));
-  assert.deepEqual([told, c.calls, channel.bufferedAmount], [[[1, 2], [3, 3]], ['ok'], 1]);
+  world.socket.receive(...expired(1, 2, 1), ...expired(3, 3, 2), ...expired(3, 3, 2));
+  assert.deepEqual([notices, c.calls, channel.bufferedAmount], [[[1, 2], [3, 3]], ['ok'], 1]);
   assert.deepEqual(relayed(), ['1:c:3', '1:d:4'], 'nothing is sent again');
   world.socket.end();
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ resumed: false, epoch: 'e2' });
-  world.socket.say(...expired(4, 4, 1));
-  assert.deepEqual(told, [[1, 2], [3, 3], [4, 4]], 'a server that lost its store counts notices from 1 again');
+  world.socket.receive(...expired(4, 4, 1));
+  assert.deepEqual(notices, [[1, 2], [3, 3], [4, 4]], 'a server that lost its store counts notices from 1 again');
   assert.ok(!events.some((event) => event.startsWith('error')), 'expiry is no error');
 });
 
@@ -41,18 +41,18 @@ test('after a hold waits, then sends everything outstanding again, the oldest wi
   const other = relay.createChannel(2);
   await connect();
   for (const message of ['a', 'b', 'c']) channel.send(message);
-  world.socket.say({ accepted: { targetId: 1, seq: 1 } }, { hold: { targetId: 1, seq: 2, retryAfter: 250 } });
+  world.socket.receive({ accepted: { targetId: 1, seq: 1 } }, { hold: { targetId: 1, seq: 2, retryAfter: 250 } });
   channel.send('d');
   other.send('x');
-  await world.pass(249);
+  await world.advance(249);
   assert.deepEqual(relayed(), ['1:a:1', '1:b:2', '1:c:3', '2:x:1'], 'a hold does not delay other channels');
-  await world.pass(1);
+  await world.advance(1);
   assert.deepEqual(relayed().slice(4), ['1:b:2!', '1:c:3', '1:d:4']);
   channel.send('e');
   assert.deepEqual(relayed().slice(7), ['1:e:5']);
   // A second hold, before anything was accepted.
-  world.socket.say({ hold: { targetId: 1, seq: 2, retryAfter: 0 } });
-  await world.pass(0);
+  world.socket.receive({ hold: { targetId: 1, seq: 2, retryAfter: 0 } });
+  await world.advance(0);
   assert.deepEqual(relayed().slice(8), ['1:b:2!', '1:c:3', '1:d:4', '1:e:5']);
 });
 
@@ -61,8 +61,8 @@ test('a hold without a valid time ends at once', async () => {
     const { world, relay, connect, relayed } = start();
     await connect();
     relay.createChannel(1).send('a');
-    world.socket.say({ hold: { targetId: 1, seq: 1, retryAfter } });
-    await world.pass(0);
+    world.socket.receive({ hold: { targetId: 1, seq: 1, retryAfter } });
+    await world.advance(0);
     assert.deepEqual(relayed(), ['1:a:1', '1:a:1!'], `${retryAfter}`);
   }
 });
@@ -72,13 +72,13 @@ test('a hold ends with its connection', async () => {
   const channel = relay.createChannel(1);
   await connect();
   channel.send('a');
-  world.socket.say({ hold: { targetId: 1, seq: 1, retryAfter: 10_000 } });
+  world.socket.receive({ hold: { targetId: 1, seq: 1, retryAfter: 10_000 } });
   channel.send('b');
   world.socket.end();
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ resumed: true });
   assert.deepEqual(relayed(), ['1:a:1', '1:b:2']);
-  await world.pass(20_000);
+  await world.advance(20_000);
   assert.equal(relayed().length, 2);
 });
 
@@ -87,8 +87,8 @@ test('ignores holds and rejections of messages that are not outstanding', async 
   const channel = relay.createChannel(1);
   await connect();
   channel.send('a');
-  world.socket.say({ accepted: { targetId: 1, seq: 1 } });
-  for (const seq of [0, 1, 2, 99]) world.socket.say({ hold: { targetId: 1, seq, retryAfter: 9 } }, { rejected: { targetId: 1, seq, code: 'ERR', message: '' } });
+  world.socket.receive({ accepted: { targetId: 1, seq: 1 } });
+  for (const seq of [0, 1, 2, 99]) world.socket.receive({ hold: { targetId: 1, seq, retryAfter: 9 } }, { rejected: { targetId: 1, seq, code: 'ERR', message: '' } });
   channel.send('b');
   assert.deepEqual(relayed(), ['1:a:1', '1:b:2']);
 });
@@ -107,7 +107,7 @@ test('a rejection fails all outstanding messages of the channel, and the next me
   other.send('x', elsewhere);
   const drained = [];
   channel.on('drain', () => drained.push(channel.bufferedAmount));
-  world.socket.say({ accepted: { targetId: 1, seq: 1 } }, { rejected: { targetId: 1, seq: 2, code: 'ERR_CHANNEL_NOT_REGISTERED', message: 'no channel' } });
+  world.socket.receive({ accepted: { targetId: 1, seq: 1 } }, { rejected: { targetId: 1, seq: 2, code: 'ERR_CHANNEL_NOT_REGISTERED', message: 'no channel' } });
   assert.deepEqual([accepted.calls, failed.calls, elsewhere.calls], [['ok'], ['ERR_CHANNEL_NOT_REGISTERED', 'ERR_CHANNEL_NOT_REGISTERED'], []]);
   assert.deepEqual(errors.map(({ code, message, targetId }) => [code, message, targetId]), [['ERR_CHANNEL_NOT_REGISTERED', 'no channel', 1]]);
   assert.deepEqual([drained, events.length], [[0], 2]);
@@ -115,9 +115,9 @@ test('a rejection fails all outstanding messages of the channel, and the next me
   channel.send('e');
   assert.deepEqual(relayed().slice(4), ['1:d:4!', '1:e:5']);
   // On a new connection nothing is refused.
-  world.socket.say({ rejected: { targetId: 1, seq: 4, code: 'ERR_CHANNEL_NOT_REGISTERED', message: '' } });
+  world.socket.receive({ rejected: { targetId: 1, seq: 4, code: 'ERR_CHANNEL_NOT_REGISTERED', message: '' } });
   world.socket.end();
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ resumed: true });
   channel.send('f');
   assert.deepEqual(relayed(), ['2:x:1', '1:f:6']);

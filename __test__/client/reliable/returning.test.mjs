@@ -10,7 +10,7 @@ for (const code of [1000, 1001, 1005, 1006, 1011, 1012, 4000, 4001, 4002, 4499])
     await connect();
     world.socket.end(code);
     assert.deepEqual(events, ['open false', `close ${code} true`]);
-    await world.pass(1000);
+    await world.advance(1000);
     assert.equal(world.sockets.length, 2);
   });
 }
@@ -29,7 +29,7 @@ for (const [code, error] of [[1003], [1007], [1009, 'ERR_MESSAGE_TOO_BIG'], [450
     assert.throws(() => channel.send('b'), { code: 'ERR_CLOSED' });
     assert.equal(world.timers, 0);
     world.fire('online');
-    await world.pass(100_000);
+    await world.advance(100_000);
     assert.equal(world.sockets.length, 1);
     relay.close();
     assert.equal(events.at(-1), `close ${code} false`);
@@ -42,7 +42,7 @@ test('doubles the delay up to the maximum, and resets it when open', async () =>
   for (let attempt = 0; attempt < 6; attempt++) {
     world.socket.end();
     waits.push(world.next - world.now);
-    await world.pass(waits.at(-1));
+    await world.advance(waits.at(-1));
   }
   await connect();
   world.socket.end();
@@ -56,14 +56,14 @@ test('randomizes delays, and uses the longest when the server is overloaded', as
     const later = attempt % 2;
     world.socket.end(later ? 1013 : 4003);
     const { now, sockets: { length } } = world;
-    while (world.sockets.length === length) await world.pass(world.next - world.now);
+    while (world.sockets.length === length) await world.advance(world.next - world.now);
     assert.ok(world.now - now <= 8000, String(world.now - now));
   }
   const fixed = start({ randomizationFactor: 0 });
   for (const code of [1013, 4003]) {
     fixed.world.socket.end(code);
     assert.equal(fixed.world.next - fixed.world.now, 5000);
-    await fixed.world.pass(5000);
+    await fixed.world.advance(5000);
   }
 });
 
@@ -77,7 +77,7 @@ test('adds the wait that a restarting server asks for to its own delay', async (
   ]) {
     world.socket.end(1012, reason);
     assert.equal(world.next - world.now, wait);
-    await world.pass(wait);
+    await world.advance(wait);
   }
 });
 
@@ -86,7 +86,7 @@ test('gives up after reconnectionAttempts failures in a row', async () => {
     const { world, events } = start(options);
     for (let attempt = 0; attempt < 6; attempt++) {
       if (world.socket.readyState !== 3) world.socket.end(1006);
-      await world.pass(10_000);
+      await world.advance(10_000);
     }
     assert.equal(world.sockets.length, sockets);
     assert.deepEqual(events.slice(-2), ['error ERR_CONNECTION', 'close 1006 false']);
@@ -101,7 +101,7 @@ test('reconnects at once when the page comes online, unless connected or closed'
   world.fire('online');
   assert.equal(world.sockets.length, 2);
   world.fire('online');
-  await world.pass(10_000);
+  await world.advance(10_000);
   assert.equal(world.sockets.length, 2);
   relay.close();
   world.socket.end();

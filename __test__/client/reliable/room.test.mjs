@@ -13,7 +13,7 @@ async function plain() {
   const here = start({ reliable: false });
   here.world.socket.open();
   await settled();
-  const relayTo = (message, senderId = 1) => here.world.socket.say({ relay: { senderId, message } });
+  const relayTo = (message, senderId = 1) => here.world.socket.receive({ relay: { senderId, message } });
   return { ...here, relayTo };
 }
 
@@ -25,13 +25,13 @@ test('plain: keeps 4,194,304 waiting characters per sender and refuses more with
   assert.deepEqual(errors, [['ERR_QUEUE_FULL', 1], ['ERR_QUEUE_FULL', 1]]);
   relayTo(big(7), 2);
   assert.equal(errors.length, 2, 'other senders have their own limit');
-  const heard = [];
-  relay.createChannel(1).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
   await settled();
   relayTo(big(8));
   relayTo('9'.repeat(5 * MIB));
-  assert.deepEqual(numbers(heard.slice(0, 5)), [1, 2, 3, 4, 8]);
-  assert.equal(heard[5].length, 5 * MIB, 'messages with a listener are not limited');
+  assert.deepEqual(numbers(emitted.slice(0, 5)), [1, 2, 3, 4, 8]);
+  assert.equal(emitted[5].length, 5 * MIB, 'messages with a listener are not limited');
   assert.equal(events.filter((event) => event.startsWith('error')).length, 2);
 });
 
@@ -57,27 +57,27 @@ test('reliable: messages without room are not acknowledged, and fetched after th
   const { world, relay, connect, events, received } = start();
   await connect();
   const send = (from) => {
-    for (let n = from; n <= 7; n++) world.socket.say({ relay: { senderId: 1, message: n === 6 ? '6' : big(n), offset: n } });
+    for (let n = from; n <= 7; n++) world.socket.receive({ relay: { senderId: 1, message: n === 6 ? '6' : big(n), offset: n } });
   };
   send(1);
   // The sixth would fit, but must not overtake the fifth.
-  const heard = [];
+  const emitted = [];
   const channel = relay.createChannel(1);
-  channel.once('message', (message) => heard.push(message));
+  channel.once('message', (message) => emitted.push(message));
   await settled();
-  world.socket.say({ relay: { senderId: 1, message: '8', offset: 8 } });
+  world.socket.receive({ relay: { senderId: 1, message: '8', offset: 8 } });
   assert.deepEqual(events, ['open false'], 'not while messages wait');
-  channel.on('message', (message) => heard.push(message));
+  channel.on('message', (message) => emitted.push(message));
   await settled();
-  assert.deepEqual(numbers(heard), [1, 2, 3, 4]);
+  assert.deepEqual(numbers(emitted), [1, 2, 3, 4]);
   assert.deepEqual(received().at(-1), { senderId: 1, offset: 4 });
   assert.deepEqual(events, ['open false', 'close 1006 true']);
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ resumed: true });
   send(3);
-  world.socket.say({ relay: { senderId: 1, message: '8', offset: 8 } });
-  assert.deepEqual(numbers(heard), [1, 2, 3, 4, 5, 6, 7, 8]);
-  await world.pass(100);
+  world.socket.receive({ relay: { senderId: 1, message: '8', offset: 8 } });
+  assert.deepEqual(numbers(emitted), [1, 2, 3, 4, 5, 6, 7, 8]);
+  await world.advance(100);
   assert.deepEqual([events.length, received().at(-1)], [3, { senderId: 1, offset: 8 }]);
 });
 
@@ -85,17 +85,17 @@ test('reliable: a channel gets messages for which others left no room', async ()
   const { world, relay, connect, events } = start();
   await connect();
   for (let sender = 1; sender <= 4; sender++) {
-    for (let n = 1; n <= 4; n++) world.socket.say({ relay: { senderId: sender, message: big(n), offset: n } });
+    for (let n = 1; n <= 4; n++) world.socket.receive({ relay: { senderId: sender, message: big(n), offset: n } });
   }
-  world.socket.say({ relay: { senderId: 5, message: big(1), offset: 1 } });
-  const heard = [];
-  relay.createChannel(5).on('message', (message) => heard.push(message));
+  world.socket.receive({ relay: { senderId: 5, message: big(1), offset: 1 } });
+  const emitted = [];
+  relay.createChannel(5).on('message', (message) => emitted.push(message));
   await settled();
   assert.deepEqual(events, ['open false', 'close 1006 true']);
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ resumed: true });
-  world.socket.say({ relay: { senderId: 5, message: big(1), offset: 1 } });
-  assert.deepEqual(numbers(heard), [1]);
+  world.socket.receive({ relay: { senderId: 5, message: big(1), offset: 1 } });
+  assert.deepEqual(numbers(emitted), [1]);
 });
 
 test('reliable: repeated loss of the store does not exceed the limit', async () => {
@@ -103,38 +103,38 @@ test('reliable: repeated loss of the store does not exceed the limit', async () 
   let offset = 0;
   for (let life = 0; life < 10; life++) {
     await connect({ epoch: String(life) });
-    world.socket.say({ relay: { senderId: 1, message: big(life), offset: ++offset } });
+    world.socket.receive({ relay: { senderId: 1, message: big(life), offset: ++offset } });
     world.socket.end();
-    await world.pass(1000);
+    await world.advance(1000);
   }
-  const heard = [];
-  relay.createChannel(1).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
   await settled();
-  assert.deepEqual(numbers(heard), [0, 1, 2, 3]);
+  assert.deepEqual(numbers(emitted), [0, 1, 2, 3]);
 });
 
 test('keeps clients without a channel while they are online, up to a limit', async () => {
   const { world, relay, connect, events } = start();
   await connect();
   // Frames about clients to which nothing was sent are ignored.
-  for (let targetId = 1; targetId <= 1000; targetId++) world.socket.say({ accepted: { targetId, seq: 1 } }, { hold: { targetId, seq: 1 } }, { delivered: { targetId, seq: 1 } }, { rejected: { targetId, seq: 1, code: 'ERR', message: '' } });
-  for (let clientId = 1; clientId <= 65_536; clientId++) world.socket.say({ presence: { clientId, online: true } });
-  world.socket.say({ presence: { clientId: 70_000, online: true } });
-  world.socket.say({ relay: { senderId: 70_001, message: 'a', offset: 1 } });
+  for (let targetId = 1; targetId <= 1000; targetId++) world.socket.receive({ accepted: { targetId, seq: 1 } }, { hold: { targetId, seq: 1 } }, { delivered: { targetId, seq: 1 } }, { rejected: { targetId, seq: 1, code: 'ERR', message: '' } });
+  for (let clientId = 1; clientId <= 65_536; clientId++) world.socket.receive({ presence: { clientId, online: true } });
+  world.socket.receive({ presence: { clientId: 70_000, online: true } });
+  world.socket.receive({ relay: { senderId: 70_001, message: 'a', offset: 1 } });
   // There is room again, but this message must not overtake the skipped one.
-  world.socket.say({ presence: { clientId: 1, online: false } });
-  world.socket.say({ relay: { senderId: 70_001, message: 'b', offset: 2 } });
+  world.socket.receive({ presence: { clientId: 1, online: false } });
+  world.socket.receive({ relay: { senderId: 70_001, message: 'b', offset: 2 } });
   assert.equal(relay.createChannel(65_536).online, true);
   assert.deepEqual(events, ['open false']);
-  const heard = [];
-  relay.createChannel(70_001).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(70_001).on('message', (message) => emitted.push(message));
   await settled();
-  assert.deepEqual([heard, events], [[], ['open false', 'close 1006 true']]);
-  await world.pass(1000);
+  assert.deepEqual([emitted, events], [[], ['open false', 'close 1006 true']]);
+  await world.advance(1000);
   await connect({ resumed: true });
-  for (const [index, message] of ['a', 'b'].entries()) world.socket.say({ relay: { senderId: 70_001, message, offset: index + 1 } });
-  assert.deepEqual(heard, ['a', 'b']);
-  world.socket.say({ presence: { clientId: 70_000, online: true } });
+  for (const [index, message] of ['a', 'b'].entries()) world.socket.receive({ relay: { senderId: 70_001, message, offset: index + 1 } });
+  assert.deepEqual(emitted, ['a', 'b']);
+  world.socket.receive({ presence: { clientId: 70_000, online: true } });
   assert.equal(relay.createChannel(70_000).online, true);
 });
 
@@ -156,6 +156,6 @@ test('reliable: a server that pings but does not read gets no more answers', asy
   await connect();
   world.socket.bufferedAmount = 16 * MIB + 1;
   const { length } = world.socket.sent;
-  world.socket.say({ ping: {} });
+  world.socket.receive({ ping: {} });
   assert.equal(world.socket.sent.length, length);
 });

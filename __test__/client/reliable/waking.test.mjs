@@ -25,10 +25,10 @@ for (const [name, wake] of Object.entries(WAKINGS)) {
     assert.deepEqual(world.socket.sent.at(-1), { ping: {} });
     await wake(world);
     assert.equal(pings(world.socket), 1, 'one ping at a time');
-    await world.pass(5_500);
+    await world.advance(5_500);
     assert.deepEqual(events, ['open false', 'close 1006 true']);
     assert.equal(world.sockets[0].readyState, 2, 'closed, although it will never report that');
-    await world.pass(1_000);
+    await world.advance(1_000);
     assert.equal(world.sockets.length, 2);
   });
 
@@ -38,9 +38,9 @@ for (const [name, wake] of Object.entries(WAKINGS)) {
     for (let time = 1; time <= 3; time++) {
       await wake(world);
       assert.equal(pings(world.socket), time);
-      world.socket.say({ pong: {} });
-      await world.pass(20_000);
-      world.socket.say({ ping: {} });
+      world.socket.receive({ pong: {} });
+      await world.advance(20_000);
+      world.socket.receive({ ping: {} });
     }
     assert.deepEqual(events, ['open false']);
   });
@@ -49,11 +49,11 @@ for (const [name, wake] of Object.entries(WAKINGS)) {
     for (const opens of [false, true]) {
       const { world, events } = start();
       if (opens) world.socket.open();
-      await world.pass(4_000);
+      await world.advance(4_000);
       await wake(world);
       assert.equal(world.sockets.length, 1);
       assert.equal(pings(world.socket), 0, 'nothing is sent before authentication');
-      await world.pass(5_500);
+      await world.advance(5_500);
       assert.deepEqual(events, ['close 1006 true']);
     }
   });
@@ -66,7 +66,7 @@ for (const [name, wake] of Object.entries(WAKINGS)) {
     assert.equal(world.sockets.length, 2);
     // Further events of the same waking do not limit the new attempt.
     for (const event of ['online', 'visibilitychange']) world.fire(event);
-    await world.pass(19_000);
+    await world.advance(19_000);
     assert.equal(world.socket.readyState, 0);
   });
 
@@ -77,9 +77,9 @@ for (const [name, wake] of Object.entries(WAKINGS)) {
       world.socket.end(code, reason);
       await wake(world);
       assert.equal(world.sockets.length, 1, `${code}`);
-      await world.pass(wait - 10_000);
+      await world.advance(wait - 10_000);
       assert.equal(world.sockets.length, 1, `${code}`);
-      await world.pass(11_000);
+      await world.advance(11_000);
       assert.equal(world.sockets.length, 2, `${code}`);
     }
   });
@@ -102,11 +102,11 @@ test('other frames are no answer to a ping, but extend the time for one', async 
   await connect();
   world.fire('online');
   for (let offset = 1; offset <= 4; offset++) {
-    await world.pass(4_000);
+    await world.advance(4_000);
     relayTo(offset);
   }
   assert.deepEqual(events, ['open false']);
-  await world.pass(5_500);
+  await world.advance(5_500);
   assert.deepEqual(events, ['open false', 'close 1006 true']);
 });
 
@@ -114,8 +114,8 @@ test('timers that are on time cause no ping', async () => {
   const { world, connect, events } = start();
   await connect();
   for (let minute = 0; minute < 60; minute++) {
-    await world.pass(20_000);
-    world.socket.say({ ping: {} });
+    await world.advance(20_000);
+    world.socket.receive({ ping: {} });
   }
   assert.deepEqual([pings(world.socket), events], [0, ['open false']]);
 });
