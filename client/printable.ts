@@ -16,7 +16,7 @@ function hidden(): RegExp {
 
 /** Returns text from the network with everything unprintable escaped, as in `\n`, `\x1b` and `\u202e`, for logs and terminals. */
 export function printable(text: string): string {
-  // The types of the codec and of WebSocket do not bind a custom WebSocket class.
+  // A custom WebSocket class may report values of other types.
   if (typeof text !== 'string') return text;
   return text.replace(HIDDEN, (character) => {
     const code = (character.codePointAt(0) as number).toString(16);

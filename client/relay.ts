@@ -200,8 +200,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     // A server that pings but does not read gets no answer.
     if (ping && !this.#transport.isClogged_) this.#write({ pong: {} });
     if (relay) this.#relayed(relay);
-    const sender = accepted && this.#peers.get(accepted.targetId);
-    if (sender) settle(sender, sender.outbox_.accepted_(accepted.seq));
+    const recipient = accepted && this.#peers.get(accepted.targetId);
+    if (recipient) settle(recipient, recipient.outbox_.accepted_(accepted.seq));
     if (hold) this.#peers.get(hold.targetId)?.outbox_.refused_(hold.seq, Math.min(milliseconds(hold.retryAfter, 0), MAX_WAIT));
     if (rejected) this.#rejected(rejected);
     if (delivered) {
@@ -257,7 +257,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     for (const channel of channels) if (this.#state === State.Open) channel?.emit('open');
   }
 
-  /** Ends the connection, or the attempt to make one, and decides what follows. An `'error'` may be reported already. */
+  /** Ends the connection, or the attempt to make one, and decides what follows. `isReported`: an `'error'` was emitted already. */
   #ended(code: number, reason: string, cause?: unknown, isReported?: boolean): void {
     const { reconnection, reconnectionAttempts, token } = this.#settings;
     const wasOpen = this.#state === State.Open;
