@@ -1,72 +1,69 @@
-/** A timer that can be late, and can be told so. */
+/** A timer that follows the wall clock, also across sleep and throttling. */
 
-const LONGEST_TIMER = 2 ** 31 - 1;
-
-/** Milliseconds after which a timer that runs for longer looks at the clock again. */
+/** The longest single `setTimeout`, in milliseconds. A longer wait is split, to compare it with the clock in between. */
 const TICK = 5_000;
-/** A timer that is so many milliseconds late tells that the machine slept, or that the page was frozen. */
+/** A timer this many milliseconds late means that the machine slept or the page was frozen. */
 const SLEPT = 2_000;
 
-/** Calls a function at a time, once for each time that it is set. */
+/** Calls a function once, some time after each `start_`. */
 export class Alarm {
-  readonly #call: () => void;
+  readonly #fired: () => void;
   readonly #slept: (() => void) | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** When it is to ring, on a clock that also runs while the machine sleeps. */
-  #at = Infinity;
+  /** When it is due, by `Date.now()`, which also advances while the machine sleeps. */
+  #due = Infinity;
 
   /**
-   * @param call - called when it rings
-   * @param slept - called, after that, when time has passed in which no timer of the page rang
+   * @param fired - called when the time has come
+   * @param slept - called, after `fired` if that is due too, when no timer could run for a while
    */
-  constructor(call: () => void, slept?: () => void) {
-    this.#call = call;
+  constructor(fired: () => void, slept?: () => void) {
+    this.#fired = fired;
     this.#slept = slept;
   }
 
-  get isSet(): boolean {
-    return this.#at < Infinity;
+  get isSet_(): boolean {
+    return this.#due < Infinity;
   }
 
-  /** Milliseconds until it rings. */
-  get left(): number {
-    return this.#at - Date.now();
+  /** Milliseconds until it fires; `Infinity` if it is not set. */
+  get remaining_(): number {
+    return this.#due - Date.now();
   }
 
-  start(milliseconds: number): void {
-    this.clear();
-    // A server may say what is no time: then it is now.
-    this.#wait(milliseconds > 0 ? Math.min(milliseconds, LONGEST_TIMER) : 0);
+  /** Sets it, in place of the time that it was set to. Anything but a positive number means now. */
+  start_(milliseconds: number): void {
+    this.stop_();
+    this.#wait(milliseconds > 0 ? milliseconds : 0);
   }
 
-  clear(): void {
-    this.#at = Infinity;
+  stop_(): void {
+    this.#due = Infinity;
     clearTimeout(this.#timer);
   }
 
-  /** Rings now, if it is set. */
-  readonly ring = (): void => {
-    if (!this.isSet) return;
-    this.clear();
-    this.#call();
-  };
-
-  /** Rings if it is late: in a tab that nobody sees timers come when they like, but frames do not. */
-  check(): void {
-    if (this.left <= 0) this.ring();
+  /** Fires now, before its time. It must be set. */
+  fire_(): void {
+    this.stop_();
+    this.#fired();
   }
 
-  #wait(left: number): void {
-    const since = Date.now();
-    const slice = Math.min(left, TICK);
-    this.#at = since + left;
+  /** Fires if it is due. Frames call this, because browsers delay the timers of hidden tabs but not their frames. */
+  fireIfDue_(): void {
+    if (this.remaining_ <= 0) this.fire_();
+  }
+
+  #wait(remaining: number): void {
+    const start = Date.now();
+    const tick = Math.min(remaining, TICK);
+    this.#due = start + remaining;
     this.#timer = setTimeout(() => {
-      const passed = Date.now() - since;
-      // Timers stand still while the machine sleeps, but the clock does not. Nor is it believed when it is set back.
-      const rest = left - Math.max(passed, slice);
+      const passed = Date.now() - start;
+      // At least `tick` has passed, even if the clock was set back.
+      const rest = remaining - Math.max(passed, tick);
       if (rest > 0) this.#wait(rest);
-      else this.ring();
-      if (passed > slice + SLEPT) this.#slept?.();
-    }, slice);
+      else this.fire_();
+      if (passed > tick + SLEPT) this.#slept?.();
+    }, tick);
   }
 }

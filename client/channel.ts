@@ -1,80 +1,88 @@
-/** One channel: what the application sends to, and hears from, one other client. */
+/** A channel: sends messages to another client and receives its messages. */
 
 import * as check from './check.js';
 import { Emitter, type Listener } from './emitter.js';
+import type { Inbox } from './inbox.js';
 import { later } from './later.js';
-import type { SendCallback } from './outbox.js';
-import type { Peer } from './peer.js';
+import type { Outbox, SendCallback } from './outbox.js';
 
-/** The events of a {@link RelayChannel} and what their listeners are called with. */
+/** The events of a {@link RelayChannel} and their listeners' arguments. */
 export interface ChannelEvents {
   /**
-   * A message of the other client: each once, in the order of sending. Those that no listener has yet wait: 10,000 messages
-   * of 4,194,304 characters of each client, and 16,777,216 characters of all, each message counting as 128 more. More stay
-   * on the server until there is room or, if the relay is not `reliable`, are dropped with an `ERR_QUEUE_FULL`.
+   * A message from the other client. Each is emitted once, in the order of sending. Messages wait while there is no
+   * listener: up to 10,000 messages of 4,194,304 characters from each client, and 16,777,216 characters from all clients, a
+   * message counting as 128 more. Further ones stay on the server until there is room; if the relay is not `reliable`, they
+   * are dropped with an `ERR_QUEUE_FULL`.
    */
   message: [message: string];
-  /** The relay has a connection with the server. Of a channel made later, soon after it was made. */
+  /** The relay is connected to the server. Also emitted soon after a channel is created on a connected relay. */
   open: [];
   /**
-   * The application of the other client has all messages up to the one whose `send()` returned this number, but for those
-   * that have expired.
+   * The application of the other client has received all messages up to the one for which `send()` returned this number,
+   * except for those that expired.
    */
   delivered: [seq: number];
   /**
-   * The server, which had accepted the messages with these numbers, has dropped them: they were not received within the
-   * `messageTtl` that it was given.
+   * The server has dropped the messages with these numbers. It had accepted them, but they were not received within its
+   * `messageTtl`.
    */
   expired: [first: number, last: number];
-  /** The other client is connected: `online` is true now. */
+  /** The other client is connected: `online` is now true. */
   join: [];
-  /** The other client is gone, or this one has lost its connection and cannot tell: `online` is false now. */
+  /** The other client, or this one, is no longer connected: `online` is now false. */
   leave: [];
-  /** `bufferedAmount` is back at 0: all that was sent is accepted, or rejected. */
+  /** `bufferedAmount` is back at 0: everything sent was accepted or rejected. */
   drain: [];
+}
+
+/** What a channel and its relay share. */
+export interface ChannelState {
+  readonly inbox_: Inbox;
+  readonly outbox_: Outbox;
+  isOnline_: boolean;
 }
 
 type Send = (message: string, callback?: SendCallback | null) => number;
 
-/** A channel in both directions with another client, made by {@link WebSocketRelay.createChannel}. */
+/** A bidirectional channel with another client, created by {@link WebSocketRelay.createChannel}. */
 export class RelayChannel extends Emitter<ChannelEvents> {
-  readonly #peer: Peer;
+  readonly #state: ChannelState;
   readonly #send: Send;
-  #emitting = false;
+  #isEmitting = false;
 
-  /** Not for applications, which call `relay.createChannel(id)`. */
-  constructor(peer: Peer, send: Send) {
+  /** Internal: applications call `relay.createChannel(id)`. */
+  constructor(state: ChannelState, send: Send) {
     super();
-    this.#peer = peer;
+    this.#state = state;
     this.#send = send;
   }
 
   /**
-   * How many characters (UTF-16 units, as in `message.length`) were sent and neither accepted nor rejected yet; at most
-   * 4,194,304. Always 0 if the relay is not `reliable`.
+   * The number of characters (UTF-16 units, as in `message.length`) that were sent and neither accepted nor rejected yet. At
+   * most 4,194,304; always 0 if the relay is not `reliable`.
    */
   get bufferedAmount(): number {
-    return this.#peer.outbox.characters;
+    return this.#state.outbox_.characters_;
   }
 
-  /** Whether the other client is connected, as far as the server has told; false while this one is not. */
+  /** Whether the server says that the other client is connected. False while this client is not connected. */
   get online(): boolean {
-    return this.#peer.online;
+    return this.#state.isOnline_;
   }
 
   /**
-   * Sends a message to the other client. Whatever happens to the connection, it is sent again until the server has it.
-   * At most 10,000 messages of 4,194,304 characters in all may be outstanding; one more is not taken, which the callback
-   * and an `'error'` of the relay say with `ERR_QUEUE_FULL`.
+   * Sends a message to the other client. If the connection is lost, it is sent again until the server has it. At most 10,000
+   * messages of 4,194,304 characters in all may be outstanding. A message beyond that is not taken: its callback and an
+   * `'error'` of the relay get an `ERR_QUEUE_FULL`.
    *
-   * If the relay is not `reliable`, the message is sent once, as soon as the connection is open; it is not taken either if
-   * the WebSocket holds more than 16,777,216 bytes that the network has not taken.
+   * If the relay is not `reliable`, the message is sent once, when the connection is open. It is not taken if the WebSocket
+   * has more than 16,777,216 bytes to send.
    *
    * @param callback - called once: without an error when the server has stored the message (not `reliable`: when it was
-   *   handed to the WebSocket), or with the error that says why it has not
-   * @returns the number of the message, counted from 1, which `'delivered'` refers to; 0 if it was not taken, and always
-   *   if the relay is not `reliable`
-   * @throws TypeError if `message` is not a string or `callback` no function
+   *   passed to the WebSocket), or with the error that explains why it was not
+   * @returns the number of the message, counted from 1, which `'delivered'` refers to. 0 if the message was not taken or the
+   *   relay is not `reliable`
+   * @throws TypeError if `message` is not a string or `callback` is not a function
    * @throws RelayError `ERR_CLOSED` if the relay is closed
    */
   send(message: string, callback?: SendCallback | null): number {
@@ -84,20 +92,20 @@ export class RelayChannel extends Emitter<ChannelEvents> {
   }
 
   /**
-   * Emits the messages that wait for a listener, oldest first: those that came before the channel was made or before it
-   * had a `'message'` listener. Without a `'message'` listener they go on waiting.
+   * Emits the messages that were received before there was a `'message'` listener, oldest first. Does nothing without one.
    *
-   * It need not be called: they are emitted of themselves soon after a `'message'` listener is added, or before the next
-   * message. Calling it emits them at once.
+   * There is no need to call it: the messages are emitted soon after a `'message'` listener is added, and before the next
+   * message. It emits them at once.
    */
   emitQueuedMessages(): void {
-    // A listener may call this: were it to go on from there, the listeners after it would hear the messages out of order.
-    if (this.#emitting) return;
-    this.#emitting = true;
-    // A listener may take itself off, and then the rest waits for another.
-    while (this.#peer.inbox.length && this.listenerCount('message')) this.emit('message', this.#peer.inbox.take());
-    this.#emitting = false;
-    if (this.listenerCount('message')) this.#peer.inbox.emptied();
+    // A listener may call this. Going on from there would give the later listeners the messages out of order.
+    if (this.#isEmitting) return;
+    const inbox = this.#state.inbox_;
+    this.#isEmitting = true;
+    // A listener may remove itself. Then the rest waits for another one.
+    while (inbox.length_ && this.listenerCount('message')) this.emit('message', inbox.take_());
+    this.#isEmitting = false;
+    if (this.listenerCount('message')) inbox.drained_();
   }
 
   override on<Name extends keyof ChannelEvents>(event: Name, listener: Listener<ChannelEvents[Name]>): this {

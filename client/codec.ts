@@ -1,21 +1,21 @@
-/** The wire protocol: frames to text and back. Pure: no socket, no clock. */
+/** The wire protocol: encodes and decodes frames. Pure. */
 
 import { isId } from './check.js';
 import type { Outgoing } from './outbox.js';
 
-/** What a client of generation 2 adds to its authentication. */
+/** What a reliable client adds to its authentication. */
 export interface Resumption {
   version: 2;
   session: string;
   /** Counts the connections of the session, from 1. */
   connection: number;
-  /** Left out of the first connection. */
+  /** Undefined on the first connection. */
   epoch: string | undefined;
   receipts: true;
   presence: true;
 }
 
-/** What the client says. */
+/** A frame from the client to the server. */
 export type ClientFrame =
   | { authentication: { clientId: number; token: string } & Partial<Resumption> }
   | { relay: { targetId: number; message: string } & Partial<Outgoing> }
@@ -23,15 +23,14 @@ export type ClientFrame =
   | { ping: object }
   | { pong: object };
 
-/** What the server says, as far as this client understands it: each frame has one of these members. */
+/** A frame from the server, reduced to the members that this client knows. The server sends one of them per frame. */
 export interface ServerFrame {
-  /** Without an offset in generation 1. */
-  relay?: { senderId: number; message: string; offset?: number } | undefined;
-  /** The times are checked where they are used. */
+  /** Without an offset for a plain client. */
+  relay?: { senderId: number; message: string; offset?: number | null } | undefined;
   authenticated?: { epoch: string; resumed: boolean; pingInterval?: unknown; pingTimeout?: unknown } | undefined;
   accepted?: { targetId: number; seq: number } | undefined;
   hold?: { targetId: number; seq: number; retryAfter?: unknown } | undefined;
-  /** `last` and the `notice` of a number only of those that were accepted, and have expired. */
+  /** With `last` and `notice` if it is about accepted messages that expired. */
   rejected?: { targetId: number; seq: number; code: string; message: string; last?: number | null; notice?: number | null } | undefined;
   delivered?: { targetId: number; seq: number } | undefined;
   presence?: { clientId: number; online: boolean } | undefined;
@@ -40,41 +39,40 @@ export interface ServerFrame {
   pong?: unknown;
 }
 
-/** Types of members of frames; those that do not stand here are ids, or numbers of messages. */
-const TYPES: Record<string, string | undefined> = { message: 'string', code: 'string', epoch: 'string', resumed: 'boolean', online: 'boolean' };
-/** The members that a frame must have; with a question mark, may have. */
-const MEMBERS = Object.entries({
-  relay: 'senderId message offset?',
-  authenticated: 'epoch resumed',
-  accepted: 'targetId seq',
-  hold: 'targetId seq',
-  rejected: 'targetId seq code message last? notice?',
-  delivered: 'targetId seq',
-  presence: 'clientId online',
-  error: 'code message',
-}).map(([frame, members]) => [frame, members.split(' ').map((member) => member.split('?') as [string, string?])] as const);
+/**
+ * An example of each frame and of the members that are checked: 0 stands for an id or a number of a message, null for one
+ * that may be left out. Times are checked where they are used.
+ */
+const EXAMPLES = Object.entries({
+  relay: { senderId: 0, message: 'x', offset: null },
+  authenticated: { epoch: 'x', resumed: true },
+  accepted: { targetId: 0, seq: 0 },
+  hold: { targetId: 0, seq: 0 },
+  rejected: { targetId: 0, seq: 0, code: 'x', message: 'x', last: null, notice: null },
+  delivered: { targetId: 0, seq: 0 },
+  presence: { clientId: 0, online: true },
+  error: { code: 'x', message: 'x' },
+});
 
-/** The text of a frame. Every JavaScript string keeps its exact value, lone surrogates included. */
+/** Returns the text of a frame. Strings keep their exact value, lone surrogates included. */
 export const encode: (frame: ClientFrame) => string = JSON.stringify;
 
-/**
- * The frame that a text holds; `undefined` for what is malformed. Of frames that this client does not know it sees no
- * member that it knows, and in those that it knows every member is what it must be.
- */
+/** Returns the frame in a text, or `undefined` if the text is no frame or a member that this client knows is malformed. */
 export function decode(text: unknown): ServerFrame | undefined {
   try {
     const frame = JSON.parse(text as string) as Record<string, Record<string, unknown> | null | undefined>;
-    const fits = MEMBERS.every(([name, members]) => {
-      const values = frame[name];
-      return !values || members.every(([member, optional]) => (optional !== undefined && (values[member] ?? null) === null) || isOfType(TYPES[member], values[member]));
-    });
-    if (fits) return frame;
+    if (EXAMPLES.every(([name, members]) => !frame[name] || Object.entries(members).every(([member, example]) => isLike(example, frame[name]?.[member])))) return frame;
   } catch {
-    // Not JSON, or `null`: a page is not to break over what a newer server says.
+    // Not JSON, or `null`. A newer server may send what this client does not understand.
   }
   return undefined;
 }
 
-function isOfType(type: string | undefined, value: unknown): boolean {
-  return type ? typeof value === type : isId(value);
+function isLike(example: unknown, value: unknown): boolean {
+  return (value ?? example) === null || (example ? typeof value === typeof example : isId(value));
+}
+
+/** Returns a time of a frame, or the default if the server sent none. */
+export function milliseconds(value: unknown, usual: number): number {
+  return typeof value === 'number' && value >= 0 ? value : usual;
 }

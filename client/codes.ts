@@ -2,29 +2,33 @@
 
 import { printable } from './printable.js';
 
-/** An `Error` with a stable `code`. The text of its `message` may change from version to version. */
+/** From this close code on, a client must not reconnect. */
+const FIRST_FINAL = 4500;
+/** The exception: a client that can get a new token reconnects with it. */
+const TOKEN_EXPIRED = 4503;
+
+/** An `Error` with a stable `code`. The text of its `message` may change between versions. */
 export interface RelayError extends Error {
   /**
    * - `ERR_CONNECTION`: the server could not be reached or, as an `'error'`, the connection was lost and the relay does not
    *   reconnect
-   * - `ERR_CLOSED`: the relay is closed. Of a message that was sent before: whether it arrived is not known
-   * - `ERR_QUEUE_FULL`: the message was not taken, too many are outstanding or wait for a listener
-   * - `ERR_TOKEN`: the function that was to give the token failed; `cause` is why
-   * - `ERR_NO_WEBSOCKET`: Node has no `WebSocket` of its own and the package `ws` is not installed
+   * - `ERR_CLOSED`: the relay is closed. It is not known whether a message that was sent before has arrived
+   * - `ERR_QUEUE_FULL`: the message was not taken, because too many are outstanding or wait for a listener
+   * - `ERR_TOKEN`: the function that provides the token failed; `cause` is its error
+   * - `ERR_NO_WEBSOCKET`: this version of Node has no `WebSocket` and the package `ws` is not installed
    * - `ERR_INCORRECT_TOKEN`, `ERR_REPLACED` (by a newer connection of the same client), `ERR_UNREGISTERED`,
    *   `ERR_TOKEN_EXPIRED`, `ERR_TOO_MANY_OFFENCES`, `ERR_MESSAGE_TOO_BIG` (above the server's `maxPayload`): the server
    *   ended the connection for good
-   * - what the server says of a message that it rejected, for example `ERR_CHANNEL_NOT_REGISTERED`, or of any other
-   *   mistake
+   * - any other code comes from the server, for example `ERR_CHANNEL_NOT_REGISTERED` for a message that it rejected
    */
   code: string;
-  /** Of a message that was not taken: the id of the client that it was for. */
+  /** The id of the client that a message was for, if the error is about one that was not taken. */
   targetId?: number;
 }
 
 /**
- * The close codes that end a connection with an error, as `src/error.rs` gives them; and 1006, with which a WebSocket
- * reports a break. 1003 and 1007 are not here: this client sends no binary frames and nothing but UTF-8.
+ * The error of each close code that has one, as in `src/error.rs`, and of 1006, with which a WebSocket reports a lost
+ * connection. 1003 and 1007 are missing: this client sends neither binary frames nor invalid UTF-8.
  */
 export const CLOSE_ERRORS: Readonly<Record<number, string | undefined>> = {
   1006: 'ERR_CONNECTION',
@@ -36,16 +40,26 @@ export const CLOSE_ERRORS: Readonly<Record<number, string | undefined>> = {
   4504: 'ERR_TOO_MANY_OFFENCES',
 };
 
-/** From here on a close code says that it is no use to come back. */
-export const FIRST_FINAL = 4500;
-/** And these say so too. */
-export const FINAL: readonly number[] = [1003, 1007, 1009];
-/** Of those that do, after this one a client may come back with a new token. */
-export const TOKEN_EXPIRED = 4503;
-/** Too many connections, over the rate limit: come back, but not soon. */
-export const LATER: readonly number[] = [1013, 4003];
+/** Whether a client may reconnect after a close code. */
+export function isTemporary(code: number, canRenewToken: boolean): boolean {
+  // A client that sent what no server takes would do so again.
+  return (code < FIRST_FINAL && ![1003, 1007, 1009].includes(code)) || (code === TOKEN_EXPIRED && canRenewToken);
+}
 
-/** Makes an error with its code. Both may be the server's. */
-export function relayError(code: string, message: string, more?: { targetId?: number; cause?: unknown }): RelayError {
-  return Object.assign(new Error(printable(message)), { code: printable(code) }, more);
+/** Whether a close code says that the server has no room for this client now: too many connections, over the rate limit. */
+export function isOverload(code: number): boolean {
+  return code === 1013 || code === 4003;
+}
+
+/** Returns an error with a code. Both texts may come from the server. */
+export function relayError(code: string, message: string, details?: { targetId?: number; cause?: unknown }): RelayError {
+  return Object.assign(new Error(printable(message)), { code: printable(code) }, details);
+}
+
+export function queueFull(targetId: number): RelayError {
+  return relayError('ERR_QUEUE_FULL', `queue full for client ${targetId}`, { targetId });
+}
+
+export function relayClosed(): RelayError {
+  return relayError('ERR_CLOSED', 'closed');
 }

@@ -1,4 +1,4 @@
-/** The entry for `require`: the class itself, with the names of the ES module on it. */
+/** The entry for `require`: the class itself, with the exports of the ES module as its properties. */
 
 import { RelayChannel } from './channel.js';
 import { WebSocketRelay } from './relay.js';

@@ -1,16 +1,15 @@
-/** An event emitter of Node's shape, typed by a map of events, small enough for a browser bundle. */
+/** An event emitter like Node's, typed by a map of events and small enough for a browser bundle. */
 
 import * as check from './check.js';
 import { later } from './later.js';
-import { listOf } from './lists.js';
 
-/** A function that is called with what an event carries. */
+/** A function that is called with the arguments of an event. */
 export type Listener<Args extends unknown[]> = (...args: Args) => void;
 
-/** What a list holds: a listener, or for `once` what stands in for it until it has fired. */
-type Call<Args extends unknown[]> = Listener<Args> & { listener?: Listener<Args> | undefined };
+/** A listener, or the wrapper that `once` puts in its place. */
+type Call<Args extends unknown[]> = Listener<Args> & { listener_?: Listener<Args> | undefined };
 
-/** Calls back into the application. Its exception surfaces as an uncaught one, and stops nothing of ours. */
+/** Calls a function of the application. What it throws surfaces as an uncaught error and does not disturb the caller. */
 export function callSafely(call: () => void): void {
   try {
     call();
@@ -22,25 +21,26 @@ export function callSafely(call: () => void): void {
 }
 
 /**
- * What Node's `EventEmitter` does, with two differences made for pages:
+ * Works like Node's `EventEmitter`, with two differences made for pages:
  *
- * - A listener that throws stops neither the other listeners nor `emit`. Its exception surfaces as an uncaught one
- *   (`window.onerror`, `process.on('uncaughtException')`), as with any callback of an event.
- * - An `'error'` that nobody listens to is printed with `console.error` and not thrown.
+ * - A listener that throws stops neither the other listeners nor `emit`. The error surfaces as an uncaught one
+ *   (`window.onerror`, `process.on('uncaughtException')`), as with any event callback.
+ * - An `'error'` without a listener is printed with `console.error`, not thrown.
  *
- * `Events` maps the name of each event to the list of what its listeners are called with.
+ * `Events` maps the name of each event to the tuple of its listeners' arguments.
  */
 export class Emitter<Events extends { [Name in keyof Events]: unknown[] }> {
   readonly #calls = new Map<keyof Events, Call<never>[]>();
 
   /**
-   * Calls `listener` whenever the event is emitted, with `this` bound to the emitter. Added twice, it is called twice.
+   * Calls `listener` whenever the event is emitted, with `this` set to the emitter. A listener that is added twice is called
+   * twice.
    *
    * @throws TypeError if `listener` is not a function
    */
   on<Name extends keyof Events>(event: Name, listener: Listener<Events[Name]>): this {
     check.ofType('function', listener, 'listener');
-    listOf(this.#calls, event).push(listener);
+    this.#callsOf(event).push(listener);
     return this;
   }
 
@@ -50,28 +50,28 @@ export class Emitter<Events extends { [Name in keyof Events]: unknown[] }> {
   }
 
   /**
-   * Calls `listener` the next time the event is emitted, and then no more.
+   * Calls `listener` only the next time the event is emitted.
    *
    * @throws TypeError if `listener` is not a function
    */
   once<Name extends keyof Events>(event: Name, listener: Listener<Events[Name]>): this {
     check.ofType('function', listener, 'listener');
     const call: Call<Events[Name]> = (...args) => {
-      // A listener before this one may have emitted the same event, and so have fired it already.
-      if (!call.listener) return;
-      // Without it the call counts as a listener itself: `off` then takes off this very one.
-      call.listener = undefined;
+      // An earlier listener may have emitted the same event, and so called this one already.
+      if (!call.listener_) return;
+      // From here on `off` finds this wrapper itself, not another one of the same listener.
+      call.listener_ = undefined;
       this.off(event, call);
       listener.apply(this, args);
     };
-    call.listener = listener;
+    call.listener_ = listener;
     return this.on(event, call);
   }
 
-  /** Takes a listener off; of one that was added several times, the latest. */
+  /** Removes a listener. Of one that was added several times, the latest is removed. */
   off<Name extends keyof Events>(event: Name, listener: Listener<Events[Name]>): this {
     const index = this.listeners(event).lastIndexOf(listener);
-    if (index >= 0) listOf(this.#calls, event).splice(index, 1);
+    if (index >= 0) this.#callsOf(event).splice(index, 1);
     return this;
   }
 
@@ -80,7 +80,7 @@ export class Emitter<Events extends { [Name in keyof Events]: unknown[] }> {
     return this.off(event, listener);
   }
 
-  /** Takes all listeners of an event off, or without an argument those of every event. */
+  /** Removes all listeners of an event or, without an argument, of every event. */
   removeAllListeners(event?: keyof Events): this {
     if (event === undefined) this.#calls.clear();
     else this.#calls.delete(event);
@@ -89,25 +89,31 @@ export class Emitter<Events extends { [Name in keyof Events]: unknown[] }> {
 
   /** Calls the listeners of an event in the order they were added. Returns whether there were any. */
   emit<Name extends keyof Events>(event: Name, ...args: Events[Name]): boolean {
-    // A copy: listeners that come and go meanwhile do not disturb it.
-    const calls = listOf(this.#calls, event).slice() as Listener<Events[Name]>[];
+    // A copy, because listeners may add and remove listeners.
+    const calls = this.#callsOf(event).slice() as Listener<Events[Name]>[];
     for (const call of calls) callSafely(() => call.apply(this, args));
     if (!calls.length && event === 'error') console.error(...args);
     return calls.length > 0;
   }
 
-  /** A new list of the listeners of an event. */
+  /** Returns the listeners of an event, in a new array. */
   listeners<Name extends keyof Events>(event: Name): Listener<Events[Name]>[] {
-    return listOf(this.#calls, event).map((call) => call.listener ?? call) as Listener<Events[Name]>[];
+    return this.#callsOf(event).map((call) => call.listener_ ?? call) as Listener<Events[Name]>[];
   }
 
-  /** How many listeners an event has. */
+  /** Returns the number of listeners of an event. */
   listenerCount(event: keyof Events): number {
-    return listOf(this.#calls, event).length;
+    return this.#callsOf(event).length;
   }
 
-  /** The names of the events that have listeners. */
+  /** Returns the names of the events that have listeners. */
   eventNames(): (keyof Events)[] {
     return [...this.#calls.keys()].filter((event) => this.listenerCount(event));
+  }
+
+  #callsOf(event: keyof Events): Call<never>[] {
+    let calls = this.#calls.get(event);
+    if (!calls) this.#calls.set(event, (calls = []));
+    return calls;
   }
 }

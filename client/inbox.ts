@@ -1,116 +1,118 @@
-/** What came from one sender: each message once, until a listener has it. No socket, no timer. */
+/** The messages of one sender until a listener gets them, each once. Pure. */
 
 import { MAX_CHARACTERS, MAX_MESSAGES } from './outbox.js';
 
-/** How many characters may wait for listeners in all inboxes of a relay, {@link MESSAGE_OVERHEAD} included. */
-export const MAX_WAITING = 16 * 2 ** 20;
-/** How many characters a message counts as beside its own. */
+/** The most characters that may wait in all inboxes of a relay, {@link MESSAGE_OVERHEAD} included. */
+const MAX_TOTAL = 16 * 2 ** 20;
+/** Characters that a message counts in addition to its own. */
 const MESSAGE_OVERHEAD = 128;
 
 interface Incoming {
-  message: string;
-  /** 0 if it is not to be acknowledged: of generation 1, or of a store that is lost. */
-  offset: number;
+  message_: string;
+  /** 0 if it is not to be acknowledged, because it is from a plain server or from a store that was lost. */
+  offset_: number;
 }
 
-/** What all inboxes of a relay hold together. */
-export interface Waiting {
-  /** Each message counts {@link MESSAGE_OVERHEAD} more. */
-  characters: number;
+/** The size of all inboxes of a relay together. */
+export interface TotalSize {
+  /** Includes {@link MESSAGE_OVERHEAD} for each message. */
+  characters_: number;
 }
 
-/** The messages of a sender that wait for a listener, oldest first. */
+/** The messages of one sender that wait for a listener, oldest first. */
 export class Inbox {
   #waiting: Incoming[] = [];
   #characters = 0;
-  /** The highest offset that came. */
+  /** The highest offset that was added. */
   #last = 0;
-  /** The highest offset that a listener has got. */
-  #handed = 0;
-  /** There was no room for a message, so what follows it is not taken either, until the server sends it all again. */
-  #skips = false;
-  readonly #total: Waiting;
+  /** The highest offset that a listener has received. */
+  #handled = 0;
+  /** A message found no room: later ones are dropped too, until the server sends them all again. */
+  #isSkipping = false;
+  readonly #total: TotalSize;
   readonly #acknowledge: (offset: number, message: string) => void;
   readonly #fetch: () => void;
 
   /**
-   * @param total - counts for all inboxes of a relay
-   * @param acknowledge - called for each message that a listener has got, and again if it comes again
-   * @param fetch - called when there is room for what was skipped
+   * @param total - shared by all inboxes of a relay
+   * @param acknowledge - called for each message that a listener received, and when it is added again later
+   * @param fetch - called when there is room for messages that were skipped
    */
-  constructor(total: Waiting, acknowledge: (offset: number, message: string) => void, fetch: () => void) {
+  constructor(total: TotalSize, acknowledge: (offset: number, message: string) => void, fetch: () => void) {
     this.#total = total;
     this.#acknowledge = acknowledge;
     this.#fetch = fetch;
   }
 
-  /** How many wait. */
-  get length(): number {
+  /** The number of waiting messages. */
+  get length_(): number {
     return this.#waiting.length;
   }
 
-  /** Whether nothing is remembered of this sender. */
-  get isNew(): boolean {
-    return !this.length && !this.#last && !this.#skips;
+  /** Whether nothing is known of the sender, so that the inbox can be dropped. */
+  get isUnused_(): boolean {
+    return !this.length_ && !this.#last && !this.#isSkipping;
   }
 
   /**
-   * Takes in a message, unless it came before. One without an offset is always new. Returns false if there is no room for
-   * it: 10,000 messages of 4,194,304 characters can wait, and {@link MAX_WAITING} in all inboxes together.
+   * Adds a message, unless it was added before; one without an offset is always new. Returns false if there is no room:
+   * {@link MAX_MESSAGES} messages of {@link MAX_CHARACTERS} characters can wait, and {@link MAX_TOTAL} characters in all
+   * inboxes.
    *
-   * @param isHeard - whether a listener gets it at once; then there is room
+   * @param hasListener - a listener will take it at once, so there is room
    */
-  add(message: string, offset: number, isHeard: boolean): boolean {
+  add_(message: string, offset: number, hasListener: boolean): boolean {
     if (offset && offset <= this.#last) {
-      if (offset <= this.#handed) this.#acknowledge(offset, message);
+      if (offset <= this.#handled) this.#acknowledge(offset, message);
       return true;
     }
     const { length } = message;
     const isFull =
-      this.length >= MAX_MESSAGES ||
-      this.#characters + length > MAX_CHARACTERS ||
-      this.#total.characters + MESSAGE_OVERHEAD + length > MAX_WAITING;
-    this.#skips ||= offset > 0 && isFull && !isHeard;
-    if (this.#skips || (isFull && !isHeard)) return false;
-    this.#waiting.push({ message, offset });
+      !hasListener &&
+      (this.length_ >= MAX_MESSAGES ||
+        this.#characters + length > MAX_CHARACTERS ||
+        this.#total.characters_ + MESSAGE_OVERHEAD + length > MAX_TOTAL);
+    this.#isSkipping ||= isFull && offset > 0;
+    if (isFull || this.#isSkipping) return false;
+    this.#waiting.push({ message_: message, offset_: offset });
     this.#count(length, 1);
     this.#last = offset;
     return true;
   }
 
-  /** Hands over the oldest, of which there must be one. */
-  take(): string {
-    const { message, offset } = this.#waiting.shift() as Incoming;
+  /** Removes the oldest message, for a listener. There must be one. */
+  take_(): string {
+    const { message_: message, offset_: offset } = this.#waiting.shift() as Incoming;
     this.#count(-message.length, -1);
     if (offset) {
-      this.#handed = offset;
+      this.#handled = offset;
       this.#acknowledge(offset, message);
     }
     return message;
   }
 
-  /** A listener has all that waited. */
-  emptied(): void {
-    if (this.#skips) this.#fetch();
+  /** Fetches what was skipped, once listeners have taken all messages. */
+  drained_(): void {
+    if (this.#isSkipping) this.#fetch();
   }
 
-  /** The server sends again what still waits, so it need not be kept. */
-  resume(): void {
-    this.#count(-this.#characters, -this.length);
+  /** The server will send the waiting messages again, so they are dropped. */
+  resume_(): void {
+    this.#count(-this.#characters, -this.length_);
     this.#waiting = [];
-    this.#last = this.#handed;
-    this.#skips = false;
+    this.#last = this.#handled;
+    this.#isSkipping = false;
   }
 
-  /** The server's store is lost: offsets start anew. What waits will not come again, so it stays. */
-  restart(): void {
-    for (const one of this.#waiting) one.offset = 0;
-    this.#last = this.#handed = 0;
-    this.#skips = false;
+  /** The server's store was lost, and offsets start anew. The waiting messages will not come again, so they stay. */
+  restart_(): void {
+    for (const incoming of this.#waiting) incoming.offset_ = 0;
+    this.#last = this.#handled = 0;
+    this.#isSkipping = false;
   }
 
   #count(characters: number, messages: number): void {
     this.#characters += characters;
-    this.#total.characters += characters + MESSAGE_OVERHEAD * messages;
+    this.#total.characters_ += characters + MESSAGE_OVERHEAD * messages;
   }
 }

@@ -1,17 +1,23 @@
 /**
  * The client of websocket-relay: `websocket-relay/client`.
  *
- * `relay` keeps the connection, `channel` is what the application talks through. Under them, without socket or timer:
- * `outbox` (what is sent and not accepted), `inbox` (what came and waits for a listener), `backoff` (when to connect
- * again), `codec` (frames), `codes` (errors and close codes); by the clock: `watch` (is the connection dead?) and `alarm`;
- * `wake` (the page is back); and `options`, `emitter` (events), `check` (parameters), `address` (URLs), `session` (its
- * name), `websocket` (what differs in Node), `later` (microtasks), `lists`.
- * The other entries are `browser`, a script that sets a global, and `commonjs`, for `require`. `package/` holds what ships
- * as it stands.
+ * | module | |
+ * |---|---|
+ * | `relay` | the public class: keeps a connection, sends and receives for the channels |
+ * | `channel`, `events`, `options`, `codes` | the rest of the public API: channels, events, options, errors and close codes |
+ * | `transport` | carries frames, over one WebSocket after the other |
+ * | `peer`, `inbox`, `outbox`, `acknowledgements` | what is kept about another client, its messages and ours |
+ * | `watchdog`, `wake`, `backoff` | is the connection dead, is the page back, when to reconnect |
+ * | `codec`, `session`, `address` | frames, session ids, URLs |
+ * | `emitter`, `alarm`, `check`, `later`, `printable` | events, timers, parameter checks, microtasks, escaping |
+ * | `websocket`, `websocket.node` | the WebSocket API, and its replacement in Node |
+ *
+ * The other entries are `browser`, a script that sets a global, and `commonjs`, for `require`. `package/` is shipped as it
+ * is.
  */
 
 export { WebSocketRelay, WebSocketRelay as default } from './relay.js';
-export type { CloseInfo, OpenInfo, RelayEvents } from './relay.js';
+export type { CloseInfo, OpenInfo, RelayEvents } from './events.js';
 export type { Authentication, RelayOptions } from './options.js';
 export type { SendCallback } from './outbox.js';
 export { RelayChannel } from './channel.js';

@@ -1,11 +1,11 @@
-/** `queueMicrotask`, also where there is none. */
+/** `queueMicrotask`, also for engines that lack it. */
 
-/** Calls a function soon: after the code that runs, before anything else. What it throws surfaces as an uncaught error. */
-export function later(task: () => void): void {
+/** Runs a task as a microtask. An error that it throws surfaces as an uncaught one. */
+export function later(task: () => unknown): void {
   if (typeof queueMicrotask === 'function') {
     queueMicrotask(task);
   } else {
-    // A promise would keep the error to itself.
+    // A rejected promise would not reach the handlers of uncaught errors.
     void Promise.resolve().then(task).catch((error: unknown) => {
       setTimeout(() => {
         throw error;

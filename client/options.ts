@@ -1,36 +1,36 @@
-/** The options of a relay: what they mean, their defaults, and their checks. */
+/** The options of a relay: their meaning, defaults and checks. */
 
 import * as check from './check.js';
 import type { WebSocketConstructor } from './websocket.js';
 
-/** How a relay connects. All of it may as well stand beside the `clientId` and the `token`. */
+/** How a relay connects. The options may also be passed together with the `clientId` and the `token`. */
 export interface RelayOptions {
   /**
-   * Whether messages are delivered exactly once and in order across lost connections. Default: true. With `false` the
-   * relay speaks the plain protocol: it connects once, and what is on the way when the connection breaks is lost.
+   * Whether messages are delivered exactly once and in order, even if connections are lost. Default: true. With `false` the
+   * relay speaks the plain protocol: it connects once, and messages on their way are lost with the connection.
    */
   reliable?: boolean | undefined;
-  /** Whether to connect again after a connection is lost or did not come about. Default: true; never if not `reliable`. */
+  /** Whether to reconnect after a connection was lost or could not be made. Default: true; never if not `reliable`. */
   reconnection?: boolean | undefined;
-  /** How many milliseconds to wait at most before the first attempt to connect again; each time twice as long. Default: 1000. */
+  /** The longest delay before the first attempt to reconnect, in milliseconds. Doubles with each attempt. Default: 1000. */
   reconnectionDelay?: number | undefined;
-  /** How many milliseconds to wait at most before any attempt. Default: 5000. */
+  /** The longest delay before any attempt, in milliseconds. Default: 5000. */
   reconnectionDelayMax?: number | undefined;
-  /** How much shorter a wait may be by chance: 0 not at all, 0.5 (the default) by up to half, 1 by up to all of it. */
+  /** The random part by which a delay is shortened: 0 for none, 0.5 (the default) for up to half, 1 for up to all of it. */
   randomizationFactor?: number | undefined;
-  /** How many attempts to make in a row before giving up. Default: `Infinity`. */
+  /** The number of failed attempts in a row after which the relay gives up. Default: `Infinity`. */
   reconnectionAttempts?: number | undefined;
   /** The WebSocket class to connect with. Default: the global one; in Node without one, that of the package `ws`. */
   WebSocket?: WebSocketConstructor | undefined;
 }
 
-/** Who connects: the second parameter of `WebSocketRelay`. */
+/** The client that connects: the second parameter of `WebSocketRelay`. */
 export interface Authentication extends RelayOptions {
-  /** The id that the server gave when it registered this client: an integer from 0 to 2^53 − 1. */
+  /** The id that the server assigned when it registered this client: an integer from 0 to 2^53 − 1. */
   clientId: number;
   /**
-   * The token that came with it; or a function that gives it, or a promise of it, and that is asked anew for each
-   * connection. If it fails that is an `'error'`, and the relay tries again later.
+   * The token that belongs to it, or a function that returns the token or a promise of it. The function is called for each
+   * connection. If it fails, that is an `'error'` and the relay tries again later.
    */
   token: string | (() => string | Promise<string>);
 }
@@ -38,7 +38,7 @@ export interface Authentication extends RelayOptions {
 /** The options with their defaults, checked. */
 export type Settings = { [Name in keyof Authentication]-?: NonNullable<Authentication[Name]> };
 
-/** The defaults, and the most that they may be. */
+/** The default and the maximum of each option. */
 const DEFAULTS = {
   reliable: [true, 1],
   reconnection: [true, 1],
@@ -48,7 +48,7 @@ const DEFAULTS = {
   reconnectionAttempts: [Infinity, Infinity],
 } as const;
 
-/** Checks what the application gave and fills in what it left out. Anything `null` or `undefined` counts as left out. */
+/** Checks the options and fills in the defaults. `null` and `undefined` count as left out. */
 export function settingsOf(given: Authentication): Settings {
   const { clientId, token } = given;
   check.required(clientId, 'clientId property is required in authentication object');

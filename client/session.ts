@@ -1,12 +1,12 @@
-/** The name of a session. */
+/** The id of a session. */
 
-/** Returns 64 random bits, as 16 hex digits. They are no secret, so where there is no `crypto` those of `Math.random` will do. */
+/** Returns 64 random bits as 16 hex digits. They are no secret: where `crypto` is missing, `Math.random` is good enough. */
 export function newSession(): string {
-  const bytes = new Uint8Array(8);
+  const bytes = new Uint8Array(16);
   try {
     crypto.getRandomValues(bytes);
   } catch {
-    for (const index of bytes.keys()) bytes[index] = Math.random() * 256;
+    bytes.forEach((_, index) => (bytes[index] = Math.random() * 256));
   }
-  return Array.from(bytes, (byte) => (byte + 256).toString(16).slice(1)).join('');
+  return Array.from(bytes, (byte) => (byte % 16).toString(16)).join('');
 }

@@ -1,20 +1,23 @@
-/** Tells when a page may have been offline, out of sight or out of time. */
+/** Detects that a page is back after it was offline, hidden or frozen. */
 
-/** The events of a page that say so. Those of the document bubble up to its window. */
+/** The events that tell so. Those of the document bubble up to the window. */
 const EVENTS = ['online', 'pageshow', 'visibilitychange'] as const;
 
-/** What there is of a page. Outside of browsers nothing is. */
+/** The globals of a page; undefined outside of browsers. */
 type Page = Partial<Pick<typeof globalThis, 'addEventListener' | 'removeEventListener' | 'document'>>;
 
-/** Calls a function when the page is online, in sight, or back from the cache of pages, again. Returns what ends that. */
+/**
+ * Calls a function when the page comes online, becomes visible or returns from the back/forward cache.
+ *
+ * @returns a function that stops listening
+ */
 export function onWake(wake: () => void): () => void {
   const page = globalThis as Page;
   const listener = ({ type, persisted }: Event & { persisted?: boolean }): void => {
-    // Every page that is loaded is shown, and one that is hidden has become no more awake.
+    // `pageshow` also follows every load, `visibilitychange` also comes when the page is hidden.
     if (type === 'pageshow' ? persisted : type === 'online' || !page.document?.hidden) wake();
   };
-  for (const event of EVENTS) page.addEventListener?.(event, listener);
-  return () => {
-    for (const event of EVENTS) page.removeEventListener?.(event, listener);
-  };
+  const forAll = (method: 'addEventListener' | 'removeEventListener'): void => EVENTS.forEach((event) => page[method]?.(event, listener));
+  forAll('addEventListener');
+  return () => forAll('removeEventListener');
 }

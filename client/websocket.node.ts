@@ -1,17 +1,17 @@
-/** What scripts/compile.mjs puts in the place of the global `WebSocket` for Node, which before version 22 has none. */
+/** Stands in for the global `WebSocket` in the bundle for Node, which has none before version 22. See scripts/compile.mjs. */
 
 import { relayError } from './codes.js';
 import type { WebSocketConstructor, WebSocketLike } from './websocket.js';
 
-/** Makes a WebSocket of Node's own class or, where there is none, of the package `ws`. Called with `new`. */
+/** Creates a WebSocket of Node's own class or, without one, of the package `ws`. Called with `new`. */
 export function WebSocket(url: string): WebSocketLike {
   const { WebSocket: native } = globalThis as { WebSocket?: WebSocketConstructor };
-  return new (native ?? borrowed())(url);
+  return new (native ?? fromPackage())(url);
 }
 
-function borrowed(): WebSocketConstructor {
+function fromPackage(): WebSocketConstructor {
   try {
-    // eslint-disable-next-line @typescript-eslint/no-require-imports -- optional, so not before it is needed
+    // eslint-disable-next-line @typescript-eslint/no-require-imports -- an optional package: loaded only when it is needed
     return require('ws') as WebSocketConstructor;
   } catch {
     throw relayError(

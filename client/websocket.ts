@@ -1,10 +1,10 @@
-/** What the client needs of a WebSocket. */
+/** The part of the WebSocket API that the client uses. */
 
-/** As much of a WebSocket as the client uses: that of browsers, of Node or of the package `ws`. */
+/** A WebSocket of a browser, of Node or of the package `ws`, as far as the client uses it. */
 export interface WebSocketLike {
   /** 0 connecting, 1 open, 2 closing, 3 closed. */
   readonly readyState: number;
-  /** Bytes that were sent and have not left yet, where that is known. */
+  /** Bytes that were sent and have not yet left, if known. */
   readonly bufferedAmount?: number | undefined;
   onopen: ((event: never) => void) | null;
   onmessage: ((event: never) => void) | null;
@@ -14,5 +14,5 @@ export interface WebSocketLike {
   close(code?: number, reason?: string): void;
 }
 
-/** A class that makes {@link WebSocketLike}s. */
+/** A constructor of {@link WebSocketLike} objects. */
 export type WebSocketConstructor = new (url: string) => WebSocketLike;

@@ -11,13 +11,11 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
 
 const shared = { absWorkingDir: root, bundle: true, logLevel: 'silent', charset: 'utf8' };
-// The newest thing that the client uses is private class members: every browser has them since 2021.
+// The newest feature that the client uses is private class members, which every browser has had since 2021.
 const browser = { ...shared, target: ['chrome91', 'edge91', 'firefox90', 'safari15'] };
 
-// What the modules of the client call each other by and no application sees is shortened too. No name of a public member
-// and none of the wire protocol may stand here.
-const INTERNAL = ['add', 'answered', 'arrived', 'ask', 'begin', 'callback', 'channel', 'characters', 'check', 'emptied', 'heard', 'inbox', 'isNew', 'isSet', 'left', 'listener', 'outbox', 'refuse', 'restart', 'resume', 'ring', 'settled', 'start', 'take', 'unsent', 'waitingSince'];
-const small = { minify: true, sourcemap: true, mangleProps: new RegExp(`^(${INTERNAL.join('|')})$`) };
+// Members that end with `_` are internal. Neither the public API nor the wire protocol has any.
+const small = { minify: true, sourcemap: true, mangleProps: /[^_]_$/ };
 
 const bundles = {
   'websocket_relay.js': { ...browser, entryPoints: ['client/browser.ts'], format: 'iife' },
@@ -52,7 +50,7 @@ try {
 
 async function declarations() {
   await promisify(execFile)(process.execPath, [tsc, '--project', 'tsconfig.json'], { cwd: root });
-  // Entries and shims have nothing to declare that index.ts does not.
+  // Entries and shims declare nothing that index.ts does not.
   await Promise.all(['browser', 'commonjs', 'websocket.node'].map((name) => rm(`${root}/dist/types/${name}.d.ts`)));
 }
 

@@ -1,5 +1,5 @@
 /* global WebSocketRelay */
-// A page that came over HTTP/2 opens its WebSockets over the same connection (RFC 8441), once the server allows that.
+// A page loaded over HTTP/2 opens WebSockets on the same connection (RFC 8441) if the server allows it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -13,19 +13,19 @@ let browser;
 before(async () => (browser = await launchBrowser(['--ignore-certificate-errors'])));
 after(() => browser?.close());
 
-/** Runs in the page: says something to another tab and resolves to what that says. */
+/** Runs in the page: sends a text to another tab and resolves to the text from there. */
 function greet({ me, other, text }) {
   const channel = new WebSocketRelay(`${location.origin}/relay`, { clientId: me.id, token: me.token }).createChannel(other.id);
   channel.send(text);
   return new Promise((resolve) => channel.on('message', resolve));
 }
 
-for (const [way, options, isConnect] of [
+for (const [name, options, isConnect] of [
   ['over HTTP/2', { allowHTTP1: false, settings: { enableConnectProtocol: true } }, true],
-  ['over HTTP/2 where HTTP/1.1 would do', { allowHTTP1: true, settings: { enableConnectProtocol: true } }, true],
-  ['over HTTP/1.1 where HTTP/2 does not allow it', { allowHTTP1: true }, false],
+  ['over HTTP/2 if HTTP/1.1 is possible too', { allowHTTP1: true, settings: { enableConnectProtocol: true } }, true],
+  ['over HTTP/1.1 if the server does not allow WebSockets over HTTP/2', { allowHTTP1: true }, false],
 ]) {
-  test(`two tabs talk ${way}`, async (t) => {
+  test(`two tabs talk ${name}`, async (t) => {
     const context = await newContext(t, browser, { ignoreHTTPSErrors: true });
     await context.addInitScript({ content: `${greet}\nwindow.greet = greet;` });
     const { cert, key } = makeCertificate();
@@ -48,12 +48,12 @@ for (const [way, options, isConnect] of [
     await once(web.listen(0, '127.0.0.1'), 'listening');
     const clients = [relay.registerClient(), relay.registerClient()];
     relay.registerRelayChannel(clients[0].id, clients[1].id);
-    const heard = clients.map(async (me, n) => {
+    const received = clients.map(async (me, n) => {
       const tab = await context.newPage();
       await tab.goto(`https://127.0.0.1:${web.address().port}/`);
       return tab.evaluate((options) => greet(options), { me, other: clients[1 - n], text: `from ${n}` });
     });
-    assert.deepEqual(await Promise.all(heard), ['from 1', 'from 0']);
+    assert.deepEqual(await Promise.all(received), ['from 1', 'from 0']);
     assert.deepEqual(protocols, isConnect ? ['websocket', 'websocket'] : []);
     assert.deepEqual(relay.stats().turnedAway, {});
   });

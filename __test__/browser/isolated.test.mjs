@@ -1,5 +1,5 @@
 /* global WebSocketRelay */
-// A page of another origin loads the client from the relay's own port, also when it is isolated from other origins.
+// A cross-origin isolated page of another origin loads the client from the port of the relay server.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -16,8 +16,8 @@ after(() => browser?.close());
 const bundle = readFileSync(new URL('../../dist/websocket_relay.min.js', import.meta.url));
 const integrity = `sha384-${createHash('sha384').update(bundle).digest('base64')}`;
 
-for (const [name, attributes] of Object.entries({ 'as it is': '', 'and checks it': `crossorigin integrity="${integrity}"` })) {
-  test(`an isolated page loads the client ${name}, and talks`, async (t) => {
+for (const [name, attributes] of Object.entries({ 'without attributes': '', 'with an integrity attribute': `crossorigin integrity="${integrity}"` })) {
+  test(`an isolated page loads the client ${name} and connects`, async (t) => {
     const context = await newContext(t, browser);
     const relay = new RelayServer({ port: 0, host: '127.0.0.1' });
     t.after(() => relay.close());
@@ -33,18 +33,18 @@ for (const [name, attributes] of Object.entries({ 'as it is': '', 'and checks it
     t.after(() => web.close().closeAllConnections());
     await once(web, 'listening');
     const page = await context.newPage();
-    // Twice, for the second time the script is in the cache, and only asked after (304).
+    // Twice: the second time the script is in the cache and is revalidated with 304.
     for (let visit = 0; visit < 2; visit += 1) {
       await page.goto(`http://127.0.0.1:${web.address().port}`);
       const me = relay.registerClient();
       relay.registerRelayChannel(me.id, me.id);
-      const heard = await page.evaluate(({ address, me }) => {
+      const received = await page.evaluate(({ address, me }) => {
         const client = new WebSocketRelay(address, { clientId: me.id, token: me.token });
         const channel = client.createChannel(me.id);
         channel.send('to myself');
         return new Promise((resolve) => channel.on('message', (message) => resolve([message, globalThis.crossOriginIsolated])));
       }, { address: `127.0.0.1:${port}`, me });
-      assert.deepEqual(heard, ['to myself', true]);
+      assert.deepEqual(received, ['to myself', true]);
     }
   });
 }

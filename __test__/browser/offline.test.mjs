@@ -1,5 +1,5 @@
 /* global WebSocketRelay */
-// A page that goes offline and online again while both sides send loses, doubles and swaps nothing.
+// A page goes offline and online while both sides send: no message is lost, duplicated or reordered.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
@@ -10,7 +10,7 @@ import { launchBrowser, servePages } from './browser.mjs';
 
 const TIMES = 20;
 
-/** Runs in the page: sends a number every few milliseconds until it is told to stop, and keeps what comes. */
+/** Runs in the page: sends a number every few milliseconds until told to stop, and records what it receives. */
 function talk({ address, me, other }) {
   const relay = new WebSocketRelay(address, { clientId: me.id, token: me.token, reconnectionDelay: 50, reconnectionDelayMax: 200 });
   const channel = relay.createChannel(other.id);
@@ -20,7 +20,7 @@ function talk({ address, me, other }) {
   channel.on('message', (message) => state.got.push(message));
   relay.on('open', () => state.opened++);
   relay.on('close', () => state.closed++);
-  // Each connection that does not come about is one.
+  // Errors without a listener would be printed.
   relay.on('error', () => {});
   window.stop = () => clearInterval(timer);
   window.state = state;
@@ -30,7 +30,7 @@ let browser;
 before(async () => (browser = await launchBrowser()));
 after(() => browser?.close());
 
-test(`a page is offline ${TIMES} times while both sides send`, async (t) => {
+test(`no message is lost when a page goes offline ${TIMES} times while both sides send`, async (t) => {
   const relayServer = new RelayServer({ port: 0, host: '127.0.0.1', pingInterval: 300, pingTimeout: 700 });
   t.after(() => relayServer.close());
   await once(relayServer, 'listening');
@@ -39,8 +39,8 @@ test(`a page is offline ${TIMES} times while both sides send`, async (t) => {
   relayServer.registerRelayChannel(clients[0].id, clients[1].id);
   const url = await servePages(t, { '/': '<script src="websocket_relay.min.js"></script>' });
 
-  // Being offline, as the browser plays it, refuses new connections and holds back what is on those that are open. That
-  // they break, too, is the proxy's part; in a third of the times nothing says so.
+  // The browser's emulation of offline refuses new connections and delays data on open ones. The proxy also breaks them, in a
+  // third of the cases silently.
   const proxy = new Proxy({ host, port }, new Random(1));
   const address = await proxy.listen();
   t.after(() => proxy.close());
@@ -71,7 +71,7 @@ test(`a page is offline ${TIMES} times while both sides send`, async (t) => {
     const fault = ['reset', 'swallow', 'stall'][time % 3];
     proxy.strike(fault);
     const offline = await Promise.all(pages.map(read));
-    // Both go on sending meanwhile.
+    // Both sides go on sending meanwhile.
     await Promise.all(pages.map((where, index) => until(where, (sent) => window.state.sent > sent + 20, offline[index].sent)));
     await contexts[0].setOffline(false);
     if (fault !== 'stall') await until(page, (opened) => window.state.opened > opened, offline[0].opened);
@@ -80,7 +80,7 @@ test(`a page is offline ${TIMES} times while both sides send`, async (t) => {
   await Promise.all(pages.map((where) => where.evaluate(() => window.stop())));
   const sent = (await Promise.all(pages.map(read))).map((state) => state.sent);
   await Promise.all([until(page, (count) => window.state.got.length >= count, sent[1]), until(peer, (count) => window.state.got.length >= count, sent[0])]);
-  // What is going to come once more comes on a new connection, in front of one last message.
+  // Messages that would arrive twice do so on a new connection.
   const { opened } = await read(page);
   proxy.strike('reset');
   await until(page, (count) => window.state.opened > count, opened);

@@ -1,4 +1,4 @@
-// `host:port` in a page of https, in its workers and its frames: the browser lets none of them connect without TLS.
+// Connecting to `host:port` from a page loaded over https, its workers and its frames, where browsers require TLS.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import RelayServer from '../../index.js';
 import { makeCertificate } from '../tls/certificates.mjs';
 import { launchBrowser, until } from './browser.mjs';
 
-// Not a name of this machine: to that a secure page may connect without TLS.
+// Not a loopback address, to which a secure page may connect without TLS.
 const HOST = 'relay.test';
 const script = readFileSync(new URL('../../dist/websocket_relay.min.js', import.meta.url));
 
@@ -16,23 +16,23 @@ let browser;
 before(async () => (browser = await launchBrowser(['--ignore-certificate-errors', `--host-resolver-rules=MAP ${HOST} 127.0.0.1`])));
 after(() => browser?.close());
 
-/** Runs in the page. Each script connects as a client of its own and tells the page what came of it. */
+/** Runs in the page. Starts scripts that each connect as a client of their own and report the result to the page. */
 function open({ address, clients, origin }) {
-  window.told = {};
-  addEventListener('message', ({ data }) => (window.told[data.name] = data.what));
+  window.results = {};
+  addEventListener('message', ({ data }) => (window.results[data.name] = data.result));
   const connect = (name) => {
     const { id, token } = clients.shift();
-    return `const tell = (what) => TELL({ name: ${JSON.stringify(name)}, what }, '*');
+    return `const report = (result) => REPORT({ name: ${JSON.stringify(name)}, result }, '*');
       const relay = new WebSocketRelay(${JSON.stringify(address)}, { clientId: ${id}, token: '${token}' });
-      relay.on('open', () => tell('open')).on('connectError', ({ message }) => tell(message));`;
+      relay.on('open', () => report('open')).on('connectError', ({ message }) => report(message));`;
   };
-  const inWorker = (name) => `importScripts('${origin}/websocket_relay.min.js');${connect(name).replace(/TELL\((.*), '\*'\)/, 'postMessage($1)')}`;
-  const inFrame = (name) => `<script src="${origin}/websocket_relay.min.js"></script><script>${connect(name).replace('TELL', 'parent.postMessage')}</script>`;
+  const inWorker = (name) => `importScripts('${origin}/websocket_relay.min.js');${connect(name).replace(/REPORT\((.*), '\*'\)/, 'postMessage($1)')}`;
+  const inFrame = (name) => `<script src="${origin}/websocket_relay.min.js"></script><script>${connect(name).replace('REPORT', 'parent.postMessage')}</script>`;
   const url = (text, type) => URL.createObjectURL(new Blob([text], { type }));
-  const work = (name, source) => (new Worker(source).onmessage = ({ data }) => (window.told[data.name] = data.what));
+  const work = (name, source) => (new Worker(source).onmessage = ({ data }) => (window.results[data.name] = data.result));
   const frame = (members) => document.body.append(Object.assign(document.createElement('iframe'), members));
 
-  new Function('TELL', connect('page'))(postMessage.bind(window));
+  new Function('REPORT', connect('page'))(postMessage.bind(window));
   work('blob: worker', url(inWorker('blob: worker'), 'text/javascript'));
   work('data: worker', `data:text/javascript,${encodeURIComponent(inWorker('data: worker'))}`);
   frame({ srcdoc: inFrame('srcdoc') });
@@ -42,7 +42,7 @@ function open({ address, clients, origin }) {
   frame({ src: `data:text/html,${encodeURIComponent(inFrame('data: frame'))}` });
 }
 
-test('connects over TLS, wherever the script runs', async (t) => {
+test('connects over TLS from pages, workers and frames', async (t) => {
   const context = await browser.newContext();
   t.after(() => context.close());
   const { cert, key } = makeCertificate();
@@ -63,7 +63,7 @@ test('connects over TLS, wherever the script runs', async (t) => {
   await page.goto(origin);
   const clients = Array.from({ length: 8 }, () => server.registerClient()).map(({ id, token }) => ({ id, token }));
   await page.evaluate(open, { address: `${HOST}:${server.address().port}`, clients, origin });
-  await until(page, () => Object.keys(window.told).length === 8);
+  await until(page, () => Object.keys(window.results).length === 8);
   const names = ['page', 'blob: worker', 'data: worker', 'srcdoc', 'sandboxed srcdoc', 'blob: frame', 'sandboxed blob: frame', 'data: frame'];
-  assert.deepEqual(await page.evaluate(() => window.told), Object.fromEntries(names.map((name) => [name, 'open'])));
+  assert.deepEqual(await page.evaluate(() => window.results), Object.fromEntries(names.map((name) => [name, 'open'])));
 });

@@ -1,5 +1,5 @@
 /* global WebSocketRelay */
-// Every string that JavaScript can hold arrives in the other page as it was sent, and in order.
+// Every JavaScript string arrives in the other page unchanged and in order.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, test } from 'node:test';
@@ -8,7 +8,7 @@ import { launchBrowser, newContext, servePages } from './browser.mjs';
 
 const COUNT = 600;
 
-/** Runs in the page. Both pages make the same list, so each knows what the other must say. */
+/** Runs in the page. Both pages create the same list, so each knows what the other sends. */
 function messages(count) {
   const everyUnit = Array.from({ length: 0x10000 }, (_, unit) => String.fromCharCode(unit));
   const kinds = [
@@ -31,7 +31,7 @@ function messages(count) {
   return list;
 }
 
-/** Runs in the page: sends all of them, and resolves to what is wrong with those that came, compared here. */
+/** Runs in the page: sends the list and resolves to the differences between it and the received messages. */
 function exchange({ address, me, other, count }) {
   const list = messages(count);
   const channel = new WebSocketRelay(address, { clientId: me.id, token: me.token }).createChannel(other.id);
@@ -50,12 +50,12 @@ let browser;
 before(async () => (browser = await launchBrowser()));
 after(() => browser?.close());
 
-test(`${COUNT} strings of every kind arrive both ways as they were sent`, async (t) => {
+test(`${COUNT} strings of every kind arrive unchanged in both directions`, async (t) => {
   const context = await newContext(t, browser);
   await context.addInitScript({ content: `${messages}\n${exchange}\nwindow.exchange = exchange;` });
   const page = await servePages(t, { '/': '<script src="websocket_relay.min.js"></script>' });
 
-  // The longest takes more than the default of 1 MiB, as JSON.
+  // As JSON the longest string exceeds the default of 1 MiB.
   const relayServer = new RelayServer({ port: 0, maxPayload: 8 * 2 ** 20 });
   t.after(() => relayServer.close());
   await once(relayServer, 'listening');

@@ -1,5 +1,5 @@
 /* global WebSocketRelay */
-// A page whose link has died without a word finds that out as soon as the browser tells it that it is back.
+// A page detects a silently dead connection as soon as the browser reports that the page is back.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
@@ -15,7 +15,7 @@ import { launchFirefox } from './firefox.mjs';
 const firefoxPath = installedFirefox();
 let browser, firefox;
 before(async () => {
-  // Playwright turns the cache of pages off.
+  // Playwright disables the back/forward cache.
   browser = await chromium.launch({ ...(await chromiumOptions()), ignoreDefaultArgs: ['--disable-back-forward-cache'] });
   if (firefoxPath) firefox = await launchFirefox(firefoxPath);
 });
@@ -31,7 +31,7 @@ async function inChromium(t) {
 async function inFirefox(t) {
   const page = await firefox.newPage('() => {}');
   t.after(async () => {
-    // It complains of connections that are open when their page goes.
+    // Firefox reports connections that are open when their page is closed.
     await page.evaluate(() => window.end());
     await page.close();
   });
@@ -53,15 +53,15 @@ function talk({ address, me, other }) {
   addEventListener('pageshow', ({ persisted }) => window.state.shown.push(persisted));
 }
 
-/** Each kills the link and then does to a browser what ends with its page being told, or noticing, that it is back. */
+/** Each kills the connection and then makes the page notice that it is back. */
 const WAKINGS = {
   'goes offline and online': async ({ setOffline, kill }) => {
     await setOffline(true);
     kill();
     await setOffline(false);
   },
-  // A Chromium without a window calls every page visible.
-  'hears that it is visible': async ({ page, kill }) => {
+  // In headless Chromium every page is visible.
+  'gets a visibilitychange event': async ({ page, kill }) => {
     kill();
     await page.evaluate(() => void document.dispatchEvent(new Event('visibilitychange', { bubbles: true })));
   },
@@ -72,11 +72,11 @@ const WAKINGS = {
     await other.close();
     await until(page, () => !document.hidden);
   },
-  'slept, and only the clock shows it': async ({ page, kill }) => {
+  'sleeps without any event': async ({ page, kill }) => {
     kill();
     await page.evaluate(() => {
       const now = Date.now.bind(Date);
-      // For less than the heartbeat of the server allows.
+      // Less than the heartbeat of the server allows.
       Date.now = () => now() + 600_000;
     });
   },
@@ -84,13 +84,13 @@ const WAKINGS = {
 
 const noFirefox = !firefoxPath && 'no Firefox is installed';
 for (const [name, launch, skip, kinds] of [
-  ['Chromium', inChromium, false, ['goes offline and online', 'hears that it is visible', 'slept, and only the clock shows it']],
-  ['Firefox', inFirefox, noFirefox, ['was behind another tab', 'slept, and only the clock shows it']],
+  ['Chromium', inChromium, false, ['goes offline and online', 'gets a visibilitychange event', 'sleeps without any event']],
+  ['Firefox', inFirefox, noFirefox, ['was behind another tab', 'sleeps without any event']],
 ]) {
-  // The tabs of one window would disturb each other.
+  // Tabs of one window would affect each other.
   describe(name, { concurrency: launch === inChromium }, () => {
     for (const kind of kinds) {
-      test(`a page of ${name} that ${kind} replaces a link that has died`, { skip }, async (t) => {
+      test(`a page in ${name} that ${kind} replaces a dead connection`, { skip }, async (t) => {
         const { page, kill, channel, ...rest } = await prepare(t, launch);
         await until(page, () => window.state.opened === 1);
         channel.send('1');
@@ -102,7 +102,7 @@ for (const [name, launch, skip, kinds] of [
       });
     }
 
-    test(`a page of ${name} that wakes up with a link that lives keeps it`, { skip }, async (t) => {
+    test(`a page in ${name} that wakes keeps a working connection`, { skip }, async (t) => {
       const { page, channel, proxy } = await prepare(t, launch);
       await until(page, () => window.state.opened === 1);
       for (let time = 1; time <= 20; time++) {
@@ -116,7 +116,7 @@ for (const [name, launch, skip, kinds] of [
   });
 }
 
-test('a page of Chromium that comes back from the cache of pages goes on', async (t) => {
+test('a page in Chromium reconnects when it is restored from the back/forward cache', async (t) => {
   const { page, url, channel, kill } = await prepare(t, inChromium);
   await until(page, () => window.state.opened === 1);
   channel.send('1');
@@ -130,11 +130,11 @@ test('a page of Chromium that comes back from the cache of pages goes on', async
   assert.deepEqual([got, shown, opened], [['1', '2'], [true], 2]);
 });
 
-/** A page with a relay behind a bad network, and a channel to it. */
+/** Returns a page with a relay behind a faulty network, and a channel to it. */
 async function prepare(t, launch) {
-  // What is made first is closed first.
+  // Created first, so that it is closed first.
   const there = await launch(t);
-  // Without heartbeats nobody finds out otherwise.
+  // No heartbeat may detect the dead connection.
   const server = new RelayServer({ port: 0, host: '127.0.0.1', pingInterval: 3_600_000 });
   t.after(() => server.close());
   await once(server, 'listening');

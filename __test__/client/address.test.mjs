@@ -1,11 +1,11 @@
-// Which URL `host:port` becomes, by what a page, a frame or a worker knows of where it came from.
+// The URL that `host:port` becomes in pages, frames and workers of every origin.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { importSource } from './server.mjs';
 
 const { toUrl } = await importSource('address');
 
-/** The URL that `address` becomes where the globals are these. */
+/** The URL that `address` becomes with the given globals. */
 function urlIn(globals, address = 'example:443') {
   for (const [name, value] of Object.entries(globals)) Object.defineProperty(globalThis, name, { value, configurable: true });
   try {
@@ -15,7 +15,7 @@ function urlIn(globals, address = 'example:443') {
   }
 }
 
-// As Chromium 156 and Firefox 153 have them.
+// As in Chromium 156 and Firefox 153.
 const PAGES = [
   ['a page', { location: { protocol: 'https:', origin: 'https://a' }, origin: 'https://a', isSecureContext: true }],
   ['a page whose script has a variable `origin`', { location: { protocol: 'https:', origin: 'https://a' }, origin: { x: 1 }, isSecureContext: true }],
@@ -29,7 +29,7 @@ const PAGES = [
 ];
 
 for (const [name, globals] of PAGES) {
-  test(`${name} of https connects over TLS, of http without`, () => {
+  test(`${name} connects over TLS if it was loaded over https, without if over http`, () => {
     assert.equal(urlIn(globals), 'wss://example:443');
     // Pages of http://localhost are secure contexts too.
     const plain = JSON.parse(JSON.stringify(globals).replaceAll('https:', 'http:'));
@@ -37,7 +37,7 @@ for (const [name, globals] of PAGES) {
   });
 }
 
-test('a data: worker connects over TLS if it is a secure context, but for its own machine', () => {
+test('a data: worker in a secure context connects over TLS, except to its own machine', () => {
   const worker = { location: { protocol: 'data:', origin: 'null' }, origin: 'null', isSecureContext: true };
   assert.equal(urlIn(worker), 'wss://example:443');
   assert.equal(urlIn({ ...worker, isSecureContext: false }), 'ws://example:443');
@@ -47,13 +47,13 @@ test('a data: worker connects over TLS if it is a secure context, but for its ow
   for (const address of ['localhost.example:4000', '127.0.0.1.example', 'example:4000/localhost']) assert.equal(urlIn(worker, address), `wss://${address}`);
 });
 
-test('a page of another scheme connects without TLS, secure context or not', () => {
+test('a page of another scheme connects without TLS, even in a secure context', () => {
   for (const protocol of ['file:', 'app:', 'capacitor:', 'chrome-extension:', 'http:']) {
     assert.equal(urlIn({ location: { protocol, origin: 'null' }, origin: 'null', isSecureContext: true }), 'ws://example:443', protocol);
   }
 });
 
-test('where there is no page, it connects without TLS', () => {
+test('connects without TLS outside of pages', () => {
   assert.equal(urlIn({}), 'ws://example:443');
   assert.equal(urlIn({ location: undefined, origin: undefined }), 'ws://example:443');
 });

@@ -1,4 +1,4 @@
-// The end of a connection of the plain protocol: what the application and the server can do, and what the events say.
+// How plain connections end, closed by the application or the server, and the events that follow.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
@@ -8,8 +8,8 @@ import { startServer } from './server.mjs';
 
 const authentication = { clientId: 0, token: 'x', reliable: false };
 
-/** A relay whose events are kept in a list, as `open`, `error CODE: text` and `close CODE reason`. */
-function listenedTo(address) {
+/** Returns a relay and the list of its events, as `open`, `error CODE: text` and `close CODE reason`. */
+function observe(address) {
   const relay = new WebSocketRelay(address, authentication);
   const events = [];
   relay.on('open', () => events.push('open'));
@@ -18,12 +18,12 @@ function listenedTo(address) {
   return { relay, events };
 }
 
-/** Like `once` of node:events, which would reject at an 'error'. */
+/** Like `once` of node:events, but an 'error' does not reject it. */
 const closed = (relay) => new Promise((resolve) => relay.once('close', resolve));
 
-test('close() ends the connection with 1000, once', async (t) => {
+test('close() closes the connection once, with code 1000', async (t) => {
   const server = await startServer(t);
-  const { relay, events } = listenedTo(server.address);
+  const { relay, events } = observe(server.address);
   await once(relay, 'open');
   const peer = await server.connection();
   relay.close();
@@ -35,9 +35,9 @@ test('close() ends the connection with 1000, once', async (t) => {
   assert.deepEqual(events, ['open', 'close 1000 ']);
 });
 
-test('close() hands on a code and a reason, and refuses what a WebSocket refuses', async (t) => {
+test('close() passes a code and a reason on, and throws if the WebSocket does', async (t) => {
   const server = await startServer(t);
-  const { relay, events } = listenedTo(server.address);
+  const { relay, events } = observe(server.address);
   await once(relay, 'open');
   assert.throws(() => relay.close(99));
   relay.createChannel(1).send('still open');
@@ -46,12 +46,12 @@ test('close() hands on a code and a reason, and refuses what a WebSocket refuses
   assert.deepEqual(await peer.closed, { code: 4500, reason: 'bye' });
   assert.equal(peer.frames.length, 2);
   if (events.length < 2) await closed(relay);
-  assert.deepEqual(events, ['open', 'close 4500 bye'], 'what the application does itself is no error');
+  assert.deepEqual(events, ['open', 'close 4500 bye'], 'closing is no error');
 });
 
 test('close() works while connecting', async (t) => {
   const server = await startServer(t);
-  const { relay, events } = listenedTo(server.address);
+  const { relay, events } = observe(server.address);
   relay.createChannel(1).send('never sent');
   relay.close();
   assert.throws(() => relay.createChannel(1).send('x'), { code: 'ERR_CLOSED' });
@@ -69,9 +69,9 @@ for (const [code, reason, error] of [
   [4503, 'token expired', 'ERR_TOKEN_EXPIRED'],
   [4504, 'too many offences', 'ERR_TOO_MANY_OFFENCES'],
 ]) {
-  test(`${code} is an error and a close`, async (t) => {
+  test(`close code ${code} emits an error and a close`, async (t) => {
     const server = await startServer(t);
-    const { relay, events } = listenedTo(server.address);
+    const { relay, events } = observe(server.address);
     const peer = await server.connection();
     peer.socket.close(code, reason);
     await closed(relay);
@@ -79,31 +79,31 @@ for (const [code, reason, error] of [
   });
 }
 
-test('a server that goes, or has no room, is no error', async (t) => {
+test('a server that stops or has no room causes no error', async (t) => {
   const server = await startServer(t);
   for (const code of [1000, 1001, 1012, 1013, 4000]) {
-    const { relay, events } = listenedTo(server.address);
+    const { relay, events } = observe(server.address);
     (await server.connection()).socket.close(code, 'x');
     await closed(relay);
     assert.deepEqual(events, ['open', `close ${code} x`]);
   }
 });
 
-test('a connection that breaks off is an error and a close', async (t) => {
+test('a lost connection emits an error and a close', async (t) => {
   const server = await startServer(t);
-  const { relay, events } = listenedTo(server.address);
+  const { relay, events } = observe(server.address);
   (await server.connection()).socket.terminate();
   await closed(relay);
   assert.deepEqual(events, ['open', 'error ERR_CONNECTION: no connection', 'close 1006 ']);
 });
 
-test('a server that cannot be reached is an error and a close', async () => {
+test('an unreachable server causes an error and a close', async () => {
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();
   server.close();
   await once(server, 'close');
-  const { relay, events } = listenedTo(`127.0.0.1:${port}`);
+  const { relay, events } = observe(`127.0.0.1:${port}`);
   await closed(relay);
   assert.equal(events.length, 2);
   assert.match(events[0], /^error ERR_CONNECTION: ./);
@@ -114,14 +114,14 @@ test('a server that cannot be reached is an error and a close', async () => {
   assert.equal(events.length, 2);
 });
 
-test('send() throws once the relay is closed, and while the server closes it', async (t) => {
+test('send() throws when the relay is closed and while the server closes it', async (t) => {
   const server = await startServer(t);
-  const { relay } = listenedTo(server.address);
+  const { relay } = observe(server.address);
   const channel = relay.createChannel(1);
   await once(relay, 'open');
   (await server.connection()).socket.close(1001);
   const ended = closed(relay);
-  // Until the client has seen the server's close, it sends; from then on every message is refused.
+  // Messages are sent until the client has seen the server's close; later ones are refused.
   let refused;
   while (!refused) {
     try {
@@ -136,7 +136,7 @@ test('send() throws once the relay is closed, and while the server closes it', a
   assert.throws(() => channel.send('x'), { name: 'Error', code: 'ERR_CLOSED' });
 });
 
-test('an error that nobody listens to ends nothing and is printed', async (t) => {
+test('an error without a listener is printed and not thrown', async (t) => {
   const print = t.mock.method(console, 'error', () => {});
   const server = await startServer(t);
   const relay = new WebSocketRelay(server.address, authentication);

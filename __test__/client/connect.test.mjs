@@ -1,4 +1,4 @@
-// Making a relay: its parameters, the addresses it takes, and what it says first.
+// Creating a relay: its parameters, the addresses it accepts, and the frames it sends first.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
@@ -7,7 +7,7 @@ import { startServer } from './server.mjs';
 
 const token = '11ac27cd0c17bd1c7ba9aa4285979aea';
 const authentication = { clientId: 0, token, reliable: false };
-const said = { authentication: { clientId: 0, token } };
+const authenticationFrame = { authentication: { clientId: 0, token } };
 
 class NoSocket {
   constructor(url) {
@@ -19,7 +19,7 @@ const urlOf = (address) => {
   return NoSocket.url;
 };
 
-test('names the parameter that is missing', () => {
+test('names a missing parameter', () => {
   const missing = (message, ...args) => {
     assert.throws(() => new WebSocketRelay(...args), (error) => error.constructor === Error && error.message === message, message);
   };
@@ -33,7 +33,7 @@ test('names the parameter that is missing', () => {
   missing('second parameter is required', 'localhost:1');
 });
 
-test('names the parameter that is of the wrong type, and never shows a token', () => {
+test('names a parameter of the wrong type and never shows a token', () => {
   const wrong = (name, message, ...args) => assert.throws(() => new WebSocketRelay(...args), { name, message });
   wrong('TypeError', 'address must be a string, not number', 4000, authentication);
   wrong('TypeError', 'clientId must be a number, not string', 'localhost:1', { ...authentication, clientId: '0' });
@@ -46,7 +46,7 @@ test('names the parameter that is of the wrong type, and never shows a token', (
   wrong('TypeError', 'callback must be a function, not string', 'localhost:1', authentication, 'callback');
 });
 
-test('refuses the id of a channel that is none', () => {
+test('createChannel refuses invalid ids', () => {
   const relay = new WebSocketRelay('localhost:1', { ...authentication, WebSocket: NoSocket });
   for (const id of [undefined, null, '1', {}, 1n]) {
     assert.throws(() => relay.createChannel(id), { name: 'TypeError', message: /^targetClientId must be a number, not / });
@@ -56,7 +56,7 @@ test('refuses the id of a channel that is none', () => {
   }
 });
 
-test('makes a URL of every form of address', (t) => {
+test('accepts every form of address', (t) => {
   assert.equal(urlOf('localhost:4000'), 'ws://localhost:4000');
   assert.equal(urlOf('[::1]:4000'), 'ws://[::1]:4000');
   assert.equal(urlOf('httpd.example'), 'ws://httpd.example');
@@ -75,13 +75,13 @@ test('makes a URL of every form of address', (t) => {
   assert.equal(urlOf('example:80'), 'ws://example:80');
 });
 
-test('leaves it to the WebSocket to refuse what is no address', () => {
+test('leaves invalid addresses to the WebSocket to refuse', () => {
   for (const address of ['', 'ftp://localhost', 'a b']) {
     assert.throws(() => new WebSocketRelay(address, authentication), { name: 'SyntaxError' });
   }
 });
 
-test('authenticates first, then sends what was sent before, and then calls back', async (t) => {
+test('authenticates, then sends queued messages, then calls back', async (t) => {
   const server = await startServer(t);
   const events = [];
   const relay = new WebSocketRelay(`http://${server.address}/relay`, authentication, function () {
@@ -108,8 +108,8 @@ test('authenticates first, then sends what was sent before, and then calls back'
 
   const peer = await server.connection();
   assert.equal(peer.url, '/relay');
-  const heard = [];
-  while (heard.length < 9) heard.push(JSON.parse(await peer.frame()));
+  const frames = [];
+  while (frames.length < 9) frames.push(JSON.parse(await peer.frame()));
   const relays = [
     [1, 'first'],
     [1, 'third'],
@@ -120,12 +120,12 @@ test('authenticates first, then sends what was sent before, and then calls back'
     [1, 'from open of the channel'],
     [2, 'from open of the channel'],
   ];
-  assert.deepEqual(heard, [said, ...relays.map(([targetId, message]) => ({ relay: { targetId, message } }))]);
+  assert.deepEqual(frames, [authenticationFrame, ...relays.map(([targetId, message]) => ({ relay: { targetId, message } }))]);
   assert.deepEqual(events, ['callback', 'relay', 'channel', 'channel']);
   relay.close();
 });
 
-test('gives one channel per client, and each opens once', async (t) => {
+test('returns one channel per client, which opens once', async (t) => {
   const server = await startServer(t);
   const opened = [];
   const listenTo = (id) => relay.createChannel(id).on('open', () => opened.push(id));
@@ -136,7 +136,7 @@ test('gives one channel per client, and each opens once', async (t) => {
   assert.notEqual(relay.createChannel(0), first);
   await once(relay, 'open');
   const late = listenTo(3);
-  assert.ok(!opened.includes(3), 'not before it could be listened to');
+  assert.ok(!opened.includes(3), 'not before listeners could be added');
   await once(late, 'open');
   assert.equal(relay.createChannel(3), late);
   await once(relay.createChannel(4), 'open');
@@ -144,7 +144,7 @@ test('gives one channel per client, and each opens once', async (t) => {
   relay.close();
 });
 
-test('a channel does not open on a relay that was closed meanwhile', async (t) => {
+test('a channel does not open if the relay was closed meanwhile', async (t) => {
   const server = await startServer(t);
   const relay = new WebSocketRelay(server.address, authentication);
   const opened = () => assert.fail('opened');
@@ -158,7 +158,7 @@ test('a channel does not open on a relay that was closed meanwhile', async (t) =
   await new Promise(setImmediate);
 });
 
-test('sends every kind of string as it is', async (t) => {
+test('sends strings of every kind unchanged', async (t) => {
   const server = await startServer(t);
   const relay = new WebSocketRelay(server.address, authentication);
   const channel = relay.createChannel(1);
@@ -170,14 +170,14 @@ test('sends every kind of string as it is', async (t) => {
   relay.close();
 });
 
-test('refuses to send what is no string', () => {
+test('refuses to send anything but strings', () => {
   const channel = new WebSocketRelay('localhost:1', { ...authentication, WebSocket: NoSocket }).createChannel(1);
   for (const wrong of [undefined, null, 5, {}, Buffer.from('x')]) {
     assert.throws(() => channel.send(wrong), { name: 'TypeError', message: `message must be a string, not ${typeof wrong}` });
   }
 });
 
-test('lets ten thousand messages of a channel wait for the connection, and refuses one more', async () => {
+test('queues ten thousand messages per channel before the connection and refuses one more', async () => {
   const relay = new WebSocketRelay('localhost:1', { ...authentication, WebSocket: NoSocket });
   const errors = [];
   relay.on('error', (error) => errors.push(error));

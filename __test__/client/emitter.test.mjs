@@ -1,4 +1,4 @@
-// The client's emitter does what Node's does, but for listeners that throw and errors that nobody listens to.
+// The client's emitter works like Node's, except for listeners that throw and for errors without a listener.
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import test from 'node:test';
@@ -6,13 +6,13 @@ import { importSource } from './server.mjs';
 
 const { Emitter } = await importSource('emitter');
 
-test('does what Node\'s EventEmitter does, whatever listeners do meanwhile', () => {
+test('works like Node\'s EventEmitter, also while listeners change it', () => {
   for (let seed = 1; seed <= 1000; seed++) {
     assert.deepEqual(play(new Emitter(), seed), play(new EventEmitter().setMaxListeners(0), seed), `seed ${seed}`);
   }
 });
 
-/** Plays a game of chance with an emitter, in which listeners too add, remove and emit; returns all that happened. */
+/** Makes random calls on an emitter, also from within its listeners. Returns a log of everything that happened. */
 function play(emitter, seed) {
   const random = (below) => {
     seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
@@ -41,7 +41,7 @@ function play(emitter, seed) {
   return log;
 }
 
-test('refuses a listener that is no function', () => {
+test('refuses a listener that is not a function', () => {
   for (const add of ['on', 'addListener', 'once']) {
     for (const wrong of [undefined, null, 'f', {}]) {
       assert.throws(() => new Emitter()[add]('a', wrong), { name: 'TypeError', message: /^listener must be a function, not / });
@@ -51,28 +51,28 @@ test('refuses a listener that is no function', () => {
 
 test('works with events.once', async () => {
   const emitter = new Emitter();
-  const heard = once(emitter, 'a');
+  const args = once(emitter, 'a');
   emitter.emit('a', 1, 2);
-  assert.deepEqual(await heard, [1, 2]);
+  assert.deepEqual(await args, [1, 2]);
   assert.equal(emitter.listenerCount('a'), 0);
 });
 
-test('a listener that throws stops no other; its exception is uncaught as that of any callback', (t) => {
+test('an error thrown by a listener surfaces as uncaught and does not stop other listeners', (t) => {
   const uncaught = catchMicrotasks(t);
   const emitter = new Emitter();
-  const heard = [];
+  const calls = [];
   const error = new Error('of the first listener');
   emitter.once('a', () => {
     throw error;
   });
-  emitter.on('a', (value) => heard.push(value));
+  emitter.on('a', (value) => calls.push(value));
   assert.equal(emitter.emit('a', 1), true);
   assert.equal(emitter.emit('a', 2), true);
-  assert.deepEqual(heard, [1, 2]);
+  assert.deepEqual(calls, [1, 2]);
   assert.deepEqual(uncaught, [error]);
 });
 
-test('prints an error that nobody listens to, and does not throw it', (t) => {
+test('prints an error without a listener and does not throw it', (t) => {
   const print = t.mock.method(console, 'error', () => {});
   const emitter = new Emitter();
   const error = new Error('x');
@@ -83,7 +83,7 @@ test('prints an error that nobody listens to, and does not throw it', (t) => {
   assert.equal(print.mock.callCount(), 1);
 });
 
-/** Runs at once what is put off to a microtask, and collects what that throws. */
+/** Runs microtasks at once. Returns the list of the errors that they throw. */
 function catchMicrotasks(t) {
   const uncaught = [];
   t.mock.method(globalThis, 'queueMicrotask', (task) => {

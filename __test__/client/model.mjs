@@ -1,5 +1,5 @@
-// A world in a box: relays, a network that fails, time, and a server that keeps the rules of generation 2, written from
-// the protocol and not from the client. Everything that happens is drawn from one seed.
+// A simulation: relays, a failing network, a clock, and a server that follows the reliable protocol. The server is written
+// from the protocol, independently of the client. Everything random comes from one seed.
 import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ const script = new vm.Script(outputFiles[0].text);
 
 export const PING = { pingInterval: 1000, pingTimeout: 500 };
 
-/** A generator of numbers from 0 up to 1. */
+/** Returns a generator of numbers from 0 up to 1. */
 export function random(seed) {
   let state = seed;
   return () => {
@@ -28,14 +28,14 @@ export function random(seed) {
   };
 }
 
-/** Time that passes only when told to, the sockets of a page, and the client running between the two. */
+/** A page that runs the client, with simulated sockets and a clock that advances only when told to. */
 export class World {
   now = 1_700_000_000_000;
   sockets = [];
-  /** The listeners of the page, as `[name, listener]`. */
+  /** The event listeners of the page, as `[name, listener]`. */
   listeners = [];
   document = { hidden: false };
-  /** What the client threw where nobody could catch it. */
+  /** Errors that the client threw in microtasks. */
   uncaught = [];
   #timers = new Map();
   #lastTimer = 0;
@@ -66,7 +66,7 @@ export class World {
         this.readyState = 1;
         this.onopen?.({});
       }
-      say(...frames) {
+      receive(...frames) {
         for (const frame of frames) this.onmessage?.({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) });
       }
       end(code = 1006, reason = '') {
@@ -107,12 +107,12 @@ export class World {
     return this.listeners.some((one) => one[0] === name && one[1] === listener);
   }
 
-  /** An event of the page. */
+  /** Dispatches an event of the page. */
   fire(type, more) {
     for (const [name, listener] of this.listeners) if (name === type) listener({ type, ...more });
   }
 
-  /** The latest socket. */
+  /** The newest socket. */
   get socket() {
     return this.sockets.at(-1);
   }
@@ -126,24 +126,24 @@ export class World {
     return Math.min(...Array.from(this.#timers.values(), ({ at }) => at));
   }
 
-  /** Lets time pass and every timer ring when it is due. */
-  async pass(milliseconds) {
+  /** Advances the clock and fires every timer when it is due. */
+  async advance(milliseconds) {
     const end = this.now + milliseconds;
     while (this.next <= end) {
       this.now = Math.max(this.now, this.next);
-      await this.ring();
+      await this.fireTimers();
     }
     this.now = end;
     await settled();
   }
 
-  /** Lets time pass while no timer rings: the machine sleeps, or the tab is throttled. */
+  /** Advances the clock without firing timers, as when the machine sleeps or the tab is throttled. */
   sleep(milliseconds) {
     this.now += milliseconds;
   }
 
-  /** Rings what is due. */
-  async ring() {
+  /** Fires the timers that are due. */
+  async fireTimers() {
     for (const [timer, { at, callback }] of [...this.#timers].sort(([, a], [, b]) => a.at - b.at)) {
       if (at > this.now || !this.#timers.has(timer)) continue;
       this.#timers.delete(timer);
@@ -155,13 +155,13 @@ export class World {
 
 export const settled = () => new Promise(setImmediate);
 
-/** The server. Its connections have a queue each way, which the network moves on or loses. */
+/** The server. Each connection has a queue in both directions, whose frames the network delivers or loses. */
 export class Server {
   epoch = 1;
   connections = [];
   mailboxes = new Map();
   closedChannels = new Set();
-  /** What has expired, as `sender target seq`. */
+  /** The expired messages, as `sender target seq`. */
   expired = new Set();
   #chance;
   #world;
@@ -172,10 +172,10 @@ export class Server {
     this.#chance = chance;
     this.#capacity = capacity;
     world.onsocket = (socket) => {
-      const connection = { socket, up: [], down: [], client: undefined, refusing: new Set(), refused: new Set(), toAccept: new Map(), sent: new Map(), asked: 0, unanswered: 0, heard: world.now, pinged: world.now };
+      const connection = { socket, up: [], down: [], client: undefined, refusing: new Set(), refused: new Set(), toAccept: new Map(), sent: new Map(), asked: 0, unanswered: 0, lastFrameAt: world.now, pinged: world.now };
       this.connections.push(connection);
       socket.onsent = (frame) => {
-        // The first after it has heard of a refusal says so.
+        // The first message after the client has seen a refusal says `first`.
         if (frame.relay) assert.equal(Boolean(frame.relay.first), connection.refused.delete(frame.relay.targetId), 'first');
         connection.up.push(frame);
       };
@@ -194,8 +194,8 @@ export class Server {
     return lanes.get(sender);
   }
 
-  /** The store is lost. */
-  forget() {
+  /** Loses the store. */
+  loseStore() {
     this.epoch++;
     this.mailboxes.clear();
     this.expired.clear();
@@ -210,11 +210,11 @@ export class Server {
     if (mailbox?.owner === connection) mailbox.owner = undefined;
   }
 
-  /** Reads the next frame of a connection. */
+  /** Reads the next frame from a connection. */
   read(connection) {
     const frame = connection.up.shift();
     if (connection.closed || frame === undefined) return;
-    connection.heard = this.#world.now;
+    connection.lastFrameAt = this.#world.now;
     if (frame === 'close') this.close(connection, 1000);
     else if (frame.authentication) this.#authenticate(connection, frame.authentication);
     else if (frame.relay) this.#relay(connection, frame.relay);
@@ -226,7 +226,7 @@ export class Server {
     if (frame.ping) return connection.down.push({ pong: {} });
     assert.ok(frame.pong, `the client says ${JSON.stringify(frame)}`);
     const mailbox = this.mailbox(connection.client);
-    // It has heard of what it was told before it was asked, if that is what it answers.
+    // The answer to the latest ping acknowledges every notice that was sent before the ping.
     if (--connection.unanswered === 0 && mailbox.owner === connection) mailbox.notices = mailbox.notices.filter(({ notice }) => notice > connection.asked);
   }
 
@@ -235,7 +235,7 @@ export class Server {
     assert.match(session, /^[0-9a-f]{16}$/);
     assert.ok(receipts && presence);
     const mailbox = this.mailbox(clientId);
-    // What was sent on a connection that the client has given up arrives late.
+    // The client has given up this connection, whose frames arrive late.
     if (mailbox.session === session && number <= mailbox.connection) return this.close(connection, 4501);
     const resumed = mailbox.session === session && epoch === String(this.epoch);
     if (mailbox.owner) this.close(mailbox.owner, 4501);
@@ -243,16 +243,16 @@ export class Server {
     Object.assign(mailbox, { owner: connection, session, connection: number });
     connection.client = clientId;
     connection.down.push({ authenticated: { clientId, epoch: String(this.epoch), resumed, ...PING, maxPayload: 1 << 20 } });
-    for (const notice of mailbox.notices) this.#tell(connection, notice);
+    for (const notice of mailbox.notices) this.#notify(connection, notice);
   }
 
-  /** What has expired was accepted, and that is told before. */
-  #tell(connection, { targetId, seq, last, notice }) {
+  /** Sends an expiry notice, after the acceptance of the expired messages. */
+  #notify(connection, { targetId, seq, last, notice }) {
     connection.down.push({ accepted: { targetId, seq: last } });
     connection.down.push({ rejected: { targetId, seq, last, notice, code: 'ERR_MESSAGE_EXPIRED', message: 'too late' } });
   }
 
-  /** Drops the oldest messages that wait for a client and are not on their way. */
+  /** Expires the oldest messages of a lane that are not in flight. */
   expire(target, sender, count) {
     const { owner } = this.mailbox(target);
     const lane = this.lane(target, sender);
@@ -262,12 +262,12 @@ export class Server {
     for (const { seq } of waiting) {
       this.expired.add(`${sender} ${target} ${seq}`);
       const before = mailbox.notices.at(-1);
-      if (before?.targetId === target && before.last + 1 === seq && before.isUntold) before.last = seq;
-      else mailbox.notices.push({ targetId: target, seq, last: seq, notice: ++mailbox.notice, isUntold: true });
+      if (before?.targetId === target && before.last + 1 === seq && before.isNew) before.last = seq;
+      else mailbox.notices.push({ targetId: target, seq, last: seq, notice: ++mailbox.notice, isNew: true });
     }
-    for (const notice of mailbox.notices.filter(({ isUntold }) => isUntold)) {
-      notice.isUntold = false;
-      if (mailbox.owner) this.#tell(mailbox.owner, notice);
+    for (const notice of mailbox.notices.filter(({ isNew }) => isNew)) {
+      notice.isNew = false;
+      if (mailbox.owner) this.#notify(mailbox.owner, notice);
     }
   }
 
@@ -302,19 +302,19 @@ export class Server {
 
   #received(connection, { senderId, offset }) {
     if (this.mailbox(connection.client).owner !== connection) return;
-    assert.ok(offset <= (connection.sent.get(senderId) ?? 0), 'acknowledged what this connection has not sent');
+    assert.ok(offset <= (connection.sent.get(senderId) ?? 0), 'acknowledged a message that was not sent on this connection');
     const lane = this.lane(connection.client, senderId);
     assert.ok(lane.waiting.some((one) => one.offset === offset), 'acknowledged twice');
     lane.waiting = lane.waiting.filter((one) => one.offset > offset);
   }
 
-  /** Tells a connection what was accepted. */
+  /** Sends the pending acceptances of a connection. */
   accept(connection) {
     for (const [targetId, seq] of connection.toAccept) connection.down.push({ accepted: { targetId, seq } });
     connection.toAccept.clear();
   }
 
-  /** Sends a client the next message that its window has room for. Returns whether there was one. */
+  /** Sends a client the next message for which its window has room. Returns whether there was one. */
   deliver(client) {
     const { owner, lanes } = this.mailbox(client);
     if (!owner) return false;
@@ -329,11 +329,11 @@ export class Server {
     return false;
   }
 
-  /** Sends heartbeats, and gives up who is silent. */
+  /** Sends heartbeats and closes connections that have been silent too long. */
   beat() {
     for (const connection of this.connections) {
       if (connection.closed) continue;
-      if (this.#world.now - connection.heard > PING.pingInterval + PING.pingTimeout) this.close(connection, 4001);
+      if (this.#world.now - connection.lastFrameAt > PING.pingInterval + PING.pingTimeout) this.close(connection, 4001);
       else if (connection.client !== undefined && this.#world.now - connection.pinged >= PING.pingInterval) {
         connection.pinged = this.#world.now;
         if (connection.unanswered++ === 0) connection.asked = this.mailbox(connection.client).notice;

@@ -1,4 +1,4 @@
-// What a server writes can be printed where the client tells it.
+// Texts from the server are escaped wherever the client passes them on.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -11,13 +11,13 @@ const { texts } = JSON.parse(readFileSync(new URL('../vectors/printable.json', i
 const EVIL = 'x\n\u001b[2J\u0085\u2028\u202e';
 const SHOWN = 'x\\n\\x1b[2J\\x85\\u2028\\u202e';
 
-test('texts are written as in the vectors', () => {
+test('escapes texts as in the vectors', () => {
   for (const { text, shown } of texts) assert.equal(printable(text), shown);
   assert.equal(printable('\ud800x\udc00'), '\\ud800x\\udc00');
   assert.equal(printable(undefined), undefined);
 });
 
-test('the reason that a server closes with, and the error that comes of it', async (t) => {
+test('escapes close reasons and the errors made of them', async (t) => {
   const server = await startServer(t);
   const relay = new WebSocketRelay(server.address, { clientId: 0, token: 'x' });
   const errors = [];
@@ -28,7 +28,7 @@ test('the reason that a server closes with, and the error that comes of it', asy
   assert.deepEqual(errors.map(({ code, message }) => [code, message]), [['ERR_UNREGISTERED', SHOWN]]);
 });
 
-test('what a server says is wrong, also in the console', async (t) => {
+test('escapes errors from the server, also in the console', async (t) => {
   const server = await startServer(t);
   const relay = new WebSocketRelay(server.address, { clientId: 0, token: 'x' });
   t.after(() => relay.close());
@@ -37,7 +37,7 @@ test('what a server says is wrong, also in the console', async (t) => {
   const limits = { epoch: '0'.repeat(8), resumed: false, pingInterval: 10_000, pingTimeout: 10_000, maxPayload: 1000 };
   socket.send(JSON.stringify({ authenticated: { clientId: 0, ...limits } }));
   await once(relay, 'open');
-  // A lone surrogate comes in JSON.
+  // JSON can carry a lone surrogate.
   socket.send(JSON.stringify({ error: { code: `ERR_${EVIL}`, message: `${EVIL}\ud800` } }));
   const refused = new Promise((resolve) => relay.createChannel(1).send('x', resolve));
   socket.send(JSON.stringify({ rejected: { targetId: 1, seq: 1, code: 'ERR_X', message: EVIL, last: 0, notice: 0 } }));

@@ -1,4 +1,4 @@
-// The client over whatever a server may say and an application may send. `RUNS=100000` tries more; a failure prints the
+// Property tests with random server frames and application messages. `RUNS=100000` runs more cases. A failure prints the
 // seed and the smallest input that fails.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -12,12 +12,12 @@ import { importSource } from './server.mjs';
 const { encode, decode } = await importSource('codec');
 const numRuns = Number(process.env.RUNS ?? 1000);
 
-/** Every string of JavaScript: of any 16-bit units, which need not be characters. */
+/** Any JavaScript string: a sequence of 16-bit units, which need not be valid UTF-16. */
 const unit = fc.oneof(fc.integer({ min: 0, max: 0xffff }), fc.integer({ min: 0xd7f0, max: 0xe010 }), fc.constantFrom(0, 10, 34, 92, 0x2028, 0xfeff));
 const string = fc.string({ unit: unit.map((code) => String.fromCharCode(code)), maxLength: 200 });
 const id = fc.oneof(fc.nat(5), fc.maxSafeNat());
 
-/** The frames that the client knows, and their members. */
+/** The frames that the client knows and their members. */
 const FRAMES = {
   relay: ['senderId', 'message', 'offset'],
   authenticated: ['epoch', 'resumed', 'pingInterval', 'pingTimeout'],
@@ -35,17 +35,17 @@ const value = fc.oneof({ weight: 6, arbitrary: fc.nat(3) }, { weight: 1, arbitra
 const known = Object.entries(FRAMES).map(([name, members]) =>
   fc.record(Object.fromEntries(members.map((member) => [member, value]))).map((frame) => ({ [name]: frame })),
 );
-/** One frame, or more in one, or something else under a known name. */
+/** A frame, two frames in one object, or a known name with another value. */
 const object = fc.oneof(
   ...known,
   fc.tuple(fc.oneof(...known), fc.oneof(...known)).map(([one, two]) => ({ ...one, ...two })),
   fc.dictionary(fc.oneof(fc.constantFrom(...Object.keys(FRAMES)), fc.string()), odd, { maxKeys: 4 }),
 );
-/** What a server may send, as a WebSocket hands it over: frames that are nearly right, any JSON, any text, and no text. */
+/** The data of a WebSocket message: nearly valid frames, other JSON, other text, and data that is not text. */
 const data = fc.oneof(
   { weight: 8, arbitrary: object.map((frame) => JSON.stringify(frame)) },
   { weight: 1, arbitrary: fc.json() },
-  // No number of JSON is without an end, but one may be read so.
+  // JSON has no infinite numbers, but this is parsed as one.
   { weight: 1, arbitrary: object.map((frame) => JSON.stringify(frame).replaceAll(/(?<=:)\d/g, '1e999')) },
   { weight: 1, arbitrary: string },
   { weight: 1, arbitrary: fc.constantFrom(undefined, null, new ArrayBuffer(2), Buffer.from('{"relay":{}}')) },
@@ -61,7 +61,7 @@ function parsed(text) {
   }
 }
 
-test('what the codec hears is what JSON.parse hears, or nothing', () => {
+test('decode returns what JSON.parse does, or nothing', () => {
   fc.assert(
     fc.property(data, (text) => {
       const frame = decode(text);
@@ -75,26 +75,26 @@ test('what the codec hears is what JSON.parse hears, or nothing', () => {
   );
 });
 
-test('every string of JavaScript is what it was on the other side', () => {
+test('every string survives encoding and decoding', () => {
   fc.assert(
     fc.property(id, id, string, (targetId, offset, message) => {
-      const said = JSON.parse(encode({ relay: { targetId, message } }));
-      assert.deepEqual(said, { relay: { targetId, message } });
-      // The server hands on the message's own JSON.
-      const heard = decode(encode({ relay: { senderId: targetId, offset, message } }));
-      assert.deepEqual(heard, { relay: { senderId: targetId, offset, message } });
+      const encoded = JSON.parse(encode({ relay: { targetId, message } }));
+      assert.deepEqual(encoded, { relay: { targetId, message } });
+      // The server forwards the JSON of the message unchanged.
+      const decoded = decode(encode({ relay: { senderId: targetId, offset, message } }));
+      assert.deepEqual(decoded, { relay: { senderId: targetId, offset, message } });
     }),
     { numRuns },
   );
 });
 
-test('nothing that a server says throws, and the client goes on', async () => {
+test('the client never throws, whatever the server sends, and goes on', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(data, { maxLength: 3 }), fc.array(string, { maxLength: 5 }), fc.array(data, { maxLength: 20 }), fc.boolean(), async (before, messages, frames, reliable) => {
       const world = new World();
       const relay = new world.WebSocketRelay('server', { clientId: 0, token: 'x' }, { reliable });
       const wrong = [];
-      const heard = [];
+      const emitted = [];
       relay.on('error', ({ code, message }) => typeof code === 'string' || wrong.push(message));
       relay.on('open', ({ resumed }) => typeof resumed === 'boolean' || wrong.push(resumed));
       for (const name of ['delivered', 'expired']) relay.createChannel(1).on(name, (...numbers) => numbers.every(isId) || wrong.push(numbers));
@@ -102,15 +102,15 @@ test('nothing that a server says throws, and the client goes on', async () => {
       world.socket.open();
       await settled();
       for (const frame of before) world.socket.onmessage({ data: frame });
-      if (reliable) world.socket.say({ authenticated: { epoch: 'e', resumed: false, ...PING } });
+      if (reliable) world.socket.receive({ authenticated: { epoch: 'e', resumed: false, ...PING } });
       for (const message of messages) relay.createChannel(1).send(message);
       for (const frame of frames) world.socket.onmessage({ data: frame });
       await settled();
-      relay.createChannel(77).on('message', (message) => heard.push(message));
-      world.socket.say({ relay: { senderId: 77, message: 'still here', offset: 1 } });
-      assert.deepEqual(heard, ['still here']);
-      // Nothing that it said lets a timer ring at once, again and again.
-      await world.pass(1000);
+      relay.createChannel(77).on('message', (message) => emitted.push(message));
+      world.socket.receive({ relay: { senderId: 77, message: 'still here', offset: 1 } });
+      assert.deepEqual(emitted, ['still here']);
+      // No frame makes a timer fire again and again without a delay.
+      await world.advance(1000);
       assert.ok(world.sockets.length <= 2, `${world.sockets.length} connections in a second`);
       assert.deepEqual([wrong, world.uncaught], [[], []]);
     }),
@@ -118,11 +118,11 @@ test('nothing that a server says throws, and the client goes on', async () => {
   );
 });
 
-/** What a server may close with: any text, also such as asks for a wait. */
-const asking = fc.tuple(fc.oneof(fc.nat(10_000), fc.constantFrom('-5', '1e9', '99999999999', '0x10', ' 5', '')), fc.constantFrom(' ms to wait: x', ' ms to wait: ', ' ms to wait', ' ms', ' seconds', ''));
-const reason = fc.oneof(asking.map((parts) => parts.join('')), string);
+/** Any close reason, including those that ask for a wait. */
+const waitRequest = fc.tuple(fc.oneof(fc.nat(10_000), fc.constantFrom('-5', '1e9', '99999999999', '0x10', ' 5', '')), fc.constantFrom(' ms to wait: x', ' ms to wait: ', ' ms to wait', ' ms', ' seconds', ''));
+const reason = fc.oneof(waitRequest.map((parts) => parts.join('')), string);
 
-test('only a server that restarts, or has no room, makes a client wait, and nothing makes it hurry', async () => {
+test('only close codes 1012 and 1013 can lengthen the delay, and nothing shortens it', async () => {
   await fc.assert(
     fc.asyncProperty(fc.oneof(fc.integer({ min: 1000, max: 4499 }), fc.constantFrom(1012, 1013, undefined)), fc.oneof(reason, fc.constantFrom(undefined, null)), fc.nat(8), async (code, text, attempts) => {
       const world = new World(() => 0);
@@ -130,7 +130,7 @@ test('only a server that restarts, or has no room, makes a client wait, and noth
       relay.on('connectError', () => {}).on('error', () => {});
       for (let attempt = 0; attempt < attempts; attempt++) {
         world.socket.end();
-        await world.pass(5000);
+        await world.advance(5000);
       }
       const { now } = world;
       const closed = new Promise((resolve) => relay.on('close', resolve));
@@ -138,19 +138,19 @@ test('only a server that restarts, or has no room, makes a client wait, and noth
       const { willReconnect, ...info } = await closed;
       assert.deepEqual([typeof info.code, typeof info.reason], ['number', 'string']);
       if (!willReconnect) return assert.ok([1003, 1007, 1009].includes(code), `${code}`);
-      const [, asked = 0] = (code === 1012 || code === 1013) && /^(\d+) ms to wait: /.exec(text ?? '') || [];
+      const [, requested = 0] = (code === 1012 || code === 1013) && /^(\d+) ms to wait: /.exec(text ?? '') || [];
       const own = Math.min(code === 1013 || code === 4003 ? 5000 : 1000 * 2 ** attempts, 5000);
-      const wait = Math.min(Number(asked), 3_600_000) + own;
-      await world.pass(wait - 1);
+      const wait = Math.min(Number(requested), 3_600_000) + own;
+      await world.advance(wait - 1);
       assert.equal(world.sockets.length, attempts + 1, `after ${world.now - now} ms`);
-      await world.pass(1);
+      await world.advance(1);
       assert.equal(world.sockets.length, attempts + 2, `after ${world.now - now} ms`);
     }),
     { numRuns: Math.ceil(numRuns / 5), examples: [[4001, '172 messages were too many', 0], [1012, '-60000 ms to wait: x', 3], [1013, '2000 ms to wait: x', 0], [1012, '9999999999999 ms to wait: x', 0]] },
   );
 });
 
-test('every string of JavaScript comes through a relay as it was, reliably or not', async (t) => {
+test('every string arrives unchanged through a server, reliable or not', async (t) => {
   const server = new RelayServer({ port: 0, host: '127.0.0.1', authorizeAllChannels: true });
   t.after(() => server.close());
   await once(server, 'listening');
@@ -160,16 +160,16 @@ test('every string of JavaScript comes through a relay as it was, reliably or no
     );
     t.after(() => [one, two].forEach((relay) => relay.close()));
     const targetId = Array.from(server.clients()).at(-1).id;
-    const heard = [];
-    let told = () => {};
-    two.createChannel(targetId - 1).on('message', (message) => told(heard.push(message)));
+    const emitted = [];
+    let onCount = () => {};
+    two.createChannel(targetId - 1).on('message', (message) => onCount(emitted.push(message)));
     await fc.assert(
       fc.asyncProperty(fc.array(string, { minLength: 1, maxLength: 20 }), async (messages) => {
-        heard.length = 0;
-        const all = new Promise((resolve) => (told = (count) => count === messages.length && resolve()));
+        emitted.length = 0;
+        const all = new Promise((resolve) => (onCount = (count) => count === messages.length && resolve()));
         for (const message of messages) one.createChannel(targetId).send(message);
         await all;
-        assert.deepEqual(heard, messages);
+        assert.deepEqual(emitted, messages);
       }),
       { numRuns: Math.ceil(numRuns / 10) },
     );

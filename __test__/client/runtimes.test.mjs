@@ -1,4 +1,4 @@
-// The client in runtimes that have less than a browser: React Native's, old ones, and none of a page at all.
+// The client in runtimes with fewer APIs than a browser, such as React Native.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -8,10 +8,10 @@ import WebSocket from 'ws';
 import RelayServer from 'websocket-relay';
 import { startServer } from './server.mjs';
 
-// What Metro, the bundler of React Native, takes of the package.
+// The file that Metro, the bundler of React Native, uses.
 const bundle = readFileSync(new URL('../../dist/client.browser.cjs', import.meta.url), 'utf8');
 
-/** A WebSocket as React Native has it: events that leave out what is not known, and no `bufferedAmount`. */
+/** A WebSocket like React Native's: events omit unknown members, and there is no `bufferedAmount`. */
 class NativeSocket {
   #socket;
   constructor(url) {
@@ -34,16 +34,16 @@ class NativeSocket {
 
 const RUNTIMES = {
   'React Native without crypto': {},
-  'React Native with a crypto that knows no random values': { crypto: {}, navigator: { product: 'ReactNative' }, performance: { now: () => 0 }, location: undefined },
+  'React Native with a crypto without getRandomValues': { crypto: {}, navigator: { product: 'ReactNative' }, performance: { now: () => 0 }, location: undefined },
   'a runtime without 64-bit arrays': { crypto: { getRandomValues: (bytes) => bytes.fill(10) }, BigUint64Array: undefined, BigInt: undefined },
-  'a runtime whose random values are refused': { crypto: { getRandomValues: () => { throw new Error('no'); } } },
-  'a window that hears no events': { document: {}, location: {} },
+  'a runtime whose getRandomValues throws': { crypto: { getRandomValues: () => { throw new Error('no'); } } },
+  'a window without event listeners': { document: {}, location: {} },
 };
 
-/** Loads the client where there is nothing but these globals. */
+/** Loads the client with only these globals. */
 function load(globals) {
   const context = vm.createContext({ WebSocket: NativeSocket, setTimeout, clearTimeout, module: {}, ...globals });
-  // What no such runtime has, a context of Node's may.
+  // A context of Node has some globals that these runtimes lack.
   vm.runInContext('for (const name of ["queueMicrotask", "structuredClone", "WeakRef", "FinalizationRegistry"]) delete globalThis[name]', context);
   for (const [name, value] of Object.entries(globals)) if (value === undefined) vm.runInContext(`globalThis.${name} = undefined`, context);
   vm.runInContext(bundle, context);
@@ -51,7 +51,7 @@ function load(globals) {
 }
 
 for (const [name, globals] of Object.entries(RUNTIMES)) {
-  test(`${name}: two clients talk, and come back`, async (t) => {
+  test(`${name}: two clients talk and reconnect`, async (t) => {
     const server = new RelayServer({ port: 0, host: '127.0.0.1' });
     t.after(() => server.close());
     await once(server, 'listening');
@@ -62,8 +62,8 @@ for (const [name, globals] of Object.entries(RUNTIMES)) {
     t.after(() => relays.forEach((relay) => relay.close()));
     for (const relay of relays) relay.on('error', (error) => assert.fail(error));
     const channel = relays[0].createChannel(two.id);
-    const heard = [];
-    const hearing = new Promise((resolve) => relays[1].createChannel(one.id).on('message', (message) => heard.push(message) === 3 && resolve()));
+    const emitted = [];
+    const allEmitted = new Promise((resolve) => relays[1].createChannel(one.id).on('message', (message) => emitted.push(message) === 3 && resolve()));
     channel.send('1');
     channel.send('2');
     await new Promise((resolve) => channel.once('drain', resolve));
@@ -72,24 +72,24 @@ for (const [name, globals] of Object.entries(RUNTIMES)) {
     const info = await closed;
     assert.deepEqual([typeof info.code, typeof info.reason, info.willReconnect], ['number', 'string', true]);
     channel.send('3');
-    await hearing;
-    assert.deepEqual(heard, ['1', '2', '3']);
+    await allEmitted;
+    assert.deepEqual(emitted, ['1', '2', '3']);
   });
 }
 
-test('a connection that ends without a code or a reason is one that was lost', async (t) => {
+test('a connection that ends without a code or a reason counts as lost', async (t) => {
   const server = await startServer(t);
   const WebSocketRelay = load({});
   const relay = new WebSocketRelay(server.address, { clientId: 0, token: 'x' }, { reconnectionDelay: 1 });
   t.after(() => relay.close());
-  const told = new Promise((resolve) => relay.once('connectError', resolve));
+  const failed = new Promise((resolve) => relay.once('connectError', resolve));
   const closed = new Promise((resolve) => relay.once('close', resolve));
   (await server.connection()).socket.terminate();
   assert.deepEqual({ ...(await closed) }, { code: 1006, reason: '', willReconnect: true });
-  assert.match((await told).message, /^cannot connect to ws:\/\/127\.0\.0\.1:\d+$/);
+  assert.match((await failed).message, /^cannot connect to ws:\/\/127\.0\.0\.1:\d+$/);
 });
 
-test('sessions are 16 hex digits, each another, with and without crypto', async (t) => {
+test('sessions are unique and have 16 hex digits, with and without crypto', async (t) => {
   const sessions = [];
   class Socket {
     readyState = 1;
@@ -103,18 +103,18 @@ test('sessions are 16 hex digits, each another, with and without crypto', async 
       setImmediate(() => this.onclose({ code: 1000, reason: '' }));
     }
   }
-  const wanted = [];
+  const relays = [];
   for (const globals of [{}, { crypto: globalThis.crypto }]) {
     const WebSocketRelay = load(globals);
-    for (let n = 0; n < 500; n++) wanted.push(new WebSocketRelay('server', { clientId: 0, token: 'x', WebSocket: Socket }));
+    for (let n = 0; n < 500; n++) relays.push(new WebSocketRelay('server', { clientId: 0, token: 'x', WebSocket: Socket }));
   }
-  t.after(() => wanted.forEach((relay) => relay.close()));
-  while (sessions.length < wanted.length) await new Promise(setImmediate);
+  t.after(() => relays.forEach((relay) => relay.close()));
+  while (sessions.length < relays.length) await new Promise(setImmediate);
   for (const session of sessions) assert.match(session, /^[0-9a-f]{16}$/);
   assert.equal(new Set(sessions).size, 1000);
 });
 
-test('what a listener throws surfaces where there is no queueMicrotask', async () => {
+test('an error thrown by a listener surfaces without queueMicrotask', async () => {
   const WebSocketRelay = load({ setTimeout: (task) => timers.push(task) });
   const timers = [];
   const relay = new WebSocketRelay('server', { clientId: 0, token: 'x', reliable: false, WebSocket: class { readyState = 1; send() {} close() {} } });

@@ -1,13 +1,13 @@
-// A server that does what a test tells it to, and a way to load a file of client/ on its own.
+// A scripted WebSocket server, and a way to import a single module of client/.
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { WebSocketServer } from 'ws';
 
-/** Starts a WebSocket server on a free port. It ends with the test. */
+/** Starts a WebSocket server on a free port. It is closed after the test. */
 export async function startServer(t) {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
-  const connections = inbox();
+  const connections = queue();
   server.on('connection', (socket, request) => connections.put(new Peer(socket, request.url)));
   await once(server, 'listening');
   t.after(() => {
@@ -20,13 +20,13 @@ export async function startServer(t) {
 /** The server's end of a connection. */
 class Peer {
   constructor(socket, url) {
-    const frames = inbox();
+    const frames = queue();
     socket.on('message', (data, isBinary) => frames.put(isBinary ? data : String(data)));
     this.socket = socket;
     this.url = url;
-    /** The next frame that no one has asked for yet. */
+    /** Resolves to the next frame. */
     this.frame = frames.next;
-    /** All frames so far, as they came. */
+    /** All frames so far, in order. */
     this.frames = frames.all;
     this.closed = once(socket, 'close').then(([code, reason]) => ({ code, reason: String(reason) }));
   }
@@ -36,8 +36,8 @@ class Peer {
   }
 }
 
-/** What comes, in order, to those who wait for it. */
-function inbox() {
+/** A queue of items whose consumers can wait for the next one. */
+function queue() {
   const all = [];
   const waiting = [];
   let taken = 0;
@@ -54,7 +54,7 @@ function inbox() {
   };
 }
 
-/** Imports a file of client/, compiled in memory. */
+/** Imports a module of client/, compiled in memory. */
 export async function importSource(name) {
   const { outputFiles } = await build({
     entryPoints: [fileURLToPath(new URL(`../../client/${name}.ts`, import.meta.url))],

@@ -1,4 +1,4 @@
-// Generation 2 over real sockets: a server that ends connections in every state, and swallows what it was sent.
+// Reliable delivery over real sockets: the server ends connections in every state and drops what it was sent.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
@@ -7,11 +7,11 @@ import WebSocketRelay from 'websocket-relay/client';
 import { startServer } from './server.mjs';
 
 const AUTHENTICATED = { clientId: 0, epoch: 'e1', resumed: false, pingInterval: 25_000, pingTimeout: 20_000, maxPayload: 1_048_576 };
-/** Like `once` of node:events, which would reject at an 'error'. */
+/** Like `once` of node:events, but an 'error' does not reject it. */
 const closed = (relay) => new Promise((resolve) => relay.once('close', resolve));
 const quickly = { reconnectionDelay: 1, reconnectionDelayMax: 5 };
 
-test('every message is accepted once and in order, whatever state its connections end in', async (t) => {
+test('every message is accepted once and in order, in whatever state connections end', async (t) => {
   const server = await startServer(t);
   const relay = new WebSocketRelay(server.address, { clientId: 0, token: 'x' }, quickly);
   t.after(() => relay.close());
@@ -23,7 +23,7 @@ test('every message is accepted once and in order, whatever state its connection
     (peer) => peer.socket.terminate(),
     (peer) => peer.socket.close(1012),
     (peer) => peer.socket.close(4002),
-    // It takes all and says nothing, and then is gone.
+    // It reads everything, answers nothing, and disappears.
     async (peer) => {
       while (peer.frames.length < 10) await peer.frame();
       peer.socket.terminate();
@@ -45,7 +45,7 @@ test('every message is accepted once and in order, whatever state its connection
     peer.socket.send(JSON.stringify({ authenticated: AUTHENTICATED }));
     for (const end = Math.min(stored + 30, 200); stored < end; ) {
       const { relay: message } = JSON.parse(await peer.frame());
-      // What was accepted, and the client does not know it, comes again.
+      // Messages whose acceptance the client has not seen are sent again.
       if (message.seq <= stored) continue;
       assert.deepEqual(message, { targetId: 1, message: String(stored), seq: stored + 1 });
       stored++;
@@ -58,7 +58,7 @@ test('every message is accepted once and in order, whatever state its connection
   assert.deepEqual(called, sent.map((seq) => seq - 1));
 });
 
-test('comes back to a server that was away, and is heard of by its close events only', async () => {
+test('reconnects to a server that was away, and emits only close events meanwhile', async () => {
   const server = net.createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();

@@ -1,13 +1,13 @@
-// close() is the end.
+// Closing a relay.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { settled } from '../model.mjs';
 import { AUTHENTICATED, spy, start } from './page.mjs';
 
-test('close() is final in every state, and the last close says so', async () => {
+test('close() is final in every state and emits a last close', async () => {
   const states = {
     connecting: async () => {},
-    'waiting for an answer': async ({ world }) => world.socket.open(),
+    authenticating: async ({ world }) => world.socket.open(),
     open: async ({ connect }) => connect(),
     waiting: async ({ world }) => world.socket.end(1006),
   };
@@ -27,34 +27,34 @@ test('close() is final in every state, and the last close says so', async () => 
       assert.deepEqual(events, ['close 1006 true', 'close 4000 false']);
     } else {
       assert.deepEqual(world.socket.closedWith, { code: 4000, reason: 'bye' });
-      world.socket.say({ relay: { senderId: 1, message: 'late', offset: 1 } }, { authenticated: AUTHENTICATED }, { ping: {} });
+      world.socket.receive({ relay: { senderId: 1, message: 'late', offset: 1 } }, { authenticated: AUTHENTICATED }, { ping: {} });
       world.socket.end(4000, 'bye');
       assert.equal(events.at(-1), 'close 4000 false', name);
     }
-    await world.pass(100_000);
+    await world.advance(100_000);
     assert.deepEqual([world.sockets.length, world.timers, events.filter((event) => event.endsWith('false') && event.startsWith('close')).length], [1, 0, 1], name);
   }
 });
 
-test('close() acknowledges what was heard, and no more is heard then', async () => {
+test('close() acknowledges received messages and stops emitting', async () => {
   const { world, relay, connect, relayTo } = start();
   await connect();
   for (const offset of [1, 2, 3]) relayTo(offset);
-  const heard = [];
+  const emitted = [];
   relay.createChannel(1).on('message', (message) => {
-    heard.push(message);
+    emitted.push(message);
     if (message === '2') relay.close();
   });
   await settled();
-  assert.deepEqual(heard, ['1', '2']);
+  assert.deepEqual(emitted, ['1', '2']);
   assert.deepEqual(world.socket.sent.at(-1), { received: { senderId: 1, offset: 2 } });
 });
 
-test('close() ends although the other side never answers', async () => {
+test('close() completes even if the server never answers', async () => {
   const { world, relay, connect, events } = start();
   await connect();
   relay.close();
-  await world.pass(5500);
+  await world.advance(5500);
   assert.deepEqual(events, ['open false', 'close 1006 false']);
   assert.equal(world.timers, 0);
 });

@@ -1,4 +1,4 @@
-// A server that says what makes no sense is passed over: nothing is thrown, no timer runs wild, nothing grows.
+// Invalid values from the server: nothing is thrown, no timer fires without a delay, nothing grows.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { settled } from '../model.mjs';
@@ -7,27 +7,27 @@ import { AUTHENTICATED, start } from './page.mjs';
 const ODD = [-1, 'x', null, 1e308, [], {}, { toString: 1, valueOf: 1 }, true];
 
 for (const value of ODD) {
-  test(`a heartbeat of ${JSON.stringify(value)} is as long as usual, or endless`, async () => {
+  test(`a heartbeat of ${JSON.stringify(value)} counts as the default, or as endless`, async () => {
     for (const member of ['pingInterval', 'pingTimeout']) {
       const { world, connect, events } = start();
       await connect({ [member]: value });
-      await world.pass(19_000);
+      await world.advance(19_000);
       assert.deepEqual(events, ['open false'], member);
-      world.socket.say({ relay: { senderId: 1, message: 'x', offset: 1 } });
-      await world.pass(45_500);
+      world.socket.receive({ relay: { senderId: 1, message: 'x', offset: 1 } });
+      await world.advance(45_500);
       assert.equal(events.length, value === 1e308 ? 1 : 2, member);
     }
   });
 
-  test(`a text, a code or a number that is ${JSON.stringify(value)} is passed over`, async () => {
+  test(`ignores frames with the text, code or number ${JSON.stringify(value)}`, async () => {
     const { world, relay, connect, events, relayed } = start();
     await connect();
-    const heard = [];
+    const emitted = [];
     const channel = relay.createChannel(1);
-    for (const name of ['message', 'delivered', 'expired', 'join', 'leave']) channel.on(name, (...args) => heard.push([name, ...args]));
+    for (const name of ['message', 'delivered', 'expired', 'join', 'leave']) channel.on(name, (...args) => emitted.push([name, ...args]));
     channel.send('a');
     if (typeof value !== 'string') {
-      world.socket.say(
+      world.socket.receive(
         { error: { code: 'ERR', message: value } },
         { error: { code: value, message: '' } },
         { rejected: { targetId: 1, seq: 1, code: 'ERR', message: value } },
@@ -35,7 +35,7 @@ for (const value of ODD) {
         { relay: { senderId: 1, message: value, offset: 1 } },
       );
     }
-    world.socket.say(
+    world.socket.receive(
       ...(value === null ? [] : [{ relay: { senderId: 1, message: '', offset: value } }]),
       { accepted: { targetId: 1, seq: value } },
       { accepted: { targetId: value, seq: 1 } },
@@ -44,20 +44,20 @@ for (const value of ODD) {
       { presence: { clientId: value, online: true } },
       { authenticated: value },
     );
-    if (value !== null) world.socket.say({ rejected: { targetId: 1, seq: 1, last: 1, notice: value, code: 'ERR', message: '' } });
+    if (value !== null) world.socket.receive({ rejected: { targetId: 1, seq: 1, last: 1, notice: value, code: 'ERR', message: '' } });
     await settled();
-    assert.deepEqual([heard, events, relayed(), channel.bufferedAmount], [[], ['open false'], ['1:a:1'], 1]);
+    assert.deepEqual([emitted, events, relayed(), channel.bufferedAmount], [[], ['open false'], ['1:a:1'], 1]);
     assert.deepEqual(world.uncaught, []);
   });
 
-  test(`an authentication that is answered with ${JSON.stringify(value)} is not answered`, async () => {
+  test(`ignores an answer ${JSON.stringify(value)} to the authentication`, async () => {
     const { world, events } = start();
     world.socket.open();
     await settled();
-    world.socket.say({ authenticated: value });
-    for (const member of ['epoch', 'resumed']) if (value !== (member === 'resumed' ? true : 'x')) world.socket.say({ authenticated: { ...AUTHENTICATED, [member]: value } });
+    world.socket.receive({ authenticated: value });
+    for (const member of ['epoch', 'resumed']) if (value !== (member === 'resumed' ? true : 'x')) world.socket.receive({ authenticated: { ...AUTHENTICATED, [member]: value } });
     assert.deepEqual(events, []);
-    world.socket.say({ authenticated: AUTHENTICATED });
+    world.socket.receive({ authenticated: AUTHENTICATED });
     assert.deepEqual(events, ['open false']);
   });
 }
@@ -66,25 +66,25 @@ test('a hold lasts an hour at most', async () => {
   const { world, relay, connect, relayed } = start();
   await connect();
   relay.createChannel(1).send('a');
-  world.socket.say({ hold: { targetId: 1, seq: 1, retryAfter: 1e308 } });
+  world.socket.receive({ hold: { targetId: 1, seq: 1, retryAfter: 1e308 } });
   for (let minute = 0; minute < 60; minute++) {
     assert.equal(relayed().length, 1);
-    await world.pass(30_000);
-    world.socket.say({ ping: {} });
-    await world.pass(30_000);
-    world.socket.say({ ping: {} });
+    await world.advance(30_000);
+    world.socket.receive({ ping: {} });
+    await world.advance(30_000);
+    world.socket.receive({ ping: {} });
   }
   assert.deepEqual(relayed(), ['1:a:1', '1:a:1!']);
 });
 
-test('a text of the server cannot forge a line of a log', async () => {
+test('texts from the server cannot forge log lines', async () => {
   const { world, relay, connect } = start();
-  const told = [];
-  relay.on('error', ({ code, message }) => told.push(code, message)).on('close', (info) => told.push(info.reason));
+  const texts = [];
+  relay.on('error', ({ code, message }) => texts.push(code, message)).on('close', (info) => texts.push(info.reason));
   await connect();
   const text = '\u001b[2Ja\r\nb\u2028c\u202ed é😀';
-  world.socket.say({ error: { code: text, message: text } });
+  world.socket.receive({ error: { code: text, message: text } });
   world.socket.end(4001, text);
   const escaped = '\\x1b[2Ja\\r\\nb\\u2028c\\u202ed é😀';
-  assert.deepEqual(told, [escaped, escaped, escaped]);
+  assert.deepEqual(texts, [escaped, escaped, escaped]);
 });

@@ -1,10 +1,10 @@
-// How a relay of generation 2 connects and says who it is, for the first time and again.
+// How a reliable relay connects and authenticates, first and again.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { settled, World } from '../model.mjs';
 import { AUTHENTICATED, start } from './page.mjs';
 
-test('authenticates for generation 2, and at once sends what is outstanding, by channel and in order', async () => {
+test('authenticates and at once sends outstanding messages, by channel and in order', async () => {
   const { world, relay, relayed } = start();
   const [one, two] = [relay.createChannel(1), relay.createChannel(2)];
   assert.deepEqual([one.send('a'), two.send('b'), one.send('c')], [1, 1, 2]);
@@ -16,12 +16,12 @@ test('authenticates for generation 2, and at once sends what is outstanding, by 
     clientId: 0, token: 'x', version: 2, session: authentication.session, connection: 1, receipts: true, presence: true,
   });
   assert.deepEqual(relayed(), ['1:a:1', '1:c:2', '2:b:1']);
-  // Before there is an answer too.
+  // Also before the answer.
   one.send('d');
   assert.deepEqual(relayed().slice(3), ['1:d:3']);
 });
 
-test('opens with each connection, the callback once and with nothing', async () => {
+test('emits open for each connection and calls the callback once, without arguments', async () => {
   const calls = [];
   const world = new World();
   const relay = new world.WebSocketRelay('server', { clientId: 0, token: 'x' }, function (...args) {
@@ -36,30 +36,30 @@ test('opens with each connection, the callback once and with nothing', async () 
     world.socket.open();
     await settled();
     assert.equal(channel.online, false);
-    world.socket.say({ authenticated: { ...AUTHENTICATED, resumed } });
+    world.socket.receive({ authenticated: { ...AUTHENTICATED, resumed } });
     await settled();
     world.socket.end();
-    await world.pass(1000);
+    await world.advance(1000);
   }
   assert.deepEqual(calls, [['callback', true], ['open', false], ['channel'], ['late'], ['open', true], ['channel'], ['late']]);
   assert.equal(world.sockets[2].readyState, 0);
 });
 
-test('asks for a token for each connection, and again when it has expired', async () => {
+test('calls the token function for each connection and after the token has expired', async () => {
   let tokens = 0;
   const { world, connect, events } = start({ token: async () => `token ${++tokens}` });
   await connect();
   world.socket.end(1006);
-  await world.pass(1000);
+  await world.advance(1000);
   await connect();
   world.socket.end(4503, 'token expired');
-  await world.pass(1000);
+  await world.advance(1000);
   await connect();
   assert.deepEqual(world.sockets.map(({ sent }) => sent[0].authentication.token), ['token 1', 'token 2', 'token 3']);
   assert.deepEqual(events, ['open false', 'close 1006 true', 'open false', 'close 4503 true', 'open false']);
 });
 
-test('a token that cannot be had is an error, and tried again', async () => {
+test('a failing token function causes an error and another attempt', async () => {
   const answers = [() => { throw new Error('no'); }, () => Promise.reject(new Error('nor')), () => 5, () => undefined, () => Promise.reject(undefined), () => 'x'];
   const { world, relay, connect, events } = start({ token: () => answers.shift()(), reconnectionDelayMax: 1000 });
   const causes = [];
@@ -69,20 +69,20 @@ test('a token that cannot be had is an error, and tried again', async () => {
     await settled();
     assert.equal(world.socket.readyState, 2);
     assert.equal(world.socket.sent.length, 0);
-    await world.pass(1000);
+    await world.advance(1000);
   }
   await connect();
   assert.deepEqual(events, [...Array(5).fill(['error ERR_TOKEN', 'close 1006 true']).flat(), 'open false']);
   assert.deepEqual(causes.slice(0, 4), ['no', 'nor', 'token must be a string, not number', 'token must be a string, not undefined']);
 });
 
-test('a token that comes when its connection is gone is not used', async () => {
+test('a token that arrives after its connection has ended is not used', async () => {
   const gates = [];
   const { world, relay } = start({ token: () => new Promise((resolve) => gates.push(resolve)) });
   world.socket.open();
   await settled();
   world.socket.end();
-  await world.pass(1000);
+  await world.advance(1000);
   world.socket.open();
   await settled();
   gates[0]('old');
@@ -94,23 +94,23 @@ test('a token that comes when its connection is gone is not used', async () => {
   assert.equal(world.socket.sent.length, 0);
 });
 
-test('a connection that does not open, or is never authenticated, is given up after 20 seconds', async () => {
+test('abandons a connection that is not open and authenticated within 20 seconds', async () => {
   for (const opens of [false, true]) {
     const { world, events } = start();
     if (opens) world.socket.open();
-    await world.pass(20_000);
+    await world.advance(20_000);
     assert.deepEqual(events, []);
-    await world.pass(500);
+    await world.advance(500);
     assert.deepEqual(events, ['close 1006 true']);
-    assert.equal(world.socket.readyState, 2, 'closed, though it will never say so');
-    await world.pass(1000);
+    assert.equal(world.socket.readyState, 2, 'closed, although it will never report that');
+    await world.advance(1000);
     assert.equal(world.sockets.length, 2);
     world.sockets[0].end();
     assert.equal(events.length, 1);
   }
 });
 
-test('options are checked, and may stand in any place', () => {
+test('checks options, which may be passed in every position', () => {
   const world = new World();
   const make = (...args) => new world.WebSocketRelay('server', { clientId: 0, token: 'x' }, ...args);
   const wrong = (name, message, options) => {

@@ -1,9 +1,9 @@
-// One relay of generation 2 and a server that does what a test tells it to, in a time that passes when told to.
+// A reliable relay in a simulated page, with a server and a clock that the test controls.
 import { settled, World } from '../model.mjs';
 
 export const AUTHENTICATED = { clientId: 0, epoch: 'e1', resumed: false, pingInterval: 25_000, pingTimeout: 20_000, maxPayload: 1_048_576 };
 
-/** A relay, its world, and what its listeners were called with. */
+/** Returns a relay, its world and the list of its events, with helpers. */
 export function start(options, more) {
   const world = new World(more?.chance);
   const events = [];
@@ -11,23 +11,23 @@ export function start(options, more) {
   for (const name of ['open', 'close', 'error']) {
     relay.on(name, (info) => events.push(name === 'error' ? `error ${info.code}` : name === 'open' ? `open ${info.resumed}` : `close ${info.code} ${info.willReconnect}`));
   }
-  // Else they would be printed.
+  // Without a listener they would be printed.
   relay.on('connectError', () => {});
-  /** Opens and authenticates the latest socket. */
+  /** Opens and authenticates the newest socket. */
   const connect = async (members) => {
     world.socket.open();
     await settled();
-    world.socket.say({ authenticated: { ...AUTHENTICATED, ...members } });
+    world.socket.receive({ authenticated: { ...AUTHENTICATED, ...members } });
     await settled();
   };
-  /** The relay frames of the latest socket, as `targetId:message:seq`, with `!` if first. */
+  /** The relay frames of the newest socket, as `targetId:message:seq`, with `!` if they say `first`. */
   const relayed = () => world.socket.sent.filter(({ relay }) => relay).map(({ relay: { targetId, message, seq, first } }) => `${targetId}:${message}:${seq}${first ? '!' : ''}`);
   const received = () => world.socket.sent.filter((frame) => frame.received).map((frame) => frame.received);
-  const relayTo = (offset, message = String(offset), senderId = 1) => world.socket.say({ relay: { senderId, message, offset } });
+  const relayTo = (offset, message = String(offset), senderId = 1) => world.socket.receive({ relay: { senderId, message, offset } });
   return { world, relay, events, connect, relayed, received, relayTo };
 }
 
-/** A callback that remembers how it was called. */
+/** Returns a callback that records its calls. */
 export function spy() {
   const calls = [];
   return Object.assign((error) => calls.push(error?.code ?? 'ok'), { calls });

@@ -1,28 +1,28 @@
-// What comes is handed over once and acknowledged, and nothing else that comes does harm.
+// Messages are emitted once and acknowledged, and unexpected frames do no harm.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { settled } from '../model.mjs';
 import { AUTHENTICATED, start } from './page.mjs';
 
-test('hands over each message once, and acknowledges what a listener has', async () => {
+test('emits each message once and acknowledges it after that', async () => {
   const { world, relay, connect, received, relayTo } = start();
   await connect();
-  const heard = [];
-  relay.createChannel(1).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
   for (const offset of [3, 4, 4, 3, 7]) relayTo(offset);
-  assert.deepEqual(heard, ['3', '4', '7']);
-  assert.deepEqual(received(), [], 'not for each');
-  await world.pass(50);
+  assert.deepEqual(emitted, ['3', '4', '7']);
+  assert.deepEqual(received(), [], 'not one by one');
+  await world.advance(50);
   assert.deepEqual(received(), [{ senderId: 1, offset: 7 }]);
-  // What is sent takes the acknowledgement along.
+  // Sending a frame sends pending acknowledgements first.
   relayTo(9);
-  world.socket.say({ ping: {} });
+  world.socket.receive({ ping: {} });
   assert.deepEqual(world.socket.sent.slice(-2), [{ received: { senderId: 1, offset: 9 } }, { pong: {} }]);
-  await world.pass(1000);
+  await world.advance(1000);
   assert.equal(received().length, 2);
 });
 
-test('acknowledges after 32 messages or 256 Ki characters, and when a timer is late', async () => {
+test('acknowledges after 32 messages or 256 Ki characters, even if the timer is late', async () => {
   const { world, relay, connect, received, relayTo } = start();
   await connect();
   for (const sender of [1, 2, 3]) relay.createChannel(sender).on('message', () => {});
@@ -36,58 +36,58 @@ test('acknowledges after 32 messages or 256 Ki characters, and when a timer is l
   assert.deepEqual(received().slice(5), [{ senderId: 1, offset: 67 }]);
 });
 
-test('what waits for a listener is not acknowledged, comes again on the next connection, and is heard once', async () => {
+test('a message without a listener is not acknowledged, is received again, and is emitted once', async () => {
   const { world, relay, connect, received, relayTo } = start();
   await connect();
   for (const offset of [1, 2, 3]) relayTo(offset);
-  await world.pass(1000);
+  await world.advance(1000);
   assert.deepEqual(received(), []);
   world.socket.end();
-  await world.pass(1000);
-  const heard = [];
+  await world.advance(1000);
+  const emitted = [];
   const channel = relay.createChannel(1);
-  // Between two connections one message is heard.
-  channel.once('message', (message) => heard.push(message));
+  // One message is emitted between two connections.
+  channel.once('message', (message) => emitted.push(message));
   await settled();
   await connect({ resumed: true });
-  await world.pass(50);
-  assert.deepEqual(received(), [], 'this connection has not sent it yet');
+  await world.advance(50);
+  assert.deepEqual(received(), [], 'the server has not sent it on this connection yet');
   for (const offset of [1, 2, 3, 4]) relayTo(offset);
-  await world.pass(50);
+  await world.advance(50);
   assert.deepEqual(received(), [{ senderId: 1, offset: 1 }]);
-  channel.on('message', (message) => heard.push(message));
+  channel.on('message', (message) => emitted.push(message));
   await settled();
-  await world.pass(50);
-  assert.deepEqual(heard, ['1', '2', '3', '4']);
+  await world.advance(50);
+  assert.deepEqual(emitted, ['1', '2', '3', '4']);
   assert.deepEqual(received().slice(1), [{ senderId: 1, offset: 4 }]);
 });
 
-test('another epoch: offsets start anew, what waits is still heard and never acknowledged', async () => {
+test('with a new epoch offsets start anew, and waiting messages are emitted but not acknowledged', async () => {
   const { world, relay, connect, received, relayTo, events } = start();
   await connect();
-  const heard = [];
-  relay.createChannel(1).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
   relayTo(10);
   relayTo(11, 'waits', 2);
   world.socket.end();
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ epoch: 'e2' });
   relayTo(1);
   relayTo(2, 'new', 2);
-  relay.createChannel(2).on('message', (message) => heard.push(message));
+  relay.createChannel(2).on('message', (message) => emitted.push(message));
   await settled();
-  await world.pass(50);
-  assert.deepEqual(heard, ['10', '1', 'waits', 'new']);
+  await world.advance(50);
+  assert.deepEqual(emitted, ['10', '1', 'waits', 'new']);
   assert.deepEqual(received(), [{ senderId: 1, offset: 1 }, { senderId: 2, offset: 2 }]);
   assert.deepEqual(events, ['open false', 'close 1006 true', 'open false']);
   world.socket.end();
-  await world.pass(1000);
+  await world.advance(1000);
   world.socket.open();
   await settled();
   assert.equal(world.socket.sent[0].authentication.epoch, 'e2');
 });
 
-test('a listener that throws has its message', async () => {
+test('a message whose listener throws is acknowledged', async () => {
   const { world, relay, connect, received, relayTo } = start();
   await connect();
   relay.createChannel(1).on('message', () => {
@@ -97,20 +97,20 @@ test('a listener that throws has its message', async () => {
     throw new Error('out');
   });
   relayTo(1);
-  world.socket.say({ accepted: { targetId: 2, seq: 1 } });
-  await world.pass(50);
+  world.socket.receive({ accepted: { targetId: 2, seq: 1 } });
+  await world.advance(50);
   assert.deepEqual(received(), [{ senderId: 1, offset: 1 }]);
   assert.deepEqual(world.uncaught.map(({ message }) => message), ['over', 'out']);
 });
 
-test('says who is there, and what the others have', async () => {
+test('reports presence and delivery', async () => {
   const { world, relay, connect } = start();
   const channel = relay.createChannel(1);
   const events = [];
   for (const name of ['join', 'leave']) channel.on(name, () => events.push(`${name} ${channel.online}`));
   channel.on('delivered', (seq) => events.push(seq));
   await connect();
-  const presence = (clientId, online) => world.socket.say({ presence: { clientId, online } });
+  const presence = (clientId, online) => world.socket.receive({ presence: { clientId, online } });
   presence(1, false);
   presence(1, true);
   presence(1, true);
@@ -119,36 +119,36 @@ test('says who is there, and what the others have', async () => {
   presence(1, false);
   presence(1, true);
   for (const message of ['a', 'b', 'c']) channel.send(message);
-  for (const seq of [1, 1, 3, 2, 9]) world.socket.say({ delivered: { targetId: 1, seq } });
+  for (const seq of [1, 1, 3, 2, 9]) world.socket.receive({ delivered: { targetId: 1, seq } });
   world.socket.end();
   assert.deepEqual(events, ['join true', 'leave false', 'join true', 1, 3, 'leave false']);
 });
 
-test('frames that come early, late or not at all understood do no harm', async () => {
+test('ignores early, late and unknown frames', async () => {
   const { world, relay, connect, events, relayTo } = start();
-  const heard = [];
-  relay.createChannel(1).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
   world.socket.open();
   await settled();
-  relayTo(1, 'before it is authenticated');
-  world.socket.say({ ping: {} }, { presence: { clientId: 1, online: true } });
-  world.socket.say({ authenticated: AUTHENTICATED });
+  relayTo(1, 'before authentication');
+  world.socket.receive({ ping: {} }, { presence: { clientId: 1, online: true } });
+  world.socket.receive({ authenticated: AUTHENTICATED });
   for (const frame of ['', 'null', '5', '"x"', '[]', '{"relay":null}', '{"relay":{}}', '{"hold":null}', '{"rejected":5}', '{"authenticated":{}}', '{"later":{}}', '{"relay":{"senderId":1,"message":"x","offset":"9"}}']) {
-    world.socket.say(frame);
+    world.socket.receive(frame);
   }
   assert.equal(world.socket.sent.length, 1);
   relayTo(1);
   const [old] = world.sockets;
   old.end();
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ resumed: true });
   const before = [...events];
-  old.say({ relay: { senderId: 1, message: 'late', offset: 2 } }, { ping: {} }, { error: { code: 'ERR_X', message: '' } });
+  old.receive({ relay: { senderId: 1, message: 'late', offset: 2 } }, { ping: {} }, { error: { code: 'ERR_X', message: '' } });
   old.end(4501);
   old.onerror({});
   old.onopen({});
   await settled();
-  assert.deepEqual([heard, events, world.sockets.length], [['1'], before, 2]);
-  world.socket.say({ error: { code: 'ERR_UNRECOGNIZED_MESSAGE', message: 'what?' } });
+  assert.deepEqual([emitted, events, world.sockets.length], [['1'], before, 2]);
+  world.socket.receive({ error: { code: 'ERR_UNRECOGNIZED_MESSAGE', message: 'what?' } });
   assert.equal(events.at(-1), 'error ERR_UNRECOGNIZED_MESSAGE');
 });

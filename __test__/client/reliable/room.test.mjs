@@ -1,4 +1,4 @@
-// What waits in a page is bounded, whoever sends it, and what there is no room for is not lost.
+// The memory of waiting messages is bounded, and reliable messages that find no room are not lost.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { settled } from '../model.mjs';
@@ -8,44 +8,44 @@ const MIB = 2 ** 20;
 const big = (n) => String(n).padEnd(MIB, '-');
 const numbers = (messages) => messages.map((message) => Number.parseInt(message));
 
-/** A plain relay that is open. */
+/** Returns an open plain relay. */
 async function plain() {
   const here = start({ reliable: false });
   here.world.socket.open();
   await settled();
-  const relayTo = (message, senderId = 1) => here.world.socket.say({ relay: { senderId, message } });
+  const relayTo = (message, senderId = 1) => here.world.socket.receive({ relay: { senderId, message } });
   return { ...here, relayTo };
 }
 
-test('plain: 4,194,304 characters of a sender may wait; more is refused with an error, until there is room', async () => {
+test('plain: keeps 4,194,304 waiting characters per sender and refuses more with an error', async () => {
   const { relay, relayTo, events } = await plain();
   const errors = [];
   relay.on('error', (error) => errors.push([error.code, error.targetId]));
   for (let n = 1; n <= 6; n++) relayTo(big(n));
   assert.deepEqual(errors, [['ERR_QUEUE_FULL', 1], ['ERR_QUEUE_FULL', 1]]);
   relayTo(big(7), 2);
-  assert.equal(errors.length, 2, 'another has its own room');
-  const heard = [];
-  relay.createChannel(1).on('message', (message) => heard.push(message));
+  assert.equal(errors.length, 2, 'other senders have their own limit');
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
   await settled();
   relayTo(big(8));
   relayTo('9'.repeat(5 * MIB));
-  assert.deepEqual(numbers(heard.slice(0, 5)), [1, 2, 3, 4, 8]);
-  assert.equal(heard[5].length, 5 * MIB, 'what a listener gets at once is not bounded');
+  assert.deepEqual(numbers(emitted.slice(0, 5)), [1, 2, 3, 4, 8]);
+  assert.equal(emitted[5].length, 5 * MIB, 'messages with a listener are not limited');
   assert.equal(events.filter((event) => event.startsWith('error')).length, 2);
 });
 
-test('plain: 16,777,216 characters of all senders may wait, and a message that is empty counts too', async () => {
+test('plain: keeps 16,777,216 waiting characters of all senders, and empty messages count too', async () => {
   const { relay, relayTo } = await plain();
   const refused = [];
   relay.on('error', ({ code, targetId }) => refused.push(`${code} ${targetId}`));
   for (let sender = 1; sender <= 17; sender++) relayTo(big(sender), sender);
   assert.deepEqual(refused, ['ERR_QUEUE_FULL 16', 'ERR_QUEUE_FULL 17']);
-  // Small ones fit the rest; how many of them there are is bounded as well.
+  // Empty messages still fit, but their number is limited as well.
   for (let sender = 100; sender < 20_000; sender++) relayTo('', sender);
   const taken = 19_900 - (refused.length - 2);
   assert.ok(taken > 1000 && taken < 10_000, `${taken} taken`);
-  // Handed over, they are no longer counted.
+  // Emitted messages no longer count.
   for (let sender = 1; sender <= 8; sender++) relay.createChannel(sender).on('message', () => {});
   await settled();
   refused.length = 0;
@@ -53,92 +53,92 @@ test('plain: 16,777,216 characters of all senders may wait, and a message that i
   assert.deepEqual(refused, []);
 });
 
-test('reliable: what there is no room for is not acknowledged, and fetched when a listener has the rest', async () => {
+test('reliable: messages without room are not acknowledged, and fetched after the others were emitted', async () => {
   const { world, relay, connect, events, received } = start();
   await connect();
   const send = (from) => {
-    for (let n = from; n <= 7; n++) world.socket.say({ relay: { senderId: 1, message: n === 6 ? '6' : big(n), offset: n } });
+    for (let n = from; n <= 7; n++) world.socket.receive({ relay: { senderId: 1, message: n === 6 ? '6' : big(n), offset: n } });
   };
   send(1);
-  // The sixth would fit, and be heard before the fifth.
-  const heard = [];
+  // The sixth would fit, but must not overtake the fifth.
+  const emitted = [];
   const channel = relay.createChannel(1);
-  channel.once('message', (message) => heard.push(message));
+  channel.once('message', (message) => emitted.push(message));
   await settled();
-  world.socket.say({ relay: { senderId: 1, message: '8', offset: 8 } });
-  assert.deepEqual(events, ['open false'], 'not while some still wait');
-  channel.on('message', (message) => heard.push(message));
+  world.socket.receive({ relay: { senderId: 1, message: '8', offset: 8 } });
+  assert.deepEqual(events, ['open false'], 'not while messages wait');
+  channel.on('message', (message) => emitted.push(message));
   await settled();
-  assert.deepEqual(numbers(heard), [1, 2, 3, 4]);
+  assert.deepEqual(numbers(emitted), [1, 2, 3, 4]);
   assert.deepEqual(received().at(-1), { senderId: 1, offset: 4 });
   assert.deepEqual(events, ['open false', 'close 1006 true']);
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ resumed: true });
   send(3);
-  world.socket.say({ relay: { senderId: 1, message: '8', offset: 8 } });
-  assert.deepEqual(numbers(heard), [1, 2, 3, 4, 5, 6, 7, 8]);
-  await world.pass(100);
+  world.socket.receive({ relay: { senderId: 1, message: '8', offset: 8 } });
+  assert.deepEqual(numbers(emitted), [1, 2, 3, 4, 5, 6, 7, 8]);
+  await world.advance(100);
   assert.deepEqual([events.length, received().at(-1)], [3, { senderId: 1, offset: 8 }]);
 });
 
-test('reliable: a channel whose messages found no room because of others gets them too', async () => {
+test('reliable: a channel gets messages for which others left no room', async () => {
   const { world, relay, connect, events } = start();
   await connect();
   for (let sender = 1; sender <= 4; sender++) {
-    for (let n = 1; n <= 4; n++) world.socket.say({ relay: { senderId: sender, message: big(n), offset: n } });
+    for (let n = 1; n <= 4; n++) world.socket.receive({ relay: { senderId: sender, message: big(n), offset: n } });
   }
-  world.socket.say({ relay: { senderId: 5, message: big(1), offset: 1 } });
-  const heard = [];
-  relay.createChannel(5).on('message', (message) => heard.push(message));
+  world.socket.receive({ relay: { senderId: 5, message: big(1), offset: 1 } });
+  const emitted = [];
+  relay.createChannel(5).on('message', (message) => emitted.push(message));
   await settled();
   assert.deepEqual(events, ['open false', 'close 1006 true']);
-  await world.pass(1000);
+  await world.advance(1000);
   await connect({ resumed: true });
-  world.socket.say({ relay: { senderId: 5, message: big(1), offset: 1 } });
-  assert.deepEqual(numbers(heard), [1]);
+  world.socket.receive({ relay: { senderId: 5, message: big(1), offset: 1 } });
+  assert.deepEqual(numbers(emitted), [1]);
 });
 
-test('reliable: stores that are lost again and again leave no more behind than fits', async () => {
+test('reliable: repeated loss of the store does not exceed the limit', async () => {
   const { world, relay, connect } = start();
   let offset = 0;
   for (let life = 0; life < 10; life++) {
     await connect({ epoch: String(life) });
-    world.socket.say({ relay: { senderId: 1, message: big(life), offset: ++offset } });
+    world.socket.receive({ relay: { senderId: 1, message: big(life), offset: ++offset } });
     world.socket.end();
-    await world.pass(1000);
+    await world.advance(1000);
   }
-  const heard = [];
-  relay.createChannel(1).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
   await settled();
-  assert.deepEqual(numbers(heard), [0, 1, 2, 3]);
+  assert.deepEqual(numbers(emitted), [0, 1, 2, 3]);
 });
 
-test('clients that were never asked for are remembered as long as they are there, and not without end', async () => {
+test('keeps clients without a channel while they are online, up to a limit', async () => {
   const { world, relay, connect, events } = start();
   await connect();
-  // What is said of clients that nothing was sent to is passed over.
-  for (let targetId = 1; targetId <= 1000; targetId++) world.socket.say({ accepted: { targetId, seq: 1 } }, { hold: { targetId, seq: 1 } }, { delivered: { targetId, seq: 1 } }, { rejected: { targetId, seq: 1, code: 'ERR', message: '' } });
-  for (let clientId = 1; clientId <= 65_536; clientId++) world.socket.say({ presence: { clientId, online: true } });
-  world.socket.say({ presence: { clientId: 70_000, online: true } });
-  world.socket.say({ relay: { senderId: 70_001, message: 'a', offset: 1 } });
-  // There is room again, but what comes now must not overtake what came then.
-  world.socket.say({ presence: { clientId: 1, online: false } });
-  world.socket.say({ relay: { senderId: 70_001, message: 'b', offset: 2 } });
+  // Frames about clients to which nothing was sent are ignored.
+  for (let targetId = 1; targetId <= 1000; targetId++) world.socket.receive({ accepted: { targetId, seq: 1 } }, { hold: { targetId, seq: 1 } }, { delivered: { targetId, seq: 1 } }, { rejected: { targetId, seq: 1, code: 'ERR', message: '' } });
+  for (let clientId = 1; clientId <= 65_536; clientId++) world.socket.receive({ presence: { clientId, online: true } });
+  world.socket.receive({ presence: { clientId: 70_000, online: true } });
+  world.socket.receive({ relay: { senderId: 70_001, message: 'a', offset: 1 } });
+  // There is room again, but this message must not overtake the skipped one.
+  world.socket.receive({ presence: { clientId: 1, online: false } });
+  world.socket.receive({ relay: { senderId: 70_001, message: 'b', offset: 2 } });
   assert.equal(relay.createChannel(65_536).online, true);
   assert.deepEqual(events, ['open false']);
-  const heard = [];
-  relay.createChannel(70_001).on('message', (message) => heard.push(message));
+  const emitted = [];
+  relay.createChannel(70_001).on('message', (message) => emitted.push(message));
   await settled();
-  assert.deepEqual([heard, events], [[], ['open false', 'close 1006 true']]);
-  await world.pass(1000);
+  assert.deepEqual([emitted, events], [[], ['open false', 'close 1006 true']]);
+  await world.advance(1000);
   await connect({ resumed: true });
-  for (const [index, message] of ['a', 'b'].entries()) world.socket.say({ relay: { senderId: 70_001, message, offset: index + 1 } });
-  assert.deepEqual(heard, ['a', 'b']);
-  world.socket.say({ presence: { clientId: 70_000, online: true } });
+  for (const [index, message] of ['a', 'b'].entries()) world.socket.receive({ relay: { senderId: 70_001, message, offset: index + 1 } });
+  assert.deepEqual(emitted, ['a', 'b']);
+  world.socket.receive({ presence: { clientId: 70_000, online: true } });
   assert.equal(relay.createChannel(70_000).online, true);
 });
 
-test('plain: what a socket holds back because nobody reads it is bounded', async () => {
+test('plain: refuses messages while the send buffer of the socket is too long', async () => {
   const { world, relay } = await plain();
   const channel = relay.createChannel(1);
   world.socket.bufferedAmount = 16 * MIB + 1;
@@ -151,11 +151,11 @@ test('plain: what a socket holds back because nobody reads it is bounded', async
   assert.deepEqual(refused, ['ERR_QUEUE_FULL', undefined]);
 });
 
-test('reliable: a server that pings and reads nothing gets no more answers', async () => {
+test('reliable: a server that pings but does not read gets no more answers', async () => {
   const { world, connect } = start();
   await connect();
   world.socket.bufferedAmount = 16 * MIB + 1;
   const { length } = world.socket.sent;
-  world.socket.say({ ping: {} });
+  world.socket.receive({ ping: {} });
   assert.equal(world.socket.sent.length, length);
 });

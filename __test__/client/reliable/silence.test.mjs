@@ -1,82 +1,82 @@
-// A link that is dead is given up, and one that sleeps is not.
+// Dead connections are detected; those of a machine that slept survive.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { start } from './page.mjs';
 
-test('a link on which nothing comes for 45 seconds is dead', async () => {
+test('a connection without a frame for 45 seconds is dead', async () => {
   const { world, connect, events } = start();
   await connect();
-  await world.pass(40_000);
-  world.socket.say({ ping: {} });
-  await world.pass(45_000);
+  await world.advance(40_000);
+  world.socket.receive({ ping: {} });
+  await world.advance(45_000);
   assert.deepEqual(events, ['open false']);
-  await world.pass(500);
+  await world.advance(500);
   assert.deepEqual(events, ['open false', 'close 1006 true']);
-  await world.pass(1000);
+  await world.advance(1000);
   assert.equal(world.sockets.length, 2);
 });
 
-test('a link on which nothing is accepted for 45 seconds is dead, unless the channel is on hold', async () => {
+test('a connection without an acceptance for 45 seconds is dead, unless the channel is on hold', async () => {
   const { world, relay, connect, events } = start();
   await connect();
   const [one, held] = [relay.createChannel(1), relay.createChannel(2)];
   held.send('x');
-  world.socket.say({ hold: { targetId: 2, seq: 1, retryAfter: 200_000 } });
+  world.socket.receive({ hold: { targetId: 2, seq: 1, retryAfter: 200_000 } });
   const ping = async (times) => {
     for (let i = 0; i < times; i++) {
-      await world.pass(10_000);
-      world.socket.say({ ping: {} });
+      await world.advance(10_000);
+      world.socket.receive({ ping: {} });
     }
   };
   await ping(10);
   one.send('a');
   await ping(4);
   one.send('b');
-  world.socket.say({ accepted: { targetId: 1, seq: 1 } });
+  world.socket.receive({ accepted: { targetId: 1, seq: 1 } });
   await ping(4);
   assert.deepEqual(events, ['open false']);
   await ping(1);
   assert.deepEqual(events, ['open false', 'close 1006 true']);
 });
 
-test('after a sleep, frames that came in time get to be read first', async () => {
+test('after a sleep, frames that came in time are read first', async () => {
   const { world, relay, connect, events } = start();
   await connect();
   relay.createChannel(1).send('a');
   world.sleep(3_600_000);
-  await world.ring();
-  assert.deepEqual(events, ['open false'], 'suspicious, no more');
-  world.socket.say({ accepted: { targetId: 1, seq: 1 } }, { pong: {} });
-  await world.pass(40_000);
+  await world.fireTimers();
+  assert.deepEqual(events, ['open false'], 'only suspicious');
+  world.socket.receive({ accepted: { targetId: 1, seq: 1 } }, { pong: {} });
+  await world.advance(40_000);
   assert.deepEqual(events, ['open false']);
-  // The other order: the frame is read before the timer rings.
+  // The other order: the frame is read before the timer fires.
   world.sleep(3_600_000);
-  world.socket.say({ ping: {} });
-  await world.pass(1000);
-  world.socket.say({ pong: {} });
-  await world.pass(10_000);
+  world.socket.receive({ ping: {} });
+  await world.advance(1000);
+  world.socket.receive({ pong: {} });
+  await world.advance(10_000);
   assert.deepEqual(events, ['open false']);
   // Nothing came.
   world.sleep(3_600_000);
-  await world.pass(1000);
+  await world.advance(1000);
   assert.deepEqual(events, ['open false', 'close 1006 true']);
 });
 
-test('in a tab whose timers do not ring, frames do what timers should', async () => {
+test('frames check the deadlines in a tab without timers', async () => {
   const { world, relay, connect, events } = start();
   await connect();
   relay.createChannel(1).send('a');
   for (let second = 0; second < 46; second++) {
     world.sleep(1000);
-    world.socket.say({ ping: {} });
+    world.socket.receive({ ping: {} });
   }
   assert.deepEqual(events, ['open false', 'close 1006 true']);
 });
 
-test('a clock that is set back delays nothing for long', async () => {
+test('detects a dead connection although the clock was set back', async () => {
   const { world, connect, events } = start();
   await connect();
   world.sleep(-3_600_000);
-  await world.pass(3_600_000 + 46_000);
+  await world.advance(3_600_000 + 46_000);
   assert.deepEqual(events, ['open false', 'close 1006 true']);
 });
