@@ -96,10 +96,10 @@ export class Inbox {
     if (this.#isSkipping) this.#fetch();
   }
 
-  /** The server will send the waiting messages again, so they are dropped. */
+  /** The server will send again what it has an offset for, so that is dropped. */
   resume_(): void {
-    this.#count(-this.#characters, -this.length_);
-    this.#waiting = [];
+    for (const { message_: message, offset_: offset } of this.#waiting) if (offset) this.#count(-message.length, -1);
+    this.#waiting = this.#waiting.filter(({ offset_: offset }) => !offset);
     this.#last = this.#handled;
     this.#isSkipping = false;
   }

@@ -311,7 +311,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#reconnect.stop_();
     this.#stopListening?.();
     this.#peers.forEach((peer) => {
-      if (this.#reliable) peer.inbox_.resume_();
+      peer.inbox_.resume_();
       settle(peer, peer.outbox_.clear_(), relayClosed());
     });
   }

@@ -87,6 +87,25 @@ test('with a new epoch offsets start anew, and waiting messages are emitted but 
   assert.equal(world.socket.sent[0].authentication.epoch, 'e2');
 });
 
+test('a message that waits since an earlier epoch survives later connections', async () => {
+  const { world, relay, connect, received, relayTo } = start();
+  await connect();
+  relayTo(11, 'old', 2);
+  for (const repeated of [false, true, true]) {
+    world.socket.end();
+    await world.advance(1000);
+    await connect({ epoch: 'e2' });
+    relayTo(1, 'new', 2);
+    assert.deepEqual(received(), [], `repeated: ${repeated}`);
+  }
+  const emitted = [];
+  relay.createChannel(2).on('message', (message) => emitted.push(message));
+  await settled();
+  await world.advance(50);
+  assert.deepEqual(emitted, ['old', 'new']);
+  assert.deepEqual(received(), [{ senderId: 2, offset: 1 }]);
+});
+
 test('a message whose listener throws is acknowledged', async () => {
   const { world, relay, connect, received, relayTo } = start();
   await connect();
