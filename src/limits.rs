@@ -10,28 +10,30 @@
 //! |---|---|---|---|
 //! | `Queue::heads`, `Queue::chunks` (a lane's messages) | `maxQueuedMessages`, `maxQueuedBytes` | `maxMailboxBytes` and `maxTotalBytes`: its bytes, 64 a message, 320 a lane | when messages are acknowledged, taken or expire (`Queue::shrink`), to room for 4 times as many heads (64 at least) and chunks of 8 times the bytes that count |
 //! | spare chunks (`SPARE` in `queue/chunk.rs`) | 256 of 64 KiB | nothing | those not needed for 5 s |
-//! | `Lane::earlier_sessions`, `Reliable::replaced` | `MAX_REPLACED_SESSIONS` | nothing | with the lane, the client |
+//! | `Lane::earlier_sessions`, `ReliableState::replaced` | `MAX_REPLACED_SESSIONS` | nothing | with the lane, the client |
 //! | lanes allocated ahead (`NEW_LANES` in `lane.rs`) | 64 a thread | nothing | with the thread |
-//! | `Mailbox::channels`, `Mailbox::lanes` | channels: the application's, `maxOpenedChannels` a client | nothing; the README names some 300 bytes a pair | when a sender is unregistered or its channel is, below an eighth |
+//! | `Mailbox::channels`, `Mailbox::lanes` | channels: the application's, `maxOpenedChannels` a client | nothing; the docs name some 300 bytes a pair | when a sender is unregistered or its channel is, below an eighth |
 //! | `Mailbox::ready_lanes` | lanes with messages | 320 a lane | when empty |
 //! | `Ages::marks` | 33 | nothing | with the last message |
 //! | `ExpiredNotices::sent` | `MAX_UNACKNOWLEDGED_NOTICES` | `maxTotalBytes`: 64 a notice above `FREE_NOTICES` | when a heartbeat is answered, below a quarter; with the session |
 //! | `ExpiredNotices::unsent` | `MAX_UNSENT_NOTICES`, then `hold`; messages that wait already may add to it | likewise | when sent; with the session |
 //! | `Notices::delivered`, `delivered_due`, `presence_due` | channels of the client | nothing, as `Mailbox::channels` | when sent, if empty; with the session |
-//! | `Expiry::visits`, `Expiry::expired` | one a mailbox; one a pair, until the maintenance task counts them | nothing | when visited, when counted |
+//! | `ExpirySchedule::visits`, `expired` | one a mailbox; one a pair, until the maintenance task counts them | nothing | when visited, when counted |
 //! | `Registry::shards`, `deadlines` | the application's registrations | `stats().registered` | below a quarter |
-//! | `Outbox::frames`, `only_here`, `splices` | `maxWriteAhead` and one message; `MAX_SPLICES` | `maxTotalBytes`: all bytes, once the socket does not take them | when all is taken; what is too much when the socket takes no more |
+//! | `SendBuffer::frames`, `splices`, `Outbox::sole_copies` | `maxWriteAhead` and one message; `MAX_SPLICES` | `maxTotalBytes`: all bytes, once the socket does not take them | when all is taken; what is too much when the socket takes no more |
 //! | outbox before authentication | `maxUnauthenticatedPayload` | nothing | likewise |
-//! | outbox of a closing connection, `Ending::rest` | the rest of one frame | `maxTotalBytes`: all bytes (`linger`); the connection is cut if there is no room | with the connection, after `closeTimeout` |
+//! | outbox of a closing connection, `Ending::rest` | the rest of one frame | `maxTotalBytes`: all bytes (`Hub::reserve_for_close`); the connection is cut if there is no room | with the connection, after `closeTimeout` |
 //! | spare outbox buffers (`SPARE` in `outbox.rs`) | 16 a thread, of 512 KiB and what belongs to them | nothing | when taken |
 //! | `Accepted` | `ACCEPT_BATCH` | nothing | when sent |
-//! | `Answers::frames`, `refusals` | `MAX_REPLY_BYTES`, then the client is not read from | nothing | when moved to the outbox |
-//! | `Answers::refusing` | `MAX_REFUSED_CHANNELS`, then 4504 | nothing | when nothing is refused |
-//! | `Held::message` | one message a connection | nothing: `maxPayload` for each connection | when taken or refused |
+//! | `Replies::frames`, `refusals` | `MAX_REPLY_BYTES`, then the client is not read from | nothing | when moved to the outbox |
+//! | `Replies::refused` | `MAX_REFUSED_CHANNELS`, then 4504 | nothing | when nothing is refused |
+//! | `Replies::uncommitted`, `hub::Uncommitted` | `MAX_UNCOMMITTED` a connection, then the client is not read from | nothing: empty if the store commits at once | when committed or received |
+//! | `PresenceQueue`, `PresencePass` | each client once | nothing, as the registrations | when told |
+//! | `HeldMessage::message` | one message a connection | nothing: `maxPayload` for each connection | when taken or refused |
 //! | `Wire::input`, `Decoder::message` | twice `maxPayload` | nothing: for each connection | when decoded; below a quarter |
 //! | `BridgeBuffers::input`, `output` | twice `BRIDGE_BYTES` and what Node read at one time; `BRIDGE_BYTES` | nothing: for each connection | when read; the part that was read, at the latest when it is half |
 //! | head of a request | `maxHeaderSize` | nothing: for each connection | when answered |
-//! | `WRITTEN_TO`, `JUST_READ` | frames of one turn | nothing | when flushed |
+//! | `Batch::written_to`, `slices` | frames of one turn | nothing | with the batch |
 //! | `LINE` (`wire/turn.rs`) | connections | `maxConnections` | when empty, above 1,024 places |
 //! | read buffers | one a thread, and those that are shared until it flushes | nothing | when nothing is shared |
 //! | `BucketTable` (rates, failures, known addresses) | `MAX_TRACKED_ADDRESSES` each | nothing | half are forgotten at a time |
