@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use support::{Case, case};
 use websocket_relay::ids::{Offset, Seq, SessionId};
-use websocket_relay::model::{Appended, Mailbox, Window};
+use websocket_relay::model::{AppendResult, Mailbox, Window};
 use websocket_relay::{ClientId, Limits};
 
 /// The number of messages that are appended before they are read.
@@ -38,7 +38,7 @@ fn taken(name: String, size: usize, senders: u64) -> Case {
         for number in 0..BATCH {
             let sender = client(number % senders);
             let appended = mailbox.append(sender, None, black_box(&json), &limits, |_| true);
-            assert_eq!(appended, Appended::New);
+            assert_eq!(appended, AppendResult::New);
         }
         let mut bytes = 0;
         mailbox.take(|_, message| {
@@ -60,7 +60,7 @@ fn received(name: String, size: usize, senders: u64) -> Case {
             seq += 1;
             let (sender, numbered) = (client(number % senders), Some((session, Seq(seq))));
             let appended = mailbox.append(sender, numbered, black_box(&json), &limits, |_| true);
-            assert_eq!(appended, Appended::New);
+            assert_eq!(appended, AppendResult::New);
         }
         mailbox.read(window, |sender, _, message| {
             last[sender.get() as usize] = black_box(message).offset;

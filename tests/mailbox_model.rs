@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use websocket_relay::ids::{Offset, Seq, SessionId};
-use websocket_relay::model::{Appended, ExpiredMessages, ExpiredRange, Mailbox, Notices, SeqRange, Window};
+use websocket_relay::model::{
+    AppendResult, ExpiredMessages, ExpiredRange, Mailbox, Notices, SeqRange, Window,
+};
 use websocket_relay::{ClientId, Limits};
 
 const SENDERS: usize = 2;
@@ -375,15 +377,15 @@ impl World {
         }
         let appended = self.mailbox.append(id(who), number, text.as_bytes(), &self.limits, |_| true);
         sender.answers.push_back(match appended {
-            Appended::New => {
+            AppendResult::New => {
                 self.offset = Offset(self.offset.0 + 1);
                 assert!(self.taken.insert((who, sender.page, seq)), "nothing is taken twice");
                 self.stored.insert((who, self.offset), ((who, sender.page, seq), self.now));
                 self.mailbox.start_ttl(self.now, TTL);
                 Answer::Accepted(seq)
             }
-            Appended::Duplicate(Seq(last)) => Answer::Accepted(last),
-            Appended::Full => {
+            AppendResult::Duplicate(Seq(last)) => Answer::Accepted(last),
+            AppendResult::Full => {
                 sender.refusing = true;
                 Answer::Hold(seq)
             }

@@ -202,8 +202,8 @@ impl Hub {
         // The mailbox counts them from here on.
         std::mem::forget(reservation);
         match appended {
-            model::Appended::Duplicate(last) => Ok(self.duplicate_of(sender, target, last)),
-            model::Appended::New => {
+            model::AppendResult::Duplicate(last) => Ok(self.duplicate_of(sender, target, last)),
+            model::AppendResult::New => {
                 batch.count(json.len(), true);
                 if message.is_long()
                     && let Some(slice) = message.read_slice()
@@ -214,11 +214,11 @@ impl Hub {
                 let uncommitted = number.and_then(|_| self.wait_for_commit(target, offset, sender));
                 Ok(uncommitted.map_or(Appended::New, |upto| Appended::Uncommitted { upto, duplicate: None }))
             }
-            model::Appended::Full if number.is_none() && state.connection.is_some() => {
+            model::AppendResult::Full if number.is_none() && state.connection.is_some() => {
                 state.mailbox.hold_sender(sender);
                 Err(AppendError::Held)
             }
-            model::Appended::Full => Err(AppendError::Full),
+            model::AppendResult::Full => Err(AppendError::Full),
         }
     }
 

@@ -51,7 +51,7 @@ pub struct Mailbox {
 
 /// The outcome of appending a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
+pub enum AppendResult {
     /// It was added to its lane.
     New,
     /// It had been accepted before, as had everything up to this number.
@@ -291,7 +291,7 @@ impl Mailbox {
         json: &[u8],
         limits: &Limits,
         reserve: impl FnOnce(usize) -> bool,
-    ) -> Appended {
+    ) -> AppendResult {
         let entry = self.lanes.entry(sender);
         let lane = match &entry {
             Entry::Occupied(lane) => Some(&**lane.get()),
@@ -299,7 +299,7 @@ impl Mailbox {
         };
         let duplicate = |lane: &Lane| number.and_then(|(session, seq)| lane.duplicate(session, seq));
         if let Some(last) = lane.and_then(duplicate) {
-            return Appended::Duplicate(last);
+            return AppendResult::Duplicate(last);
         }
         let has_room = lane.is_none_or(|lane| {
             lane.has_room(json.len(), limits.max_queued_messages, limits.max_queued_bytes)
@@ -307,7 +307,7 @@ impl Mailbox {
         let cost = Self::cost(json, lane);
         let fits = self.bytes == 0 || self.bytes + cost <= limits.max_mailbox_bytes;
         if !has_room || !fits || !reserve(cost) {
-            return Appended::Full;
+            return AppendResult::Full;
         }
         // Only now: a message that is refused must not create a lane.
         let lane = entry.or_insert_with(Lane::boxed);
@@ -322,7 +322,7 @@ impl Mailbox {
             }
             self.ready_lanes.push_back(sender);
         }
-        Appended::New
+        AppendResult::New
     }
 
     /// Returns the offset of the last message.

@@ -10,7 +10,9 @@ pub mod registry;
 
 pub use client_set::ClientSet;
 pub use lane::Window;
-pub use mailbox::{Appended, ExpiredMessages, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange};
+pub use mailbox::{
+    AppendResult, ExpiredMessages, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange,
+};
 pub use notices::{ExpiredRange, Notices};
 pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message, release_spare_chunks};
 pub use registry::{Identity, Registry, Shard, Unregistered};

@@ -14,7 +14,7 @@ fn session(number: u64) -> SessionId {
 }
 
 /// Appends as a plain sender.
-fn append(mailbox: &mut Mailbox, sender: u64, message: &str, limits: &Limits) -> Appended {
+fn append(mailbox: &mut Mailbox, sender: u64, message: &str, limits: &Limits) -> AppendResult {
     mailbox.append(id(sender), None, message.as_bytes(), limits, |_| true)
 }
 
@@ -46,7 +46,7 @@ fn keeps_order_per_sender_and_reads_lanes_in_turn() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
     let big = "x".repeat(BYTES_PER_LANE);
     for (sender, message) in [(1, &*big), (1, "b"), (1, "c"), (2, "d"), (2, "e")] {
-        assert_eq!(append(&mut mailbox, sender, message, &limits), Appended::New);
+        assert_eq!(append(&mut mailbox, sender, message, &limits), AppendResult::New);
     }
     let order: Vec<_> = read(&mut mailbox, 9).iter().map(|(sender, text)| (*sender, text.len())).collect();
     assert_eq!(order, [(1, BYTES_PER_LANE), (2, 1), (2, 1), (1, 1), (1, 1)]);
@@ -76,11 +76,11 @@ fn full_lane_refuses_only_its_sender_and_names_it_when_there_is_room() {
     let mut mailbox = Mailbox::default();
     append(&mut mailbox, 1, "a", &limits);
     append(&mut mailbox, 1, "b", &limits);
-    assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::Full);
+    assert_eq!(append(&mut mailbox, 1, "c", &limits), AppendResult::Full);
     mailbox.hold_sender(id(1));
-    assert_eq!(append(&mut mailbox, 2, "d", &limits), Appended::New, "another lane has room");
+    assert_eq!(append(&mut mailbox, 2, "d", &limits), AppendResult::New, "another lane has room");
     assert_eq!(take(&mut mailbox).held_senders[..], [id(1)]);
-    assert_eq!(append(&mut mailbox, 1, "c", &limits), Appended::New, "room again");
+    assert_eq!(append(&mut mailbox, 1, "c", &limits), AppendResult::New, "room again");
 }
 
 #[test]
@@ -91,13 +91,13 @@ fn bounds_bytes_but_accepts_any_message_when_empty() {
         ..Limits::default()
     };
     let mut mailbox = Mailbox::default();
-    assert_eq!(append(&mut mailbox, 1, &"x".repeat(1000), &limits), Appended::New);
-    assert_eq!(append(&mut mailbox, 2, "x", &limits), Appended::Full);
+    assert_eq!(append(&mut mailbox, 1, &"x".repeat(1000), &limits), AppendResult::New);
+    assert_eq!(append(&mut mailbox, 2, "x", &limits), AppendResult::Full);
     take(&mut mailbox);
-    assert_eq!(append(&mut mailbox, 1, "123456", &limits), Appended::New);
-    assert_eq!(append(&mut mailbox, 1, "12345", &limits), Appended::Full, "the lane's bytes");
-    assert_eq!(append(&mut mailbox, 2, "x", &limits), Appended::New);
-    assert_eq!(append(&mut mailbox, 3, "x", &limits), Appended::Full, "the mailbox's bytes");
+    assert_eq!(append(&mut mailbox, 1, "123456", &limits), AppendResult::New);
+    assert_eq!(append(&mut mailbox, 1, "12345", &limits), AppendResult::Full, "the lane's bytes");
+    assert_eq!(append(&mut mailbox, 2, "x", &limits), AppendResult::New);
+    assert_eq!(append(&mut mailbox, 3, "x", &limits), AppendResult::Full, "the mailbox's bytes");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn counts_a_lane_while_it_has_messages_and_creates_none_for_refused_ones() {
             reserved.push(bytes);
             has_room
         });
-        assert_eq!(appended, if has_room { Appended::New } else { Appended::Full });
+        assert_eq!(appended, if has_room { AppendResult::New } else { AppendResult::Full });
     }
     let first = ONE + Limits::LANE_OVERHEAD;
     assert_eq!(reserved, [first, ONE, first, first]);
@@ -201,7 +201,7 @@ fn receipts_name_the_sending_session() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits::default());
     for (page, seq) in [(1, 1), (1, 5), (2, 1)] {
         let number = Some((session(page), Seq(seq)));
-        assert_eq!(mailbox.append(id(1), number, b"x", &limits, |_| true), Appended::New);
+        assert_eq!(mailbox.append(id(1), number, b"x", &limits, |_| true), AppendResult::New);
     }
     append(&mut mailbox, 1, "of a plain connection", &limits);
     read(&mut mailbox, 9);
@@ -217,13 +217,13 @@ fn accepts_a_number_once_per_session() {
     let (mut mailbox, limits) = (Mailbox::default(), Limits { max_queued_messages: 3, ..Limits::default() });
     let mut append =
         |page, seq| mailbox.append(id(1), Some((session(page), Seq(seq))), b"x", &limits, |_| true);
-    assert_eq!(append(1, 1), Appended::New);
-    assert_eq!(append(1, 7), Appended::New, "numbers may have gaps");
-    assert_eq!(append(1, 3), Appended::Duplicate(Seq(7)));
-    assert_eq!(append(2, 3), Appended::New, "another session has numbers of its own");
-    assert_eq!(append(2, 4), Appended::Full);
-    assert_eq!(append(2, 3), Appended::Duplicate(Seq(3)), "even if the lane is full");
-    assert_eq!(append(1, 7), Appended::Duplicate(Seq(7)), "an earlier session is recognised");
+    assert_eq!(append(1, 1), AppendResult::New);
+    assert_eq!(append(1, 7), AppendResult::New, "numbers may have gaps");
+    assert_eq!(append(1, 3), AppendResult::Duplicate(Seq(7)));
+    assert_eq!(append(2, 3), AppendResult::New, "another session has numbers of its own");
+    assert_eq!(append(2, 4), AppendResult::Full);
+    assert_eq!(append(2, 3), AppendResult::Duplicate(Seq(3)), "even if the lane is full");
+    assert_eq!(append(1, 7), AppendResult::Duplicate(Seq(7)), "an earlier session is recognised");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn merges_adjacent_expired_numbers_into_one_range() {
     let send = |mailbox: &mut Mailbox, numbers: &[u64], time: Instant| {
         for seq in numbers {
             let number = Some((session(1), Seq(*seq)));
-            assert_eq!(mailbox.append(id(1), number, b"x", &limits, |_| true), Appended::New);
+            assert_eq!(mailbox.append(id(1), number, b"x", &limits, |_| true), AppendResult::New);
             mailbox.start_ttl(time, second);
         }
     };
