@@ -52,7 +52,7 @@ const relayTests = findFiles('tests', /^tests\/\w+\.rs$/)
 
 export const tests = [
   { name: 'Rust tests', command: rustTests },
-  { name: 'Rust tests with faults', command: [...rustTests, '--features', 'faults', '--test', 'panics', '--test', 'simulation'] },
+  { name: 'Rust tests with faults', command: [...rustTests, '--features', 'faults', '--test', 'commit', '--test', 'panics', '--test', 'simulation'] },
   { name: 'Rust tests with shuttle', command: [...rustTests, '--features', 'faults,shuttle', '--test', 'interleavings'] },
   { name: 'Rust tests, four threads', command: [...rustTests, ...relayTests], env: { WEBSOCKET_RELAY_TEST_THREADS: '4' } },
   nodeTests('Node tests', testFiles.filter((path) => !isBrowserTest(path)), ...concurrency()),

@@ -21,7 +21,7 @@ async function measure() {
   await needTool('cargo-llvm-cov');
   const env = { ...process.env, ...(await llvmTools()) };
   console.log('Running the Rust tests, built to count what they run (some minutes) ...');
-  await capture('cargo', ['llvm-cov', 'test', '--locked', '--no-default-features', '--lcov', '--output-path', REPORT], { env });
+  await capture('cargo', ['llvm-cov', 'test', '--locked', '--no-default-features', '--features', 'faults', '--lcov', '--output-path', REPORT], { env });
   report(counts(readFileSync(REPORT, 'utf8')));
 }
 

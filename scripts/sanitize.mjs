@@ -64,7 +64,7 @@ async function testEngine() {
   };
   const steps = [
     { name: 'Rust tests', command: [...cargo, '--lib', '--tests'] },
-    { name: 'Rust tests with faults', command: [...cargo, '--features', 'faults', '--test', 'panics', '--test', 'simulation'] },
+    { name: 'Rust tests with faults', command: [...cargo, '--features', 'faults', '--test', 'commit', '--test', 'panics', '--test', 'simulation'] },
   ];
   await runSteps(steps.map((step) => ({ ...step, env: settings, minutes: MINUTES })));
 }

@@ -1,5 +1,4 @@
 //! A sender is told that its message is accepted when the store has committed it or its recipient has received it.
-#![cfg(feature = "faults")]
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
