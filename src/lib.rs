@@ -61,5 +61,5 @@ pub use ids::{ClientId, Token};
 pub use limits::Limits;
 pub use metrics::TurnedAway;
 pub use relay::{
-    Address, Ask, Credentials, Inquiry, Invitation, Options, Relay, Rules, Script, Site, Stats, Verdict,
+    AcceptedUpgrade, Address, Ask, Credentials, Inquiry, Options, Relay, Rules, Script, Site, Stats, Verdict,
 };

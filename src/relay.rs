@@ -83,16 +83,16 @@ pub struct Address {
 
 /// A WebSocket request that another server has read and that is to be served.
 #[derive(Debug)]
-pub struct Invitation {
+pub struct AcceptedUpgrade {
     answer: Vec<u8>,
     guest: Guest,
     admission: Admission,
     thread: Handle,
 }
 
-impl Invitation {
+impl AcceptedUpgrade {
     /// The answer to the request, for whoever has the socket to write it; it is then not written again.
-    pub fn take_answer(&mut self) -> Vec<u8> {
+    pub fn take_response(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.answer)
     }
 }
@@ -195,21 +195,21 @@ impl Relay {
     ///
     /// # Errors
     /// What is to be answered instead, before the connection is closed; it may be nothing.
-    pub fn invite(&self, head: &[u8], peer: Option<HostAddress>) -> Result<Invitation, Vec<u8>> {
+    pub fn accept_upgrade(&self, head: &[u8], peer: Option<HostAddress>) -> Result<AcceptedUpgrade, Vec<u8>> {
         let (answer, guest, admission) = self.door.accept(head, peer)?;
         // Without a thread it has ended, and has refused already.
         let thread = self.door.thread().ok_or_else(Vec::new)?.clone();
-        Ok(Invitation { answer, guest, admission, thread })
+        Ok(AcceptedUpgrade { answer, guest, admission, thread })
     }
 
     /// Answers the request and serves the connection like one that came by the port. `early` came behind the request,
     /// `kept` is dropped when the connection is over.
-    pub fn adopt<C, K>(&self, invitation: Invitation, connection: C, early: Vec<u8>, kept: K)
+    pub fn adopt<C, K>(&self, upgrade: AcceptedUpgrade, connection: C, early: Vec<u8>, kept: K)
     where
         C: Connection<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
         K: Send + 'static,
     {
-        let Invitation { answer, guest, admission, thread } = invitation;
+        let AcceptedUpgrade { answer, guest, admission, thread } = upgrade;
         self.door.adopt(&thread, Handover { connection, answer, early, guest }, admission, kept);
     }
 
@@ -224,7 +224,7 @@ impl Relay {
     /// When the system has no room to watch the socket; the connection is closed then.
     pub fn adopt_socket<K>(
         &self,
-        invitation: Invitation,
+        upgrade: AcceptedUpgrade,
         socket: std::net::TcpStream,
         early: Vec<u8>,
         kept: K,
@@ -232,8 +232,8 @@ impl Relay {
     where
         K: Send + 'static,
     {
-        let stream = watch(socket, &invitation.thread)?;
-        self.adopt(invitation, stream, early, kept);
+        let stream = watch(socket, &upgrade.thread)?;
+        self.adopt(upgrade, stream, early, kept);
         Ok(())
     }
 

@@ -187,8 +187,8 @@ impl Held {
         let rung = Arc::new(Notify::new());
         let ringing = Arc::clone(&rung);
         let (bridge, bank) = bridge(move || ringing.notify_one());
-        let invitation = server.relay.invite(UPGRADE, None).ok().unwrap();
-        server.relay.adopt(invitation, bridge, Vec::new(), ());
+        let upgrade = server.relay.accept_upgrade(UPGRADE, None).ok().unwrap();
+        server.relay.adopt(upgrade, bridge, Vec::new(), ());
         Self { bank, rung }
     }
 

@@ -242,8 +242,8 @@ impl NativeRelay {
         let (socket, early) = waiting.into_parts(early);
         let peer = peer.as_deref().and_then(host);
         // An error means that the system has no room for the connection, which is closed then.
-        match self.relay.invite(head, peer) {
-            Ok(invitation) => self.relay.adopt_socket(invitation, socket, early, crowd).ok(),
+        match self.relay.accept_upgrade(head, peer) {
+            Ok(upgrade) => self.relay.adopt_socket(upgrade, socket, early, crowd).ok(),
             Err(answer) if answer.is_empty() => None,
             Err(answer) => self.relay.refuse(socket, answer, crowd).ok(),
         };
@@ -263,18 +263,18 @@ impl NativeRelay {
     #[napi(catch_unwind)]
     pub fn upgrade(&mut self, head: &[u8], early: &[u8], peer: Option<String>) -> NativeUpgrade {
         let peer = peer.as_deref().and_then(host);
-        let mut invitation = match self.relay.invite(head, peer) {
-            Ok(invitation) => invitation,
+        let mut upgrade = match self.relay.accept_upgrade(head, peer) {
+            Ok(upgrade) => upgrade,
             Err(refusal) => return NativeUpgrade { answer: refusal.into(), bridge: None },
         };
         // Without it the relay has ended, and has refused already.
         let Some(errands) = self.errands.clone() else {
             return NativeUpgrade { answer: Vec::new().into(), bridge: None };
         };
-        let answer = invitation.take_answer().into();
+        let answer = upgrade.take_response().into();
         self.next_bridge = self.next_bridge.wrapping_add(1);
         let (stream, bridge) = bridge::open(self.next_bridge, &errands);
-        self.relay.adopt(invitation, stream, early.to_vec(), ());
+        self.relay.adopt(upgrade, stream, early.to_vec(), ());
         NativeUpgrade { answer, bridge: Some(bridge) }
     }
 
