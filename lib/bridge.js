@@ -47,7 +47,7 @@ class Bridge {
     // 'close' follows.
     socket.on('error', ignore);
     const close = () => {
-      native.breakOff();
+      native.close();
       closed();
     };
     if (socket.closed) nextTick(close);
@@ -59,12 +59,12 @@ class Bridge {
   /** Does what the engine wants to have done. */
   run() {
     if (this.#isOver) return;
-    const { bytes, resume, end, over } = this.#native.fetch(!this.#socket.writableNeedDrain);
+    const { bytes, resume, end, close } = this.#native.fetch(!this.#socket.writableNeedDrain);
     if (bytes) {
       this.#written += bytes.length;
       this.#socket.write(bytes);
     }
-    if (over) this.leave(this.#closeTimeout);
+    if (close) this.leave(this.#closeTimeout);
     else if (end) this.#end();
     if (resume) this.#socket.resume();
   }

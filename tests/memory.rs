@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::sleep;
-use websocket_relay::stream::bridge::{Bank, bridge};
+use websocket_relay::stream::bridge::{BridgeSocket, bridge};
 use websocket_relay::{Limits, Registration};
 
 const KIB: usize = 1024;
@@ -178,7 +178,7 @@ async fn notices_that_are_not_read_are_few_however_numbers_are_chosen() {
 
 /// A connection whose socket is held here, without a system that takes something in between.
 struct Held {
-    bank: Bank,
+    socket: BridgeSocket,
     rung: Arc<Notify>,
 }
 
@@ -186,17 +186,17 @@ impl Held {
     fn connect(server: &TestRelay) -> Self {
         let rung = Arc::new(Notify::new());
         let ringing = Arc::clone(&rung);
-        let (bridge, bank) = bridge(move || ringing.notify_one());
+        let (bridge, socket) = bridge(move || ringing.notify_one());
         let upgrade = server.relay.accept_upgrade(UPGRADE, None).ok().unwrap();
         server.relay.adopt(upgrade, bridge, Vec::new(), ());
-        Self { bank, rung }
+        Self { socket, rung }
     }
 
     /// Sends this, and waits until all of it was read; it is more than a bridge takes at once.
     async fn send(&self, bytes: &[u8]) {
-        assert!(bytes.len() >= Limits::BRIDGE_BYTES && !self.bank.push(bytes));
+        assert!(bytes.len() >= Limits::BRIDGE_BYTES && !self.socket.push(bytes));
         soon(async {
-            while !self.bank.fetch(false).resume {
+            while !self.socket.fetch(false).resume {
                 self.rung.notified().await;
             }
         })
@@ -231,7 +231,7 @@ async fn what_a_replaced_connection_has_left_to_write_is_counted() {
     let (ada, grace) = server.pair();
     let queued = || server.relay.stats().totals.queued_bytes;
     let mut two = Held::connect(&server);
-    two.bank.push(&masked(0x81, reliable(&grace, PAGE, &json!({})).as_bytes()));
+    two.socket.push(&masked(0x81, reliable(&grace, PAGE, &json!({})).as_bytes()));
     let (mut one, _) = server.reliable(&ada, PAGE, &json!({})).await;
     one.send(numbered(&grace, 1, &"x".repeat(8 * MIB))).await;
     let mut parted = Vec::new();
@@ -239,7 +239,7 @@ async fn what_a_replaced_connection_has_left_to_write_is_counted() {
         // The message, what the newest connection does not take of it, and what the others did not.
         until(|| queued() > (2 + replaced) * 8 * MIB - MIB).await;
         let next = Held::connect(&server);
-        next.bank.push(&masked(0x81, reliable(&grace, PAGE, &json!({})).as_bytes()));
+        next.socket.push(&masked(0x81, reliable(&grace, PAGE, &json!({})).as_bytes()));
         parted.push(std::mem::replace(&mut two, next));
     }
     until(|| queued() > 5 * 8 * MIB - MIB).await;

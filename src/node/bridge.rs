@@ -7,18 +7,18 @@ use napi::bindgen_prelude::Buffer;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
-use crate::stream::bridge::{self, Bank, Bridge, Errand};
+use crate::stream::bridge::{self, Bridge, BridgeSocket, SocketCommand};
 
 /// The JavaScript function that has errands fetched. Weak: it does not keep Node alive.
 pub type Caller = ThreadsafeFunction<(), (), (), Status, true, true>;
 
 /// Which bridges have an errand. One function for all of them: each one more is looked at whenever any is called.
-pub struct Errands {
+pub struct BridgeRegistry {
     waiting: Mutex<Vec<u32>>,
     caller: Caller,
 }
 
-impl Errands {
+impl BridgeRegistry {
     /// None yet.
     pub fn new(caller: Caller) -> Self {
         Self { waiting: Mutex::default(), caller }
@@ -42,15 +42,15 @@ impl Errands {
 }
 
 /// Both ends of a bridge that rings with this number.
-pub fn open(number: u32, errands: &Arc<Errands>) -> (Bridge, NativeBridge) {
+pub fn open(number: u32, errands: &Arc<BridgeRegistry>) -> (Bridge, NativeBridge) {
     let errands = Arc::clone(errands);
-    let (bridge, bank) = bridge::bridge(move || errands.add(number));
-    (bridge, NativeBridge { number, bank })
+    let (bridge, socket) = bridge::bridge(move || errands.add(number));
+    (bridge, NativeBridge { number, socket })
 }
 
 /// What is to be done with a socket.
 #[napi(object)]
-pub struct NativeErrand {
+pub struct NativeSocketCommand {
     /// To be written to it.
     pub bytes: Option<Buffer>,
     /// To be read from again.
@@ -58,14 +58,14 @@ pub struct NativeErrand {
     /// To be ended, behind the bytes.
     pub end: bool,
     /// To be closed, behind the bytes.
-    pub over: bool,
+    pub close: bool,
 }
 
 /// A connection whose socket JavaScript holds.
 #[napi]
 pub struct NativeBridge {
     number: u32,
-    bank: Bank,
+    socket: BridgeSocket,
 }
 
 #[napi]
@@ -79,26 +79,26 @@ impl NativeBridge {
     /// Bytes that the socket brought. False when it is to pause.
     #[napi(catch_unwind)]
     pub fn push(&self, bytes: &[u8]) -> bool {
-        self.bank.push(bytes)
+        self.socket.push(bytes)
     }
 
     /// The socket brings nothing more.
     #[napi(catch_unwind)]
     pub fn end(&self) {
-        self.bank.end();
+        self.socket.end();
     }
 
     /// The socket is gone.
     #[napi(catch_unwind)]
-    pub fn break_off(&self) {
-        self.bank.break_off();
+    pub fn close(&self) {
+        self.socket.close();
     }
 
     /// What is to be done with the socket, which `is_writable` when it has written what it was given.
     #[napi(catch_unwind)]
-    pub fn fetch(&self, is_writable: bool) -> NativeErrand {
-        let Errand { bytes, resume, end, over } = self.bank.fetch(is_writable);
+    pub fn fetch(&self, is_writable: bool) -> NativeSocketCommand {
+        let SocketCommand { bytes, resume, end, close } = self.socket.fetch(is_writable);
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Buffer::from);
-        NativeErrand { bytes, resume, end, over }
+        NativeSocketCommand { bytes, resume, end, close }
     }
 }

@@ -153,7 +153,7 @@ pub struct NativeRelay {
     crowd: Weak<Crowd>,
     crowd_counts: bool,
     /// None when the relay has ended.
-    errands: Option<Arc<bridge::Errands>>,
+    errands: Option<Arc<bridge::BridgeRegistry>>,
     next_bridge: u32,
 }
 
@@ -201,7 +201,7 @@ impl NativeRelay {
         let outlet = events::outlet(&on_events, relay.interest().clone(), Arc::clone(&undelivered));
         let outlet = Arc::new(outlet.map_err(|error| system(&error))?);
         let caller = on_errands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
-        let errands = Some(Arc::new(bridge::Errands::new(caller.map_err(|error| system(&error))?)));
+        let errands = Some(Arc::new(bridge::BridgeRegistry::new(caller.map_err(|error| system(&error))?)));
         let topics =
             [Topic::Connected, Topic::Disconnected, Topic::Offences, Topic::Expired, Topic::MessagesExpired];
         for topic in topics {

@@ -18,29 +18,29 @@ pub struct Bridge(Arc<Shared>);
 
 /// The end of who holds the socket. Dropping it breaks the connection.
 #[derive(Debug)]
-pub struct Bank(Arc<Shared>);
+pub struct BridgeSocket(Arc<Shared>);
 
 /// What is to be done with the socket.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Errand {
+pub struct SocketCommand {
     /// To be written to it.
     pub bytes: Vec<u8>,
-    /// To be read from again, after [`Bank::push`] said that there is enough.
+    /// To be read from again, after [`BridgeSocket::push`] said that there is enough.
     pub resume: bool,
     /// Nothing more will come to be written: its writing side is to be closed.
     pub end: bool,
     /// The engine has left: it is to be closed.
-    pub over: bool,
+    pub close: bool,
 }
 
 struct Shared {
-    pipe: Mutex<Pipe>,
-    /// Tells who holds the socket that there is an errand; called with no lock held.
+    buffers: Mutex<BridgeBuffers>,
+    /// Tells who holds the socket that there is an command; called with no lock held.
     ring: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Debug, Default)]
-struct Pipe {
+struct BridgeBuffers {
     /// Unread, less than [`Limits::BRIDGE_BYTES`] and what came last; read, no more than that. Given back when all is read.
     input: Vec<u8>,
     /// How much of the input was read.
@@ -56,27 +56,27 @@ struct Pipe {
     shut: bool,
     /// The engine's end is gone.
     left: bool,
-    /// An errand was told of and not yet fetched.
+    /// An command was told of and not yet fetched.
     rung: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// Both ends. `ring` is called when there is an [`Errand`] to fetch, and then not again before it was fetched.
-pub fn bridge(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, Bank) {
-    let shared = Arc::new(Shared { pipe: Mutex::default(), ring: Box::new(ring) });
-    (Bridge(Arc::clone(&shared)), Bank(shared))
+/// Both ends. `ring` is called when there is an [`SocketCommand`] to fetch, and then not again before it was fetched.
+pub fn bridge(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, BridgeSocket) {
+    let shared = Arc::new(Shared { buffers: Mutex::default(), ring: Box::new(ring) });
+    (Bridge(Arc::clone(&shared)), BridgeSocket(shared))
 }
 
 impl Shared {
-    fn pipe(&self) -> MutexGuard<'_, Pipe> {
+    fn buffers(&self) -> MutexGuard<'_, BridgeBuffers> {
         // Whoever panicked did so between two whole states: nothing here is changed in several steps that may fail.
-        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self, mut pipe: MutexGuard<'_, Pipe>) {
-        let was_rung = std::mem::replace(&mut pipe.rung, true);
-        drop(pipe);
+    fn ring(&self, mut buffers: MutexGuard<'_, BridgeBuffers>) {
+        let was_rung = std::mem::replace(&mut buffers.rung, true);
+        drop(buffers);
         if !was_rung {
             (self.ring)();
         }
@@ -85,70 +85,70 @@ impl Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("pipe", &self.pipe).finish_non_exhaustive()
+        f.debug_struct("Shared").field("buffers", &self.buffers).finish_non_exhaustive()
     }
 }
 
-impl Bank {
-    /// Bytes that the socket brought. False when it is not to be read from until an errand says so.
+impl BridgeSocket {
+    /// Bytes that the socket brought. False when it is not to be read from until an command says so.
     pub fn push(&self, bytes: &[u8]) -> bool {
-        let mut pipe = self.0.pipe();
-        if pipe.read > pipe.input.len() / 2 {
+        let mut buffers = self.0.buffers();
+        if buffers.read > buffers.input.len() / 2 {
             // Who never reads quite all of it would else have it grow for ever.
-            let read = std::mem::take(&mut pipe.read);
-            pipe.input.drain(..read);
+            let read = std::mem::take(&mut buffers.read);
+            buffers.input.drain(..read);
         }
-        copy::append(bytes, &mut pipe.input);
-        pipe.paused |= pipe.input.len() - pipe.read >= Limits::BRIDGE_BYTES;
-        let (goes_on, reader) = (!pipe.paused, pipe.reader.take());
-        drop(pipe);
+        copy::append(bytes, &mut buffers.input);
+        buffers.paused |= buffers.input.len() - buffers.read >= Limits::BRIDGE_BYTES;
+        let (goes_on, reader) = (!buffers.paused, buffers.reader.take());
+        drop(buffers);
         wake(reader);
         goes_on
     }
 
     /// The socket brings nothing more.
     pub fn end(&self) {
-        let mut pipe = self.0.pipe();
-        pipe.ended = true;
-        let reader = pipe.reader.take();
-        drop(pipe);
+        let mut buffers = self.0.buffers();
+        buffers.ended = true;
+        let reader = buffers.reader.take();
+        drop(buffers);
         wake(reader);
     }
 
     /// The socket is gone.
-    pub fn break_off(&self) {
-        let mut pipe = self.0.pipe();
-        pipe.broken = true;
-        pipe.output = Vec::new();
-        let wakers = [pipe.reader.take(), pipe.writer.take()];
-        drop(pipe);
+    pub fn close(&self) {
+        let mut buffers = self.0.buffers();
+        buffers.broken = true;
+        buffers.output = Vec::new();
+        let wakers = [buffers.reader.take(), buffers.writer.take()];
+        drop(buffers);
         wakers.into_iter().for_each(wake);
     }
 
     /// What is to be done. To be called when rung, and when the socket has written all that it was given; the engine
     /// writes no more than [`Limits::BRIDGE_BYTES`] ahead of it. While it is not `is_writable` it gets no bytes, unless the
     /// engine has left and they are the last.
-    pub fn fetch(&self, is_writable: bool) -> Errand {
-        let mut pipe = self.0.pipe();
-        pipe.rung = false;
-        let unread = pipe.input.len() - pipe.read;
-        let resume = pipe.paused && unread == 0;
-        pipe.paused &= !resume;
-        let (bytes, writer) = match is_writable || pipe.left {
-            true => (std::mem::take(&mut pipe.output), pipe.writer.take()),
+    pub fn fetch(&self, is_writable: bool) -> SocketCommand {
+        let mut buffers = self.0.buffers();
+        buffers.rung = false;
+        let unread = buffers.input.len() - buffers.read;
+        let resume = buffers.paused && unread == 0;
+        buffers.paused &= !resume;
+        let (bytes, writer) = match is_writable || buffers.left {
+            true => (std::mem::take(&mut buffers.output), buffers.writer.take()),
             false => (Vec::new(), None),
         };
-        let end = pipe.shut && pipe.output.is_empty();
-        let errand = Errand { bytes, resume, end, over: pipe.left };
-        drop(pipe);
+        let end = buffers.shut && buffers.output.is_empty();
+        let command = SocketCommand { bytes, resume, end, close: buffers.left };
+        drop(buffers);
         wake(writer);
-        errand
+        command
     }
 }
 
-impl Drop for Bank {
+impl Drop for BridgeSocket {
     fn drop(&mut self) {
-        self.break_off();
+        self.close();
     }
 }
 
@@ -172,26 +172,26 @@ impl AsyncRead for Bridge {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut pipe = self.0.pipe();
-        let unread = &pipe.input[pipe.read..];
+        let mut buffers = self.0.buffers();
+        let unread = &buffers.input[buffers.read..];
         if unread.is_empty() {
-            if pipe.broken {
+            if buffers.broken {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            if pipe.ended {
+            if buffers.ended {
                 return Poll::Ready(Ok(()));
             }
-            pipe.reader = Some(cx.waker().clone());
+            buffers.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let size = unread.len().min(buffer.remaining());
         buffer.put_slice(&unread[..size]);
-        pipe.read += size;
-        if pipe.read == pipe.input.len() {
+        buffers.read += size;
+        if buffers.read == buffers.input.len() {
             // An idle connection keeps no buffer.
-            (pipe.input, pipe.read) = (Vec::new(), 0);
-            if pipe.paused {
-                self.0.ring(pipe);
+            (buffers.input, buffers.read) = (Vec::new(), 0);
+            if buffers.paused {
+                self.0.ring(buffers);
             }
         }
         Poll::Ready(Ok(()))
@@ -200,17 +200,17 @@ impl AsyncRead for Bridge {
 
 impl AsyncWrite for Bridge {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut pipe = self.0.pipe();
-        if pipe.broken || pipe.shut {
+        let mut buffers = self.0.buffers();
+        if buffers.broken || buffers.shut {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let size = bytes.len().min(Limits::BRIDGE_BYTES - pipe.output.len());
+        let size = bytes.len().min(Limits::BRIDGE_BYTES - buffers.output.len());
         if size == 0 && !bytes.is_empty() {
-            pipe.writer = Some(cx.waker().clone());
+            buffers.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        copy::append(&bytes[..size], &mut pipe.output);
-        self.0.ring(pipe);
+        copy::append(&bytes[..size], &mut buffers.output);
+        self.0.ring(buffers);
         Poll::Ready(Ok(size))
     }
 
@@ -219,18 +219,18 @@ impl AsyncWrite for Bridge {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut pipe = self.0.pipe();
-        pipe.shut = true;
-        self.0.ring(pipe);
+        let mut buffers = self.0.buffers();
+        buffers.shut = true;
+        self.0.ring(buffers);
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        let mut pipe = self.0.pipe();
-        pipe.left = true;
-        self.0.ring(pipe);
+        let mut buffers = self.0.buffers();
+        buffers.left = true;
+        self.0.ring(buffers);
     }
 }
 
@@ -243,69 +243,72 @@ mod tests {
     use super::*;
 
     /// Both ends, and how often it rang.
-    fn rung() -> (Bridge, Bank, Arc<AtomicUsize>) {
+    fn rung() -> (Bridge, BridgeSocket, Arc<AtomicUsize>) {
         let rings = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&rings);
         let ring = move || {
             counted.fetch_add(1, Ordering::Relaxed);
         };
-        let (bridge, bank) = bridge(ring);
-        (bridge, bank, rings)
+        let (bridge, socket) = bridge(ring);
+        (bridge, socket, rings)
     }
 
     #[tokio::test]
     async fn a_reader_that_stops_stops_the_socket_until_it_has_read_everything() {
-        let (mut bridge, bank, rings) = rung();
+        let (mut bridge, socket, rings) = rung();
         let half = vec![b'x'; Limits::BRIDGE_BYTES / 2];
-        assert!(bank.push(&half));
-        assert!(!bank.push(&half));
+        assert!(socket.push(&half));
+        assert!(!socket.push(&half));
         let mut read = vec![0; Limits::BRIDGE_BYTES - 1];
         bridge.read_exact(&mut read).await.expect("bytes");
         assert_eq!(rings.load(Ordering::Relaxed), 0);
-        assert!(!bank.fetch(true).resume);
+        assert!(!socket.fetch(true).resume);
         bridge.read_exact(&mut read[..1]).await.expect("the last byte");
         assert_eq!(rings.load(Ordering::Relaxed), 1);
-        assert_eq!(bank.fetch(true), Errand { resume: true, ..Errand::default() });
-        assert_eq!(bank.fetch(true), Errand::default());
-        bank.end();
+        assert_eq!(socket.fetch(true), SocketCommand { resume: true, ..SocketCommand::default() });
+        assert_eq!(socket.fetch(true), SocketCommand::default());
+        socket.end();
         assert_eq!(bridge.read(&mut read).await.expect("the end"), 0);
     }
 
     #[tokio::test]
     async fn what_was_read_is_not_kept_though_something_is_always_unread() {
-        let (mut bridge, bank, _) = rung();
+        let (mut bridge, socket, _) = rung();
         let (bytes, mut read) = (vec![b'x'; 1000], vec![0; 1000]);
-        assert!(bank.push(&bytes));
+        assert!(socket.push(&bytes));
         for _ in 0..10_000 {
-            assert!(bank.push(&bytes));
+            assert!(socket.push(&bytes));
             bridge.read_exact(&mut read).await.expect("bytes");
         }
-        let kept = bridge.0.pipe().input.capacity();
+        let kept = bridge.0.buffers().input.capacity();
         assert!(kept <= 2 * Limits::BRIDGE_BYTES, "{kept} bytes");
     }
 
     #[tokio::test]
     async fn a_writer_gets_no_further_ahead_than_the_bound() {
-        let (mut bridge, bank, rings) = rung();
+        let (mut bridge, socket, rings) = rung();
         let bytes = vec![b'x'; Limits::BRIDGE_BYTES + 1];
         assert_eq!(bridge.write(&bytes).await.expect("room"), Limits::BRIDGE_BYTES);
         let mut more = Box::pin(bridge.write(b"y"));
         assert!(futures_util::poll!(&mut more).is_pending());
-        assert_eq!(bank.fetch(false), Errand::default());
-        assert_eq!(bank.fetch(true).bytes.len(), Limits::BRIDGE_BYTES);
+        assert_eq!(socket.fetch(false), SocketCommand::default());
+        assert_eq!(socket.fetch(true).bytes.len(), Limits::BRIDGE_BYTES);
         assert_eq!(more.await.expect("room again"), 1);
         assert_eq!(rings.load(Ordering::Relaxed), 2);
         bridge.shutdown().await.expect("no error");
-        assert_eq!(bank.fetch(true), Errand { bytes: b"y".into(), end: true, ..Errand::default() });
+        assert_eq!(
+            socket.fetch(true),
+            SocketCommand { bytes: b"y".into(), end: true, ..SocketCommand::default() }
+        );
         drop(bridge);
-        assert_eq!(bank.fetch(true), Errand { end: true, over: true, ..Errand::default() });
+        assert_eq!(socket.fetch(true), SocketCommand { end: true, close: true, ..SocketCommand::default() });
     }
 
     #[tokio::test]
     async fn a_socket_that_is_gone_is_an_error_behind_what_it_brought() {
-        let (mut bridge, bank, _) = rung();
-        assert!(bank.push(b"last"));
-        drop(bank);
+        let (mut bridge, socket, _) = rung();
+        assert!(socket.push(b"last"));
+        drop(socket);
         let mut read = [0; 4];
         bridge.read_exact(&mut read).await.expect("what it brought");
         assert_eq!(&read, b"last");
