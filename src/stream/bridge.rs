@@ -35,7 +35,7 @@ pub struct SocketCommand {
 
 struct Shared {
     buffers: Mutex<BridgeBuffers>,
-    /// Tells who holds the socket that there is an command; called with no lock held.
+    /// Tells who holds the socket that there is a command; called with no lock held.
     ring: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -56,13 +56,13 @@ struct BridgeBuffers {
     shut: bool,
     /// The engine's end is gone.
     left: bool,
-    /// An command was told of and not yet fetched.
+    /// A command was told of and not yet fetched.
     rung: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// Both ends. `ring` is called when there is an [`SocketCommand`] to fetch, and then not again before it was fetched.
+/// Both ends. `ring` is called when there is a [`SocketCommand`] to fetch, and then not again before it was fetched.
 pub fn bridge(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, BridgeSocket) {
     let shared = Arc::new(Shared { buffers: Mutex::default(), ring: Box::new(ring) });
     (Bridge(Arc::clone(&shared)), BridgeSocket(shared))
@@ -90,7 +90,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl BridgeSocket {
-    /// Bytes that the socket brought. False when it is not to be read from until an command says so.
+    /// Bytes that the socket brought. False when it is not to be read from until a command says so.
     pub fn push(&self, bytes: &[u8]) -> bool {
         let mut buffers = self.0.buffers();
         if buffers.read > buffers.input.len() / 2 {
