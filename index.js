@@ -339,7 +339,7 @@ class RelayServer extends EventEmitter {
   /** An attached one is kept alive by its server, and the connections count like that server's own. */
   #count(counts) {
     this.#counts = counts;
-    this.#native.refConnections(counts);
+    this.#native.refAdopted(counts);
     const isIts = this.#isOpen() ? this.#port !== undefined : this.#state !== State.CLOSED;
     if (counts && isIts) this.#native.refLoop();
     else this.#native.unrefLoop();

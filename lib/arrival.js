@@ -29,7 +29,7 @@ class TakenConnection {
 
   /**
    * @param {import('../native.js').NativeRelay} native
-   * @param {import('../native.js').NativeConnection} connection
+   * @param {import('../native.js').NativeAdoptedConnection} connection
    * @param {any} socket what Node had
    * @param {Buffer} early what came behind the request
    */
@@ -61,11 +61,11 @@ class TakenConnection {
   }
 
   upgrade(head, peer) {
-    this.#native.upgradeTaken(head, this.#early, peer, this.#connection);
+    this.#native.upgradeAdopted(head, this.#early, peer, this.#connection);
   }
 
   refuse(answer) {
-    this.#native.refuseTaken(this.#connection, answer);
+    this.#native.rejectAdopted(this.#connection, answer);
   }
 }
 

@@ -87,7 +87,7 @@ class UpgradeHandler {
   #take(request, socket, head) {
     // An engine that has closed answers nobody.
     const descriptor = this.#isOpen ? descriptorOf(socket) : undefined;
-    const taken = descriptor === undefined ? null : this.#native.takeOver(descriptor);
+    const taken = descriptor === undefined ? null : this.#native.adoptDescriptor(descriptor);
     if (taken) {
       const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
       return new TakenConnection(this.#native, taken, socket, Buffer.concat(early));

@@ -115,9 +115,9 @@ type KeepAlive = ThreadsafeFunction<(), (), (), Status, true>;
 
 /// Keeps Node alive while connections hold it that have left Node, unless it is told not to.
 #[derive(Default)]
-struct Crowd(Mutex<Option<KeepAlive>>);
+struct AdoptedConnections(Mutex<Option<KeepAlive>>);
 
-impl Crowd {
+impl AdoptedConnections {
     fn keep(&self, alive: Option<KeepAlive>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = alive;
     }
@@ -126,10 +126,10 @@ impl Crowd {
 /// A TCP connection that has left Node and was not answered yet. Keeps Node alive, as its socket would. If it is
 /// collected it is closed.
 #[napi]
-pub struct NativeConnection(Option<(Waiting, Arc<Crowd>)>);
+pub struct NativeAdoptedConnection(Option<(Waiting, Arc<AdoptedConnections>)>);
 
 #[napi]
-impl NativeConnection {
+impl NativeAdoptedConnection {
     /// Whether its client has left, or sent more than it may before it is answered.
     #[napi(catch_unwind)]
     pub fn has_left(&mut self) -> bool {
@@ -150,8 +150,8 @@ pub struct NativeRelay {
     undelivered: events::Undelivered,
     keep_alive: Option<KeepAlive>,
     /// Connections that were taken over.
-    crowd: Weak<Crowd>,
-    crowd_counts: bool,
+    adopted: Weak<AdoptedConnections>,
+    adopted_keep_alive: bool,
     /// None when the relay has ended.
     errands: Option<Arc<bridge::BridgeRegistry>>,
     next_bridge: u32,
@@ -209,8 +209,16 @@ impl NativeRelay {
         }
         let hand_over = move |batch| events::hand_over(Arc::clone(&outlet), batch);
         relay.spawn_courier(receiver, events::told, hand_over);
-        let (crowd, crowd_counts) = (Weak::new(), true);
-        Ok(Self { relay, undelivered, keep_alive: None, crowd, crowd_counts, errands, next_bridge: 0 })
+        let (adopted, adopted_keep_alive) = (Weak::new(), true);
+        Ok(Self {
+            relay,
+            undelivered,
+            keep_alive: None,
+            adopted,
+            adopted_keep_alive,
+            errands,
+            next_bridge: 0,
+        })
     }
 
     /// Opens the port.
@@ -223,38 +231,42 @@ impl NativeRelay {
 
     /// Takes a connection over by its descriptor, if that can be done; whoever has the descriptor closes it then.
     #[napi(catch_unwind)]
-    pub fn take_over(&mut self, env: &Env, descriptor: i32) -> Result<Option<NativeConnection>> {
+    pub fn adopt_descriptor(
+        &mut self,
+        env: &Env,
+        descriptor: i32,
+    ) -> Result<Option<NativeAdoptedConnection>> {
         let Ok(socket) = stream::take_over(descriptor) else { return Ok(None) };
-        Ok(Some(NativeConnection(Some((Waiting::new(socket), self.crowd(env)?)))))
+        Ok(Some(NativeAdoptedConnection(Some((Waiting::new(socket), self.adopted(env)?)))))
     }
 
     /// Serves, or refuses, a WebSocket request whose connection was taken over. `head` is its HTTP head, `early` what came
     /// behind it, `peer` the address that it came from.
     #[napi(catch_unwind)]
-    pub fn upgrade_taken(
+    pub fn upgrade_adopted(
         &self,
         head: &[u8],
         early: &[u8],
         peer: Option<String>,
-        connection: &mut NativeConnection,
+        connection: &mut NativeAdoptedConnection,
     ) {
-        let Some((waiting, crowd)) = connection.0.take() else { return };
+        let Some((waiting, adopted)) = connection.0.take() else { return };
         let (socket, early) = waiting.into_parts(early);
         let peer = peer.as_deref().and_then(host);
         // An error means that the system has no room for the connection, which is closed then.
         match self.relay.accept_upgrade(head, peer) {
-            Ok(upgrade) => self.relay.adopt_socket(upgrade, socket, early, crowd).ok(),
+            Ok(upgrade) => self.relay.adopt_socket(upgrade, socket, early, adopted).ok(),
             Err(answer) if answer.is_empty() => None,
-            Err(answer) => self.relay.refuse(socket, answer, crowd).ok(),
+            Err(answer) => self.relay.refuse(socket, answer, adopted).ok(),
         };
     }
 
     /// Answers a connection that was taken over, and closes it.
     #[napi(catch_unwind)]
-    pub fn refuse_taken(&self, connection: &mut NativeConnection, answer: &[u8]) {
-        if let Some((waiting, crowd)) = connection.0.take() {
+    pub fn reject_adopted(&self, connection: &mut NativeAdoptedConnection, answer: &[u8]) {
+        if let Some((waiting, adopted)) = connection.0.take() {
             let (socket, _) = waiting.into_parts(&[]);
-            self.relay.refuse(socket, answer.to_vec(), crowd).ok();
+            self.relay.refuse(socket, answer.to_vec(), adopted).ok();
         }
     }
 
@@ -393,26 +405,26 @@ impl NativeRelay {
 
     /// Whether connections that were taken over keep Node alive, as those that it holds itself do. At first they do.
     #[napi(catch_unwind)]
-    pub fn ref_connections(&mut self, env: &Env, counts: bool) -> Result<()> {
-        self.crowd_counts = counts;
-        if let Some(crowd) = self.crowd.upgrade() {
-            crowd.keep(if counts { Some(keep_alive(env)?) } else { None });
+    pub fn ref_adopted(&mut self, env: &Env, counts: bool) -> Result<()> {
+        self.adopted_keep_alive = counts;
+        if let Some(adopted) = self.adopted.upgrade() {
+            adopted.keep(if counts { Some(keep_alive(env)?) } else { None });
         }
         Ok(())
     }
 }
 
 impl NativeRelay {
-    fn crowd(&mut self, env: &Env) -> Result<Arc<Crowd>> {
-        if let Some(crowd) = self.crowd.upgrade() {
-            return Ok(crowd);
+    fn adopted(&mut self, env: &Env) -> Result<Arc<AdoptedConnections>> {
+        if let Some(adopted) = self.adopted.upgrade() {
+            return Ok(adopted);
         }
-        let crowd = Arc::new(Crowd::default());
-        if self.crowd_counts {
-            crowd.keep(Some(keep_alive(env)?));
+        let adopted = Arc::new(AdoptedConnections::default());
+        if self.adopted_keep_alive {
+            adopted.keep(Some(keep_alive(env)?));
         }
-        self.crowd = Arc::downgrade(&crowd);
-        Ok(crowd)
+        self.adopted = Arc::downgrade(&adopted);
+        Ok(adopted)
     }
 }
 
