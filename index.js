@@ -113,7 +113,7 @@ class RelayServer extends EventEmitter {
         new NativeRelay(
           { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules },
           weakly(this, RelayServer.#deliver),
-          weakly(this, RelayServer.#runErrands),
+          weakly(this, RelayServer.#runSocketCommands),
           weakly(this, RelayServer.#askQuestions),
         ),
     );
@@ -189,7 +189,7 @@ class RelayServer extends EventEmitter {
 
   shouldHandle(request) {
     checkRequest(request);
-    return this.#native.isAt(Buffer.from(request.url, 'latin1'));
+    return this.#native.shouldHandle(Buffer.from(request.url, 'latin1'));
   }
 
   handleUpgrade(request, socket, head) {
@@ -355,7 +355,7 @@ class RelayServer extends EventEmitter {
   #want(name) {
     if (EVENTS.includes(name)) {
       const isNeeded = debug.enabled || (name === 'expired' && this.#dataExpires);
-      this.#native.want(name, isNeeded || this.listenerCount(name) > 0);
+      this.#native.setInterest(name, isNeeded || this.listenerCount(name) > 0);
     }
     return this;
   }
@@ -431,15 +431,15 @@ class RelayServer extends EventEmitter {
   /** Each event in a turn of its own: a listener that was added after the event before it hears it, also behind an `await`. */
   static #deliver(server, events) {
     for (const event of events) setImmediate(() => server.#emitSafely(() => server.#tell(event)));
-    if (events.length > 0) setImmediate(() => server.#native.delivered());
+    if (events.length > 0) setImmediate(() => server.#native.batchHandled());
   }
 
   static #askQuestions(server) {
     server.#questions?.run();
   }
 
-  static #runErrands(server) {
-    for (const number of server.#native.errands()) server.#emitSafely(() => server.#bridges.get(number)?.run());
+  static #runSocketCommands(server) {
+    for (const number of server.#native.bridgesWithCommands()) server.#emitSafely(() => server.#bridges.get(number)?.run());
   }
 
   #tell({ name, clientId, targetId, code, number, text }) {
@@ -483,7 +483,7 @@ class RelayServer extends EventEmitter {
       case 'close':
         // The engine has left every connection; their sockets may still have something to write.
         this.#state = State.ENDING;
-        RelayServer.#runErrands(this);
+        RelayServer.#runSocketCommands(this);
         this.#leaveBridges();
         this.#closeWhenEnded();
     }

@@ -100,7 +100,7 @@ class UpgradeHandler {
   }
 
   #refuse(connection, refusal) {
-    this.#native.turnedAway(refusal.why);
+    this.#native.countRejection(refusal.why);
     connection.refuse(answerOf(refusal));
   }
 
@@ -111,7 +111,7 @@ class UpgradeHandler {
   }
 
   #tellTaken(request, socket) {
-    this.#native.turnedAway('taken');
+    this.#native.countRejection('taken');
     const text = `another listener for upgrades answered a request for this relay; likely: ${likelyOwner(request, socket)}`;
     this.#warn(new RelayError('ERR_UPGRADE_TAKEN', text, undefined));
   }

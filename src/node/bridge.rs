@@ -9,7 +9,7 @@ use napi_derive::napi;
 
 use crate::stream::bridge::{self, Bridge, BridgeSocket, SocketCommand};
 
-/// The JavaScript function that has errands fetched. Weak: it does not keep Node alive.
+/// The JavaScript function that has registry fetched. Weak: it does not keep Node alive.
 pub type Caller = ThreadsafeFunction<(), (), (), Status, true, true>;
 
 /// Which bridges have an errand. One function for all of them: each one more is looked at whenever any is called.
@@ -42,9 +42,9 @@ impl BridgeRegistry {
 }
 
 /// Both ends of a bridge that rings with this number.
-pub fn open(number: u32, errands: &Arc<BridgeRegistry>) -> (Bridge, NativeBridge) {
-    let errands = Arc::clone(errands);
-    let (bridge, socket) = bridge::bridge(move || errands.add(number));
+pub fn open(number: u32, registry: &Arc<BridgeRegistry>) -> (Bridge, NativeBridge) {
+    let registry = Arc::clone(registry);
+    let (bridge, socket) = bridge::bridge(move || registry.add(number));
     (bridge, NativeBridge { number, socket })
 }
 

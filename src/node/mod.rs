@@ -153,20 +153,20 @@ pub struct NativeRelay {
     adopted: Weak<AdoptedConnections>,
     adopted_keep_alive: bool,
     /// None when the relay has ended.
-    errands: Option<Arc<bridge::BridgeRegistry>>,
+    bridges: Option<Arc<bridge::BridgeRegistry>>,
     next_bridge: u32,
 }
 
 #[napi]
 impl NativeRelay {
-    /// A relay that does not listen yet. `on_events` gets batches of events, see [`NativeRelay::want`];
-    /// `on_errands` is called when [`NativeRelay::errands`] has something, and `on_inquiries` when
+    /// A relay that does not listen yet. `on_events` gets batches of events, see [`NativeRelay::set_interest`];
+    /// `on_socket_commands` is called when [`NativeRelay::bridges_with_commands`] has something, and `on_inquiries` when
     /// [`NativeRelay::take_inquiry`] has.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         options: NativeOptions,
         on_events: Function<'_, Vec<events::NativeEvent>, ()>,
-        on_errands: Function<'_, (), ()>,
+        on_socket_commands: Function<'_, (), ()>,
         on_inquiries: Function<'_, (), ()>,
     ) -> Result<Self, Code> {
         let NativeOptions {
@@ -200,8 +200,9 @@ impl NativeRelay {
         let undelivered = events::Undelivered::default();
         let outlet = events::outlet(&on_events, relay.interest().clone(), Arc::clone(&undelivered));
         let outlet = Arc::new(outlet.map_err(|error| system(&error))?);
-        let caller = on_errands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
-        let errands = Some(Arc::new(bridge::BridgeRegistry::new(caller.map_err(|error| system(&error))?)));
+        let caller =
+            on_socket_commands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
+        let bridges = Some(Arc::new(bridge::BridgeRegistry::new(caller.map_err(|error| system(&error))?)));
         let topics =
             [Topic::Connected, Topic::Disconnected, Topic::Offences, Topic::Expired, Topic::MessagesExpired];
         for topic in topics {
@@ -216,7 +217,7 @@ impl NativeRelay {
             keep_alive: None,
             adopted,
             adopted_keep_alive,
-            errands,
+            bridges,
             next_bridge: 0,
         })
     }
@@ -280,12 +281,12 @@ impl NativeRelay {
             Err(refusal) => return NativeUpgrade { answer: refusal.into(), bridge: None },
         };
         // Without it the relay has ended, and has refused already.
-        let Some(errands) = self.errands.clone() else {
+        let Some(bridges) = self.bridges.clone() else {
             return NativeUpgrade { answer: Vec::new().into(), bridge: None };
         };
         let answer = upgrade.take_response().into();
         self.next_bridge = self.next_bridge.wrapping_add(1);
-        let (stream, bridge) = bridge::open(self.next_bridge, &errands);
+        let (stream, bridge) = bridge::open(self.next_bridge, &bridges);
         self.relay.adopt(upgrade, stream, early.to_vec(), ());
         NativeUpgrade { answer, bridge: Some(bridge) }
     }
@@ -301,20 +302,20 @@ impl NativeRelay {
 
     /// Counts a client that JavaScript has not let in.
     #[napi(catch_unwind)]
-    pub fn turned_away(&self, why: access::NativeReason) {
+    pub fn count_rejection(&self, why: access::NativeReason) {
         self.relay.count_turned_away(why.into());
     }
 
     /// Whether WebSockets are opened at this target of a request.
     #[napi(catch_unwind)]
-    pub fn is_at(&self, target: &[u8]) -> bool {
+    pub fn should_handle(&self, target: &[u8]) -> bool {
         str::from_utf8(target).is_ok_and(|target| self.relay.is_at(target))
     }
 
-    /// The numbers of the bridges that have errands to fetch.
+    /// The numbers of the bridges that have bridges to fetch.
     #[napi(catch_unwind)]
-    pub fn errands(&self) -> Vec<u32> {
-        self.errands.as_ref().map(|errands| errands.take()).unwrap_or_default()
+    pub fn bridges_with_commands(&self) -> Vec<u32> {
+        self.bridges.as_ref().map(|bridges| bridges.take()).unwrap_or_default()
     }
 
     /// Greets new connections with other credentials.
@@ -344,7 +345,7 @@ impl NativeRelay {
     /// Whether somebody listens for `connection`, `disconnect`, `expired`, `messagesExpired` or `error`. At first nobody
     /// does. All other events are always told.
     #[napi(catch_unwind)]
-    pub fn want(&self, name: String, wanted: bool) {
+    pub fn set_interest(&self, name: String, wanted: bool) {
         let topic = match &*name {
             "connection" => Topic::Connected,
             "disconnect" => Topic::Disconnected,
@@ -358,7 +359,7 @@ impl NativeRelay {
 
     /// The listeners of a batch have been called, as is said once for each that is not empty.
     #[napi(catch_unwind)]
-    pub fn delivered(&self) {
+    pub fn batch_handled(&self) {
         self.undelivered.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -385,7 +386,7 @@ impl NativeRelay {
     #[napi(catch_unwind)]
     pub fn end(&mut self) {
         self.relay.end();
-        (self.errands, self.keep_alive) = (None, None);
+        (self.bridges, self.keep_alive) = (None, None);
     }
 
     /// Keeps Node alive until [`NativeRelay::unref_loop`].
