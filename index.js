@@ -107,7 +107,7 @@ class RelayServer extends EventEmitter {
     const { origins, isOriginAllowed, verifyClient, ...trust } = access;
     const fail = (error) => this.#emitSafely(() => { throw error; });
     this.#gate = new Gate({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
-    const rules = { ...trust, origins, asks: this.#gate.asks };
+    const rules = { ...trust, origins, hasVerifier: this.#gate.asks };
     const native = callNative(
       () =>
         new NativeRelay(
@@ -119,7 +119,7 @@ class RelayServer extends EventEmitter {
     );
     this.#native = native;
     if (this.#gate.asks) {
-      this.#questions = new Questions({ gate: this.#gate, takeInquiry: () => native.takeInquiry(), patience: this.#limits.headersTimeout });
+      this.#questions = new Questions({ gate: this.#gate, takeVerifyRequest: () => native.takeVerifyRequest(), patience: this.#limits.headersTimeout });
     }
     this.#upgrades = new UpgradeHandler({
       native,

@@ -6,7 +6,7 @@
 const { AsyncResource } = require('node:async_hooks');
 const { performance } = require('node:perf_hooks');
 const { clearTimeout, setImmediate, setTimeout } = require('node:timers');
-const { NativeRequests } = require('../native.js');
+const { NativeVerifyQueue } = require('../native.js');
 const { infoOf, refusal } = require('./access.js');
 
 /** Milliseconds of questions after which other work of this thread goes on. */
@@ -23,9 +23,9 @@ const CLOSING = { why: 'closing', status: 503, text: 'the server is closing', he
 
 class Questions {
   #gate;
-  #takeInquiry;
+  #takeVerifyRequest;
   #patience;
-  #requests = new NativeRequests();
+  #requests = new NativeVerifyQueue();
   /** @type {Set<Request>} requests that servers of Node have read */
   #open = new Set();
   /** @type {Map<number, Request>} those of them that wait or were asked about, by ticket */
@@ -35,12 +35,12 @@ class Questions {
   #isOthersTurn = false;
 
   /**
-   * @param {{ gate: import('./access.js').Gate, takeInquiry: () => any, patience: number }} options
-   *   `takeInquiry` gives the next request of the relay's own port, `patience` is in milliseconds
+   * @param {{ gate: import('./access.js').Gate, takeVerifyRequest: () => any, patience: number }} options
+   *   `takeVerifyRequest` gives the next request of the relay's own port, `patience` is in milliseconds
    */
-  constructor({ gate, takeInquiry, patience }) {
+  constructor({ gate, takeVerifyRequest, patience }) {
     this.#gate = gate;
-    this.#takeInquiry = takeInquiry;
+    this.#takeVerifyRequest = takeVerifyRequest;
     this.#patience = patience;
     gate.onFree = () => this.run();
   }
@@ -79,7 +79,7 @@ class Questions {
       clearTimeout(timer);
       stop();
       if (!this.#queued.delete(request.ticket)) return true;
-      this.#requests.leave(info.remoteAddress, request.ticket);
+      this.#requests.remove(info.remoteAddress, request.ticket);
       // There may be room for one that waits.
       if (this.#queued.size > 0) this.#runSoon();
       return true;
@@ -137,7 +137,7 @@ class Questions {
   }
 
   #askAboutInquiry() {
-    const inquiry = this.#takeInquiry();
+    const inquiry = this.#takeVerifyRequest();
     if (!inquiry) return false;
     this.#gate.ask(infoOf(inquiry), (refused) => inquiry.answer(refused));
     return true;

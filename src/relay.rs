@@ -182,8 +182,8 @@ impl Relay {
     }
 
     /// The next request to decide about. `None` when there is none now; then [`Ask`] tells of the next one.
-    pub fn take_inquiry(&self) -> Option<Inquiry> {
-        self.door.take_inquiry()
+    pub fn take_verify_request(&self) -> Option<Inquiry> {
+        self.door.take_verify_request()
     }
 
     /// Counts a client that was not let in by who made the relay.

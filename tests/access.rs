@@ -208,12 +208,12 @@ async fn nobody_is_asked_about_a_client_that_has_left() {
     soon(told.notified()).await;
     soon(gone.shutdown()).await.unwrap();
     assert_eq!(read_rest(&mut gone).await, b"");
-    assert!(server.relay.take_inquiry().is_none());
+    assert!(server.relay.take_verify_request().is_none());
     // Who comes then is asked about, and told of again.
     let mut here = server.tcp().await;
     soon(here.write_all(UPGRADE)).await.unwrap();
     soon(told.notified()).await;
-    server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
+    server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
     assert!(read_head(&mut here).await.starts_with("HTTP/1.1 101 "));
     assert!(server.relay.stats().turned_away.is_empty());
 }
@@ -223,7 +223,7 @@ async fn nobody_is_asked_about_a_client_whose_time_is_over() {
     let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
     let (server, _) = undecided(limits).await;
     assert_eq!(status(&server, "").await, "503");
-    assert!(server.relay.take_inquiry().is_none());
+    assert!(server.relay.take_verify_request().is_none());
 }
 
 #[tokio::test]
@@ -236,14 +236,14 @@ async fn what_a_client_sends_before_it_is_answered_is_kept_and_bounded() {
     let hello = masked(0x81, authentication(&ada).as_bytes());
     soon(client.write_all(&hello[..10])).await.unwrap();
     soon(client.write_all(&hello[10..])).await.unwrap();
-    server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
+    server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
     server.find(|event| matches!(event, Event::Connected(id) if id == ada.id).then_some(())).await;
-    assert!(server.relay.take_inquiry().is_none());
+    assert!(server.relay.take_verify_request().is_none());
     let mut talker = server.tcp().await;
     soon(talker.write_all(UPGRADE)).await.unwrap();
     soon(told.notified()).await;
     // The end may be a reset.
     soon(talker.write_all(&[0; Limits::MAX_EARLY_BYTES + 1])).await.ok();
     assert_eq!(read_rest(&mut talker).await, b"");
-    assert!(server.relay.take_inquiry().is_none());
+    assert!(server.relay.take_verify_request().is_none());
 }

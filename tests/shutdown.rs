@@ -131,8 +131,8 @@ async fn everybody_lingers() -> (TestRelay, Vec<TcpStream>) {
         let mut deaf = server.tcp().await;
         soon(deaf.write_all(UPGRADE)).await.unwrap();
         soon(asked.notified()).await;
-        server.relay.take_inquiry().unwrap().answer(Verdict::Admitted);
-        assert!(server.relay.take_inquiry().is_none());
+        server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
+        assert!(server.relay.take_verify_request().is_none());
         let head = read_head(&mut deaf).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         lingering.push(deaf);

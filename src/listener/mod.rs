@@ -135,7 +135,7 @@ impl Door {
     }
 
     /// The next request to decide about; see [`Inquiries::take`].
-    pub fn take_inquiry(&self) -> Option<Inquiry> {
+    pub fn take_verify_request(&self) -> Option<Inquiry> {
         self.inquiries.take()
     }
 

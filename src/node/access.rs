@@ -25,7 +25,7 @@ pub struct NativeRules {
     /// Addresses of proxies that are.
     pub trusted_networks: Vec<String>,
     /// Whether JavaScript is asked about each WebSocket of the relay's own port.
-    pub asks: bool,
+    pub has_verifier: bool,
 }
 
 /// The JavaScript function that is told of inquiries to take. Weak: it does not keep Node alive.
@@ -33,7 +33,7 @@ pub type Asked = ThreadsafeFunction<(), (), (), Status, true, true>;
 
 /// What they say.
 pub fn rules(native: NativeRules, asked: Asked) -> Rules {
-    let NativeRules { origins, trusts_all, trusted_hops, trusted_networks, asks } = native;
+    let NativeRules { origins, trusts_all, trusted_hops, trusted_networks, has_verifier } = native;
     let networks: Vec<_> = trusted_networks.iter().filter_map(|network| Network::parse(network)).collect();
     let trust = match (trusts_all, trusted_hops, networks.is_empty()) {
         (true, ..) => Trust::Everybody,
@@ -41,7 +41,7 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
         (false, 0, false) => Trust::Networks(networks),
         (false, 0, true) => Trust::Nobody,
     };
-    let ask = asks.then(|| {
+    let ask = has_verifier.then(|| {
         Ask(Arc::new(move |_| {
             // An error means that JavaScript is gone.
             asked.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
@@ -52,7 +52,7 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
 
 /// A request that JavaScript is asked about. If it is collected without an answer the request is refused.
 #[napi]
-pub struct NativeInquiry(Option<Inquiry>);
+pub struct NativeVerifyRequest(Option<Inquiry>);
 
 /// Whose a request is.
 #[napi(object)]
@@ -105,7 +105,7 @@ pub struct NativeRefusal {
 }
 
 #[napi]
-impl NativeInquiry {
+impl NativeVerifyRequest {
     /// The request's target.
     #[napi(getter, catch_unwind)]
     pub fn url(&self) -> String {
@@ -151,15 +151,15 @@ impl NativeRelay {
     /// The next request of the relay's own port to decide about, when its client still waits. When there is none
     /// JavaScript is told of the next one.
     #[napi(catch_unwind)]
-    pub fn take_inquiry(&self) -> Option<NativeInquiry> {
-        self.relay.take_inquiry().map(|inquiry| NativeInquiry(Some(inquiry)))
+    pub fn take_verify_request(&self) -> Option<NativeVerifyRequest> {
+        self.relay.take_verify_request().map(|inquiry| NativeVerifyRequest(Some(inquiry)))
     }
 }
 
 /// The requests that servers of Node have read and that JavaScript is to decide about, by ticket. It has the bounds and
 /// the order of those of the relay's own port.
 #[napi]
-pub struct NativeRequests(FairQueue<()>);
+pub struct NativeVerifyQueue(FairQueue<()>);
 
 /// A request that was added.
 #[napi(object)]
@@ -171,7 +171,7 @@ pub struct NativeTicket {
 }
 
 #[napi]
-impl NativeRequests {
+impl NativeVerifyQueue {
     /// None yet.
     #[napi(constructor, catch_unwind)]
     pub fn new() -> Self {
@@ -195,7 +195,7 @@ impl NativeRequests {
 
     /// A request of this address was answered, or its client has gone.
     #[napi(catch_unwind)]
-    pub fn leave(&mut self, address: Option<String>, ticket: f64) {
+    pub fn remove(&mut self, address: Option<String>, ticket: f64) {
         self.0.leave(source(address.as_deref()), ticket as u64);
     }
 }

@@ -9,7 +9,7 @@ use napi_derive::napi;
 
 use crate::stream::bridge::{self, Bridge, BridgeSocket, SocketCommand};
 
-/// The JavaScript function that has registry fetched. Weak: it does not keep Node alive.
+/// The JavaScript function that has commands fetched. Weak: it does not keep Node alive.
 pub type Caller = ThreadsafeFunction<(), (), (), Status, true, true>;
 
 /// Which bridges have an errand. One function for all of them: each one more is looked at whenever any is called.

@@ -160,14 +160,14 @@ pub struct NativeRelay {
 #[napi]
 impl NativeRelay {
     /// A relay that does not listen yet. `on_events` gets batches of events, see [`NativeRelay::set_interest`];
-    /// `on_socket_commands` is called when [`NativeRelay::bridges_with_commands`] has something, and `on_inquiries` when
-    /// [`NativeRelay::take_inquiry`] has.
+    /// `on_socket_commands` is called when [`NativeRelay::bridges_with_commands`] has something, and `on_verify_requests` when
+    /// [`NativeRelay::take_verify_request`] has.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         options: NativeOptions,
         on_events: Function<'_, Vec<events::NativeEvent>, ()>,
         on_socket_commands: Function<'_, (), ()>,
-        on_inquiries: Function<'_, (), ()>,
+        on_verify_requests: Function<'_, (), ()>,
     ) -> Result<Self, Code> {
         let NativeOptions {
             authorize_all_channels,
@@ -186,7 +186,8 @@ impl NativeRelay {
             })
         });
         let site = Site { path, script, source_map, has_metrics: metrics };
-        let asked = on_inquiries.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
+        let asked =
+            on_verify_requests.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
         let rules = access::rules(rules, asked.map_err(|error| system(&error))?);
         let mut options = Options { authorize_all_channels, site, rules, ..Options::default() };
         for NativeSetting { name, value } in settings {
@@ -312,7 +313,7 @@ impl NativeRelay {
         str::from_utf8(target).is_ok_and(|target| self.relay.is_at(target))
     }
 
-    /// The numbers of the bridges that have bridges to fetch.
+    /// The numbers of the bridges that have commands to fetch.
     #[napi(catch_unwind)]
     pub fn bridges_with_commands(&self) -> Vec<u32> {
         self.bridges.as_ref().map(|bridges| bridges.take()).unwrap_or_default()
