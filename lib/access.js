@@ -25,7 +25,7 @@ const NETWORKS = {
 
 /**
  * @typedef {'allowedOrigins' | 'verifyClient' | 'undecided' | 'closing' | 'taken'} Reason
- * @typedef {{ why: Reason, status: number, text?: string, headers: string[] }} Refusal
+ * @typedef {{ reason: Reason, status: number, text?: string, headers: string[] }} Refusal
  * @typedef {{ origin: string | undefined, secure: boolean, remoteAddress: string | undefined, req: any }} Info
  */
 
@@ -159,9 +159,9 @@ class Gate {
   }
 
   /** Calls what may throw, or give a promise: one that is not waited for would always be true. */
-  #call(why, once, call, then = () => {}) {
+  #call(reason, once, call, then = () => {}) {
     const fail = (/** @type {unknown} */ error) => {
-      once(refusal(why, 500));
+      once(refusal(reason, 500));
       this.#fail(error);
     };
     const settle = (/** @type {any} */ value) => {
@@ -177,10 +177,10 @@ class Gate {
 }
 
 /** @returns {Refusal} */
-function refusal(why, status, text = undefined, headers = {}) {
+function refusal(reason, status, text = undefined, headers = {}) {
   const pairs = Object.entries(headers ?? {}).flatMap(([name, value]) => [value].flat().flatMap((one) => [name, String(one)]));
   const isStatus = Number.isInteger(status) && status >= 300 && status <= 599;
-  return { why, status: isStatus ? status : 401, ...(text === undefined ? {} : { text: String(text) }), headers: pairs };
+  return { reason, status: isStatus ? status : 401, ...(text === undefined ? {} : { text: String(text) }), headers: pairs };
 }
 
 /** What an engine's question is to the developer. @returns {Info} */

@@ -13,7 +13,7 @@ const { infoOf, refusal } = require('./access.js');
 const SLICE = 5;
 
 /** @type {import('./access.js').Refusal} */
-const CLOSING = { why: 'closing', status: 503, text: 'the server is closing', headers: [] };
+const CLOSING = { reason: 'closing', status: 503, text: 'the server is closing', headers: [] };
 
 /**
  * @typedef {import('./access.js').Info} Info

@@ -100,7 +100,7 @@ class UpgradeHandler {
   }
 
   #refuse(connection, refusal) {
-    this.#native.countRejection(refusal.why);
+    this.#native.countRejection(refusal.reason);
     connection.refuse(answerOf(refusal));
   }
 

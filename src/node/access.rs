@@ -66,7 +66,7 @@ pub struct NativeCaller {
 /// Why JavaScript does not let a client in.
 #[napi(string_enum = "camelCase")]
 #[derive(Clone, Copy)]
-pub enum NativeReason {
+pub enum NativeRejection {
     /// Its page may not come.
     AllowedOrigins,
     /// It was refused by `verifyClient`.
@@ -79,23 +79,23 @@ pub enum NativeReason {
     Taken,
 }
 
-impl From<NativeReason> for TurnedAway {
-    fn from(reason: NativeReason) -> Self {
+impl From<NativeRejection> for TurnedAway {
+    fn from(reason: NativeRejection) -> Self {
         match reason {
-            NativeReason::AllowedOrigins => Self::AllowedOrigins,
-            NativeReason::VerifyClient => Self::VerifyClient,
-            NativeReason::Undecided => Self::Undecided,
-            NativeReason::Closing => Self::Closing,
-            NativeReason::Taken => Self::Taken,
+            NativeRejection::AllowedOrigins => Self::AllowedOrigins,
+            NativeRejection::VerifyClient => Self::VerifyClient,
+            NativeRejection::Undecided => Self::Undecided,
+            NativeRejection::Closing => Self::Closing,
+            NativeRejection::Taken => Self::Taken,
         }
     }
 }
 
 /// An answer that refuses.
 #[napi(object)]
-pub struct NativeRefusal {
+pub struct NativeRejectionResponse {
     /// What it is counted by.
-    pub why: NativeReason,
+    pub reason: NativeRejection,
     /// The HTTP status.
     pub status: u16,
     /// What is said.
@@ -133,14 +133,14 @@ impl NativeVerifyRequest {
 
     /// Lets the client in, or answers with this refusal. Only the first answer counts.
     #[napi(catch_unwind)]
-    pub fn answer(&mut self, refusal: Option<NativeRefusal>) {
+    pub fn answer(&mut self, refusal: Option<NativeRejectionResponse>) {
         let Some(inquiry) = self.0.take() else { return };
         inquiry.answer(match refusal {
             None => Verdict::Admitted,
-            Some(NativeRefusal { why, status, text, headers }) => {
+            Some(NativeRejectionResponse { reason, status, text, headers }) => {
                 let (pairs, _) = headers.as_chunks();
                 let headers = pairs.iter().map(|[name, value]| (name.clone(), value.clone())).collect();
-                Verdict::Refused { why: why.into(), status, text, headers }
+                Verdict::Refused { why: reason.into(), status, text, headers }
             }
         });
     }

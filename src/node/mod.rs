@@ -303,8 +303,8 @@ impl NativeRelay {
 
     /// Counts a client that JavaScript has not let in.
     #[napi(catch_unwind)]
-    pub fn count_rejection(&self, why: access::NativeReason) {
-        self.relay.count_turned_away(why.into());
+    pub fn count_rejection(&self, reason: access::NativeRejection) {
+        self.relay.count_turned_away(reason.into());
     }
 
     /// Whether WebSockets are opened at this target of a request.
