@@ -524,7 +524,7 @@ class RelayServer extends EventEmitter {
     this.#deadline = Infinity;
     this.#forgetSignal();
     this.#address = null;
-    this.#native.end();
+    this.#native.dispose();
     running.delete(this);
     for (const callback of this.#closeCallbacks.splice(0)) this.#emitSafely(() => callback(this.#failure));
     this.emit('close');

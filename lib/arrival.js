@@ -46,7 +46,7 @@ class TakenConnection {
 
   /** Whether its client has left, or sent more than it may before it is answered. */
   hasLeft() {
-    return this.#connection.hasLeft();
+    return this.#connection.isAbandoned();
   }
 
   /** Calls `gone` when its client has left, until the function that it returns is called. @param {() => void} gone */

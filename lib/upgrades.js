@@ -68,7 +68,7 @@ class UpgradeHandler {
     try {
       // When it is closing the engine says so, whoever comes.
       if (this.#questions && this.#isOpen) {
-        const { address, secure } = this.#native.caller(lines, peer, Boolean(encrypted));
+        const { address, secure } = this.#native.resolveClient(lines, peer, Boolean(encrypted));
         const info = { origin: request.headers.origin, secure, remoteAddress: withZoneName(address), req: request };
         this.#questions.ask(connection, info, answer);
       } else answer();

@@ -166,13 +166,13 @@ impl Relay {
     }
 
     /// Whether WebSockets are opened at this target of a request.
-    pub fn is_at(&self, target: &str) -> bool {
+    pub fn should_handle(&self, target: &str) -> bool {
         self.door.site.is_at(target)
     }
 
     /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. Another server has
     /// read it, with this HTTP head, from `peer`, over TLS or not. `None` when it is no request.
-    pub fn caller(
+    pub fn resolve_client(
         &self,
         head: &[u8],
         peer: Option<HostAddress>,
@@ -187,7 +187,7 @@ impl Relay {
     }
 
     /// Counts a client that was not let in by who made the relay.
-    pub fn count_turned_away(&self, why: TurnedAway) {
+    pub fn count_rejection(&self, why: TurnedAway) {
         self.shared.metrics.turned_away(why);
     }
 
@@ -241,7 +241,12 @@ impl Relay {
     ///
     /// # Errors
     /// When the system has no room to watch the socket; the connection is closed then.
-    pub fn refuse<K>(&self, socket: std::net::TcpStream, answer: Vec<u8>, kept: K) -> io::Result<()>
+    pub fn respond_and_close<K>(
+        &self,
+        socket: std::net::TcpStream,
+        answer: Vec<u8>,
+        kept: K,
+    ) -> io::Result<()>
     where
         K: Send + 'static,
     {
@@ -314,7 +319,7 @@ impl Relay {
 
     /// Ends whatever still runs, and gives back threads, descriptors, what was given to be called, and the memory of
     /// messages. Clients and channels stay registered, and what was counted can still be read.
-    pub fn end(&mut self) {
+    pub fn dispose(&mut self) {
         self.join();
         // Nothing else holds it: the tasks are gone with their threads.
         if let Some(door) = Arc::get_mut(&mut self.door) {

@@ -56,7 +56,7 @@ pub struct NativeVerifyRequest(Option<Inquiry>);
 
 /// Whose a request is.
 #[napi(object)]
-pub struct NativeCaller {
+pub struct NativeRequestClient {
     /// The address that counts as the client's.
     pub address: Option<String>,
     /// Whether the client's connection is TLS.

@@ -94,7 +94,7 @@ pub struct NativeScript {
 
 /// A new client.
 #[napi(object)]
-pub struct NativeClient {
+pub struct NativeRegistration {
     /// Its id.
     pub id: f64,
     /// Its secret.
@@ -132,7 +132,7 @@ pub struct NativeAdoptedConnection(Option<(Waiting, Arc<AdoptedConnections>)>);
 impl NativeAdoptedConnection {
     /// Whether its client has left, or sent more than it may before it is answered.
     #[napi(catch_unwind)]
-    pub fn has_left(&mut self) -> bool {
+    pub fn is_abandoned(&mut self) -> bool {
         self.0.as_mut().is_none_or(|(waiting, _)| waiting.has_left())
     }
 
@@ -259,7 +259,7 @@ impl NativeRelay {
         match self.relay.accept_upgrade(head, peer) {
             Ok(upgrade) => self.relay.adopt_socket(upgrade, socket, early, adopted).ok(),
             Err(answer) if answer.is_empty() => None,
-            Err(answer) => self.relay.refuse(socket, answer, adopted).ok(),
+            Err(answer) => self.relay.respond_and_close(socket, answer, adopted).ok(),
         };
     }
 
@@ -268,7 +268,7 @@ impl NativeRelay {
     pub fn reject_adopted(&self, connection: &mut NativeAdoptedConnection, answer: &[u8]) {
         if let Some((waiting, adopted)) = connection.0.take() {
             let (socket, _) = waiting.into_parts(&[]);
-            self.relay.refuse(socket, answer.to_vec(), adopted).ok();
+            self.relay.respond_and_close(socket, answer.to_vec(), adopted).ok();
         }
     }
 
@@ -295,22 +295,27 @@ impl NativeRelay {
     /// Whose request it is that another server has read, as far as proxies are trusted. It has this HTTP head and came from
     /// `peer`, over TLS or not.
     #[napi(catch_unwind)]
-    pub fn caller(&self, head: &[u8], peer: Option<String>, is_tls: bool) -> access::NativeCaller {
+    pub fn resolve_client(
+        &self,
+        head: &[u8],
+        peer: Option<String>,
+        is_tls: bool,
+    ) -> access::NativeRequestClient {
         let host = peer.as_deref().and_then(host);
-        let (address, secure) = self.relay.caller(head, host, is_tls).unwrap_or((host, false));
-        access::NativeCaller { address: address.map(|address| address.to_string()).or(peer), secure }
+        let (address, secure) = self.relay.resolve_client(head, host, is_tls).unwrap_or((host, false));
+        access::NativeRequestClient { address: address.map(|address| address.to_string()).or(peer), secure }
     }
 
     /// Counts a client that JavaScript has not let in.
     #[napi(catch_unwind)]
     pub fn count_rejection(&self, reason: access::NativeRejection) {
-        self.relay.count_turned_away(reason.into());
+        self.relay.count_rejection(reason.into());
     }
 
     /// Whether WebSockets are opened at this target of a request.
     #[napi(catch_unwind)]
     pub fn should_handle(&self, target: &[u8]) -> bool {
-        str::from_utf8(target).is_ok_and(|target| self.relay.is_at(target))
+        str::from_utf8(target).is_ok_and(|target| self.relay.should_handle(target))
     }
 
     /// The numbers of the bridges that have commands to fetch.
@@ -327,13 +332,13 @@ impl NativeRelay {
 
     /// Registers a client, for so many milliseconds or for ever.
     #[napi(catch_unwind)]
-    pub fn register_client(&self, life: Option<f64>) -> Result<NativeClient, Code> {
+    pub fn register_client(&self, life: Option<f64>) -> Result<NativeRegistration, Code> {
         let client = match life::duration(life) {
             Some(life) => self.relay.register_client_for(life),
             None => self.relay.register_client(),
         };
         let client = client.map_err(coded)?;
-        Ok(NativeClient { id: client.id.get() as f64, token: client.token.reveal().to_owned() })
+        Ok(NativeRegistration { id: client.id.get() as f64, token: client.token.reveal().to_owned() })
     }
 
     /// Lets two clients talk.
@@ -385,8 +390,8 @@ impl NativeRelay {
 
     /// Gives back all that a closed relay needs no more. What is asked of it afterwards is answered.
     #[napi(catch_unwind)]
-    pub fn end(&mut self) {
-        self.relay.end();
+    pub fn dispose(&mut self) {
+        self.relay.dispose();
         (self.bridges, self.keep_alive) = (None, None);
     }
 
