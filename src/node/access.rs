@@ -1,4 +1,4 @@
-//! Who may come, as JavaScript says it, and what it is asked about.
+//! Who may come, as JavaScript says it, and what it is callback about.
 
 use std::sync::Arc;
 
@@ -24,15 +24,15 @@ pub struct NativeRules {
     pub trusted_hops: u32,
     /// Addresses of proxies that are.
     pub trusted_networks: Vec<String>,
-    /// Whether JavaScript is asked about each WebSocket of the relay's own port.
+    /// Whether JavaScript is callback about each WebSocket of the relay's own port.
     pub has_verifier: bool,
 }
 
 /// The JavaScript function that is told of inquiries to take. Weak: it does not keep Node alive.
-pub type Asked = ThreadsafeFunction<(), (), (), Status, true, true>;
+pub type VerifyCallback = ThreadsafeFunction<(), (), (), Status, true, true>;
 
 /// What they say.
-pub fn rules(native: NativeRules, asked: Asked) -> Rules {
+pub fn rules(native: NativeRules, callback: VerifyCallback) -> Rules {
     let NativeRules { origins, trusts_all, trusted_hops, trusted_networks, has_verifier } = native;
     let networks: Vec<_> = trusted_networks.iter().filter_map(|network| Network::parse(network)).collect();
     let trust = match (trusts_all, trusted_hops, networks.is_empty()) {
@@ -44,13 +44,13 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
     let ask = has_verifier.then(|| {
         Ask(Arc::new(move |_| {
             // An error means that JavaScript is gone.
-            asked.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
+            callback.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
         }))
     });
     Rules { origins, trust, ask }
 }
 
-/// A request that JavaScript is asked about. If it is collected without an answer the request is refused.
+/// A request that JavaScript is callback about. If it is collected without an answer the request is refused.
 #[napi]
 pub struct NativeVerifyRequest(Option<Inquiry>);
 

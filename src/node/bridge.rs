@@ -10,18 +10,18 @@ use napi_derive::napi;
 use crate::stream::bridge::{self, Bridge, BridgeSocket, SocketCommand};
 
 /// The JavaScript function that has commands fetched. Weak: it does not keep Node alive.
-pub type Caller = ThreadsafeFunction<(), (), (), Status, true, true>;
+pub type CommandCallback = ThreadsafeFunction<(), (), (), Status, true, true>;
 
 /// Which bridges have an errand. One function for all of them: each one more is looked at whenever any is called.
 pub struct BridgeRegistry {
     waiting: Mutex<Vec<u32>>,
-    caller: Caller,
+    callback: CommandCallback,
 }
 
 impl BridgeRegistry {
     /// None yet.
-    pub fn new(caller: Caller) -> Self {
-        Self { waiting: Mutex::default(), caller }
+    pub fn new(callback: CommandCallback) -> Self {
+        Self { waiting: Mutex::default(), callback }
     }
 
     /// The bridges that have an errand.
@@ -36,7 +36,7 @@ impl BridgeRegistry {
         drop(waiting);
         if is_first {
             // An error means that JavaScript is gone.
-            self.caller.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
+            self.callback.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 }

@@ -31,45 +31,46 @@ pub struct NativeEvent {
 }
 
 /// An event on its way to the JavaScript thread.
-pub struct Told {
+pub struct QueuedEvent {
     topic: Option<Topic>,
     event: NativeEvent,
 }
 
 /// The JavaScript function that takes batches. Weak: it does not keep Node alive.
-pub type Outlet = ThreadsafeFunction<Vec<Told>, (), Vec<NativeEvent>, Status, true, true>;
+pub type EventCallback = ThreadsafeFunction<Vec<QueuedEvent>, (), Vec<NativeEvent>, Status, true, true>;
 
 /// Batches that JavaScript has been given and has not delivered to listeners. Only touched on its thread.
-pub type Undelivered = Arc<AtomicUsize>;
+pub type PendingBatches = Arc<AtomicUsize>;
 
 /// Has batches of events taken by `on_events`. On the JavaScript thread, when the turn in which they happened is over, a
 /// batch loses the events at its beginning that nobody listens for, and all of them if there are no others. What comes
 /// behind a wanted event is kept: a listener of that one may add others.
-pub fn outlet(
+pub fn event_callback(
     on_events: &Function<'_, Vec<NativeEvent>, ()>,
     interest: Interest,
-    undelivered: Undelivered,
-) -> napi::Result<Outlet> {
-    let builder = on_events.build_threadsafe_function::<Vec<Told>>().callee_handled::<true>().weak::<true>();
+    pending_batches: PendingBatches,
+) -> napi::Result<EventCallback> {
+    let builder =
+        on_events.build_threadsafe_function::<Vec<QueuedEvent>>().callee_handled::<true>().weak::<true>();
     builder.build_callback(move |context| {
-        let is_behind_others = undelivered.load(Ordering::Relaxed) > 0;
+        let is_behind_others = pending_batches.load(Ordering::Relaxed) > 0;
         let batch = context.value.into_iter();
-        let wanted = batch.skip_while(|told| !is_behind_others && !interest.includes(told.topic));
-        let events: Vec<_> = wanted.map(|told| told.event).collect();
-        undelivered.fetch_add(usize::from(!events.is_empty()), Ordering::Relaxed);
+        let wanted = batch.skip_while(|queued| !is_behind_others && !interest.includes(queued.topic));
+        let events: Vec<_> = wanted.map(|queued| queued.event).collect();
+        pending_batches.fetch_add(usize::from(!events.is_empty()), Ordering::Relaxed);
         Ok(events)
     })
 }
 
 /// Hands a batch over, and waits until it was taken. False when JavaScript is gone.
-pub async fn hand_over(outlet: Arc<Outlet>, batch: Vec<Told>) -> bool {
+pub async fn hand_over(callback: Arc<EventCallback>, batch: Vec<QueuedEvent>) -> bool {
     // An error other than `Closing` is an exception of `index.js`, which Node has reported.
-    !outlet.call_async(Ok(batch)).await.is_err_and(|error| error.status == Status::Closing)
+    !callback.call_async(Ok(batch)).await.is_err_and(|error| error.status == Status::Closing)
 }
 
 /// An event as `index.js` reads it, and its topic.
-pub fn told(event: Event) -> Told {
-    Told { topic: Topic::of(&event), event: native(event) }
+pub fn to_native(event: Event) -> QueuedEvent {
+    QueuedEvent { topic: Topic::of(&event), event: native(event) }
 }
 
 fn native(event: Event) -> NativeEvent {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use napi::bindgen_prelude::{Float64Array, Result};
 use napi_derive::napi;
 
-use super::{Code, NativeRelay, coded};
+use super::{Code, NativeRelay, js_error};
 use crate::error::Error;
 use crate::ids::ClientId;
 
@@ -66,40 +66,41 @@ impl NativeRelay {
     /// Forgets a client.
     #[napi(catch_unwind)]
     pub fn unregister_client(&self, client: f64) -> Result<(), Code> {
-        self.relay.unregister_client(id(client, "clientId")?).map_err(coded)
+        self.relay.unregister_client(id(client, "clientId")?).map_err(js_error)
     }
 
     /// Gives a client another token, and its registration so many milliseconds, or as many as it had.
     #[napi(catch_unwind)]
-    pub fn refresh_token(&self, client: f64, life: Option<f64>) -> Result<String, Code> {
-        let token = self.relay.refresh_token(id(client, "clientId")?, duration(life)).map_err(coded)?;
+    pub fn refresh_token(&self, client: f64, lifetime: Option<f64>) -> Result<String, Code> {
+        let token =
+            self.relay.refresh_token(id(client, "clientId")?, duration(lifetime)).map_err(js_error)?;
         Ok(token.reveal().to_owned())
     }
 
     /// Ends a client's connection; false when it has none.
     #[napi(catch_unwind)]
     pub fn disconnect_client(&self, client: f64, code: u16, text: String) -> Result<bool, Code> {
-        self.relay.disconnect_client(id(client, "clientId")?, code, text).map_err(coded)
+        self.relay.disconnect_client(id(client, "clientId")?, code, text).map_err(js_error)
     }
 
     /// Lets all of these clients talk to each other; returns how many channels that made.
     #[napi(catch_unwind)]
     pub fn register_relay_channels(&self, clients: Vec<f64>) -> Result<f64, Code> {
-        Ok(self.relay.register_relay_channels(&ids(clients)?).map_err(coded)? as f64)
+        Ok(self.relay.register_relay_channels(&ids(clients)?).map_err(js_error)? as f64)
     }
 
     /// Lets a client talk to each of the others; returns how many channels that made.
     #[napi(catch_unwind)]
     pub fn register_relay_channels_with(&self, client: f64, others: Vec<f64>) -> Result<f64, Code> {
         let (client, others) = (id(client, "clientId")?, ids(others)?);
-        Ok(self.relay.register_relay_channels_with(client, &others).map_err(coded)? as f64)
+        Ok(self.relay.register_relay_channels_with(client, &others).map_err(js_error)? as f64)
     }
 
     /// Takes the channel of two clients from them.
     #[napi(catch_unwind)]
     pub fn unregister_relay_channel(&self, client1: f64, client2: f64) -> Result<(), Code> {
         let (first, second) = (id(client1, "clientId1")?, id(client2, "clientId2")?);
-        self.relay.unregister_relay_channel(first, second).map_err(coded)
+        self.relay.unregister_relay_channel(first, second).map_err(js_error)
     }
 
     /// The ids of all clients.
@@ -112,7 +113,7 @@ impl NativeRelay {
     #[napi(catch_unwind)]
     pub fn is_connected(&self, client: f64) -> Result<bool, Code> {
         let status = self.relay.client(id(client, "clientId")?);
-        let status = status.ok_or_else(|| coded(Error::ClientNotFound { argument: "clientId" }))?;
+        let status = status.ok_or_else(|| js_error(Error::ClientNotFound { argument: "clientId" }))?;
         Ok(status.is_connected)
     }
 
@@ -156,7 +157,7 @@ pub(super) fn duration(milliseconds: Option<f64>) -> Option<Duration> {
 
 /// Nobody has an id that is no integer from 0 on.
 pub(super) fn id(number: f64, argument: &'static str) -> Result<ClientId, Code> {
-    ClientId::from_f64(number).ok_or_else(|| coded(Error::ClientNotFound { argument }))
+    ClientId::from_f64(number).ok_or_else(|| js_error(Error::ClientNotFound { argument }))
 }
 
 fn ids(numbers: Vec<f64>) -> Result<Vec<ClientId>, Code> {

@@ -147,7 +147,7 @@ impl NativeAdoptedConnection {
 #[napi]
 pub struct NativeRelay {
     relay: Relay,
-    undelivered: events::Undelivered,
+    pending_batches: events::PendingBatches,
     keep_alive: Option<KeepAlive>,
     /// Connections that were taken over.
     adopted: Weak<AdoptedConnections>,
@@ -186,35 +186,38 @@ impl NativeRelay {
             })
         });
         let site = Site { path, script, source_map, has_metrics: metrics };
-        let asked =
+        let on_verify_requests =
             on_verify_requests.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
-        let rules = access::rules(rules, asked.map_err(|error| system(&error))?);
+        let rules = access::rules(rules, on_verify_requests.map_err(|error| system_error(&error))?);
         let mut options = Options { authorize_all_channels, site, rules, ..Options::default() };
         for NativeSetting { name, value } in settings {
             match &*name {
                 "threads" => options.threads = value as usize,
-                name => options.limits.set(name, value as u64).map_err(|error| coded(error.into()))?,
+                name => options.limits.set(name, value as u64).map_err(|error| js_error(error.into()))?,
             }
         }
         options.credentials = credentials.map(Into::into);
-        let (relay, receiver) = Relay::new(options).map_err(coded)?;
-        let undelivered = events::Undelivered::default();
-        let outlet = events::outlet(&on_events, relay.interest().clone(), Arc::clone(&undelivered));
-        let outlet = Arc::new(outlet.map_err(|error| system(&error))?);
-        let caller =
+        let (relay, receiver) = Relay::new(options).map_err(js_error)?;
+        let pending_batches = events::PendingBatches::default();
+        let callback =
+            events::event_callback(&on_events, relay.interest().clone(), Arc::clone(&pending_batches));
+        let callback = Arc::new(callback.map_err(|error| system_error(&error))?);
+        let on_socket_commands =
             on_socket_commands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
-        let bridges = Some(Arc::new(bridge::BridgeRegistry::new(caller.map_err(|error| system(&error))?)));
+        let bridges = Some(Arc::new(bridge::BridgeRegistry::new(
+            on_socket_commands.map_err(|error| system_error(&error))?,
+        )));
         let topics =
             [Topic::Connected, Topic::Disconnected, Topic::Offences, Topic::Expired, Topic::MessagesExpired];
         for topic in topics {
             relay.interest().set(topic, false);
         }
-        let hand_over = move |batch| events::hand_over(Arc::clone(&outlet), batch);
-        relay.spawn_courier(receiver, events::told, hand_over);
+        let hand_over = move |batch| events::hand_over(Arc::clone(&callback), batch);
+        relay.spawn_courier(receiver, events::to_native, hand_over);
         let (adopted, adopted_keep_alive) = (Weak::new(), true);
         Ok(Self {
             relay,
-            undelivered,
+            pending_batches,
             keep_alive: None,
             adopted,
             adopted_keep_alive,
@@ -228,7 +231,7 @@ impl NativeRelay {
     pub fn listen(&mut self, ip: Option<String>, port: u16) -> Result<(), Code> {
         let ip = ip.map(|ip| ip.parse::<HostAddress>()).transpose();
         let ip = ip.map_err(|error| napi::Error::new("EINVAL".to_owned(), error.to_string()))?;
-        self.relay.listen(Address { ip, port }).map_err(coded)
+        self.relay.listen(Address { ip, port }).map_err(js_error)
     }
 
     /// Takes a connection over by its descriptor, if that can be done; whoever has the descriptor closes it then.
@@ -254,7 +257,7 @@ impl NativeRelay {
     ) {
         let Some((waiting, adopted)) = connection.0.take() else { return };
         let (socket, early) = waiting.into_parts(early);
-        let peer = peer.as_deref().and_then(host);
+        let peer = peer.as_deref().and_then(parse_peer);
         // An error means that the system has no room for the connection, which is closed then.
         match self.relay.accept_upgrade(head, peer) {
             Ok(upgrade) => self.relay.adopt_socket(upgrade, socket, early, adopted).ok(),
@@ -276,7 +279,7 @@ impl NativeRelay {
     /// answer is to be written to it before what comes over the bridge.
     #[napi(catch_unwind)]
     pub fn upgrade(&mut self, head: &[u8], early: &[u8], peer: Option<String>) -> NativeUpgrade {
-        let peer = peer.as_deref().and_then(host);
+        let peer = peer.as_deref().and_then(parse_peer);
         let mut upgrade = match self.relay.accept_upgrade(head, peer) {
             Ok(upgrade) => upgrade,
             Err(refusal) => return NativeUpgrade { answer: refusal.into(), bridge: None },
@@ -301,7 +304,7 @@ impl NativeRelay {
         peer: Option<String>,
         is_tls: bool,
     ) -> access::NativeRequestClient {
-        let host = peer.as_deref().and_then(host);
+        let host = peer.as_deref().and_then(parse_peer);
         let (address, secure) = self.relay.resolve_client(head, host, is_tls).unwrap_or((host, false));
         access::NativeRequestClient { address: address.map(|address| address.to_string()).or(peer), secure }
     }
@@ -327,17 +330,17 @@ impl NativeRelay {
     /// Greets new connections with other credentials.
     #[napi(catch_unwind)]
     pub fn set_credentials(&self, credentials: tls::NativeCredentials) -> Result<(), Code> {
-        self.relay.set_credentials(&credentials.into()).map_err(coded)
+        self.relay.set_credentials(&credentials.into()).map_err(js_error)
     }
 
     /// Registers a client, for so many milliseconds or for ever.
     #[napi(catch_unwind)]
-    pub fn register_client(&self, life: Option<f64>) -> Result<NativeRegistration, Code> {
-        let client = match life::duration(life) {
-            Some(life) => self.relay.register_client_for(life),
+    pub fn register_client(&self, lifetime: Option<f64>) -> Result<NativeRegistration, Code> {
+        let client = match life::duration(lifetime) {
+            Some(lifetime) => self.relay.register_client_for(lifetime),
             None => self.relay.register_client(),
         };
-        let client = client.map_err(coded)?;
+        let client = client.map_err(js_error)?;
         Ok(NativeRegistration { id: client.id.get() as f64, token: client.token.reveal().to_owned() })
     }
 
@@ -345,7 +348,7 @@ impl NativeRelay {
     #[napi(catch_unwind)]
     pub fn register_relay_channel(&self, client1: f64, client2: f64) -> Result<(), Code> {
         let (first, second) = (life::id(client1, "clientId1")?, life::id(client2, "clientId2")?);
-        self.relay.register_relay_channel(first, second).map_err(coded)
+        self.relay.register_relay_channel(first, second).map_err(js_error)
     }
 
     /// Whether somebody listens for `connection`, `disconnect`, `expired`, `messagesExpired` or `error`. At first nobody
@@ -366,7 +369,7 @@ impl NativeRelay {
     /// The listeners of a batch have been called, as is said once for each that is not empty.
     #[napi(catch_unwind)]
     pub fn batch_handled(&self) {
-        self.undelivered.fetch_sub(1, Ordering::Relaxed);
+        self.pending_batches.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Closes the port and every connection.
@@ -441,7 +444,7 @@ fn keep_alive(env: &Env) -> Result<KeepAlive> {
 }
 
 /// The address of a socket, as Node writes it. `None` for a pipe.
-fn host(peer: &str) -> Option<HostAddress> {
+fn parse_peer(peer: &str) -> Option<HostAddress> {
     // The interface may be gone.
     peer.parse().or_else(|_| peer.split('%').next().unwrap_or_default().parse()).ok()
 }
@@ -450,10 +453,10 @@ fn host(peer: &str) -> Option<HostAddress> {
 type Code = String;
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn coded(error: Error) -> napi::Error<Code> {
+fn js_error(error: Error) -> napi::Error<Code> {
     napi::Error::new(error.code().to_owned(), error.to_string())
 }
 
-fn system(error: &napi::Error) -> napi::Error<Code> {
+fn system_error(error: &napi::Error) -> napi::Error<Code> {
     napi::Error::new("ERR_SYSTEM".to_owned(), error.reason.clone())
 }
