@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::sleep;
-use websocket_relay::stream::bridge::{BridgeSocket, bridge};
+use websocket_relay::stream::bridge::{SocketEnd, bridge};
 use websocket_relay::{Limits, Registration};
 
 const KIB: usize = 1024;
@@ -178,7 +178,7 @@ async fn notices_that_are_not_read_are_few_however_numbers_are_chosen() {
 
 /// A connection whose socket is held here, without a system that takes something in between.
 struct Held {
-    socket: BridgeSocket,
+    socket: SocketEnd,
     rung: Arc<Notify>,
 }
 

@@ -7,7 +7,7 @@ use napi::bindgen_prelude::Buffer;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
-use crate::stream::bridge::{self, Bridge, BridgeSocket, SocketCommand};
+use crate::stream::bridge::{self, Bridge, SocketCommand, SocketEnd};
 
 /// The JavaScript function that has commands fetched. Weak: it does not keep Node alive.
 pub type CommandCallback = ThreadsafeFunction<(), (), (), Status, true, true>;
@@ -65,7 +65,7 @@ pub struct NativeSocketCommand {
 #[napi]
 pub struct NativeBridge {
     number: u32,
-    socket: BridgeSocket,
+    socket: SocketEnd,
 }
 
 #[napi]
@@ -91,7 +91,7 @@ impl NativeBridge {
     /// The socket is gone.
     #[napi(catch_unwind)]
     pub fn close(&self) {
-        self.socket.close();
+        self.socket.break_off();
     }
 
     /// What is to be done with the socket, which `is_writable` when it has written what it was given.

@@ -18,14 +18,14 @@ pub struct Bridge(Arc<Shared>);
 
 /// The end of who holds the socket. Dropping it breaks the connection.
 #[derive(Debug)]
-pub struct BridgeSocket(Arc<Shared>);
+pub struct SocketEnd(Arc<Shared>);
 
 /// What is to be done with the socket.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SocketCommand {
     /// To be written to it.
     pub bytes: Vec<u8>,
-    /// To be read from again, after [`BridgeSocket::push`] said that there is enough.
+    /// To be read from again, after [`SocketEnd::push`] said that there is enough.
     pub resume: bool,
     /// Nothing more will come to be written: its writing side is to be closed.
     pub end: bool,
@@ -34,13 +34,13 @@ pub struct SocketCommand {
 }
 
 struct Shared {
-    buffers: Mutex<BridgeBuffers>,
-    /// Tells who holds the socket that there is a command; called with no lock held.
+    pipe: Mutex<Pipe>,
+    /// Tells who holds the socket that there is an errand; called with no lock held.
     ring: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Debug, Default)]
-struct BridgeBuffers {
+struct Pipe {
     /// Unread, less than [`Limits::BRIDGE_BYTES`] and what came last; read, no more than that. Given back when all is read.
     input: Vec<u8>,
     /// How much of the input was read.
@@ -56,27 +56,27 @@ struct BridgeBuffers {
     shut: bool,
     /// The engine's end is gone.
     left: bool,
-    /// A command was told of and not yet fetched.
+    /// An errand was told of and not yet fetched.
     rung: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// Both ends. `ring` is called when there is a [`SocketCommand`] to fetch, and then not again before it was fetched.
-pub fn bridge(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, BridgeSocket) {
-    let shared = Arc::new(Shared { buffers: Mutex::default(), ring: Box::new(ring) });
-    (Bridge(Arc::clone(&shared)), BridgeSocket(shared))
+/// Both ends. `ring` is called when there is an [`SocketCommand`] to fetch, and then not again before it was fetched.
+pub fn bridge(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, SocketEnd) {
+    let shared = Arc::new(Shared { pipe: Mutex::default(), ring: Box::new(ring) });
+    (Bridge(Arc::clone(&shared)), SocketEnd(shared))
 }
 
 impl Shared {
-    fn buffers(&self) -> MutexGuard<'_, BridgeBuffers> {
+    fn pipe(&self) -> MutexGuard<'_, Pipe> {
         // Whoever panicked did so between two whole states: nothing here is changed in several steps that may fail.
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self, mut buffers: MutexGuard<'_, BridgeBuffers>) {
-        let was_rung = std::mem::replace(&mut buffers.rung, true);
-        drop(buffers);
+    fn ring(&self, mut pipe: MutexGuard<'_, Pipe>) {
+        let was_rung = std::mem::replace(&mut pipe.rung, true);
+        drop(pipe);
         if !was_rung {
             (self.ring)();
         }
@@ -85,43 +85,43 @@ impl Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("buffers", &self.buffers).finish_non_exhaustive()
+        f.debug_struct("Shared").field("pipe", &self.pipe).finish_non_exhaustive()
     }
 }
 
-impl BridgeSocket {
-    /// Bytes that the socket brought. False when it is not to be read from until a command says so.
+impl SocketEnd {
+    /// Bytes that the socket brought. False when it is not to be read from until an errand says so.
     pub fn push(&self, bytes: &[u8]) -> bool {
-        let mut buffers = self.0.buffers();
-        if buffers.read > buffers.input.len() / 2 {
+        let mut pipe = self.0.pipe();
+        if pipe.read > pipe.input.len() / 2 {
             // Who never reads quite all of it would else have it grow for ever.
-            let read = std::mem::take(&mut buffers.read);
-            buffers.input.drain(..read);
+            let read = std::mem::take(&mut pipe.read);
+            pipe.input.drain(..read);
         }
-        copy::append(bytes, &mut buffers.input);
-        buffers.paused |= buffers.input.len() - buffers.read >= Limits::BRIDGE_BYTES;
-        let (goes_on, reader) = (!buffers.paused, buffers.reader.take());
-        drop(buffers);
+        copy::append(bytes, &mut pipe.input);
+        pipe.paused |= pipe.input.len() - pipe.read >= Limits::BRIDGE_BYTES;
+        let (goes_on, reader) = (!pipe.paused, pipe.reader.take());
+        drop(pipe);
         wake(reader);
         goes_on
     }
 
     /// The socket brings nothing more.
     pub fn end(&self) {
-        let mut buffers = self.0.buffers();
-        buffers.ended = true;
-        let reader = buffers.reader.take();
-        drop(buffers);
+        let mut pipe = self.0.pipe();
+        pipe.ended = true;
+        let reader = pipe.reader.take();
+        drop(pipe);
         wake(reader);
     }
 
     /// The socket is gone.
-    pub fn close(&self) {
-        let mut buffers = self.0.buffers();
-        buffers.broken = true;
-        buffers.output = Vec::new();
-        let wakers = [buffers.reader.take(), buffers.writer.take()];
-        drop(buffers);
+    pub fn break_off(&self) {
+        let mut pipe = self.0.pipe();
+        pipe.broken = true;
+        pipe.output = Vec::new();
+        let wakers = [pipe.reader.take(), pipe.writer.take()];
+        drop(pipe);
         wakers.into_iter().for_each(wake);
     }
 
@@ -129,26 +129,26 @@ impl BridgeSocket {
     /// writes no more than [`Limits::BRIDGE_BYTES`] ahead of it. While it is not `is_writable` it gets no bytes, unless the
     /// engine has left and they are the last.
     pub fn fetch(&self, is_writable: bool) -> SocketCommand {
-        let mut buffers = self.0.buffers();
-        buffers.rung = false;
-        let unread = buffers.input.len() - buffers.read;
-        let resume = buffers.paused && unread == 0;
-        buffers.paused &= !resume;
-        let (bytes, writer) = match is_writable || buffers.left {
-            true => (std::mem::take(&mut buffers.output), buffers.writer.take()),
+        let mut pipe = self.0.pipe();
+        pipe.rung = false;
+        let unread = pipe.input.len() - pipe.read;
+        let resume = pipe.paused && unread == 0;
+        pipe.paused &= !resume;
+        let (bytes, writer) = match is_writable || pipe.left {
+            true => (std::mem::take(&mut pipe.output), pipe.writer.take()),
             false => (Vec::new(), None),
         };
-        let end = buffers.shut && buffers.output.is_empty();
-        let command = SocketCommand { bytes, resume, end, close: buffers.left };
-        drop(buffers);
+        let end = pipe.shut && pipe.output.is_empty();
+        let errand = SocketCommand { bytes, resume, end, close: pipe.left };
+        drop(pipe);
         wake(writer);
-        command
+        errand
     }
 }
 
-impl Drop for BridgeSocket {
+impl Drop for SocketEnd {
     fn drop(&mut self) {
-        self.close();
+        self.break_off();
     }
 }
 
@@ -172,26 +172,26 @@ impl AsyncRead for Bridge {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut buffers = self.0.buffers();
-        let unread = &buffers.input[buffers.read..];
+        let mut pipe = self.0.pipe();
+        let unread = &pipe.input[pipe.read..];
         if unread.is_empty() {
-            if buffers.broken {
+            if pipe.broken {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            if buffers.ended {
+            if pipe.ended {
                 return Poll::Ready(Ok(()));
             }
-            buffers.reader = Some(cx.waker().clone());
+            pipe.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let size = unread.len().min(buffer.remaining());
         buffer.put_slice(&unread[..size]);
-        buffers.read += size;
-        if buffers.read == buffers.input.len() {
+        pipe.read += size;
+        if pipe.read == pipe.input.len() {
             // An idle connection keeps no buffer.
-            (buffers.input, buffers.read) = (Vec::new(), 0);
-            if buffers.paused {
-                self.0.ring(buffers);
+            (pipe.input, pipe.read) = (Vec::new(), 0);
+            if pipe.paused {
+                self.0.ring(pipe);
             }
         }
         Poll::Ready(Ok(()))
@@ -200,17 +200,17 @@ impl AsyncRead for Bridge {
 
 impl AsyncWrite for Bridge {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut buffers = self.0.buffers();
-        if buffers.broken || buffers.shut {
+        let mut pipe = self.0.pipe();
+        if pipe.broken || pipe.shut {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let size = bytes.len().min(Limits::BRIDGE_BYTES - buffers.output.len());
+        let size = bytes.len().min(Limits::BRIDGE_BYTES - pipe.output.len());
         if size == 0 && !bytes.is_empty() {
-            buffers.writer = Some(cx.waker().clone());
+            pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        copy::append(&bytes[..size], &mut buffers.output);
-        self.0.ring(buffers);
+        copy::append(&bytes[..size], &mut pipe.output);
+        self.0.ring(pipe);
         Poll::Ready(Ok(size))
     }
 
@@ -219,18 +219,18 @@ impl AsyncWrite for Bridge {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut buffers = self.0.buffers();
-        buffers.shut = true;
-        self.0.ring(buffers);
+        let mut pipe = self.0.pipe();
+        pipe.shut = true;
+        self.0.ring(pipe);
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        let mut buffers = self.0.buffers();
-        buffers.left = true;
-        self.0.ring(buffers);
+        let mut pipe = self.0.pipe();
+        pipe.left = true;
+        self.0.ring(pipe);
     }
 }
 
@@ -243,72 +243,72 @@ mod tests {
     use super::*;
 
     /// Both ends, and how often it rang.
-    fn rung() -> (Bridge, BridgeSocket, Arc<AtomicUsize>) {
+    fn rung() -> (Bridge, SocketEnd, Arc<AtomicUsize>) {
         let rings = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&rings);
         let ring = move || {
             counted.fetch_add(1, Ordering::Relaxed);
         };
-        let (bridge, socket) = bridge(ring);
-        (bridge, socket, rings)
+        let (bridge, bank) = bridge(ring);
+        (bridge, bank, rings)
     }
 
     #[tokio::test]
     async fn a_reader_that_stops_stops_the_socket_until_it_has_read_everything() {
-        let (mut bridge, socket, rings) = rung();
+        let (mut bridge, bank, rings) = rung();
         let half = vec![b'x'; Limits::BRIDGE_BYTES / 2];
-        assert!(socket.push(&half));
-        assert!(!socket.push(&half));
+        assert!(bank.push(&half));
+        assert!(!bank.push(&half));
         let mut read = vec![0; Limits::BRIDGE_BYTES - 1];
         bridge.read_exact(&mut read).await.expect("bytes");
         assert_eq!(rings.load(Ordering::Relaxed), 0);
-        assert!(!socket.fetch(true).resume);
+        assert!(!bank.fetch(true).resume);
         bridge.read_exact(&mut read[..1]).await.expect("the last byte");
         assert_eq!(rings.load(Ordering::Relaxed), 1);
-        assert_eq!(socket.fetch(true), SocketCommand { resume: true, ..SocketCommand::default() });
-        assert_eq!(socket.fetch(true), SocketCommand::default());
-        socket.end();
+        assert_eq!(bank.fetch(true), SocketCommand { resume: true, ..SocketCommand::default() });
+        assert_eq!(bank.fetch(true), SocketCommand::default());
+        bank.end();
         assert_eq!(bridge.read(&mut read).await.expect("the end"), 0);
     }
 
     #[tokio::test]
     async fn what_was_read_is_not_kept_though_something_is_always_unread() {
-        let (mut bridge, socket, _) = rung();
+        let (mut bridge, bank, _) = rung();
         let (bytes, mut read) = (vec![b'x'; 1000], vec![0; 1000]);
-        assert!(socket.push(&bytes));
+        assert!(bank.push(&bytes));
         for _ in 0..10_000 {
-            assert!(socket.push(&bytes));
+            assert!(bank.push(&bytes));
             bridge.read_exact(&mut read).await.expect("bytes");
         }
-        let kept = bridge.0.buffers().input.capacity();
+        let kept = bridge.0.pipe().input.capacity();
         assert!(kept <= 2 * Limits::BRIDGE_BYTES, "{kept} bytes");
     }
 
     #[tokio::test]
     async fn a_writer_gets_no_further_ahead_than_the_bound() {
-        let (mut bridge, socket, rings) = rung();
+        let (mut bridge, bank, rings) = rung();
         let bytes = vec![b'x'; Limits::BRIDGE_BYTES + 1];
         assert_eq!(bridge.write(&bytes).await.expect("room"), Limits::BRIDGE_BYTES);
         let mut more = Box::pin(bridge.write(b"y"));
         assert!(futures_util::poll!(&mut more).is_pending());
-        assert_eq!(socket.fetch(false), SocketCommand::default());
-        assert_eq!(socket.fetch(true).bytes.len(), Limits::BRIDGE_BYTES);
+        assert_eq!(bank.fetch(false), SocketCommand::default());
+        assert_eq!(bank.fetch(true).bytes.len(), Limits::BRIDGE_BYTES);
         assert_eq!(more.await.expect("room again"), 1);
         assert_eq!(rings.load(Ordering::Relaxed), 2);
         bridge.shutdown().await.expect("no error");
         assert_eq!(
-            socket.fetch(true),
+            bank.fetch(true),
             SocketCommand { bytes: b"y".into(), end: true, ..SocketCommand::default() }
         );
         drop(bridge);
-        assert_eq!(socket.fetch(true), SocketCommand { end: true, close: true, ..SocketCommand::default() });
+        assert_eq!(bank.fetch(true), SocketCommand { end: true, close: true, ..SocketCommand::default() });
     }
 
     #[tokio::test]
     async fn a_socket_that_is_gone_is_an_error_behind_what_it_brought() {
-        let (mut bridge, socket, _) = rung();
-        assert!(socket.push(b"last"));
-        drop(socket);
+        let (mut bridge, bank, _) = rung();
+        assert!(bank.push(b"last"));
+        drop(bank);
         let mut read = [0; 4];
         bridge.read_exact(&mut read).await.expect("what it brought");
         assert_eq!(&read, b"last");
