@@ -477,7 +477,7 @@ class RelayServer extends EventEmitter {
         // A stranger's mistake must not crash the process of who does not listen.
         if (this.listenerCount('error') > 0) this.emit('error', new RelayError(code, text, clientId));
         return;
-      case 'deserted':
+      case 'adoptedConnectionsEnded':
         this.#letGo();
         return;
       case 'close':

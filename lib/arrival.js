@@ -148,7 +148,7 @@ class KeptConnection {
 
   upgrade(head, peer) {
     const early = [...this.#early, this.#socket.read()].filter((bytes) => bytes?.length > 0);
-    const { answer, bridge } = this.#native.upgrade(head, Buffer.concat(early), peer);
+    const { response: answer, bridge } = this.#native.upgrade(head, Buffer.concat(early), peer);
     if (!bridge) {
       this.refuse(answer);
       return;

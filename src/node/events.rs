@@ -16,7 +16,7 @@ use crate::events::{Event, Interest, Topic};
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
-    /// `listening`, `listenFailed`, `connection`, `disconnect`, `expired`, `messagesExpired`, `error`, `deserted`, `close`.
+    /// `listening`, `listenFailed`, `connection`, `disconnect`, `expired`, `messagesExpired`, `error`, `adoptedConnectionsEnded`, `close`.
     pub name: String,
     /// Whose event it is.
     pub client_id: Option<f64>,
@@ -119,7 +119,7 @@ fn native(event: Event) -> NativeEvent {
             text: Some(format!("{count} events were dropped: the JavaScript thread was busy for too long")),
             ..named("error")
         },
-        Event::Deserted => named("deserted"),
+        Event::Deserted => named("adoptedConnectionsEnded"),
         Event::Closed => named("close"),
     }
 }

@@ -105,7 +105,7 @@ pub struct NativeRegistration {
 #[napi(object, object_from_js = false)]
 pub struct NativeUpgrade {
     /// What is to be answered. If it is empty, nothing is.
-    pub answer: Buffer,
+    pub response: Buffer,
     /// It is served, and what comes behind the answer goes over this. Without it the request is refused.
     pub bridge: Option<bridge::NativeBridge>,
 }
@@ -282,17 +282,17 @@ impl NativeRelay {
         let peer = peer.as_deref().and_then(parse_peer);
         let mut upgrade = match self.relay.accept_upgrade(head, peer) {
             Ok(upgrade) => upgrade,
-            Err(refusal) => return NativeUpgrade { answer: refusal.into(), bridge: None },
+            Err(refusal) => return NativeUpgrade { response: refusal.into(), bridge: None },
         };
         // Without it the relay has ended, and has refused already.
         let Some(bridges) = self.bridges.clone() else {
-            return NativeUpgrade { answer: Vec::new().into(), bridge: None };
+            return NativeUpgrade { response: Vec::new().into(), bridge: None };
         };
-        let answer = upgrade.take_response().into();
+        let response = upgrade.take_response().into();
         self.next_bridge = self.next_bridge.wrapping_add(1);
         let (stream, bridge) = bridge::open(self.next_bridge, &bridges);
         self.relay.adopt(upgrade, stream, early.to_vec(), ());
-        NativeUpgrade { answer, bridge: Some(bridge) }
+        NativeUpgrade { response, bridge: Some(bridge) }
     }
 
     /// Whose request it is that another server has read, as far as proxies are trusted. It has this HTTP head and came from
