@@ -1,7 +1,7 @@
 //! The relay as a whole: the Rust API, and the only place that assembles it.
 
-mod courier;
-mod life;
+mod event_dispatch;
+mod lifecycle;
 
 use std::future::pending;
 use std::io;
@@ -33,7 +33,7 @@ use crate::metrics::TurnedAway;
 use crate::session::Shared;
 use crate::stream::Connection;
 
-pub use life::Stats;
+pub use lifecycle::Stats;
 
 /// How a relay behaves.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ pub struct Relay {
     door: Arc<Door>,
     /// Ends the threads without waiting for anybody.
     abort: CancellationToken,
-    couriers: TaskTracker,
+    dispatchers: TaskTracker,
     start: Option<oneshot::Sender<Address>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -123,15 +123,15 @@ impl Relay {
         let (events, receiver) = events::channel(limits.max_queued_events);
         let backend = Backend::memory(limits.clone(), authorize_all_channels)?;
         let shared = Arc::new(Shared::new(limits, backend, events));
-        let (abort, couriers) = (CancellationToken::new(), TaskTracker::new());
+        let (abort, dispatchers) = (CancellationToken::new(), TaskTracker::new());
         let runtime = || Builder::new_current_thread().enable_all().build().map_err(Error::System);
         let (first, others) = (runtime()?, (1..threads).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?);
         let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
         let door = Arc::new(Door::new(Arc::clone(&shared), handles, site, tls, rules));
-        let main = run(Arc::clone(&shared), Arc::clone(&door), started, couriers.clone());
+        let main = run(Arc::clone(&shared), Arc::clone(&door), started, dispatchers.clone());
         // From here on dropping it ends the threads that there are, should the system refuse the next.
-        let mut relay = Self { shared, door, abort, couriers, start: Some(start), threads: Vec::new() };
+        let mut relay = Self { shared, door, abort, dispatchers, start: Some(start), threads: Vec::new() };
         relay.spawn_thread(first, main)?;
         for runtime in others {
             // Its connections are tasks that the first thread gives it.
@@ -313,7 +313,7 @@ impl Relay {
                 tokio::time::sleep(timeout).await;
                 shared.cut();
             };
-            go_on(&shared, cut).await;
+            restart_on_panic(&shared, cut).await;
         });
     }
 
@@ -326,7 +326,7 @@ impl Relay {
             door.retire();
         }
         // Mostly there are none. Those of a connection that had to be cut off came back just now.
-        life::drop_messages(&self.shared);
+        lifecycle::drop_messages(&self.shared);
     }
 
     fn join(&mut self) {
@@ -359,22 +359,22 @@ async fn run(
     shared: Arc<Shared>,
     door: Arc<Door>,
     started: oneshot::Receiver<Address>,
-    couriers: TaskTracker,
+    dispatchers: TaskTracker,
 ) {
-    let mut keeping = pin!(life::keep(&shared));
+    let mut maintenance = pin!(lifecycle::run_maintenance(&shared));
     let listener = tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,
         listener = listen(&shared, started) => listener,
-        () = &mut keeping => None,
+        () = &mut maintenance => None,
     };
     if let Some(listener) = &listener {
         tokio::select! {
             // First: whoever comes when it is closing is told so.
             biased;
             () = shared.stop.cancelled() => {}
-            () = go_on(&shared, || door.serve(listener)) => {}
-            () = &mut keeping => {}
+            () = restart_on_panic(&shared, || door.serve(listener)) => {}
+            () = &mut maintenance => {}
         }
     }
     let emptied = async {
@@ -394,20 +394,20 @@ async fn run(
             tokio::select! {
                 biased;
                 () = emptied => {}
-                () = go_on(&shared, || door.turn_away(listener, &refused)) => {}
+                () = restart_on_panic(&shared, || door.turn_away(listener, &refused)) => {}
             }
         }
         None => emptied.await,
     }
     drop(listener);
-    life::drop_messages(&shared);
+    lifecycle::drop_messages(&shared);
     shared.events.emit_surely(Event::Closed).await;
-    couriers.close();
-    couriers.wait().await;
+    dispatchers.close();
+    dispatchers.wait().await;
 }
 
 /// Runs a task that all need, and again after a panic, which is told.
-async fn go_on<F: Future<Output = ()>>(shared: &Shared, task: impl Fn() -> F) {
+async fn restart_on_panic<F: Future<Output = ()>>(shared: &Shared, task: impl Fn() -> F) {
     while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
         shared.panicked();
         // Should it panic each time, others have their turn.

@@ -234,7 +234,7 @@ async fn while_telling_who_is_there() {
 #[tokio::test]
 async fn when_memory_is_given_back() {
     let _alone = ALONE.lock().await;
-    faults::arm("tidy");
+    faults::arm("trim_memory");
     let (relay, mut events) = Relay::new(options()).unwrap();
     assert!(matches!(told(&mut events).await[..], [Event::Panicked]));
     let mortal = relay.register_client_for(Duration::from_millis(1)).unwrap();
@@ -301,7 +301,7 @@ fn courier<T: Send + 'static>(
     hand_over: impl Fn(Vec<T>) + Send + Sync + 'static,
 ) -> Relay {
     let (mut relay, events) = Relay::new(options()).unwrap();
-    relay.spawn_courier(events, translate, move |batch| {
+    relay.dispatch_events(events, translate, move |batch| {
         hand_over(batch);
         std::future::ready(true)
     });

@@ -3,7 +3,7 @@
 mod access;
 mod bridge;
 mod events;
-mod life;
+mod lifecycle;
 mod tls;
 
 use std::iter;
@@ -213,7 +213,7 @@ impl NativeRelay {
             relay.interest().set(topic, false);
         }
         let hand_over = move |batch| events::hand_over(Arc::clone(&callback), batch);
-        relay.spawn_courier(receiver, events::to_native, hand_over);
+        relay.dispatch_events(receiver, events::to_native, hand_over);
         let (adopted, adopted_keep_alive) = (Weak::new(), true);
         Ok(Self {
             relay,
@@ -336,7 +336,7 @@ impl NativeRelay {
     /// Registers a client, for so many milliseconds or for ever.
     #[napi(catch_unwind)]
     pub fn register_client(&self, lifetime: Option<f64>) -> Result<NativeRegistration, Code> {
-        let client = match life::duration(lifetime) {
+        let client = match lifecycle::duration(lifetime) {
             Some(lifetime) => self.relay.register_client_for(lifetime),
             None => self.relay.register_client(),
         };
@@ -347,7 +347,7 @@ impl NativeRelay {
     /// Lets two clients talk.
     #[napi(catch_unwind)]
     pub fn register_relay_channel(&self, client1: f64, client2: f64) -> Result<(), Code> {
-        let (first, second) = (life::id(client1, "clientId1")?, life::id(client2, "clientId2")?);
+        let (first, second) = (lifecycle::id(client1, "clientId1")?, lifecycle::id(client2, "clientId2")?);
         self.relay.register_relay_channel(first, second).map_err(js_error)
     }
 

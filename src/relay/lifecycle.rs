@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Relay, go_on};
+use super::{Relay, restart_on_panic};
 use crate::backend::{Departure, Registration, Status, Told, Totals, Undelivered};
 use crate::error::{CloseReason, Error, MessageExpired};
 use crate::events::Event;
@@ -13,7 +13,7 @@ use crate::session::Shared;
 use crate::trim::{freed, trim};
 
 /// The time between two looks at whether the relay has come to rest.
-const LOOK: Duration = Duration::from_secs(5);
+const MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Fewer messages leave nothing behind that is worth it.
 const MANY_MESSAGES: u64 = 1000;
 /// And neither do fewer bytes of them that have waited, or were put together.
@@ -143,17 +143,17 @@ impl Relay {
 }
 
 /// What has its time, for ever.
-pub(super) async fn keep(shared: &Shared) {
+pub(super) async fn run_maintenance(shared: &Shared) {
     // Each by itself: a panic of one must not cost the other what it is about to tell.
     tokio::join!(
-        go_on(shared, || expire(shared)),
-        go_on(shared, || tidy(shared)),
-        go_on(shared, || tell_presence(shared))
+        restart_on_panic(shared, || run_expiry(shared)),
+        restart_on_panic(shared, || trim_memory(shared)),
+        restart_on_panic(shared, || send_presence(shared))
     );
 }
 
 /// Tells clients who came and left, for ever.
-async fn tell_presence(shared: &Shared) {
+async fn send_presence(shared: &Shared) {
     loop {
         let Told { is_left, has_rung } = shared.backend.tell_presence();
         match (is_left, has_rung) {
@@ -167,7 +167,7 @@ async fn tell_presence(shared: &Shared) {
 }
 
 /// Ends registrations and drops messages when their time has come, for ever.
-async fn expire(shared: &Shared) {
+async fn run_expiry(shared: &Shared) {
     loop {
         shared.backend.deadline().await;
         crate::faults::point("expire");
@@ -209,28 +209,32 @@ pub(super) fn drop_messages(shared: &Shared) {
 
 /// What there was at one look: messages that were ever relayed, bytes of buffers that were ever freed, bytes that wait.
 #[derive(Clone, Copy)]
-struct Seen {
+struct MemorySample {
     messages: u64,
     freed: usize,
     queued: usize,
 }
 
 /// Gives the system back what many messages have left behind, when they have become few or have gone; for ever.
-async fn tidy(shared: &Shared) {
+async fn trim_memory(shared: &Shared) {
     let look = || {
         let Totals { relayed_messages: messages, queued_bytes: queued, .. } = shared.backend.totals();
-        Seen { messages, freed: freed(), queued }
+        MemorySample { messages, freed: freed(), queued }
     };
     let mut before = look();
     let (mut most, mut trimmed) = (before.queued, before);
     loop {
-        crate::faults::point("tidy");
-        tokio::time::sleep(LOOK).await;
+        crate::faults::point("trim_memory");
+        tokio::time::sleep(MEMORY_CHECK_INTERVAL).await;
         release_spare();
         let now = look();
         let lately =
-            Seen { messages: now.messages - before.messages, freed: now.freed - before.freed, ..now };
-        let all = Seen { messages: now.messages - trimmed.messages, freed: now.freed - trimmed.freed, ..now };
+            MemorySample { messages: now.messages - before.messages, freed: now.freed - before.freed, ..now };
+        let all = MemorySample {
+            messages: now.messages - trimmed.messages,
+            freed: now.freed - trimmed.freed,
+            ..now
+        };
         before = now;
         most = most.max(now.queued);
         // As many as ever need the memory again.

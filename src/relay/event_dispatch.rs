@@ -23,7 +23,7 @@ impl Relay {
     /// Has each event translated and each batch of them handed over, which comes to false when nobody takes them any more.
     /// A panic costs the event that is translated, or the batch that is handed over. The relay's threads end only when the
     /// last event is out.
-    pub fn spawn_courier<T, F>(
+    pub fn dispatch_events<T, F>(
         &self,
         events: EventReceiver,
         translate: impl Fn(Event) -> T + Send + 'static,
@@ -32,21 +32,21 @@ impl Relay {
         T: Send + 'static,
         F: Future<Output = bool> + Send + 'static,
     {
-        let task = carry(Arc::clone(&self.shared), events, translate, hand_over);
+        let task = dispatch(Arc::clone(&self.shared), events, translate, hand_over);
         if let Some(thread) = self.door.thread() {
-            self.couriers.spawn_on(task, thread);
+            self.dispatchers.spawn_on(task, thread);
         }
     }
 }
 
 /// How often batches are handed over that nobody wants. Whoever takes them has to be asked, for a listener may have been
 /// added since; asking costs it some 20 µs.
-struct Pace {
+struct UnwantedBatchLimiter {
     /// When the next one is due that is not early.
     next: Instant,
 }
 
-impl Pace {
+impl UnwantedBatchLimiter {
     async fn wait(&mut self) {
         let now = Instant::now();
         self.next = self.next.max(now) + UNWANTED_PAUSE;
@@ -54,18 +54,18 @@ impl Pace {
     }
 }
 
-async fn carry<T, F: Future<Output = bool>>(
+async fn dispatch<T, F: Future<Output = bool>>(
     shared: Arc<Shared>,
     mut events: EventReceiver,
     translate: impl Fn(Event) -> T,
     hand_over: impl Fn(Vec<T>) -> F,
 ) {
     let mut batch = Vec::new();
-    let mut pace = Pace { next: Instant::now() };
+    let mut limiter = UnwantedBatchLimiter { next: Instant::now() };
     while events.recv_many(&mut batch, BATCH).await {
         let interest = shared.events.interest();
         if !batch.iter().any(|event| interest.includes(Topic::of(event))) {
-            pace.wait().await;
+            limiter.wait().await;
         }
         let (count, is_last) = (batch.len(), matches!(batch.last(), Some(Event::Closed)));
         let translated = batch.drain(..).map(|event| catch_unwind(AssertUnwindSafe(|| translate(event))));
@@ -105,7 +105,7 @@ mod tests {
             taken.lock().expect("no panic").push(batch.len());
             std::future::ready(true)
         };
-        let courier = tokio::spawn(carry(shared, receiver, |event| event, hand_over));
+        let dispatcher = tokio::spawn(dispatch(shared, receiver, |event| event, hand_over));
         let client = ClientId::new(1).expect("an id");
         for _ in 0..2000 {
             for _ in 0..rate {
@@ -115,7 +115,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         sink.emit_surely(Event::Closed).await;
-        courier.await.expect("no panic");
+        dispatcher.await.expect("no panic");
         let batches = batches.lock().expect("no panic");
         (batches.len(), batches.iter().sum::<usize>() - 1)
     }
