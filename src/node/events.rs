@@ -1,4 +1,4 @@
-//! What events are to JavaScript.
+//! Events as JavaScript sees them.
 
 use std::io;
 use std::sync::Arc;
@@ -12,21 +12,30 @@ use napi_derive::napi;
 use crate::access::HostAddress;
 use crate::events::{Event, Interest, Topic};
 
+/// The names of the events that are delivered only if they have a listener.
+pub const TOPICS: &[(&str, Topic)] = &[
+    ("connection", Topic::Connected),
+    ("disconnect", Topic::Disconnected),
+    ("error", Topic::Offences),
+    ("expired", Topic::Expired),
+    ("messagesExpired", Topic::MessagesExpired),
+];
+
 /// An event, as `index.js` reads it.
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
-    /// `listening`, `listenFailed`, `connection`, `disconnect`, `expired`, `messagesExpired`, `error`, `adoptedConnectionsEnded`, `close`.
+    /// A name of [`TOPICS`], or `listening`, `listenFailed`, `adoptedConnectionsEnded` or `close`.
     pub name: String,
-    /// Whose event it is.
+    /// The client that the event is about; the sender of expired messages.
     pub client_id: Option<f64>,
-    /// For whom expired messages were.
+    /// The recipient of expired messages.
     pub target_id: Option<f64>,
-    /// An error's code.
+    /// The code of an error.
     pub code: Option<String>,
-    /// A close code, the system's number of an error, a port, or how many messages or events were dropped.
+    /// A close code, a system error number, a port, or a number of messages or dropped events.
     pub number: Option<f64>,
-    /// An error's or a close code's text, or an address.
+    /// The text of an error or of a close code, or an address.
     pub text: Option<String>,
 }
 
@@ -36,15 +45,16 @@ pub struct QueuedEvent {
     event: NativeEvent,
 }
 
-/// The JavaScript function that takes batches. Weak: it does not keep Node alive.
+/// The JavaScript function that takes batches of events. Weak: it does not keep Node alive.
 pub type EventCallback = ThreadsafeFunction<Vec<QueuedEvent>, (), Vec<NativeEvent>, Status, true, true>;
 
-/// Batches that JavaScript has been given and has not delivered to listeners. Only touched on its thread.
+/// The number of batches that JavaScript was given and whose listeners were not all called. Used on its thread only.
 pub type PendingBatches = Arc<AtomicUsize>;
 
-/// Has batches of events taken by `on_events`. On the JavaScript thread, when the turn in which they happened is over, a
-/// batch loses the events at its beginning that nobody listens for, and all of them if there are no others. What comes
-/// behind a wanted event is kept: a listener of that one may add others.
+/// Wraps `on_events`, which takes batches of events.
+///
+/// On the JavaScript thread, leading events without a listener are removed from a batch. Everything after an event with a
+/// listener is kept, since that listener may add others; so is every event after a batch that is pending.
 pub fn event_callback(
     on_events: &Function<'_, Vec<NativeEvent>, ()>,
     interest: Interest,
@@ -62,14 +72,14 @@ pub fn event_callback(
     })
 }
 
-/// Hands a batch over, and waits until it was taken. False when JavaScript is gone.
-pub async fn hand_over(callback: Arc<EventCallback>, batch: Vec<QueuedEvent>) -> bool {
+/// Hands a batch over and waits until it was taken. Returns false if JavaScript is gone.
+pub async fn hand_over(on_events: Arc<EventCallback>, batch: Vec<QueuedEvent>) -> bool {
     // An error other than `Closing` is an exception of `index.js`, which Node has reported.
-    !callback.call_async(Ok(batch)).await.is_err_and(|error| error.status == Status::Closing)
+    !on_events.call_async(Ok(batch)).await.is_err_and(|error| error.status == Status::Closing)
 }
 
-/// An event as `index.js` reads it, and its topic.
-pub fn to_native(event: Event) -> QueuedEvent {
+/// Converts an event for the queue.
+pub fn queue(event: Event) -> QueuedEvent {
     QueuedEvent { topic: Topic::of(&event), event: native(event) }
 }
 
