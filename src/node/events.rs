@@ -120,7 +120,7 @@ fn native(event: Event) -> NativeEvent {
         },
         Event::Panicked => NativeEvent {
             code: Some("ERR_INTERNAL".to_owned()),
-            text: Some("a bug of websocket-relay cost one connection, or events, at most".to_owned()),
+            text: Some("a bug in websocket-relay ended one connection or lost some events".to_owned()),
             ..named("error")
         },
         Event::Dropped(count) => NativeEvent {

@@ -89,7 +89,7 @@ async fn listen(context: &Shared, started: oneshot::Receiver<Address>) -> Option
     let Ok(address) = started.await else { return std::future::pending().await };
     let bound = catch_unwind(|| bind(address)).unwrap_or_else(|_| {
         context.panicked();
-        Err(io::Error::other("a bug of websocket-relay"))
+        Err(io::Error::other("a bug in websocket-relay"))
     });
     match bound {
         Ok((listener, address)) => {
