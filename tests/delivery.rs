@@ -29,7 +29,7 @@ async fn chat(client: Client, peer: &Registration, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_messages_both_ways_over_many_pairs_at_once() {
+async fn delivers_both_ways_between_many_pairs() {
     let server = TestRelay::start(Limits::default()).await;
     let mut chats = Vec::new();
     for _ in 0..50 {
@@ -44,7 +44,7 @@ async fn thousands_of_messages_both_ways_over_many_pairs_at_once() {
 }
 
 #[tokio::test]
-async fn waits_for_who_is_not_connected_and_for_who_left_and_comes_back() {
+async fn queues_messages_for_disconnected_clients() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut one = server.client(&ada).await;
@@ -65,7 +65,7 @@ async fn waits_for_who_is_not_connected_and_for_who_left_and_comes_back() {
 }
 
 #[tokio::test]
-async fn one_client_hears_from_many_and_each_of_them_in_order() {
+async fn keeps_the_order_of_each_sender() {
     let server = TestRelay::with(Options { authorize_all_channels: true, ..options() }).await;
     let hub = server.relay.register_client().unwrap();
     let mut target = server.client(&hub).await;
@@ -96,7 +96,7 @@ async fn one_client_hears_from_many_and_each_of_them_in_order() {
 }
 
 #[tokio::test]
-async fn a_client_may_write_to_itself() {
+async fn delivers_messages_to_their_own_sender() {
     let server = TestRelay::start(Limits::default()).await;
     let ada = server.relay.register_client().unwrap();
     server.relay.register_relay_channel(ada.id, ada.id).unwrap();
@@ -107,7 +107,7 @@ async fn a_client_may_write_to_itself() {
 }
 
 #[tokio::test]
-async fn the_largest_message_arrives_whole_and_in_parts() {
+async fn delivers_the_largest_message_whole_or_fragmented() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
@@ -131,7 +131,7 @@ async fn the_largest_message_arrives_whole_and_in_parts() {
 }
 
 #[tokio::test]
-async fn authorize_all_channels_lets_registered_clients_talk_and_nobody_else() {
+async fn authorize_all_channels_admits_only_registered_clients() {
     let mut server = TestRelay::with(Options { authorize_all_channels: true, ..options() }).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);

@@ -146,7 +146,7 @@ async fn moved_before_another_is_served(
 }
 
 #[tokio::test]
-async fn a_flood_of_tiny_frames_keeps_nobody_waiting() {
+async fn tiny_frames_do_not_delay_others() {
     let begin = masked(0x01, b"\"");
     let floods: [(&str, Vec<u8>); 4] = [
         ("pings", masked(0x89, b"").repeat(100_000)),
@@ -161,7 +161,7 @@ async fn a_flood_of_tiny_frames_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn what_comes_behind_the_close_keeps_nobody_waiting() {
+async fn bytes_after_a_close_frame_do_not_delay_others() {
     let flood = [masked(0x88, &[0x03, 0xE8]), vec![0; FLOOD]].concat();
     let moved = moved_before_another_is_served(0, |_| flood).await;
     assert!(moved <= 4 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
@@ -189,7 +189,7 @@ async fn moved_behind_a_request(request: &str, flood: &[u8]) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn what_comes_behind_an_answer_keeps_nobody_waiting_and_has_an_end() {
+async fn bytes_after_a_response_are_bounded_and_do_not_delay_others() {
     let (moved, all) = moved_behind_a_request("GET / HTTP/1.1\r\n\r\n", &vec![0; FLOOD]).await;
     assert!(moved <= 4 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
     let bound = Limits::MAX_DISCARDED_BYTES + 2 * Limits::TURN_BYTES;
@@ -197,7 +197,7 @@ async fn what_comes_behind_an_answer_keeps_nobody_waiting_and_has_an_end() {
 }
 
 #[tokio::test]
-async fn empty_lines_before_a_request_keep_nobody_waiting_and_have_an_end() {
+async fn empty_lines_before_a_request_are_bounded_and_do_not_delay_others() {
     let (moved, all) = moved_behind_a_request("", &b"\r\n".repeat(FLOOD / 2)).await;
     assert!(moved <= 4 * Limits::TURN_BYTES, "{moved} bytes were read before another was served");
     let bound = Limits::MAX_DISCARDED_BYTES + 2 * Limits::TURN_BYTES;
@@ -205,7 +205,7 @@ async fn empty_lines_before_a_request_keep_nobody_waiting_and_have_an_end() {
 }
 
 #[tokio::test]
-async fn what_comes_behind_the_close_has_an_end() {
+async fn bytes_after_a_close_frame_are_bounded() {
     let shared = open();
     let flood = [masked(0x88, &[0x03, 0xE8]), vec![0; 2 * FLOOD]].concat();
     let (mut client, moved) = connect(&shared, &flood).await;
@@ -218,7 +218,7 @@ async fn what_comes_behind_the_close_has_an_end() {
 }
 
 #[tokio::test]
-async fn a_flood_of_long_messages_keeps_nobody_waiting() {
+async fn long_messages_do_not_delay_others() {
     let long = "x".repeat(60_000);
     let flood = |friend: &Registration| masked(0x81, relay(friend, &long).as_bytes()).repeat(200);
     let moved = moved_before_another_is_served(0, flood).await;
@@ -226,7 +226,7 @@ async fn a_flood_of_long_messages_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn who_gets_all_that_waited_keeps_nobody_waiting() {
+async fn delivering_a_backlog_does_not_delay_others() {
     let moved = moved_before_another_is_served(200, |_| Vec::new()).await;
     assert!(moved <= FLOOD / 4, "{moved} bytes were written before another was served");
 }
@@ -256,7 +256,7 @@ fn moved(crowd: &[Member]) -> usize {
 }
 
 #[tokio::test]
-async fn a_crowd_that_floods_keeps_nobody_waiting() {
+async fn many_flooding_clients_do_not_delay_others() {
     let shared = open();
     let [friend, ada, grace] = [(); 3].map(|()| shared.backend.register(None).unwrap());
     let (mut reader, _) = connect(&shared, &hello(&grace)).await;
@@ -272,7 +272,7 @@ async fn a_crowd_that_floods_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn who_waits_in_line_has_a_turn_though_all_before_have_left() {
+async fn reads_a_waiting_connection_after_those_before_it_end() {
     let shared = open();
     let friend = shared.backend.register(None).unwrap();
     let bytes = long_messages(&friend, 60);
@@ -296,7 +296,7 @@ async fn who_waits_in_line_has_a_turn_though_all_before_have_left() {
 }
 
 #[tokio::test]
-async fn who_has_no_more_to_say_is_left_alone() {
+async fn does_not_poll_an_idle_connection() {
     let shared = open();
     let [friend, ada] = [(); 2].map(|()| shared.backend.register(None).unwrap());
     let bytes = [hello(&ada), long_messages(&friend, 20)].concat();
@@ -312,7 +312,7 @@ async fn who_has_no_more_to_say_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_spent_a_turn_is_asked_for_a_sign_of_life_all_the_same() {
+async fn pings_a_connection_that_has_used_up_its_turn() {
     let shared = open();
     let ada = shared.backend.register(None).unwrap();
     let (mut client, stream) = duplex(64 * 1024);

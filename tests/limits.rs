@@ -21,7 +21,7 @@ async fn end_of(server: &mut TestRelay, client: ClientId) -> CloseReason {
 }
 
 #[tokio::test]
-async fn a_full_queue_for_who_is_away_refuses_by_name_and_keeps_what_it_has() {
+async fn rejects_messages_for_a_full_queue() {
     let mut server = TestRelay::start(Limits { max_queued_messages: 5, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
     let alan = server.relay.register_client().unwrap();
@@ -49,7 +49,7 @@ async fn a_full_queue_for_who_is_away_refuses_by_name_and_keeps_what_it_has() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_holds_its_sender_back_and_loses_nothing() {
+async fn a_slow_reader_holds_its_sender_and_loses_nothing() {
     let limits = Limits { max_queued_messages: 3, max_write_ahead: 1000, ..Limits::default() };
     let mut server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
@@ -74,7 +74,7 @@ async fn a_slow_reader_holds_its_sender_back_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_sender_is_not_held_back_for_ever() {
+async fn rejects_a_held_message_after_the_hold_timeout() {
     let limits =
         Limits { max_queued_messages: 1, hold_timeout: Duration::from_millis(1), ..Limits::default() };
     let mut server = TestRelay::start(limits).await;
@@ -99,7 +99,7 @@ async fn a_sender_is_not_held_back_for_ever() {
 }
 
 #[tokio::test]
-async fn who_was_held_back_has_all_the_time_to_answer() {
+async fn holding_a_sender_does_not_use_up_its_ping_timeout() {
     let limits = Limits {
         max_queued_messages: 1,
         ping_interval: Duration::from_millis(100),
@@ -127,7 +127,7 @@ async fn who_was_held_back_has_all_the_time_to_answer() {
 }
 
 #[tokio::test]
-async fn who_was_over_its_rate_and_is_gone_is_found_as_others_are() {
+async fn pings_rate_limited_clients() {
     let limits = Limits {
         rate_limit: 20,
         ping_interval: Duration::from_millis(100),
@@ -144,7 +144,7 @@ async fn who_was_over_its_rate_and_is_gone_is_found_as_others_are() {
 }
 
 #[tokio::test]
-async fn two_clients_that_flood_each_other_without_reading_first_do_not_lock_up() {
+async fn clients_that_flood_each_other_do_not_deadlock() {
     let limits = Limits { max_queued_messages: 2, ..Limits::default() };
     let server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
@@ -172,7 +172,7 @@ async fn two_clients_that_flood_each_other_without_reading_first_do_not_lock_up(
 }
 
 #[tokio::test]
-async fn a_message_above_the_bound_closes_before_it_is_buffered() {
+async fn closes_on_an_oversized_message_before_buffering_it() {
     let mut server = TestRelay::start(Limits { max_payload: 5000, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
@@ -195,7 +195,7 @@ async fn a_message_above_the_bound_closes_before_it_is_buffered() {
 }
 
 #[tokio::test]
-async fn the_tenth_offence_closes() {
+async fn closes_on_the_tenth_offence() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
     let mut one = server.client(&ada).await;
@@ -215,7 +215,7 @@ async fn the_tenth_offence_closes() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_told_so_and_may_come_when_another_has_gone() {
+async fn rejects_connections_above_the_limit() {
     let mut server = TestRelay::start(Limits { max_connections: 2, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
     let (one, _two) = (server.client(&ada).await, server.client(&grace).await);
@@ -238,7 +238,7 @@ async fn one_connection_too_many_is_told_so_and_may_come_when_another_has_gone()
 }
 
 #[tokio::test]
-async fn who_does_not_answer_the_heartbeat_is_closed_and_who_does_is_not() {
+async fn closes_clients_that_do_not_answer_pings() {
     let limits = Limits {
         ping_interval: Duration::from_millis(30),
         ping_timeout: Duration::from_millis(1500),
@@ -267,7 +267,7 @@ async fn who_does_not_answer_the_heartbeat_is_closed_and_who_does_is_not() {
 }
 
 #[tokio::test]
-async fn who_never_reads_is_closed_though_it_keeps_sending() {
+async fn closes_clients_that_never_read() {
     let limits = Limits {
         ping_interval: Duration::from_millis(200),
         // Less, and on a slow machine the chatter may not come in time.
@@ -305,7 +305,7 @@ async fn who_never_reads_is_closed_though_it_keeps_sending() {
 }
 
 #[tokio::test]
-async fn a_message_that_does_not_end_closes_and_one_after_another_does_not() {
+async fn closes_on_a_message_that_takes_too_long() {
     let limits = Limits {
         ping_interval: Duration::from_millis(50),
         ping_timeout: Duration::from_millis(500),

@@ -500,7 +500,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_doubled_or_swapped(steps in prop::collection::vec(step(), 0..300)) {
+    fn loses_duplicates_and_reorders_nothing(steps in prop::collection::vec(step(), 0..300)) {
         let mut world = World::new();
         for step in &steps {
             world.take(step);

@@ -66,7 +66,7 @@ fn may_be_told(start: Instant) -> usize {
 }
 
 #[tokio::test]
-async fn a_page_that_does_not_stop_to_send_where_it_may_not_is_closed() {
+async fn closes_reliable_clients_that_keep_sending_without_a_channel() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
     let limit = (10 * Limits::REFUSALS_PER_OFFENCE) as u64;
@@ -90,7 +90,7 @@ async fn a_page_that_does_not_stop_to_send_where_it_may_not_is_closed() {
 }
 
 #[tokio::test]
-async fn a_page_that_could_not_know_that_a_room_is_gone_goes_on() {
+async fn excuses_messages_over_channels_removed_meanwhile() {
     let server = TestRelay::start(Limits { max_offences: 1, ..Limits::default() }).await;
     let ada = server.relay.register_client().unwrap();
     let room: Vec<_> = (0..1000).map(|_| server.relay.register_client().unwrap()).collect();
@@ -125,7 +125,7 @@ async fn a_page_that_could_not_know_that_a_room_is_gone_goes_on() {
 }
 
 #[tokio::test]
-async fn a_plain_client_is_excused_once_for_each_channel_that_was_taken_from_it() {
+async fn excuses_a_plain_client_once_per_removed_channel() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, friend) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&friend).await);
@@ -147,7 +147,7 @@ async fn a_plain_client_is_excused_once_for_each_channel_that_was_taken_from_it(
 }
 
 #[tokio::test]
-async fn where_all_may_talk_who_has_just_left_may_be_sent_to_once() {
+async fn excuses_one_message_to_an_unregistered_client() {
     let limits = Limits { max_offences: 1, ..Limits::default() };
     let options = websocket_relay::Options { authorize_all_channels: true, limits, ..common::options() };
     let server = TestRelay::with(options).await;
@@ -164,7 +164,7 @@ async fn where_all_may_talk_who_has_just_left_may_be_sent_to_once() {
 }
 
 #[tokio::test]
-async fn messages_that_a_full_queue_refuses_are_counted_and_not_told_without_end() {
+async fn limits_events_about_full_queues() {
     let mut server = TestRelay::start(Limits { max_queued_messages: 1, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
     let start = Instant::now();
@@ -179,7 +179,7 @@ async fn messages_that_a_full_queue_refuses_are_counted_and_not_told_without_end
 }
 
 #[tokio::test]
-async fn who_comes_back_to_do_wrong_again_is_not_told_of_without_end() {
+async fn limits_offence_events_across_reconnects() {
     let mut server =
         TestRelay::start(Limits { close_timeout: Duration::from_millis(100), ..Limits::default() }).await;
     let (ada, start) = (server.relay.register_client().unwrap(), Instant::now());

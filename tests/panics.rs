@@ -85,7 +85,7 @@ async fn ends_the_sender_only(point: &'static str, threads: usize) {
 }
 
 #[tokio::test]
-async fn in_a_session() {
+async fn a_panic_in_a_session_ends_only_that_session() {
     let _alone = ALONE.lock().await;
     for threads in [1, 4] {
         ends_the_sender_only("session", threads).await;
@@ -93,7 +93,7 @@ async fn in_a_session() {
 }
 
 #[tokio::test]
-async fn with_the_lock_of_the_recipients_mailbox_held() {
+async fn a_panic_under_a_mailbox_lock_ends_only_the_sender() {
     let _alone = ALONE.lock().await;
     for threads in [1, 4] {
         ends_the_sender_only("append", threads).await;
@@ -101,7 +101,7 @@ async fn with_the_lock_of_the_recipients_mailbox_held() {
 }
 
 #[tokio::test]
-async fn while_writing_for_somebody_else() {
+async fn a_panic_while_flushing_ends_only_the_sender() {
     let _alone = ALONE.lock().await;
     for threads in [1, 4] {
         ends_the_sender_only("flush", threads).await;
@@ -109,7 +109,7 @@ async fn while_writing_for_somebody_else() {
 }
 
 #[tokio::test]
-async fn what_was_taken_before_the_panic_arrives_without_anybodys_help() {
+async fn delivers_messages_appended_before_a_panic() {
     let _alone = ALONE.lock().await;
     for point in ["append", "flush"] {
         let mut server = TestRelay::with(options()).await;
@@ -124,7 +124,7 @@ async fn what_was_taken_before_the_panic_arrives_without_anybodys_help() {
 }
 
 #[tokio::test]
-async fn what_is_counted_is_right_again() {
+async fn counts_are_exact_after_a_panic() {
     let _alone = ALONE.lock().await;
     for point in ["reserve", "append", "flush", "deliver"] {
         let mut server = TestRelay::with(options()).await;
@@ -161,7 +161,7 @@ async fn what_is_counted_is_right_again() {
 }
 
 #[tokio::test]
-async fn while_writing_what_waits_for_a_client() {
+async fn a_panic_while_delivering_ends_only_the_recipient() {
     let _alone = ALONE.lock().await;
     let mut server = TestRelay::with(options()).await;
     let (ada, grace) = server.pair();
@@ -180,7 +180,7 @@ async fn while_writing_what_waits_for_a_client() {
 }
 
 #[tokio::test]
-async fn in_a_handshake_and_while_accepting() {
+async fn a_panic_while_accepting_costs_one_connection() {
     let _alone = ALONE.lock().await;
     let mut server = TestRelay::with(options()).await;
     let (ada, grace) = server.pair();
@@ -197,7 +197,7 @@ async fn in_a_handshake_and_while_accepting() {
 }
 
 #[tokio::test]
-async fn when_registrations_end() {
+async fn expiry_continues_after_a_panic() {
     let _alone = ALONE.lock().await;
     let mut server = TestRelay::with(options()).await;
     faults::arm("expire");
@@ -220,7 +220,7 @@ async fn told(events: &mut EventReceiver) -> Vec<Event> {
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[tokio::test]
-async fn while_telling_who_is_there() {
+async fn presence_continues_after_a_panic() {
     let _alone = ALONE.lock().await;
     let mut server = TestRelay::with(options()).await;
     let (ada, grace) = server.pair();
@@ -232,7 +232,7 @@ async fn while_telling_who_is_there() {
 }
 
 #[tokio::test]
-async fn when_memory_is_given_back() {
+async fn maintenance_continues_after_a_panic() {
     let _alone = ALONE.lock().await;
     faults::arm("trim_memory");
     let (relay, mut events) = Relay::new(options()).unwrap();
@@ -244,7 +244,7 @@ async fn when_memory_is_given_back() {
 }
 
 #[tokio::test]
-async fn while_opening_the_port() {
+async fn a_panic_while_binding_fails_to_listen() {
     let _alone = ALONE.lock().await;
     faults::arm("bind");
     let (mut relay, mut events) = Relay::new(options()).unwrap();
@@ -257,7 +257,7 @@ async fn while_opening_the_port() {
 }
 
 #[tokio::test]
-async fn while_telling_that_the_relay_closes() {
+async fn a_panic_while_closing_costs_one_connection() {
     let _alone = ALONE.lock().await;
     let mut server = TestRelay::start(Limits::default()).await;
     // It answers nothing, so that closing takes its time.
@@ -278,7 +278,7 @@ async fn while_telling_that_the_relay_closes() {
 }
 
 #[tokio::test]
-async fn while_waiting_for_clients_that_drain() {
+async fn the_drain_timeout_survives_a_panic() {
     let _alone = ALONE.lock().await;
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
@@ -310,7 +310,7 @@ fn courier<T: Send + 'static>(
 }
 
 #[tokio::test]
-async fn while_an_event_is_translated_for_whom_it_is() {
+async fn a_panic_while_translating_costs_one_event() {
     let _alone = ALONE.lock().await;
     let (told, mut hears) = mpsc::unbounded_channel();
     let translate = |event| match event {
@@ -335,7 +335,7 @@ async fn while_an_event_is_translated_for_whom_it_is() {
 }
 
 #[tokio::test]
-async fn while_events_are_handed_over() {
+async fn a_panic_while_handing_over_costs_one_batch() {
     let _alone = ALONE.lock().await;
     let (told, mut hears) = mpsc::unbounded_channel();
     let hand_over = move |batch: Vec<Event>| {

@@ -59,7 +59,7 @@ async fn accepted(client: &mut Client, seq: u64) {
 }
 
 #[tokio::test]
-async fn authentication_tells_what_is_resumed() {
+async fn reports_whether_the_session_resumes() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
     let (client, told) = reliable(&server, &ada, PAGE, None).await;
@@ -81,7 +81,7 @@ async fn authentication_tells_what_is_resumed() {
 }
 
 #[tokio::test]
-async fn messages_that_were_not_acknowledged_come_again_and_the_others_do_not() {
+async fn replays_unacknowledged_messages_in_order() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada).await, page(&server, &grace).await);
@@ -112,7 +112,7 @@ async fn messages_that_were_not_acknowledged_come_again_and_the_others_do_not() 
 }
 
 #[tokio::test]
-async fn what_is_sent_again_is_taken_once() {
+async fn accepts_resent_messages_once() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut two = page(&server, &grace).await;
@@ -134,7 +134,7 @@ async fn what_is_sent_again_is_taken_once() {
 }
 
 #[tokio::test]
-async fn a_full_lane_holds_its_sender_and_passes_over_what_it_sent_behind() {
+async fn holds_the_sender_of_a_full_lane() {
     let server = TestRelay::start(Limits { max_queued_messages: 3, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
     let alan = server.relay.register_client().unwrap();
@@ -166,7 +166,7 @@ async fn a_full_lane_holds_its_sender_and_passes_over_what_it_sent_behind() {
 }
 
 #[tokio::test]
-async fn a_channel_that_is_not_registered_rejects_and_then_takes() {
+async fn rejects_messages_until_the_channel_is_registered() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
     let (mut one, mut two) = (page(&server, &ada).await, page(&server, &grace).await);
@@ -187,7 +187,7 @@ async fn a_channel_that_is_not_registered_rejects_and_then_takes() {
 }
 
 #[tokio::test]
-async fn a_window_is_on_its_way_and_no_more_and_of_each_lane() {
+async fn sends_at_most_one_window_per_lane() {
     let server = TestRelay::start(Limits { max_in_flight_messages: 2, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
     let alan = server.relay.register_client().unwrap();
@@ -211,7 +211,7 @@ async fn a_window_is_on_its_way_and_no_more_and_of_each_lane() {
 }
 
 #[tokio::test]
-async fn forged_acknowledgements_free_nothing_and_count() {
+async fn invalid_acknowledgements_are_offences() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada).await, page(&server, &grace).await);
@@ -240,7 +240,7 @@ async fn forged_acknowledgements_free_nothing_and_count() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_long_on_its_way_takes_over_from_no_newer_one() {
+async fn a_delayed_connection_does_not_replace_a_newer_one() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let authentication = |session: &str, connection: u64| {
@@ -279,7 +279,7 @@ async fn a_connection_that_was_long_on_its_way_takes_over_from_no_newer_one() {
 }
 
 #[tokio::test]
-async fn both_generations_talk_to_each_other() {
+async fn relays_between_plain_and_reliable_clients() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut plain, mut two) = (server.client(&ada).await, page(&server, &grace).await);
@@ -308,7 +308,7 @@ async fn both_generations_talk_to_each_other() {
 }
 
 #[tokio::test]
-async fn who_asks_hears_who_is_there_who_comes_and_who_goes() {
+async fn reports_presence() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let presence =
@@ -326,7 +326,7 @@ async fn who_asks_hears_who_is_there_who_comes_and_who_goes() {
 }
 
 #[tokio::test]
-async fn pings_are_frames_and_so_are_their_answers() {
+async fn answers_ping_frames_with_pong_frames() {
     let limits = Limits { ping_interval: std::time::Duration::from_millis(10), ..Limits::default() };
     let server = TestRelay::start(limits).await;
     let (ada, _) = server.pair();
@@ -337,7 +337,7 @@ async fn pings_are_frames_and_so_are_their_answers() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_the_answers_is_not_asked_for_more() {
+async fn stops_reading_from_a_client_that_does_not_read_replies() {
     use tokio::io::AsyncWriteExt;
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use websocket_relay::{Address, Ask, CloseReason, Event, Limits, Options, Relay, Rules, Verdict};
 
 #[tokio::test]
-async fn every_connection_gets_1001_and_the_port_is_free() {
+async fn closes_every_connection_with_1001_and_frees_the_port() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
     let (mut one, mut stranger) = (server.client(&ada).await, server.stranger().await);
@@ -34,7 +34,7 @@ async fn every_connection_gets_1001_and_the_port_is_free() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_is_cut_after_the_close_timeout() {
+async fn cuts_off_silent_connections_after_the_close_timeout() {
     let limits = Limits { close_timeout: Duration::from_millis(50), ..Limits::default() };
     let mut server = TestRelay::start(limits).await;
     let _half_a_head = server.half_open().await;
@@ -46,7 +46,7 @@ async fn who_does_not_answer_is_cut_after_the_close_timeout() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_told_and_ends_the_relay() {
+async fn reports_a_port_in_use_and_ends() {
     let server = TestRelay::start(Limits::default()).await;
     let (mut second, mut events) = Relay::new(options()).unwrap();
     second.listen(Address { ip: Some(server.address.into()), port: server.address.port() }).unwrap();
@@ -59,7 +59,7 @@ async fn a_port_in_use_is_told_and_ends_the_relay() {
 }
 
 #[tokio::test]
-async fn closing_before_listening_and_dropping_at_any_time_is_fine() {
+async fn can_close_before_listening_and_drop_at_any_time() {
     let (relay, mut events) = Relay::new(options()).unwrap();
     relay.close();
     let mut batch = Vec::new();
@@ -77,7 +77,7 @@ fn long(n: usize) -> String {
 }
 
 #[tokio::test]
-async fn draining_writes_what_waits_before_it_says_goodbye() {
+async fn draining_delivers_waiting_messages_before_closing() {
     let limits = Limits { max_queued_bytes: 1 << 28, max_mailbox_bytes: 1 << 28, ..Limits::default() };
     let mut server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
@@ -152,14 +152,14 @@ async fn everybody_lingers() -> (TestRelay, Vec<TcpStream>) {
 }
 
 #[tokio::test]
-async fn a_timeout_cuts_every_connection_whatever_it_is_doing() {
+async fn the_drain_timeout_cuts_off_connections_in_every_phase() {
     let (mut server, _lingering) = everybody_lingers().await;
     server.relay.drain(Duration::from_millis(50), Duration::ZERO);
     server.find(|event| matches!(event, Event::Closed).then_some(())).await;
 }
 
 #[tokio::test]
-async fn a_shorter_timeout_counts_also_when_it_is_closing_already() {
+async fn a_shorter_drain_timeout_applies_while_closing() {
     for drains in [false, true] {
         let (mut server, _lingering) = everybody_lingers().await;
         if drains {

@@ -58,7 +58,7 @@ async fn chat(server: &TestRelay, me: Registration, peer: Registration, is_relia
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_pairs_of_all_generations_hear_each_other_once_and_in_order() {
+async fn delivers_between_a_thousand_pairs_of_both_generations() {
     let server = start().await;
     // A hundred pairs at a time, for the sake of those who may not open many files.
     for wave in 0..10 {
@@ -87,7 +87,7 @@ async fn replaced(mut old: Client, sender: &Registration, heard: &mut Vec<String
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plain_connection_on_another_thread_goes_on_where_the_replaced_one_ended() {
+async fn takeover_by_another_thread_loses_no_plain_messages() {
     let limits = Limits { max_queued_bytes: 1 << 30, ..Limits::default() };
     let mut server = TestRelay::with(Options { threads: THREADS, limits, ..options() }).await;
     let (ada, grace) = server.pair();
@@ -130,7 +130,7 @@ fn connected(event: &Event, client: ClientId) -> Option<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_fight_for_a_client_are_told_of_one_after_the_other() {
+async fn connect_and_disconnect_events_of_rivals_alternate() {
     let mut server = start().await;
     let clients: Vec<_> = (0..4).map(|_| server.relay.register_client().unwrap()).collect();
     let server_ref = &server;
@@ -166,7 +166,7 @@ async fn connections_that_fight_for_a_client_are_told_of_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_taken_over_again_and_again_gets_everything_once_and_in_order() {
+async fn repeated_takeover_delivers_everything_once_in_order() {
     let server = start().await;
     let (ada, grace) = server.pair();
     let count = 3000;
@@ -213,7 +213,7 @@ async fn a_session_that_is_taken_over_again_and_again_gets_everything_once_and_i
 }
 
 #[tokio::test]
-async fn closing_ends_the_connections_of_all_threads_and_frees_the_port() {
+async fn closing_ends_connections_on_all_threads() {
     let mut server = start().await;
     let mut clients = Vec::new();
     for n in 0..10 * THREADS {
@@ -238,7 +238,7 @@ async fn closing_ends_the_connections_of_all_threads_and_frees_the_port() {
 }
 
 #[tokio::test]
-async fn dropping_ends_the_connections_of_all_threads_at_once() {
+async fn dropping_ends_connections_on_all_threads() {
     let server = start().await;
     let mut connections = Vec::new();
     for _ in 0..10 * THREADS {
@@ -253,7 +253,7 @@ async fn dropping_ends_the_connections_of_all_threads_at_once() {
 }
 
 #[tokio::test]
-async fn there_may_be_as_many_threads_as_the_table_says() {
+async fn accepts_thread_counts_within_the_limit() {
     let limit = Options::THREADS;
     for threads in [limit.min, limit.max] {
         let options = Options { threads: threads as usize, limits: Limits::default(), ..Options::default() };

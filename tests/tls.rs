@@ -55,7 +55,7 @@ async fn client(server: &TestRelay, trusted: &Credentials, who: &Registration) -
 }
 
 #[tokio::test]
-async fn a_reader_that_was_slow_gets_everything_in_order() {
+async fn delivers_everything_in_order_to_a_slow_reader() {
     let credentials = credentials();
     let server = start(&credentials, Limits::default()).await;
     let (ada, grace) = server.pair();
@@ -81,7 +81,7 @@ async fn a_reader_that_was_slow_gets_everything_in_order() {
 }
 
 #[tokio::test]
-async fn new_connections_see_the_new_certificate_and_old_ones_go_on() {
+async fn replaces_the_certificate_for_new_connections_only() {
     let (before, after) = (credentials(), credentials());
     let server = start(&before, Limits::default()).await;
     let (ada, grace) = server.pair();
@@ -94,7 +94,7 @@ async fn new_connections_see_the_new_certificate_and_old_ones_go_on() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_is_cut_off() {
+async fn cuts_off_plain_connections() {
     let server = start(&credentials(), Limits::default()).await;
     let mut plain = server.tcp().await;
     soon(plain.write_all(common::UPGRADE)).await.unwrap();
@@ -102,7 +102,7 @@ async fn what_is_no_tls_is_cut_off() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_and_changes_nothing() {
+async fn rejects_invalid_credentials_and_keeps_the_old_ones() {
     let (good, other) = (credentials(), credentials());
     let server = start(&good, Limits::default()).await;
     let mixed = Credentials { keys: other.keys, ..good.clone() };
@@ -126,7 +126,7 @@ async fn what_is_wrong_is_said_and_changes_nothing() {
 }
 
 #[test]
-fn keys_never_print() {
+fn never_prints_keys() {
     let printed = format!("{:?}", Credentials { passphrase: Some(b"sesame".to_vec()), ..credentials() });
     assert_eq!(printed, "Credentials { request_cert: false, .. }");
 }

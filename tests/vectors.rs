@@ -30,7 +30,7 @@ fn text<'a>(vector: &'a Value, member: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn every_offence_has_its_text_its_code_and_its_consequence() {
+async fn every_offence_has_its_text_code_and_consequence() {
     let mut server = TestRelay::start(Limits { max_offences: 2, ..Limits::default() }).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
     for vector in vectors()["offences"].as_array().unwrap() {
@@ -55,7 +55,7 @@ async fn every_offence_has_its_text_its_code_and_its_consequence() {
 }
 
 #[tokio::test]
-async fn every_way_to_write_a_frame_is_read() {
+async fn accepts_every_spelling_of_a_frame() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
@@ -66,7 +66,7 @@ async fn every_way_to_write_a_frame_is_read() {
 }
 
 #[test]
-fn what_our_client_writes_means_what_it_meant() {
+fn decodes_the_frames_of_the_client() {
     for vector in frames()["client"].as_array().unwrap() {
         let means = &vector["means"];
         match decode(text(vector, "frame"), Generation::Plain).unwrap() {
@@ -86,7 +86,7 @@ fn what_our_client_writes_means_what_it_meant() {
 }
 
 #[test]
-fn what_we_write_is_what_our_client_reads() {
+fn encodes_the_frames_that_the_client_reads() {
     for vector in frames()["server"].as_array().unwrap() {
         let sender = ClientId::new(vector["senderId"].as_u64().unwrap()).unwrap();
         let mut out = Vec::new();
@@ -98,7 +98,7 @@ fn what_we_write_is_what_our_client_reads() {
 }
 
 #[test]
-fn no_shape_of_a_text_takes_more_stack_than_another() {
+fn decodes_every_shape_in_bounded_stack() {
     const ROOM: usize = 128 * 1024;
     let decode_all = || {
         for shape in shapes()["shapes"].as_array().unwrap() {
@@ -120,7 +120,7 @@ fn no_shape_of_a_text_takes_more_stack_than_another() {
 }
 
 #[tokio::test]
-async fn what_a_stranger_writes_is_printable_where_it_is_told() {
+async fn escapes_unprintable_text_in_events() {
     let mut server = TestRelay::start(Limits { max_offences: 1000, ..Limits::default() }).await;
     for vector in printable_texts()["texts"].as_array().unwrap() {
         let (given, shown) = (text(vector, "text"), text(vector, "shown"));

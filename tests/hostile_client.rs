@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use websocket_relay::Limits;
 
 #[tokio::test]
-async fn what_breaks_the_websocket_protocol_is_closed_with_the_right_code() {
+async fn closes_on_protocol_errors_with_the_right_code() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
@@ -50,7 +50,7 @@ async fn what_breaks_the_websocket_protocol_is_closed_with_the_right_code() {
 }
 
 #[tokio::test]
-async fn deep_nesting_is_refused_quickly() {
+async fn rejects_deeply_nested_json() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
@@ -67,7 +67,7 @@ async fn deep_nesting_is_refused_quickly() {
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_is_cut() {
+async fn cuts_off_endless_request_heads() {
     let timeout = Duration::from_millis(100);
     let limits = Limits { headers_timeout: timeout, close_timeout: timeout, ..Limits::default() };
     let server = TestRelay::start(limits).await;
@@ -86,7 +86,7 @@ async fn a_head_that_never_ends_is_cut() {
 }
 
 #[tokio::test]
-async fn other_requests_get_an_answer() {
+async fn answers_invalid_upgrade_requests() {
     let server = TestRelay::start(Limits::default()).await;
     let request = |text: &str| {
         let text = text.to_owned();
@@ -116,7 +116,7 @@ async fn other_requests_get_an_answer() {
 }
 
 #[tokio::test]
-async fn bytes_in_any_pieces_mean_the_same() {
+async fn decodes_bytes_in_any_pieces() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut two = server.client(&grace).await;
@@ -145,7 +145,7 @@ async fn bytes_in_any_pieces_mean_the_same() {
 }
 
 #[tokio::test]
-async fn a_message_in_fragments_without_an_end_is_closed_also_when_they_are_empty() {
+async fn closes_on_endless_fragments() {
     let mut server = TestRelay::start(Limits { max_unauthenticated_payload: 500, ..Limits::default() }).await;
     for payload in [&b"x"[..], b""] {
         let mut stranger = server.upgraded().await;
@@ -157,7 +157,7 @@ async fn a_message_in_fragments_without_an_end_is_closed_also_when_they_are_empt
 }
 
 #[tokio::test]
-async fn who_floods_with_pings_and_reads_nothing_swells_nothing() {
+async fn serves_a_client_that_pings_and_does_not_read() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut flood = server.upgraded().await;

@@ -39,7 +39,7 @@ async fn disconnected(server: &mut TestRelay) -> (u64, CloseReason) {
 }
 
 #[tokio::test]
-async fn an_unregistered_client_is_closed_forgotten_and_gone_for_its_peers() {
+async fn unregistering_closes_and_forgets_a_client() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada).await, server.client(&grace).await);
@@ -75,7 +75,7 @@ async fn an_unregistered_client_is_closed_forgotten_and_gone_for_its_peers() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_ended_while_it_writes_ends_with_the_right_code() {
+async fn unregistering_closes_a_sending_client_with_the_right_code() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut one = server.client(&ada).await;
@@ -92,7 +92,7 @@ async fn a_connection_that_is_ended_while_it_writes_ends_with_the_right_code() {
 }
 
 #[tokio::test]
-async fn what_waits_in_a_revoked_channel_is_dropped_and_counting_goes_on_when_it_is_back() {
+async fn revoking_a_channel_drops_its_messages_and_keeps_its_numbering() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut one = page(&server, &ada).await;
@@ -123,7 +123,7 @@ async fn what_waits_in_a_revoked_channel_is_dropped_and_counting_goes_on_when_it
 }
 
 #[tokio::test]
-async fn a_plain_sender_without_a_channel_any_more_commits_an_offence() {
+async fn sending_over_a_revoked_channel_is_an_offence() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
@@ -140,7 +140,7 @@ async fn a_plain_sender_without_a_channel_any_more_commits_an_offence() {
 }
 
 #[tokio::test]
-async fn with_all_channels_authorized_the_next_message_opens_it_again() {
+async fn authorize_all_channels_reopens_a_revoked_channel() {
     let options = Options { authorize_all_channels: true, ..Options::default() };
     let server = TestRelay::with(options).await;
     let register = || server.relay.register_client().unwrap();
@@ -165,7 +165,7 @@ async fn with_all_channels_authorized_the_next_message_opens_it_again() {
 }
 
 #[tokio::test]
-async fn a_new_token_is_the_only_one_and_the_connection_goes_on() {
+async fn refreshing_a_token_invalidates_the_old_one() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
@@ -184,7 +184,7 @@ async fn a_new_token_is_the_only_one_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn a_disconnected_client_may_come_back_to_what_waits() {
+async fn a_disconnected_client_keeps_its_messages() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada).await, server.client(&grace).await);
@@ -201,7 +201,7 @@ async fn a_disconnected_client_may_come_back_to_what_waits() {
 }
 
 #[tokio::test]
-async fn a_registration_ends_unless_it_is_refreshed() {
+async fn registrations_expire() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (long, short) = (Duration::from_secs(3600), Duration::from_millis(1));
     let ada = server.relay.register_client_for(long).unwrap();
@@ -223,7 +223,7 @@ async fn a_registration_ends_unless_it_is_refreshed() {
 }
 
 #[tokio::test]
-async fn a_room_has_all_channels_and_takes_others_in() {
+async fn registers_the_missing_channels_of_a_room() {
     let server = TestRelay::start(Limits::default()).await;
     let clients: Vec<_> = (0..5).map(|_| server.relay.register_client().unwrap()).collect();
     let ids: Vec<_> = clients.iter().map(|client| client.id).collect();
@@ -240,7 +240,7 @@ async fn a_room_has_all_channels_and_takes_others_in() {
 }
 
 #[tokio::test]
-async fn clients_come_and_go_while_messages_flow_and_the_counts_are_exact() {
+async fn counts_stay_exact_while_clients_come_and_go() {
     let server = TestRelay::with(Options { authorize_all_channels: true, ..Options::default() }).await;
     let hub = server.relay.register_client().unwrap();
     let mut reader = server.client(&hub).await;

@@ -60,7 +60,7 @@ async fn quiet(client: &mut Client) {
 }
 
 #[tokio::test]
-async fn a_message_that_nobody_comes_for_is_dropped_and_its_sender_hears_of_it() {
+async fn drops_expired_messages_and_notifies_the_sender() {
     let mut server = TestRelay::start(limits()).await;
     let (ada, grace) = server.pair();
     let mut one = page(&server, &ada, PAGE).await;
@@ -94,7 +94,7 @@ async fn a_message_that_nobody_comes_for_is_dropped_and_its_sender_hears_of_it()
 }
 
 #[tokio::test]
-async fn without_a_bound_messages_wait_for_ever() {
+async fn keeps_messages_without_a_ttl() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut one = page(&server, &ada, PAGE).await;
@@ -104,7 +104,7 @@ async fn without_a_bound_messages_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn what_is_on_its_way_does_not_expire_and_what_waits_behind_it_does() {
+async fn does_not_expire_messages_in_flight() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada, PAGE).await, page(&server, &grace, PAGE).await);
@@ -128,7 +128,7 @@ async fn what_is_on_its_way_does_not_expire_and_what_waits_behind_it_does() {
 }
 
 #[tokio::test]
-async fn what_was_on_its_way_when_its_connection_ended_comes_on_no_other() {
+async fn does_not_redeliver_expired_messages() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada, PAGE).await, page(&server, &grace, PAGE).await);
@@ -153,7 +153,7 @@ async fn what_was_on_its_way_when_its_connection_ended_comes_on_no_other() {
 }
 
 #[tokio::test]
-async fn who_takes_over_from_a_connection_gets_nothing_that_is_too_old() {
+async fn does_not_deliver_expired_messages_after_takeover() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (page(&server, &ada, PAGE).await, page(&server, &grace, PAGE).await);
@@ -167,7 +167,7 @@ async fn who_takes_over_from_a_connection_gets_nothing_that_is_too_old() {
 }
 
 #[tokio::test]
-async fn a_sender_that_was_away_hears_of_it_again_until_it_has_answered_a_heartbeat() {
+async fn repeats_notices_until_a_heartbeat_is_answered() {
     let limits = Limits { ping_interval: Duration::from_millis(50), ..limits() };
     let mut server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
@@ -197,7 +197,7 @@ async fn a_sender_that_was_away_hears_of_it_again_until_it_has_answered_a_heartb
 }
 
 #[tokio::test]
-async fn a_plain_sender_is_told_nothing_and_a_plain_recipient_gets_nothing() {
+async fn expires_messages_of_plain_clients_silently() {
     let mut server = TestRelay::start(limits()).await;
     let (ada, grace) = server.pair();
     let mut one = server.client(&ada).await;
@@ -213,7 +213,7 @@ async fn a_plain_sender_is_told_nothing_and_a_plain_recipient_gets_nothing() {
 }
 
 #[tokio::test]
-async fn where_a_message_has_expired_there_is_room_for_another() {
+async fn expired_messages_make_room_in_the_queue() {
     let server = TestRelay::start(Limits { max_queued_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let mut one = page(&server, &ada, PAGE).await;
@@ -239,7 +239,7 @@ async fn send_to(client: &mut Client, target: &Registration, seq: u64) -> bool {
 }
 
 #[tokio::test]
-async fn who_is_unregistered_leaves_nothing_to_look_at() {
+async fn unregistering_a_recipient_cancels_expiry() {
     let mut server = TestRelay::start(limits()).await;
     let (ada, grace) = server.pair();
     let gone = server.relay.register_client().unwrap();

@@ -29,7 +29,7 @@ async fn with_rules(rules: Rules, limits: Limits) -> TestRelay {
 }
 
 #[tokio::test]
-async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
+async fn compares_whole_origins_before_calling_the_verifier() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let ask = Ask::each(move |inquiry| {
@@ -52,7 +52,7 @@ async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
 }
 
 #[tokio::test]
-async fn who_is_not_decided_about_is_refused() {
+async fn rejects_requests_without_a_verdict() {
     let dropped = Ask::each(drop);
     let server = with_rules(Rules { ask: Some(dropped), ..Rules::default() }, Limits::default()).await;
     assert_eq!(status(&server, "").await, "503");
@@ -63,7 +63,7 @@ async fn who_is_not_decided_about_is_refused() {
 }
 
 #[tokio::test]
-async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
+async fn rejects_pending_requests_when_the_relay_closes() {
     let asked = Arc::new(Notify::new());
     let notify = Arc::clone(&asked);
     let kept = Ask::each(move |inquiry| {
@@ -89,7 +89,7 @@ async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
 }
 
 #[tokio::test]
-async fn an_answer_that_refuses_cannot_be_made_into_another() {
+async fn sanitizes_the_rejection_response() {
     let ask = Ask::each(|inquiry| {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = vec![
@@ -118,7 +118,7 @@ async fn an_answer_that_refuses_cannot_be_made_into_another() {
 }
 
 #[tokio::test]
-async fn what_a_stranger_says_of_its_address_does_not_count() {
+async fn ignores_forwarded_addresses_of_untrusted_peers() {
     let limits = Limits { max_connections_per_address: 1, ..Limits::default() };
     let server = with_rules(Rules::default(), limits.clone()).await;
     let _one = server.upgraded().await;
@@ -129,7 +129,7 @@ async fn what_a_stranger_says_of_its_address_does_not_count() {
 }
 
 #[tokio::test]
-async fn who_is_over_its_rate_for_too_long_is_closed() {
+async fn closes_clients_over_the_rate_limit_for_too_long() {
     let limits = Limits { rate_limit: 1, hold_timeout: Duration::from_millis(1), ..Limits::default() };
     let server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
@@ -141,7 +141,7 @@ async fn who_is_over_its_rate_for_too_long_is_closed() {
 }
 
 #[tokio::test]
-async fn who_connects_for_each_message_has_the_rate_of_one_client() {
+async fn limits_the_rate_across_reconnects() {
     for is_reliable in [false, true] {
         let mut server = TestRelay::start(Limits { rate_limit: 1, ..Limits::default() }).await;
         let (ada, grace) = server.pair();
@@ -166,7 +166,7 @@ async fn who_connects_for_each_message_has_the_rate_of_one_client() {
 }
 
 #[tokio::test]
-async fn who_is_over_its_rate_for_too_long_on_all_its_connections_is_closed() {
+async fn closes_reconnecting_clients_over_the_rate_limit_for_too_long() {
     let limits = Limits {
         rate_limit: 20,
         rate_limit_burst: 1,
@@ -201,7 +201,7 @@ async fn undecided(limits: Limits) -> (TestRelay, Arc<Notify>) {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_a_client_that_has_left() {
+async fn drops_requests_of_disconnected_clients() {
     let (server, told) = undecided(Limits::default()).await;
     let mut gone = server.tcp().await;
     soon(gone.write_all(UPGRADE)).await.unwrap();
@@ -219,7 +219,7 @@ async fn nobody_is_asked_about_a_client_that_has_left() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_a_client_whose_time_is_over() {
+async fn drops_requests_that_have_timed_out() {
     let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
     let (server, _) = undecided(limits).await;
     assert_eq!(status(&server, "").await, "503");
@@ -227,7 +227,7 @@ async fn nobody_is_asked_about_a_client_whose_time_is_over() {
 }
 
 #[tokio::test]
-async fn what_a_client_sends_before_it_is_answered_is_kept_and_bounded() {
+async fn buffers_early_bytes_up_to_a_bound() {
     let (mut server, told) = undecided(Limits::default()).await;
     let (ada, _) = server.pair();
     let mut client = server.tcp().await;

@@ -28,7 +28,7 @@ fn upgrade_of(size: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn who_asks_for_no_websocket_is_told_what_this_is() {
+async fn answers_plain_requests_with_426() {
     let server = TestRelay::start(Limits::default()).await;
     let plain = answer(&server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let (head, body) = plain.split_once("\r\n\r\n").unwrap();
@@ -48,7 +48,7 @@ async fn who_asks_for_no_websocket_is_told_what_this_is() {
 }
 
 #[tokio::test]
-async fn a_request_with_a_body_is_answered_though_nobody_reads_the_body() {
+async fn answers_requests_with_an_unread_body() {
     let server = TestRelay::start(Limits::default()).await;
     let (head, body) = ("POST / HTTP/1.1\r\nContent-Length: 4000000\r\n\r\n", vec![b'x'; 4_000_000]);
     let answered = answer(&server, &[head.as_bytes(), &body].concat()).await;
@@ -56,7 +56,7 @@ async fn a_request_with_a_body_is_answered_though_nobody_reads_the_body() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_more_is_answered() {
+async fn answers_half_closed_connections() {
     let server = TestRelay::start(Limits::default()).await;
     for (request, status) in
         [(&b"GET / HTTP/1.1\r\n\r\n"[..], "426"), (UPGRADE, "101"), (b"\x16\x03\x01", "400")]
@@ -73,7 +73,7 @@ async fn a_client_that_says_nothing_more_is_answered() {
 }
 
 #[tokio::test]
-async fn a_head_may_have_the_largest_size_and_no_more() {
+async fn accepts_heads_up_to_the_size_limit() {
     for bound in [Limits::default().max_header_size, 1024, 100_000] {
         let limits = Limits { max_header_size: bound, ..Limits::default() };
         let server = TestRelay::start(limits).await;
@@ -89,7 +89,7 @@ async fn a_head_may_have_the_largest_size_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_comes_with_the_request_is_not_lost() {
+async fn reads_frames_sent_with_the_request() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut two = server.client(&grace).await;
@@ -101,7 +101,7 @@ async fn what_comes_with_the_request_is_not_lost() {
 }
 
 #[tokio::test]
-async fn closing_does_not_wait_for_a_handshake_or_a_farewell() {
+async fn closes_without_waiting_for_handshakes() {
     let limits = Limits {
         headers_timeout: Duration::from_secs(3600),
         close_timeout: Duration::from_secs(3600),
@@ -127,7 +127,7 @@ async fn answers(server: &TestRelay, requests: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_path_limits_where_upgrades_are_taken_and_elsewhere_nothing_is() {
+async fn upgrades_only_at_the_configured_path() {
     let site = Site { path: Some("/relay".to_owned()), ..Site::default() };
     let server = TestRelay::with(Options { site, ..Options::default() }).await;
     for (target, status) in
@@ -146,7 +146,7 @@ async fn a_path_limits_where_upgrades_are_taken_and_elsewhere_nothing_is() {
 }
 
 #[tokio::test]
-async fn the_script_is_given_plain_or_packed_or_not_at_all_to_who_has_it() {
+async fn serves_the_script_plain_compressed_or_not_modified() {
     let script = Script { plain: b"plain".to_vec(), gzip: b"packed".to_vec(), hash: "hash".to_owned() };
     let site = Site { script: Some(script), ..Site::default() };
     let server = TestRelay::with(Options { site, ..Options::default() }).await;
@@ -176,7 +176,7 @@ async fn the_script_is_given_plain_or_packed_or_not_at_all_to_who_has_it() {
 }
 
 #[tokio::test]
-async fn a_relay_that_is_closing_says_so_until_the_last_connection_has_ended() {
+async fn responds_503_while_closing() {
     let limits = Limits { close_timeout: Duration::from_secs(3600), ..Limits::default() };
     let mut server = TestRelay::start(limits).await;
     let mut last = server.upgraded().await;

@@ -35,21 +35,21 @@ fn replay(name: &str, run: fn(&[u8])) {
 }
 
 #[test]
-fn frames() {
+fn replays_frames() {
     replay("frame", targets::frame::run);
 }
 
 #[test]
-fn json() {
+fn replays_json() {
     replay("json", targets::json::run);
 }
 
 #[test]
-fn heads() {
+fn replays_heads() {
     replay("head", targets::head::run);
 }
 
 #[test]
-fn sessions() {
+fn replays_sessions() {
     replay("session", targets::session::run);
 }

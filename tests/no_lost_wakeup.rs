@@ -53,7 +53,7 @@ fn explore(run: impl Fn() + Send + Sync + 'static) {
 }
 
 #[test]
-fn who_listens_hears_that_something_has_come() {
+fn wakes_the_session_for_every_message() {
     explore(|| {
         let (bell, mail) = (Arc::new(Bell::default()), Arc::new(AtomicUsize::new(0)));
         let senders = [(); 2].map(|()| {
@@ -76,7 +76,7 @@ fn who_listens_hears_that_something_has_come() {
 }
 
 #[test]
-fn who_hears_that_it_has_to_end_knows_why() {
+fn sets_the_close_reason_before_ringing() {
     explore(|| {
         let bell = Arc::new(Bell::default());
         let other = Arc::clone(&bell);

@@ -98,7 +98,7 @@ async fn page(server: &TestRelay, who: &Registration) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_lane_that_was_full_keeps_what_it_counts() {
+async fn shrinks_a_lane_that_was_full() {
     const LANES: usize = 4;
     const MESSAGES: u64 = 10_000;
     let mut measured = Measured::start().await;
@@ -142,7 +142,7 @@ async fn a_lane_that_was_full_keeps_what_it_counts() {
 }
 
 #[tokio::test]
-async fn notices_that_are_not_read_are_few_however_numbers_are_chosen() {
+async fn bounds_unread_notices() {
     const TARGETS: usize = 20;
     const MESSAGES: usize = 3000;
     let mut measured = Measured::start().await;
@@ -205,7 +205,7 @@ impl Held {
 }
 
 #[tokio::test]
-async fn strangers_that_ping_and_do_not_read_are_owed_little() {
+async fn bounds_pongs_for_clients_that_do_not_read() {
     const STRANGERS: usize = 8;
     let mut measured = Measured::start().await;
     let server = TestRelay::start(Limits { max_queued_events: 16, ..Limits::default() }).await;
@@ -224,7 +224,7 @@ async fn strangers_that_ping_and_do_not_read_are_owed_little() {
 }
 
 #[tokio::test]
-async fn what_a_replaced_connection_has_left_to_write_is_counted() {
+async fn counts_unwritten_bytes_of_replaced_connections() {
     let measured = Measured::start().await;
     let (max_payload, close_timeout) = (16 * MIB, 2 * PATIENCE);
     let server = TestRelay::start(Limits { max_payload, close_timeout, ..Limits::default() }).await;

@@ -10,7 +10,7 @@ use websocket_relay::protocol::{Generation, decode};
 use websocket_relay::{CloseReason, Credentials, Event, Limits, Options};
 
 #[tokio::test]
-async fn frames_right_behind_the_authentication_count() {
+async fn accepts_frames_sent_right_after_authentication() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.stranger().await, server.client(&grace).await);
@@ -25,14 +25,14 @@ async fn frames_right_behind_the_authentication_count() {
 }
 
 #[tokio::test]
-async fn who_does_not_authenticate_in_time_is_closed() {
+async fn closes_clients_that_do_not_authenticate_in_time() {
     let limits = Limits { auth_timeout: Duration::from_millis(50), ..Limits::default() };
     let server = TestRelay::start(limits).await;
     assert_eq!(server.stranger().await.closed().await.0, 4000);
 }
 
 #[tokio::test]
-async fn a_second_authentication_as_the_same_client_changes_nothing() {
+async fn ignores_repeated_authentication() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
@@ -52,7 +52,7 @@ async fn a_second_authentication_as_the_same_client_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_newer_connection_takes_over_and_gets_what_comes_from_then_on() {
+async fn a_newer_connection_replaces_the_older_one() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut old) = (server.client(&ada).await, server.client(&grace).await);
@@ -80,7 +80,7 @@ async fn a_newer_connection_takes_over_and_gets_what_comes_from_then_on() {
 }
 
 #[tokio::test]
-async fn many_connections_fight_for_one_client_and_one_is_left() {
+async fn keeps_one_of_many_rival_connections() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (server_ref, grace_ref) = (&server, &grace);
@@ -111,7 +111,7 @@ async fn many_connections_fight_for_one_client_and_one_is_left() {
 }
 
 #[tokio::test]
-async fn nothing_that_can_be_printed_shows_a_secret() {
+async fn never_prints_secrets() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let token = ada.token.reveal();
