@@ -1,4 +1,5 @@
-//! Who may come is looked at before anything else, and who has been told to wait is let in when its time has come.
+//! Requests are checked against origins, `verifyClient` and addresses before anything else; accepted clients keep to their
+//! rate.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
@@ -8,19 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{
-    PATIENCE, TestRelay, UPGRADE, authentication, close_code, masked, numbered, options, read_head,
-    read_rest, relay, reliable, soon,
+    PATIENCE, TestRelay, UPGRADE, authentication, close_code, manual_verifier, masked, masked_text, numbered,
+    options, read_head, read_to_end, relay, reliable, soon,
 };
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use websocket_relay::{Ask, CloseReason, Event, Limits, Options, Rules, Trust, TurnedAway, Verdict};
 
-/// The status of the answer to a request with these header lines.
+/// Returns the status of the response to an upgrade request with these header lines.
 async fn status(server: &TestRelay, lines: &str) -> String {
-    let mut stream = server.tcp().await;
     let head = std::str::from_utf8(UPGRADE).unwrap().replace("Host:", &format!("{lines}Host:"));
-    soon(stream.write_all(head.as_bytes())).await.unwrap();
+    let mut stream = server.send(head.as_bytes()).await;
     read_head(&mut stream).await[9..12].to_owned()
 }
 
@@ -30,11 +30,11 @@ async fn with_rules(rules: Rules, limits: Limits) -> TestRelay {
 
 #[tokio::test]
 async fn compares_whole_origins_before_calling_the_verifier() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
-    let ask = Ask::each(move |inquiry| {
+    let verified = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&verified);
+    let ask = Ask::each(move |request| {
         counter.fetch_add(1, Ordering::Relaxed);
-        inquiry.answer(Verdict::Admitted);
+        request.answer(Verdict::Admitted);
     });
     let origins = Some(vec!["https://example.com".to_owned()]);
     let server = with_rules(Rules { origins, ask: Some(ask), ..Rules::default() }, Limits::default()).await;
@@ -48,7 +48,7 @@ async fn compares_whole_origins_before_calling_the_verifier() {
     ] {
         assert_eq!(status(&server, lines).await, expected, "{lines}");
     }
-    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    assert_eq!(verified.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
@@ -64,33 +64,32 @@ async fn rejects_requests_without_a_verdict() {
 
 #[tokio::test]
 async fn rejects_pending_requests_when_the_relay_closes() {
-    let asked = Arc::new(Notify::new());
-    let notify = Arc::clone(&asked);
-    let kept = Ask::each(move |inquiry| {
+    let requested = Arc::new(Notify::new());
+    let notify = Arc::clone(&requested);
+    let kept = Ask::each(move |request| {
         notify.notify_one();
-        std::mem::forget(inquiry);
+        std::mem::forget(request);
     });
     for drains in [false, true] {
         let rules = Rules { ask: Some(kept.clone()), ..Rules::default() };
         let mut server = with_rules(rules, Limits::default()).await;
-        let mut stream = server.tcp().await;
-        soon(stream.write_all(UPGRADE)).await.unwrap();
-        soon(asked.notified()).await;
+        let mut stream = server.send(UPGRADE).await;
+        soon(requested.notified()).await;
         if drains {
             server.relay.drain(PATIENCE, Duration::ZERO)
         } else {
             server.relay.close()
         }
-        let answer = String::from_utf8(read_rest(&mut stream).await).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("closing"), "{answer}");
+        let response = String::from_utf8(read_to_end(&mut stream).await).unwrap();
+        assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("closing"), "{response}");
         assert_eq!(server.relay.stats().turned_away["closing"], 1);
-        server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+        server.wait_closed().await;
     }
 }
 
 #[tokio::test]
 async fn sanitizes_the_rejection_response() {
-    let ask = Ask::each(|inquiry| {
+    let ask = Ask::each(|request| {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = vec![
             header("x-good", "1"),
@@ -98,7 +97,7 @@ async fn sanitizes_the_rejection_response() {
             header("x bad", "1"),
             header("Content-Length", "1"),
         ];
-        inquiry.answer(Verdict::Refused {
+        request.answer(Verdict::Refused {
             why: TurnedAway::VerifyClient,
             status: 101,
             text: Some("no".to_owned()),
@@ -106,15 +105,14 @@ async fn sanitizes_the_rejection_response() {
         });
     });
     let server = with_rules(Rules { ask: Some(ask), ..Rules::default() }, Limits::default()).await;
-    let mut stream = server.tcp().await;
-    soon(stream.write_all(UPGRADE)).await.unwrap();
-    let answer = String::from_utf8(read_rest(&mut stream).await).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.ends_with("\r\n\r\nno\n"), "{answer}");
+    let mut stream = server.send(UPGRADE).await;
+    let response = String::from_utf8(read_to_end(&mut stream).await).unwrap();
+    assert!(response.starts_with("HTTP/1.1 401 ") && response.ends_with("\r\n\r\nno\n"), "{response}");
     assert!(
-        answer.contains("x-good: 1\r\n") && !answer.contains("worse") && !answer.contains("bad"),
-        "{answer}"
+        response.contains("x-good: 1\r\n") && !response.contains("worse") && !response.contains("bad"),
+        "{response}"
     );
-    assert!(answer.contains("Content-Length: 3\r\n"), "{answer}");
+    assert!(response.contains("Content-Length: 3\r\n"), "{response}");
 }
 
 #[tokio::test]
@@ -149,17 +147,17 @@ async fn limits_the_rate_across_reconnects() {
         let mut connections = Vec::new();
         for number in 1..=60 {
             let more = json!({ "connection": number });
-            let who = if is_reliable { reliable(&ada, common::PAGE, &more) } else { authentication(&ada) };
+            let authentication =
+                if is_reliable { reliable(&ada, common::SESSION, &more) } else { authentication(&ada) };
             let message = if is_reliable { numbered(&grace, number, "x") } else { relay(&grace, "x") };
-            let frames = [UPGRADE, &masked(0x81, who.as_bytes()), &masked(0x81, message.as_bytes())];
-            let mut stream = server.tcp().await;
-            soon(stream.write_all(&frames.concat())).await.unwrap();
-            // From here on the one before is replaced.
-            server.find(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+            let frames = [UPGRADE, &masked_text(&authentication), &masked_text(&message)];
+            let stream = server.send(&frames.concat()).await;
+            // The connection before is now replaced.
+            server.wait_for(|event| matches!(event, Event::Connected(_))).await;
             connections.push(stream);
         }
         drop(connections);
-        server.find(|event| matches!(event, Event::Disconnected(_, CloseReason::Lost)).then_some(())).await;
+        server.wait_for(|event| matches!(event, Event::Disconnected(_, CloseReason::Lost))).await;
         let (relayed, most) = (server.relay.stats().totals.relayed_messages, 2 + start.elapsed().as_secs());
         assert!((1..=most).contains(&relayed), "{relayed} messages, not {most}");
     }
@@ -177,13 +175,12 @@ async fn closes_reconnecting_clients_over_the_rate_limit_for_too_long() {
     let (ada, grace) = server.pair();
     let code = async {
         loop {
-            let frames =
-                [masked(0x81, authentication(&ada).as_bytes()), masked(0x81, relay(&grace, "x").as_bytes())];
+            let frames = [masked_text(&authentication(&ada)), masked_text(&relay(&grace, "x"))];
             let mut stream = server.upgraded().await;
-            // The next comes when this one has been read, or was closed instead.
+            // Connect again once the relay has read this connection, or has closed it.
             let close = masked(0x88, &4321_u16.to_be_bytes());
             stream.write_all(&[frames.concat(), close].concat()).await.unwrap();
-            let code = close_code(&read_rest(&mut stream).await);
+            let code = close_code(&read_to_end(&mut stream).await);
             if code != Some(4321) {
                 return code;
             }
@@ -192,27 +189,23 @@ async fn closes_reconnecting_clients_over_the_rate_limit_for_too_long() {
     assert_eq!(soon(code).await, Some(4003));
 }
 
-/// A relay of which the test decides about requests, and what tells of one.
-async fn undecided(limits: Limits) -> (TestRelay, Arc<Notify>) {
-    let told = Arc::new(Notify::new());
-    let notify = Arc::clone(&told);
-    let ask = Ask(Arc::new(move |_| notify.notify_one()));
-    (with_rules(Rules { ask: Some(ask), ..Rules::default() }, limits).await, told)
+/// Starts a relay whose requests the test verifies, and returns the notification of a request.
+async fn with_manual_verifier(limits: Limits) -> (TestRelay, Arc<Notify>) {
+    let (ask, requested) = manual_verifier();
+    (with_rules(Rules { ask: Some(ask), ..Rules::default() }, limits).await, requested)
 }
 
 #[tokio::test]
 async fn drops_requests_of_disconnected_clients() {
-    let (server, told) = undecided(Limits::default()).await;
-    let mut gone = server.tcp().await;
-    soon(gone.write_all(UPGRADE)).await.unwrap();
-    soon(told.notified()).await;
-    soon(gone.shutdown()).await.unwrap();
-    assert_eq!(read_rest(&mut gone).await, b"");
+    let (server, requested) = with_manual_verifier(Limits::default()).await;
+    let mut closed = server.send(UPGRADE).await;
+    soon(requested.notified()).await;
+    soon(closed.shutdown()).await.unwrap();
+    assert_eq!(read_to_end(&mut closed).await, b"");
     assert!(server.relay.take_verify_request().is_none());
-    // Who comes then is asked about, and told of again.
-    let mut here = server.tcp().await;
-    soon(here.write_all(UPGRADE)).await.unwrap();
-    soon(told.notified()).await;
+    // The next request is notified again.
+    let mut here = server.send(UPGRADE).await;
+    soon(requested.notified()).await;
     server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
     assert!(read_head(&mut here).await.starts_with("HTTP/1.1 101 "));
     assert!(server.relay.stats().turned_away.is_empty());
@@ -221,29 +214,27 @@ async fn drops_requests_of_disconnected_clients() {
 #[tokio::test]
 async fn drops_requests_that_have_timed_out() {
     let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
-    let (server, _) = undecided(limits).await;
+    let (server, _) = with_manual_verifier(limits).await;
     assert_eq!(status(&server, "").await, "503");
     assert!(server.relay.take_verify_request().is_none());
 }
 
 #[tokio::test]
 async fn buffers_early_bytes_up_to_a_bound() {
-    let (mut server, told) = undecided(Limits::default()).await;
+    let (mut server, requested) = with_manual_verifier(Limits::default()).await;
     let (ada, _) = server.pair();
-    let mut client = server.tcp().await;
-    soon(client.write_all(UPGRADE)).await.unwrap();
-    soon(told.notified()).await;
-    let hello = masked(0x81, authentication(&ada).as_bytes());
+    let mut client = server.send(UPGRADE).await;
+    soon(requested.notified()).await;
+    let hello = masked_text(&authentication(&ada));
     soon(client.write_all(&hello[..10])).await.unwrap();
     soon(client.write_all(&hello[10..])).await.unwrap();
     server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
-    server.find(|event| matches!(event, Event::Connected(id) if id == ada.id).then_some(())).await;
+    server.wait_connected(ada.id).await;
     assert!(server.relay.take_verify_request().is_none());
-    let mut talker = server.tcp().await;
-    soon(talker.write_all(UPGRADE)).await.unwrap();
-    soon(told.notified()).await;
+    let mut talker = server.send(UPGRADE).await;
+    soon(requested.notified()).await;
     // The end may be a reset.
     soon(talker.write_all(&[0; Limits::MAX_EARLY_BYTES + 1])).await.ok();
-    assert_eq!(read_rest(&mut talker).await, b"");
+    assert_eq!(read_to_end(&mut talker).await, b"");
     assert!(server.relay.take_verify_request().is_none());
 }

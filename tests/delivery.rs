@@ -1,4 +1,4 @@
-//! Every message arrives once, in order, as it was sent.
+//! Every message arrives once, in order and unchanged.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
@@ -7,9 +7,9 @@ use common::{Client, TestRelay, options, relay};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
-use websocket_relay::{Event, Limits, Options, Registration};
+use websocket_relay::{Limits, Options, Registration};
 
-/// Sends `count` messages to `peer` and takes as many from it, at once.
+/// Sends `count` messages to `peer` and receives as many from it, concurrently.
 async fn chat(client: Client, peer: &Registration, count: usize) {
     let (mut sink, mut stream) = client.socket.split();
     let send = async {
@@ -58,17 +58,15 @@ async fn queues_messages_for_disconnected_clients() {
         }
         two.socket.close(None).await.unwrap();
         drop(two);
-        server
-            .find(|event| matches!(event, Event::Disconnected(id, _) if id == grace.id).then_some(()))
-            .await;
+        server.wait_disconnected(grace.id).await;
     }
 }
 
 #[tokio::test]
 async fn keeps_the_order_of_each_sender() {
     let server = TestRelay::with(Options { authorize_all_channels: true, ..options() }).await;
-    let hub = server.relay.register_client().unwrap();
-    let mut target = server.client(&hub).await;
+    let recipient = server.relay.register_client().unwrap();
+    let mut target = server.client(&recipient).await;
     let mut senders = Vec::new();
     for _ in 0..30 {
         let registration = server.relay.register_client().unwrap();
@@ -76,7 +74,7 @@ async fn keeps_the_order_of_each_sender() {
     }
     let send = join_all(senders.iter_mut().map(|sender| async {
         for n in 0..200 {
-            sender.send(relay(&hub, &n.to_string())).await;
+            sender.send(relay(&recipient, &n.to_string())).await;
         }
     }));
     let receive = async {

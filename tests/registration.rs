@@ -1,23 +1,20 @@
-//! Clients and channels come and go: what they leave behind, and what others notice of it.
+//! Clients and channels are registered, removed and expire: others are notified, and nothing is left behind.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
 
 use std::time::Duration;
 
-use common::{Client, PAGE, TestRelay, authentication, first, next, numbered, received, relay};
+use common::{
+    Client, TestRelay, UPGRADE, authentication, masked_text, numbered, numbered_first, received, relay,
+};
 use serde_json::{Value, json};
 use websocket_relay::{CloseReason, Error, Event, Limits, Options, Registration};
 
-/// A connection with reliable delivery that has been greeted.
-async fn page(server: &TestRelay, who: &Registration) -> Client {
-    server.reliable(who, PAGE, &json!({ "receipts": true, "presence": true })).await.0
-}
-
-/// The next frame of this kind, others passed over.
+/// Skips frames up to one of this kind.
 async fn find(client: &mut Client, kind: &str) -> Value {
     loop {
-        let mut frame = next(client).await;
+        let mut frame = client.frame().await;
         if !frame[kind].is_null() {
             return frame[kind].take();
         }
@@ -25,48 +22,39 @@ async fn find(client: &mut Client, kind: &str) -> Value {
 }
 
 async fn presence(client: &mut Client) -> (u64, bool) {
-    let told = find(client, "presence").await;
-    (told["clientId"].as_u64().unwrap(), told["online"].as_bool().unwrap())
-}
-
-async fn disconnected(server: &mut TestRelay) -> (u64, CloseReason) {
-    server
-        .find(|event| match event {
-            Event::Disconnected(client, reason) => Some((client.get(), reason)),
-            _ => None,
-        })
-        .await
+    let presence = find(client, "presence").await;
+    (presence["clientId"].as_u64().unwrap(), presence["online"].as_bool().unwrap())
 }
 
 #[tokio::test]
 async fn unregistering_closes_and_forgets_a_client() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (page(&server, &ada).await, server.client(&grace).await);
+    let (mut one, mut two) = (server.reliable_client(&ada).await, server.client(&grace).await);
     while presence(&mut one).await != (grace.id.get(), true) {}
     two.send(relay(&ada, "before")).await;
     let offset = find(&mut one, "relay").await["offset"].as_u64().unwrap();
-    one.send(first(&grace, 1, "taken")).await;
+    one.send(numbered_first(&grace, 1, "taken")).await;
     assert_eq!(two.message(&ada).await, "taken");
     server.relay.unregister_client(grace.id).unwrap();
     assert_eq!(two.closed().await, (4502, "unregistered".to_owned()));
-    assert_eq!(disconnected(&mut server).await, (grace.id.get(), CloseReason::Unregistered));
+    assert_eq!(server.wait_disconnected(grace.id).await, CloseReason::Unregistered);
     assert_eq!(presence(&mut one).await, (grace.id.get(), false));
-    // Its sender had it at hand, and is refused all the same.
+    // The sender has used this channel before, and is rejected all the same.
     one.send(numbered(&grace, 2, "late")).await;
     let rejected = find(&mut one, "rejected").await;
     assert_eq!((&rejected["seq"], &rejected["code"]), (&json!(2), &json!("ERR_CHANNEL_NOT_REGISTERED")));
-    // To acknowledge what it had sent before is no offence, however often.
+    // Acknowledging its earlier message is no offence, however often.
     for _ in 0..20 {
         one.send(received(&grace, offset)).await;
     }
     one.send(json!({ "ping": {} }).to_string()).await;
-    assert!(next(&mut one).await["pong"].is_object());
+    assert!(one.frame().await["pong"].is_object());
     let mut again = server.client(&grace).await;
     assert_eq!(again.closed().await.0, 4500);
     let not_found = server.relay.unregister_client(grace.id).unwrap_err();
     assert_eq!(not_found.to_string(), "clientId must be the id of an existing client");
-    assert_eq!(server.relay.register_client().unwrap().id.get(), 2, "ids are not given again");
+    assert_eq!(server.relay.register_client().unwrap().id.get(), 2, "ids are not reused");
     let totals = server.relay.stats().totals;
     assert_eq!(
         (totals.registered, totals.channels, totals.queued_messages, totals.queued_bytes),
@@ -79,7 +67,7 @@ async fn unregistering_closes_a_sending_client_with_the_right_code() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut one = server.client(&ada).await;
-    server.find(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+    server.wait_for(|event| matches!(event, Event::Connected(_))).await;
     for n in 0..500 {
         one.send(relay(&grace, &n.to_string())).await;
         if n == 250 {
@@ -88,14 +76,14 @@ async fn unregistering_closes_a_sending_client_with_the_right_code() {
         }
     }
     assert_eq!(one.closed().await.0, 4502);
-    assert_eq!(server.relay.stats().totals.queued_messages, 0, "what it had sent is gone with it");
+    assert_eq!(server.relay.stats().totals.queued_messages, 0, "its messages are removed with it");
 }
 
 #[tokio::test]
 async fn revoking_a_channel_drops_its_messages_and_keeps_its_numbering() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut one = page(&server, &ada).await;
+    let mut one = server.reliable_client(&ada).await;
     for seq in 1..=3 {
         one.send(numbered(&grace, seq, "dropped")).await;
     }
@@ -105,16 +93,16 @@ async fn revoking_a_channel_drops_its_messages_and_keeps_its_numbering() {
     let stats = server.relay.stats();
     assert_eq!((stats.totals.channels, stats.totals.queued_messages, stats.totals.queued_bytes), (0, 0, 0));
     one.send(numbered(&grace, 3, "known")).await;
-    assert_eq!(find(&mut one, "accepted").await["seq"], 3, "it was taken, whatever became of it");
+    assert_eq!(find(&mut one, "accepted").await["seq"], 3, "a duplicate of a dropped message is accepted");
     one.send(numbered(&grace, 4, "refused")).await;
     assert_eq!(find(&mut one, "rejected").await["seq"], 4);
     server.relay.register_relay_channel(ada.id, grace.id).unwrap();
-    one.send(first(&grace, 3, "again")).await;
+    one.send(numbered_first(&grace, 3, "again")).await;
     one.send(numbered(&grace, 5, "new")).await;
     while find(&mut one, "accepted").await["seq"] != 5 {}
-    let mut two = page(&server, &grace).await;
+    let mut two = server.reliable_client(&grace).await;
     let arrived = find(&mut two, "relay").await;
-    assert_eq!((&arrived["message"], &arrived["offset"]), (&json!("new"), &json!(4)), "nothing twice");
+    assert_eq!((&arrived["message"], &arrived["offset"]), (&json!("new"), &json!(4)), "no duplicate");
     assert!(matches!(server.relay.unregister_relay_channel(ada.id, ada.id), Err(Error::ChannelNotFound)));
     assert_eq!(
         server.relay.stats().rejected.into_iter().collect::<Vec<_>>(),
@@ -187,16 +175,16 @@ async fn refreshing_a_token_invalidates_the_old_one() {
 async fn a_disconnected_client_keeps_its_messages() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (page(&server, &ada).await, server.client(&grace).await);
+    let (mut one, mut two) = (server.reliable_client(&ada).await, server.client(&grace).await);
     two.send(relay(&ada, "not acknowledged")).await;
     find(&mut one, "relay").await;
     assert!(server.relay.disconnect_client(ada.id, 4321, "out".to_owned()).unwrap());
     assert!(!server.relay.client(ada.id).unwrap().is_connected);
     assert_eq!(one.closed().await, (4321, "out".to_owned()));
     let reason = CloseReason::ByServer(4321, "out".to_owned());
-    assert_eq!(disconnected(&mut server).await, (ada.id.get(), reason));
+    assert_eq!(server.wait_disconnected(ada.id).await, reason);
     assert!(!server.relay.disconnect_client(ada.id, 4321, "out".to_owned()).unwrap());
-    let mut one = page(&server, &ada).await;
+    let mut one = server.reliable_client(&ada).await;
     assert_eq!(find(&mut one, "relay").await["message"], "not acknowledged");
 }
 
@@ -207,13 +195,13 @@ async fn registrations_expire() {
     let ada = server.relay.register_client_for(long).unwrap();
     let grace = server.relay.register_client().unwrap();
     server.relay.register_relay_channel(ada.id, grace.id).unwrap();
-    let (mut one, mut two) = (page(&server, &ada).await, server.client(&grace).await);
+    let (mut one, mut two) = (server.reliable_client(&ada).await, server.client(&grace).await);
     two.send(relay(&ada, "never acknowledged")).await;
     find(&mut one, "relay").await;
     server.relay.refresh_token(ada.id, Some(short)).unwrap();
     assert_eq!(one.closed().await, (4503, "token expired".to_owned()));
-    assert_eq!(disconnected(&mut server).await, (ada.id.get(), CloseReason::Expired));
-    let expired = server.find(|event| match event {
+    assert_eq!(server.wait_disconnected(ada.id).await, CloseReason::Expired);
+    let expired = server.find_event(|event| match event {
         Event::Expired { client, undelivered } => Some((client, undelivered)),
         _ => None,
     });
@@ -229,7 +217,7 @@ async fn registers_the_missing_channels_of_a_room() {
     let ids: Vec<_> = clients.iter().map(|client| client.id).collect();
     assert_eq!(server.relay.register_relay_channels(&ids[..4]).unwrap(), 6);
     assert_eq!(server.relay.register_relay_channels(&ids).unwrap(), 4);
-    assert_eq!(server.relay.register_relay_channels(&[ids[0], ids[0]]).unwrap(), 0, "none to itself");
+    assert_eq!(server.relay.register_relay_channels(&[ids[0], ids[0]]).unwrap(), 0, "no channel to itself");
     let (mut one, mut two) = (server.client(&clients[0]).await, server.client(&clients[4]).await);
     one.send(relay(&clients[4], "hello")).await;
     assert_eq!(two.message(&clients[0]).await, "hello");
@@ -242,25 +230,22 @@ async fn registers_the_missing_channels_of_a_room() {
 #[tokio::test]
 async fn counts_stay_exact_while_clients_come_and_go() {
     let server = TestRelay::with(Options { authorize_all_channels: true, ..Options::default() }).await;
-    let hub = server.relay.register_client().unwrap();
-    let mut reader = server.client(&hub).await;
+    let recipient = server.relay.register_client().unwrap();
+    let mut reader = server.client(&recipient).await;
     for _ in 0..200 {
-        let guest = server.relay.register_client().unwrap();
-        let mut socket = server.tcp().await;
-        use tokio::io::AsyncWriteExt;
-        let mut bytes = common::UPGRADE.to_vec();
-        bytes.extend(common::masked(0x81, authentication(&guest).as_bytes()));
+        let sender = server.relay.register_client().unwrap();
+        let mut bytes = UPGRADE.to_vec();
+        bytes.extend(masked_text(&authentication(&sender)));
         for _ in 0..20 {
-            bytes.extend(common::masked(0x81, relay(&hub, "x").as_bytes()));
+            bytes.extend(masked_text(&relay(&recipient, "x")));
         }
-        socket.write_all(&bytes).await.unwrap();
-        // Any moment of these.
+        let _socket = server.send(&bytes).await;
         assert!(reader.text().await.contains("\"x\""));
-        server.relay.unregister_client(guest.id).unwrap();
+        server.relay.unregister_client(sender.id).unwrap();
     }
-    reader.send(relay(&hub, "last")).await;
+    reader.send(relay(&recipient, "last")).await;
     while !reader.text().await.contains("last") {}
     let totals = server.relay.stats().totals;
-    assert_eq!((totals.registered, totals.channels), (1, 1), "the channel of the one to itself");
+    assert_eq!((totals.registered, totals.channels), (1, 1), "the channel to itself");
     assert_eq!((totals.queued_messages, totals.queued_bytes), (0, 0));
 }

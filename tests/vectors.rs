@@ -1,4 +1,4 @@
-//! The frames of the wire protocol's tables mean here what they mean everywhere.
+//! The engine agrees with the vectors in `__test__/vectors/`, which the JavaScript tests read too.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
@@ -9,7 +9,7 @@ use websocket_relay::printable::printable;
 use websocket_relay::protocol::{ClientFrame, Generation, decode, encode};
 use websocket_relay::{ClientId, CloseReason, Limits, Offence};
 
-fn vectors() -> Value {
+fn offences() -> Value {
     serde_json::from_str(include_str!("../__test__/vectors/offences.json")).unwrap()
 }
 
@@ -33,10 +33,10 @@ fn text<'a>(vector: &'a Value, member: &str) -> &'a str {
 async fn every_offence_has_its_text_code_and_consequence() {
     let mut server = TestRelay::start(Limits { max_offences: 2, ..Limits::default() }).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
-    for vector in vectors()["offences"].as_array().unwrap() {
+    for vector in offences()["offences"].as_array().unwrap() {
         let mut client = match text(vector, "by") {
             "client" => server.client(&ada).await,
-            _ => server.stranger().await,
+            _ => server.unauthenticated().await,
         };
         let frame = text(vector, "frame").replace("$TOKEN0", ada.token.reveal());
         client.send(frame.replace("$TOKEN1", grace.token.reveal())).await;
@@ -46,7 +46,7 @@ async fn every_offence_has_its_text_code_and_consequence() {
         if let Some(code) = vector["then"].as_u64() {
             assert_eq!(u64::from(client.closed().await.0), code, "{vector}");
         } else {
-            // The next one is the last that is borne.
+            // The next offence is the last allowed one.
             client.send("another").await;
             assert_eq!(server.offence().await.1, "ERR_INVALID_JSON");
             assert_eq!(client.closed().await.0, 4504, "{vector}");
@@ -59,7 +59,7 @@ async fn accepts_every_spelling_of_a_frame() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
-    for vector in vectors()["accepted"].as_array().unwrap() {
+    for vector in offences()["accepted"].as_array().unwrap() {
         one.send(text(vector, "frame")).await;
         assert_eq!(two.text().await, text(vector, "arrives"), "{vector}");
     }
@@ -103,7 +103,7 @@ fn decodes_every_shape_in_bounded_stack() {
     let decode_all = || {
         for shape in shapes()["shapes"].as_array().unwrap() {
             let repeat = text(shape, "repeat");
-            // A few bytes of stack for each of these, and it would be used up.
+            // A few bytes of stack per repetition would overflow it.
             let long = repeat.repeat(ROOM / 2 / repeat.len());
             let frame = [text(shape, "before"), &long, text(shape, "after")].concat();
             let means = match decode(&frame, Generation::Plain) {
@@ -123,18 +123,18 @@ fn decodes_every_shape_in_bounded_stack() {
 async fn escapes_unprintable_text_in_events() {
     let mut server = TestRelay::start(Limits { max_offences: 1000, ..Limits::default() }).await;
     for vector in printable_texts()["texts"].as_array().unwrap() {
-        let (given, shown) = (text(vector, "text"), text(vector, "shown"));
-        assert_eq!(printable(given), shown);
-        // JSON has names for these.
+        let (given, escaped) = (text(vector, "text"), text(vector, "shown"));
+        assert_eq!(printable(given), escaped);
+        // JSON text cannot contain control characters.
         if !given.contains(|character: char| character < ' ') {
-            let mut stranger = server.stranger().await;
-            stranger.send(format!("{{\"{given}\":1}}")).await;
-            let expected = format!("Message unrecognized: {{\"{shown}\":1}}");
+            let mut client = server.unauthenticated().await;
+            client.send(format!("{{\"{given}\":1}}")).await;
+            let expected = format!("Message unrecognized: {{\"{escaped}\":1}}");
             assert_eq!(server.offence().await.0, expected);
         }
         let reason = CloseReason::ByPeer(4000, given.to_owned());
-        assert_eq!((reason.shown(), reason.text()), (shown.into(), given));
+        assert_eq!((reason.shown(), reason.text()), (escaped.into(), given));
     }
-    // What the server's own developer says is told as it was said.
+    // A reason from the application is not escaped.
     assert_eq!(CloseReason::ByServer(4000, "a\nb".to_owned()).shown(), "a\nb");
 }
