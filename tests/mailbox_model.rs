@@ -210,6 +210,7 @@ impl Model {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each step")]
     fn run(&mut self, step: &Step) {
         match *step {
             Step::Send(who) => {
