@@ -177,8 +177,8 @@ impl Relay {
     /// Closes every connection (1012) as soon as its client has received all messages that wait for it, after `timeout` at
     /// the latest, and then the port. [`Event::Closed`](crate::Event::Closed) follows.
     ///
-    /// Clients are asked to reconnect after different times up to `retry_after`. [`Relay::close`] or a shorter `timeout`
-    /// ends draining early.
+    /// Close reasons ask clients to reconnect after different delays up to `retry_after`. [`Relay::close`] or a shorter
+    /// `timeout` ends draining early.
     pub fn drain(&self, timeout: Duration, retry_after: Duration) {
         self.cut_after(timeout);
         self.context.drain(retry_after);
@@ -195,7 +195,7 @@ impl Relay {
     /// messages. Clients, channels and counters can still be read.
     pub fn dispose(&mut self) {
         self.join_threads();
-        // The last reference: the tasks that shared it are gone with their threads.
+        // The last reference: the tasks that shared it ended with their threads.
         if let Some(door) = Arc::get_mut(&mut self.door) {
             door.retire();
         }
@@ -206,7 +206,7 @@ impl Relay {
     fn join_threads(&mut self) {
         self.context.stop();
         self.abort.cancel();
-        // Joined, so that none of our code runs once the owner believes that the relay is gone.
+        // Joined, so that no code of the relay runs after its owner has dropped it.
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }

@@ -83,13 +83,13 @@ async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 /// Connects a reliable client with a small receive buffer, which reads only what the test reads.
-async fn slow_client(server: &TestRelay, who: &Registration) -> TcpStream {
+async fn slow_client(server: &TestRelay, registration: &Registration) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = soon(socket.connect(server.address)).await.unwrap();
     soon(stream.write_all(UPGRADE)).await.unwrap();
     read_head(&mut stream).await;
-    let frame = masked_text(&reliable(who, SESSION, &json!({})));
+    let frame = masked_text(&reliable(registration, SESSION, &json!({})));
     soon(stream.write_all(&frame)).await.unwrap();
     let mut head = [0; 16];
     soon(stream.read_exact(&mut head)).await.unwrap();

@@ -137,6 +137,6 @@ async fn authorize_all_channels_admits_only_registered_clients() {
     assert_eq!(two.message(&ada).await, "hello");
     two.send(relay(&ada, "hello back")).await;
     assert_eq!(one.message(&grace).await, "hello back");
-    one.send(r#"{"relay":{"targetId":2,"message":"anybody?"}}"#).await;
+    one.send(r#"{"relay":{"targetId":2,"message":"hello"}}"#).await;
     assert_eq!(server.offence().await.1, "ERR_CHANNEL_NOT_REGISTERED");
 }

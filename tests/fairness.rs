@@ -113,8 +113,8 @@ fn context() -> Arc<Shared> {
 }
 
 /// Returns the authentication of a client.
-fn hello(who: &Registration) -> Vec<u8> {
-    masked_text(&authentication(who))
+fn hello(registration: &Registration) -> Vec<u8> {
+    masked_text(&authentication(registration))
 }
 
 /// Connects a client that sends a message, and waits until it arrives at `reader`, the recipient's connection.

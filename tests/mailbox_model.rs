@@ -191,7 +191,7 @@ fn session(page: u64) -> SessionId {
 impl Model {
     fn new() -> Self {
         let mut mailbox = Mailbox::default();
-        (0..SENDERS).for_each(|who| assert!(mailbox.authorize(id(who))));
+        (0..SENDERS).for_each(|index| assert!(mailbox.authorize(id(index))));
         Self {
             now: Instant::now(),
             limits: Limits { max_queued_messages: 4, ..Limits::default() },
@@ -213,17 +213,17 @@ impl Model {
     #[expect(clippy::too_many_lines, reason = "one arm for each step")]
     fn run(&mut self, step: &Step) {
         match *step {
-            Step::Send(who) => {
-                let sender = &mut self.senders[who];
+            Step::Send(index) => {
+                let sender = &mut self.senders[index];
                 sender.sent += 1;
                 sender.outstanding.push_back(sender.sent);
                 // A real client sends nothing until it retries after a hold; here the retry follows at once.
                 sender.frames.push_back((sender.sent, std::mem::take(&mut sender.is_first)));
             }
-            Step::Append(who) => self.append(who),
-            Step::Reply(who) => self.reply(who),
-            Step::CutSender(who) => {
-                let sender = &mut self.senders[who];
+            Step::Append(index) => self.append(index),
+            Step::Reply(index) => self.reply(index),
+            Step::CutSender(index) => {
+                let sender = &mut self.senders[index];
                 sender.frames.clear();
                 sender.replies.clear();
                 sender.refusing = false;
@@ -232,8 +232,8 @@ impl Model {
                 sender.pings = 0;
                 sender.resend(false);
             }
-            Step::ReloadSender(who) => {
-                let sender = &mut self.senders[who];
+            Step::ReloadSender(index) => {
+                let sender = &mut self.senders[index];
                 let next = Sender::new(sender.page + 1);
                 *sender = next;
             }
@@ -243,30 +243,30 @@ impl Model {
                 self.mailbox.read(WINDOW, |sender, _, message| {
                     let (offset, text) = (message.offset, std::str::from_utf8(message.json).unwrap());
                     let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
-                    let who = sender.get() as usize;
-                    let message = (who, numbers[0], numbers[1]);
+                    let index = sender.get() as usize;
+                    let message = (index, numbers[0], numbers[1]);
                     assert!(!expired.contains(&message), "{message:?} is delivered after it expired");
-                    messages.push_back((who, offset, message));
-                    in_flight.insert(who, offset);
+                    messages.push_back((index, offset, message));
+                    in_flight.insert(index, offset);
                     left -= 1;
                     left > 0
                 });
             }
             Step::Receive => {
-                let Some((who, offset, message)) = self.messages.pop_front() else { return };
-                let last = self.last.entry(who).or_default();
+                let Some((index, offset, message)) = self.messages.pop_front() else { return };
+                let last = self.last.entry(index).or_default();
                 if offset > *last {
                     *last = offset;
                     self.received.last_mut().unwrap().push(message);
                 }
-                self.acknowledgements.push_back((who, *last));
+                self.acknowledgements.push_back((index, *last));
             }
             Step::Acknowledge => {
-                let Some((who, offset)) = self.acknowledgements.pop_front() else { return };
+                let Some((index, offset)) = self.acknowledgements.pop_front() else { return };
                 let freed =
-                    self.mailbox.received(id(who), offset, WINDOW).expect("an honest acknowledgement");
+                    self.mailbox.received(id(index), offset, WINDOW).expect("an honest acknowledgement");
                 let stored = self.stored.len();
-                self.stored.retain(|(of, place), _| *of != who || *place > offset);
+                self.stored.retain(|(of, place), _| *of != index || *place > offset);
                 assert_eq!(freed.messages, stored - self.stored.len());
             }
             Step::CutReader => self.cut_reader(),
@@ -276,10 +276,10 @@ impl Model {
                 self.last.clear();
                 self.received.push(Vec::new());
             }
-            Step::Revoke(who) => {
-                let freed = self.mailbox.revoke(id(who));
+            Step::Revoke(index) => {
+                let freed = self.mailbox.revoke(id(index));
                 let (dropped, kept) =
-                    std::mem::take(&mut self.stored).into_iter().partition(|((of, _), _)| *of == who);
+                    std::mem::take(&mut self.stored).into_iter().partition(|((of, _), _)| *of == index);
                 self.stored = kept;
                 assert_eq!(freed.messages, dropped.len());
                 self.excused.extend(dropped.into_values().map(|(message, _)| message));
@@ -289,19 +289,19 @@ impl Model {
                     (self.stored.len(), self.stored.is_empty())
                 );
             }
-            Step::Register(who) => drop(self.mailbox.authorize(id(who))),
+            Step::Register(index) => drop(self.mailbox.authorize(id(index))),
             Step::Wait(milliseconds) => {
                 self.now += Duration::from_millis(milliseconds);
                 self.expire();
             }
-            Step::Notify(who) => self.senders[who].send_notices(),
-            Step::Ping(who) => {
-                self.senders[who].notices.ask();
-                self.senders[who].sent_notices.push_back(None);
+            Step::Notify(index) => self.senders[index].send_notices(),
+            Step::Ping(index) => {
+                self.senders[index].notices.ask();
+                self.senders[index].sent_notices.push_back(None);
             }
-            Step::ReceiveNotice(who) => self.senders[who].receive_notice(),
-            Step::Pong(who) => {
-                let sender = &mut self.senders[who];
+            Step::ReceiveNotice(index) => self.senders[index].receive_notice(),
+            Step::Pong(index) => {
+                let sender = &mut self.senders[index];
                 let is_answered = sender.pings > 0;
                 sender.pings -= usize::from(is_answered);
                 if is_answered {
@@ -316,15 +316,15 @@ impl Model {
         let (freed, expired) = self.mailbox.expire(self.now);
         assert_eq!(freed.messages, expired.iter().map(|one| one.messages).sum::<usize>());
         for Expired { sender, messages, numbers } in expired {
-            let who = sender.get() as usize;
-            let last_in_flight = self.in_flight.get(&who).copied().unwrap_or_default();
+            let index = sender.get() as usize;
+            let last_in_flight = self.in_flight.get(&index).copied().unwrap_or_default();
             // Lanes are in order, so the first messages after those in flight expire.
             let waiting: Vec<_> =
-                self.stored.range((who, Offset(last_in_flight.0 + 1))..(who + 1, Offset(0))).collect();
+                self.stored.range((index, Offset(last_in_flight.0 + 1))..(index + 1, Offset(0))).collect();
             let dropped: Vec<_> =
                 waiting.into_iter().take(messages).map(|(place, stored)| (*place, *stored)).collect();
-            assert_eq!(dropped.len(), messages, "more of sender {who} than are stored");
-            let page = self.senders[who].page;
+            assert_eq!(dropped.len(), messages, "more of sender {index} than are stored");
+            let page = self.senders[index].page;
             let mut named = Vec::new();
             for (place, (message, since)) in dropped {
                 assert!(since + TTL <= self.now, "{message:?} expired early");
@@ -337,12 +337,12 @@ impl Model {
             for Numbers { first, last, behind, .. } in numbers.into_iter().filter(|one| one.session == page) {
                 notified.extend(first.0..=last.0);
                 let expiry = Expiry { target: id(RECIPIENT), first, last };
-                self.senders[who].notices.expired(expiry, behind);
+                self.senders[index].notices.expired(expiry, behind);
             }
-            assert!(notified == named, "{notified:?} notified, {named:?} expired of sender {who}");
+            assert!(notified == named, "{notified:?} notified, {named:?} expired of sender {index}");
         }
-        for ((who, offset), (message, since)) in &self.stored {
-            let is_in_flight = self.in_flight.get(who).is_some_and(|last| offset <= last);
+        for ((index, offset), (message, since)) in &self.stored {
+            let is_in_flight = self.in_flight.get(index).is_some_and(|last| offset <= last);
             assert!(is_in_flight || *since + TTL + TTL_SLACK >= self.now, "{message:?} should have expired");
         }
         let waiting = self.mailbox.contents();
@@ -358,8 +358,8 @@ impl Model {
     }
 
     /// Handles a numbered frame as a session does.
-    fn append(&mut self, who: usize) {
-        let sender = &mut self.senders[who];
+    fn append(&mut self, index: usize) {
+        let sender = &mut self.senders[index];
         let Some((seq, first)) = sender.frames.pop_front() else { return };
         sender.refusing &= !first;
         if sender.refusing {
@@ -367,20 +367,20 @@ impl Model {
         }
         let number = Some((session(sender.page), Seq(seq)));
         let text = format!("{} {seq}", sender.page);
-        if !self.mailbox.is_authorized(id(who)) {
-            let duplicate = number.and_then(|(session, seq)| self.mailbox.duplicate(id(who), session, seq));
+        if !self.mailbox.is_authorized(id(index)) {
+            let duplicate = number.and_then(|(session, seq)| self.mailbox.duplicate(id(index), session, seq));
             sender.refusing = duplicate.is_none();
             sender
                 .replies
                 .push_back(duplicate.map_or(Reply::Rejected(seq), |Seq(last)| Reply::Accepted(last)));
             return;
         }
-        let appended = self.mailbox.append(id(who), number, text.as_bytes(), &self.limits, |_| true);
+        let appended = self.mailbox.append(id(index), number, text.as_bytes(), &self.limits, |_| true);
         sender.replies.push_back(match appended {
             Appended::New => {
                 self.offset = Offset(self.offset.0 + 1);
-                assert!(self.accepted.insert((who, sender.page, seq)), "no message is accepted twice");
-                self.stored.insert((who, self.offset), ((who, sender.page, seq), self.now));
+                assert!(self.accepted.insert((index, sender.page, seq)), "no message is accepted twice");
+                self.stored.insert((index, self.offset), ((index, sender.page, seq), self.now));
                 self.mailbox.arrived(self.now, TTL);
                 Reply::Accepted(seq)
             }
@@ -392,11 +392,11 @@ impl Model {
         });
     }
 
-    fn reply(&mut self, who: usize) {
-        let sender = &mut self.senders[who];
+    fn reply(&mut self, index: usize) {
+        let sender = &mut self.senders[index];
         match sender.replies.pop_front() {
             Some(Reply::Accepted(upto)) => sender.outstanding.retain(|seq| {
-                let is_accepted = self.accepted.contains(&(who, sender.page, *seq));
+                let is_accepted = self.accepted.contains(&(index, sender.page, *seq));
                 assert!(*seq > upto || is_accepted, "{seq} is reported as accepted, and was not");
                 *seq > upto
             }),
@@ -424,9 +424,9 @@ impl Model {
     /// Runs without failures until nothing is left to do.
     fn settle(&mut self) {
         for _ in 0..10_000 {
-            for who in 0..SENDERS {
-                self.append(who);
-                self.reply(who);
+            for index in 0..SENDERS {
+                self.append(index);
+                self.reply(index);
             }
             for step in [Step::Read(1), Step::Receive, Step::Acknowledge] {
                 self.run(&step);
@@ -458,48 +458,48 @@ impl Model {
 
     fn check(&mut self) {
         assert!(self.received.iter().flatten().all(|message| self.accepted.contains(message)));
-        for (who, sender) in self.senders.iter_mut().enumerate() {
+        for (index, sender) in self.senders.iter_mut().enumerate() {
             sender.expired.sort_unstable();
-            let expired = self.expired.range((who, sender.page, 0)..(who, sender.page + 1, 0));
+            let expired = self.expired.range((index, sender.page, 0)..(index, sender.page + 1, 0));
             let expired: Vec<_> = expired.map(|message| message.2).collect();
-            assert_eq!(sender.expired, expired, "notices of sender {who}");
+            assert_eq!(sender.expired, expired, "notices of sender {index}");
         }
         let pages: BTreeSet<_> = self.accepted.iter().map(|message| (message.0, message.1)).collect();
-        for (who, page) in pages {
+        for (index, page) in pages {
             // The number of messages that had to arrive.
             let due = |range: std::ops::Range<u64>| {
-                let accepted = self.accepted.range((who, page, range.start)..(who, page, range.end));
+                let accepted = self.accepted.range((index, page, range.start)..(index, page, range.end));
                 accepted.filter(|message| !self.excused.contains(message)).count()
             };
             let mut upto = 0;
             for received in &self.received {
-                let of_page = received.iter().filter(|message| (message.0, message.1) == (who, page));
+                let of_page = received.iter().filter(|message| (message.0, message.1) == (index, page));
                 let seqs: Vec<_> = of_page.map(|message| message.2).collect();
                 let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { continue };
-                assert!(seqs.is_sorted_by(|one, two| one < two), "{seqs:?} of page {page} of sender {who}");
+                assert!(seqs.is_sorted_by(|one, two| one < two), "{seqs:?} of page {page} of sender {index}");
                 if *first > upto {
                     assert_eq!(
                         due(upto + 1..*first),
                         0,
-                        "a gap before {first} of page {page} of sender {who}"
+                        "a gap before {first} of page {page} of sender {index}"
                     );
                 }
-                let is_due = |seq: &&u64| !self.excused.contains(&(who, page, **seq));
+                let is_due = |seq: &&u64| !self.excused.contains(&(index, page, **seq));
                 let received = seqs.iter().filter(is_due).count();
                 assert_eq!(
                     received,
                     due(*first..*last + 1),
-                    "a gap in {seqs:?} of page {page} of sender {who}"
+                    "a gap in {seqs:?} of page {page} of sender {index}"
                 );
                 upto = upto.max(*last);
             }
-            assert_eq!(due(upto + 1..u64::MAX), 0, "the last of page {page} of sender {who}");
+            assert_eq!(due(upto + 1..u64::MAX), 0, "the last of page {page} of sender {index}");
         }
         for received in &self.received {
             // No message of a replaced page arrives after one of its successor.
             let pages =
-                |who| received.iter().filter(move |message| message.0 == who).map(|message| message.1);
-            assert!((0..SENDERS).all(|who| pages(who).is_sorted()));
+                |index| received.iter().filter(move |message| message.0 == index).map(|message| message.1);
+            assert!((0..SENDERS).all(|index| pages(index).is_sorted()));
         }
     }
 }

@@ -15,8 +15,8 @@ fn limits() -> Limits {
 }
 
 /// Connects a reliable client that asks for receipts.
-async fn connect(server: &TestRelay, who: &Registration, session: &str) -> Client {
-    server.reliable(who, session, &json!({ "receipts": true })).await.0
+async fn connect(server: &TestRelay, registration: &Registration, session: &str) -> Client {
+    server.reliable(registration, session, &json!({ "receipts": true })).await.0
 }
 
 /// Returns the next frame of this kind. Only `accepted` and `ping` frames may come before it.
@@ -108,10 +108,10 @@ async fn does_not_expire_messages_in_flight() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (connect(&server, &ada, SESSION).await, connect(&server, &grace, SESSION).await);
-    one.send(numbered(&grace, 1, "on its way")).await;
+    one.send(numbered(&grace, 1, "in flight")).await;
     let arrived = expect(&mut two, "relay").await;
     for seq in 2..=3 {
-        one.send(numbered(&grace, seq, "behind it")).await;
+        one.send(numbered(&grace, seq, "queued")).await;
     }
     wait_expired(&mut server, &ada, &grace, 2).await;
     assert_eq!(server.relay.client(grace.id).unwrap().waiting.messages, 1);
@@ -132,9 +132,9 @@ async fn does_not_redeliver_expired_messages() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (connect(&server, &ada, SESSION).await, connect(&server, &grace, SESSION).await);
-    one.send(numbered(&grace, 1, "on its way")).await;
+    one.send(numbered(&grace, 1, "in flight")).await;
     let arrived = expect(&mut two, "relay").await;
-    one.send(numbered(&grace, 2, "behind it")).await;
+    one.send(numbered(&grace, 2, "queued")).await;
     // The message in flight is older and past its TTL too.
     wait_expired(&mut server, &ada, &grace, 1).await;
     assert_eq!(notice(&expect(&mut one, "rejected").await, grace.id), [2, 2, 1]);
@@ -157,9 +157,9 @@ async fn does_not_deliver_expired_messages_after_takeover() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
     let (mut one, mut two) = (connect(&server, &ada, SESSION).await, connect(&server, &grace, SESSION).await);
-    one.send(numbered(&grace, 1, "on its way")).await;
+    one.send(numbered(&grace, 1, "in flight")).await;
     expect(&mut two, "relay").await;
-    one.send(numbered(&grace, 2, "behind it")).await;
+    one.send(numbered(&grace, 2, "queued")).await;
     wait_expired(&mut server, &ada, &grace, 1).await;
     let mut newer = connect(&server, &grace, "00000000000000bb").await;
     expect_nothing(&mut newer).await;

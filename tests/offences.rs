@@ -80,9 +80,9 @@ async fn closes_reliable_clients_that_keep_sending_without_a_channel() {
     })
     .await;
     assert_eq!(code, Some(4504));
-    let nobody = |seq| json!({ "relay": { "targetId": 1000 + seq, "message": "x", "seq": 1 } }).to_string();
+    let unknown = |seq| json!({ "relay": { "targetId": 1000 + seq, "message": "x", "seq": 1 } }).to_string();
     assert_eq!(
-        send_until_closed(server.reliable_connection(&ada, 3).await, 20_000, nobody).await,
+        send_until_closed(server.reliable_connection(&ada, 3).await, 20_000, unknown).await,
         Some(4504)
     );
     let events = count_offence_events(&mut server, &ada, 3).await;
@@ -111,7 +111,7 @@ async fn excuses_messages_over_channels_removed_meanwhile() {
         let mut one = server.reliable_connection(&ada, connection).await;
         for member in &room {
             one.send(numbered(member, 1, "x")).await;
-            one.send(numbered(member, 2, "behind it")).await;
+            one.send(numbered(member, 2, "next")).await;
         }
         for member in &room {
             assert_eq!(one.frame().await["rejected"]["targetId"], member.id.get());
@@ -164,8 +164,8 @@ async fn excuses_one_message_to_an_unregistered_client() {
         one.send(numbered(&unregistered, 1, "x")).await;
         assert_eq!(one.frame().await["rejected"]["code"], NOT_REGISTERED);
     }
-    let nobody = |seq| json!({ "relay": { "targetId": 999, "message": "x", "seq": seq, "first": true } });
-    assert_eq!(send_until_closed(one, 20_000, |seq| nobody(seq).to_string()).await, Some(4504));
+    let unknown = |seq| json!({ "relay": { "targetId": 999, "message": "x", "seq": seq, "first": true } });
+    assert_eq!(send_until_closed(one, 20_000, |seq| unknown(seq).to_string()).await, Some(4504));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use websocket_relay::{CloseReason, Event, Limits, Registration};
 /// Connects a reliable client with this session and epoch, and returns the reply to its authentication too.
 async fn resume(
     server: &TestRelay,
-    who: &Registration,
+    registration: &Registration,
     session: &str,
     epoch: Option<&str>,
 ) -> (Client, Value) {
@@ -24,7 +24,7 @@ async fn resume(
     if let Some(epoch) = epoch {
         more["epoch"] = epoch.into();
     }
-    server.reliable(who, session, &more).await
+    server.reliable(registration, session, &more).await
 }
 
 /// Returns the next frame that is not about presence.
@@ -51,9 +51,9 @@ async fn message(client: &mut Client) -> (u64, String) {
 async fn wait_accepted(client: &mut Client, seq: u64) {
     loop {
         let frame = next_frame(client).await;
-        let told = frame["accepted"]["seq"].as_u64().unwrap_or_else(|| panic!("{frame}"));
-        assert!(told <= seq, "{frame}");
-        if told == seq {
+        let accepted = frame["accepted"]["seq"].as_u64().unwrap_or_else(|| panic!("{frame}"));
+        assert!(accepted <= seq, "{frame}");
+        if accepted == seq {
             return;
         }
     }
@@ -63,11 +63,11 @@ async fn wait_accepted(client: &mut Client, seq: u64) {
 async fn reports_whether_the_session_resumes() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
-    let (client, told) = resume(&server, &ada, SESSION, None).await;
-    let epoch = told["epoch"].as_str().unwrap().to_owned();
+    let (client, reply) = resume(&server, &ada, SESSION, None).await;
+    let epoch = reply["epoch"].as_str().unwrap().to_owned();
     let expected = json!({ "clientId": ada.id.get(), "epoch": epoch, "resumed": false, "pingInterval": 25_000,
         "pingTimeout": 20_000, "maxPayload": 1_048_576 });
-    assert_eq!(told, expected);
+    assert_eq!(reply, expected);
     drop(client);
     for (session, known, resumed) in [
         (SESSION, Some(&*epoch), true),
@@ -75,9 +75,9 @@ async fn reports_whether_the_session_resumes() {
         (SESSION, None, false),
         ("00000000000000bb", Some(&*epoch), false),
     ] {
-        let (_, told) = resume(&server, &ada, session, known).await;
-        assert_eq!(told["resumed"], resumed, "{session} {known:?}");
-        assert_eq!(told["epoch"], epoch);
+        let (_, reply) = resume(&server, &ada, session, known).await;
+        assert_eq!(reply["resumed"], resumed, "{session} {known:?}");
+        assert_eq!(reply["epoch"], epoch);
     }
 }
 
@@ -314,8 +314,7 @@ async fn relays_between_plain_and_reliable_clients() {
 async fn reports_presence() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let presence =
-        |who: &Registration, online| json!({ "presence": { "clientId": who.id.get(), "online": online } });
+    let presence = |registration: &Registration, online| json!({ "presence": { "clientId": registration.id.get(), "online": online } });
     let (mut one, _) = resume(&server, &ada, SESSION, None).await;
     assert_eq!(one.frame().await, presence(&grace, false));
     let two = server.client(&grace).await;

@@ -14,12 +14,12 @@ use websocket_relay::{Address, CloseReason, Event, Limits, Options, Relay, Rules
 async fn closes_every_connection_with_1001_and_frees_the_port() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
-    let (mut one, mut stranger) = (server.client(&ada).await, server.unauthenticated().await);
+    let (mut one, mut unauthenticated) = (server.client(&ada).await, server.unauthenticated().await);
     server.wait_for(|event| matches!(event, Event::Connected(_))).await;
     server.relay.close();
     assert_eq!(one.closed().await.0, 1001);
-    assert_eq!(stranger.closed().await.0, 1001);
-    drop((one, stranger));
+    assert_eq!(unauthenticated.closed().await.0, 1001);
+    drop((one, unauthenticated));
     let mut events = Vec::new();
     while !matches!(events.last(), Some(Event::Closed)) {
         events.push(server.event().await);

@@ -19,9 +19,9 @@ async fn start() -> TestRelay {
 }
 
 /// Returns the authentication of a reliable client that asks for receipts.
-fn reliable(who: &Registration, session: u64, connection: u64) -> String {
+fn reliable(registration: &Registration, session: u64, connection: u64) -> String {
     let more = json!({ "connection": connection, "receipts": true });
-    common::reliable(who, &format!("{session:016x}"), &more)
+    common::reliable(registration, &format!("{session:016x}"), &more)
 }
 
 /// Sends `count` messages to `peer` and receives as many, concurrently. A reliable client acknowledges each, and waits until

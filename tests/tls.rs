@@ -47,10 +47,14 @@ async fn connect(server: &TestRelay, trusted: &Credentials) -> std::io::Result<S
 }
 
 /// Connects and authenticates a plain client.
-async fn client(server: &TestRelay, trusted: &Credentials, who: &Registration) -> WebSocketStream<Socket> {
+async fn client(
+    server: &TestRelay,
+    trusted: &Credentials,
+    registration: &Registration,
+) -> WebSocketStream<Socket> {
     let stream = connect(server, trusted).await.unwrap();
     let (mut socket, _) = soon(client_async("ws://localhost/", stream)).await.unwrap();
-    soon(socket.send(Message::text(authentication(who)))).await.unwrap();
+    soon(socket.send(Message::text(authentication(registration)))).await.unwrap();
     socket
 }
 

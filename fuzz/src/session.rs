@@ -47,12 +47,12 @@ enum Ending {
 /// One step. Numbers of clients and connections are taken modulo their number. Do not reorder: the corpora depend on it.
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
-    Send { who: u8, size: u8 },
-    Connect { who: u8, piece: u8 },
-    Disconnect { who: u8 },
-    Receive { who: u8, size: u16 },
-    Acknowledge { who: u8 },
-    Resend { who: u8 },
+    Send { peer: u8, size: u8 },
+    Connect { peer: u8, piece: u8 },
+    Disconnect { peer: u8 },
+    Receive { peer: u8, size: u16 },
+    Acknowledge { peer: u8 },
+    Resend { peer: u8 },
     Open { wild: u8, piece: u8 },
     Close { wild: u8 },
     Read { wild: u8, size: u16 },
@@ -149,7 +149,7 @@ impl Model {
         let clients: Vec<_> = (0..CLIENTS).map(|_| backend.register(None).expect("randomness")).collect();
         backend.authorize_all(&clients.iter().map(|client| client.id).collect::<Vec<_>>()).expect("clients");
         let shared = Arc::new(Shared::new(limits.clone(), backend, sink));
-        let peers = [0, 1].map(|who| Peer::new(who, clients[who].token.reveal()));
+        let peers = [0, 1].map(|peer| Peer::new(peer, clients[peer].token.reveal()));
         let (wild, sessions) = ([const { None }; WILD], Vec::new());
         Self {
             limits,
@@ -192,15 +192,15 @@ impl Model {
 
     async fn run(&mut self, step: &Step<'_>) {
         match *step {
-            Step::Send { who, size } => self.peer(who).send_message(size.into()),
-            Step::Connect { who, piece } => {
+            Step::Send { peer, size } => self.peer(peer).send_message(size.into()),
+            Step::Connect { peer, piece } => {
                 let end = self.connect(piece);
-                self.peer(who).connect(end);
+                self.peer(peer).connect(end);
             }
-            Step::Disconnect { who } => self.peer(who).disconnect(),
-            Step::Receive { who, size } => self.receive(who, size.into()),
-            Step::Acknowledge { who } => self.peer(who).acknowledge(),
-            Step::Resend { who } => self.peer(who).resend(),
+            Step::Disconnect { peer } => self.peer(peer).disconnect(),
+            Step::Receive { peer, size } => self.receive(peer, size.into()),
+            Step::Acknowledge { peer } => self.peer(peer).acknowledge(),
+            Step::Resend { peer } => self.peer(peer).resend(),
             Step::Open { wild, piece } => {
                 let end = self.connect(piece);
                 let new = Wild { end, partial: Vec::new(), may_be_reliable: false };
@@ -222,8 +222,8 @@ impl Model {
             }
             Step::DisconnectByServer { client } => {
                 let (id, reason) = (self.id(client), CloseReason::ByServer(4000, "away".to_owned()));
-                let tell = || self.shared.events.emit(Event::Disconnected(id, reason.clone()));
-                self.shared.backend.disconnect(id, reason.clone(), tell).ok();
+                let emit = || self.shared.events.emit(Event::Disconnected(id, reason.clone()));
+                self.shared.backend.disconnect(id, reason.clone(), emit).ok();
             }
             Step::Unregister { client } => {
                 let client = PEERS + usize::from(client) % (CLIENTS - PEERS);
@@ -282,19 +282,20 @@ impl Model {
         }
     }
 
-    fn peer(&mut self, who: u8) -> &mut Peer {
-        &mut self.peers[usize::from(who) % PEERS]
+    fn peer(&mut self, peer: u8) -> &mut Peer {
+        &mut self.peers[usize::from(peer) % PEERS]
     }
 
     fn id(&self, client: u8) -> ClientId {
         self.clients[usize::from(client) % CLIENTS].id
     }
 
-    fn receive(&mut self, who: u8, size: usize) {
-        let who = usize::from(who) % PEERS;
+    fn receive(&mut self, peer: u8, size: usize) {
+        let peer = usize::from(peer) % PEERS;
         let (first, second) = self.peers.split_at_mut(1);
-        let (peer, other) = if who == 0 { (&mut first[0], &second[0]) } else { (&mut second[0], &first[0]) };
-        peer.receive(size, other);
+        let (recipient, sender) =
+            if peer == 0 { (&mut first[0], &second[0]) } else { (&mut second[0], &first[0]) };
+        recipient.receive(size, sender);
     }
 
     /// Reads on a wild connection, and checks that its client may be sent these frames.
@@ -367,14 +368,14 @@ impl Model {
         self.settle().await;
         (PEERS..CLIENTS).for_each(|client| self.unregister(client));
         for _ in 0..200 {
-            for who in 0..PEERS {
-                if !self.peers[who].is_connected() {
+            for peer in 0..PEERS {
+                if !self.peers[peer].is_connected() {
                     let end = self.connect(255);
-                    self.peers[who].connect(end);
+                    self.peers[peer].connect(end);
                 }
             }
             self.settle().await;
-            (0..PEERS as u8).for_each(|who| self.receive(who, usize::MAX));
+            (0..PEERS as u8).for_each(|peer| self.receive(peer, usize::MAX));
             self.peers.iter_mut().for_each(Peer::acknowledge);
             self.settle().await;
             if self.peers.iter().all(Peer::is_settled) {

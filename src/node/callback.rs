@@ -23,7 +23,7 @@ impl Signal {
 
     /// Calls the function from any thread.
     pub fn send(&self) {
-        // An error means that JavaScript is gone.
+        // An error means that Node is shutting down.
         self.0.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
     }
 }

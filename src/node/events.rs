@@ -72,7 +72,7 @@ pub fn event_callback(
     })
 }
 
-/// Hands a batch over and waits until it was taken. Returns false if JavaScript is gone.
+/// Hands a batch over and waits until it was taken. Returns false if Node is shutting down.
 pub async fn hand_over(on_events: Arc<EventCallback>, batch: Vec<QueuedEvent>) -> bool {
     // An error other than `Closing` is an exception of `index.js`, which Node has reported.
     !on_events.call_async(Ok(batch)).await.is_err_and(|error| error.status == Status::Closing)

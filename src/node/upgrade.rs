@@ -68,7 +68,7 @@ impl NativeRelay {
     ) {
         let Some((waiting, adopted)) = connection.0.take() else { return };
         let (socket, early) = waiting.into_parts(early);
-        // On an error of the system the connection is closed; there is nobody to report it to.
+        // After a system error the connection is closed already.
         match self.relay.accept_upgrade(head, parse_peer(peer.as_deref())) {
             Ok(upgrade) => self.relay.adopt_socket(upgrade, socket, early, adopted).ok(),
             Err(response) if response.is_empty() => None,

@@ -52,7 +52,7 @@ pub fn run_until(runtime: Runtime, main: impl Future<Output = ()>, aborted: impl
     });
 }
 
-/// Serves connections until the relay is closed and every connection and every event is gone.
+/// Serves connections until the relay is closed, every connection has ended and every event was handed over.
 pub async fn run(
     context: Arc<Shared>,
     door: Arc<Door>,
@@ -68,7 +68,7 @@ pub async fn run(
     };
     if let Some(listener) = &listener {
         tokio::select! {
-            // First: a connection that comes while the relay is closing is told so.
+            // First, so that a connection accepted while the relay is closing gets a rejection.
             biased;
             () = context.stop.cancelled() => {}
             () = restart_on_panic(&context, || door.serve(listener)) => {}
@@ -111,8 +111,7 @@ fn bind(address: Address) -> io::Result<(TcpListener, std::net::SocketAddr)> {
     Ok((listener, address))
 }
 
-/// Waits until every connection has ended. Meanwhile new ones are told that the relay is closing, and health checks are
-/// answered.
+/// Waits until every connection has ended. Meanwhile new ones are rejected, and health checks are answered.
 async fn wait_for_connections(context: &Shared, door: &Arc<Door>, listener: Option<&TcpListener>) {
     let emptied = async {
         tokio::select! {

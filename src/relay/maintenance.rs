@@ -10,11 +10,11 @@ use crate::model::release_spare;
 use crate::session::Shared;
 use crate::trim::{freed, trim};
 
-/// The time between two looks at how much memory can be returned.
+/// The time between two checks whether memory can be returned.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Fewer messages leave nothing behind worth returning.
+/// Trimming is not worth its cost after fewer messages.
 const MANY_MESSAGES: u64 = 1000;
-/// Fewer bytes, queued or reassembled, leave nothing behind worth returning.
+/// Trimming is not worth its cost for fewer bytes.
 const MANY_BYTES: usize = 16 * 1024 * 1024;
 
 /// The number of registrations that end before other tasks run.
