@@ -131,11 +131,11 @@ async fn closes_clients_over_the_rate_limit_for_too_long() {
     let limits = Limits { rate_limit: 1, hold_timeout: Duration::from_millis(1), ..Limits::default() };
     let server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
-    let mut one = server.client(&ada).await;
+    let mut ada_client = server.client(&ada).await;
     for _ in 0..4 {
-        one.send(relay(&grace, "x")).await;
+        ada_client.send(relay(&grace, "x")).await;
     }
-    assert_eq!(one.closed().await, (4003, "over the rate limit".to_owned()));
+    assert_eq!(ada_client.closed().await, (4003, "over the rate limit".to_owned()));
 }
 
 #[tokio::test]

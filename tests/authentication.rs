@@ -13,14 +13,14 @@ use websocket_relay::{CloseReason, Credentials, Event, Limits, Options};
 async fn accepts_frames_sent_right_after_authentication() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.unauthenticated().await, server.client(&grace).await);
+    let (mut ada_client, mut grace_client) = (server.unauthenticated().await, server.client(&grace).await);
     // Without waiting for a reply.
-    one.send(authentication(&ada)).await;
+    ada_client.send(authentication(&ada)).await;
     for n in 0..10 {
-        one.send(relay(&grace, &n.to_string())).await;
+        ada_client.send(relay(&grace, &n.to_string())).await;
     }
     for n in 0..10 {
-        assert_eq!(two.message(&ada).await, n.to_string());
+        assert_eq!(grace_client.message(&ada).await, n.to_string());
     }
 }
 
@@ -35,11 +35,11 @@ async fn closes_clients_that_do_not_authenticate_in_time() {
 async fn ignores_repeated_authentication() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
-    one.authenticate(&ada).await;
-    one.send(relay(&grace, "still here")).await;
-    assert_eq!(two.message(&ada).await, "still here");
-    drop((one, two));
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
+    ada_client.authenticate(&ada).await;
+    ada_client.send(relay(&grace, "still here")).await;
+    assert_eq!(grace_client.message(&ada).await, "still here");
+    drop((ada_client, grace_client));
     server.relay.close();
     let mut connected = 0;
     server
@@ -55,13 +55,13 @@ async fn ignores_repeated_authentication() {
 async fn a_newer_connection_replaces_the_older_one() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut old) = (server.client(&ada).await, server.client(&grace).await);
-    one.send(relay(&grace, "to the old")).await;
+    let (mut ada_client, mut old) = (server.client(&ada).await, server.client(&grace).await);
+    ada_client.send(relay(&grace, "to the old")).await;
     assert_eq!(old.message(&ada).await, "to the old");
     let mut new = server.client(&grace).await;
     assert_eq!(old.closed().await, (4501, "replaced by a newer connection".to_owned()));
     for n in 0..1000 {
-        one.send(relay(&grace, &n.to_string())).await;
+        ada_client.send(relay(&grace, &n.to_string())).await;
     }
     for n in 0..1000 {
         assert_eq!(new.message(&ada).await, n.to_string());
@@ -96,8 +96,8 @@ async fn keeps_one_of_many_rival_connections() {
         }
     }
     assert_eq!(events, (50, 49));
-    let mut one = server.client(&ada).await;
-    one.send(relay(&grace, "to the last")).await;
+    let mut ada_client = server.client(&ada).await;
+    ada_client.send(relay(&grace, "to the last")).await;
     let received = futures_util::future::join_all(rivals.iter_mut().map(|rival| async {
         use futures_util::StreamExt;
         match common::soon(rival.socket.next()).await.unwrap().unwrap() {

@@ -112,7 +112,7 @@ async fn shrinks_a_lane_that_was_full() {
         server.relay.register_relay_channel(sender.id, reader.id).unwrap();
         clients.push(slow_client(&server, sender).await);
     }
-    let (mut two, _) = server.reliable(&reader, SESSION, &json!({})).await;
+    let (mut recipient, _) = server.reliable(&reader, SESSION, &json!({})).await;
     let stored = |count: usize| {
         let server = &server;
         async move { until(|| server.relay.stats().totals.queued_messages == count).await }
@@ -121,7 +121,7 @@ async fn shrinks_a_lane_that_was_full() {
     for client in &mut clients {
         let frames: Vec<_> =
             (1..=MESSAGES).flat_map(|seq| masked_text(&numbered(&reader, seq, "x"))).collect();
-        let (mut socket, mut rest) = (&mut two, MESSAGES);
+        let (mut socket, mut rest) = (&mut recipient, MESSAGES);
         let read = async {
             while rest > 0 {
                 rest -= u64::from(socket.frame().await["relay"].is_object());
@@ -134,7 +134,7 @@ async fn shrinks_a_lane_that_was_full() {
     stored(LANES * MESSAGES as usize).await;
     // All but the last of each lane.
     for (number, sender) in (1..).zip(&senders) {
-        two.send(received(sender, number * MESSAGES - 1)).await;
+        recipient.send(received(sender, number * MESSAGES - 1)).await;
     }
     stored(LANES).await;
     let (counted, grown) = (server.relay.stats().totals.queued_bytes, memory.grown());
@@ -228,22 +228,22 @@ async fn counts_unwritten_bytes_of_replaced_connections() {
     let server = TestRelay::start(Limits { max_payload, close_timeout, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
     let queued = || server.relay.stats().totals.queued_bytes;
-    let mut two = BridgedClient::connect(&server);
-    two.socket.push(&masked_text(&reliable(&grace, SESSION, &json!({}))));
-    let (mut one, _) = server.reliable(&ada, SESSION, &json!({})).await;
-    one.send(numbered(&grace, 1, &"x".repeat(8 * MIB))).await;
+    let mut grace_client = BridgedClient::connect(&server);
+    grace_client.socket.push(&masked_text(&reliable(&grace, SESSION, &json!({}))));
+    let (mut ada_client, _) = server.reliable(&ada, SESSION, &json!({})).await;
+    ada_client.send(numbered(&grace, 1, &"x".repeat(8 * MIB))).await;
     let mut replaced_clients = Vec::new();
     for replaced in 0..3 {
         // The queued message, and the unwritten rest of it on each connection.
         until(|| queued() > (2 + replaced) * 8 * MIB - MIB).await;
         let next = BridgedClient::connect(&server);
         next.socket.push(&masked_text(&reliable(&grace, SESSION, &json!({}))));
-        replaced_clients.push(std::mem::replace(&mut two, next));
+        replaced_clients.push(std::mem::replace(&mut grace_client, next));
     }
     until(|| queued() > 5 * 8 * MIB - MIB).await;
     replaced_clients.clear();
     until(|| queued() < 3 * 8 * MIB).await;
-    drop((one, two));
+    drop((ada_client, grace_client));
     until(|| queued() < 9 * MIB).await;
     server.relay.unregister_client(grace.id).unwrap();
     until(|| queued() == 0 && memory.grown() < 2 * MIB).await;

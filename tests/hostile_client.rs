@@ -15,7 +15,7 @@ use websocket_relay::Limits;
 async fn closes_on_protocol_errors_with_the_right_code() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
     let cases: [(&str, Vec<u8>, u16, &str); 13] = [
         ("binary", masked(0x82, b"x"), 1003, "ERR_BINARY_MESSAGE"),
         ("invalid UTF-8", masked(0x81, b"\xFF"), 1007, "ERR_INVALID_UTF8"),
@@ -46,8 +46,8 @@ async fn closes_on_protocol_errors_with_the_right_code() {
         soon(client.write_all(&bytes)).await.unwrap();
         assert_eq!(close_code(&read_to_end(&mut client).await), Some(close), "{name}");
         assert_eq!(server.offence().await.1, code, "{name}");
-        one.send(relay(&grace, name)).await;
-        assert_eq!(two.message(&ada).await, name);
+        ada_client.send(relay(&grace, name)).await;
+        assert_eq!(grace_client.message(&ada).await, name);
     }
 }
 
@@ -55,17 +55,17 @@ async fn closes_on_protocol_errors_with_the_right_code() {
 async fn rejects_deeply_nested_json() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
     for depth in [129, 10_000, 500_000] {
-        one.send(format!("{}{}", "[".repeat(depth), "]".repeat(depth))).await;
+        ada_client.send(format!("{}{}", "[".repeat(depth), "]".repeat(depth))).await;
         assert_eq!(server.offence().await.1, "ERR_INVALID_JSON");
     }
-    one.send("[".repeat(1 << 20)).await;
+    ada_client.send("[".repeat(1 << 20)).await;
     assert_eq!(server.offence().await.1, "ERR_INVALID_JSON");
-    one.send(format!("{}{}", "[".repeat(128), "]".repeat(128))).await;
+    ada_client.send(format!("{}{}", "[".repeat(128), "]".repeat(128))).await;
     assert_eq!(server.offence().await.1, "ERR_UNRECOGNIZED_MESSAGE");
-    one.send(relay(&grace, "alive")).await;
-    assert_eq!(two.message(&ada).await, "alive");
+    ada_client.send(relay(&grace, "alive")).await;
+    assert_eq!(grace_client.message(&ada).await, "alive");
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn answers_invalid_upgrade_requests() {
 async fn decodes_bytes_in_any_pieces() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut two = server.client(&grace).await;
+    let mut grace_client = server.client(&grace).await;
     let mut bytes = UPGRADE.to_vec();
     bytes.extend(masked_text(&authentication(&ada)));
     for n in 0..20 {
@@ -125,18 +125,18 @@ async fn decodes_bytes_in_any_pieces() {
         bytes.extend(masked(0x89, b"ping"));
     }
     for piece in [1, 3, 7, 1000, usize::MAX] {
-        let mut one = server.tcp().await;
-        one.set_nodelay(true).unwrap();
+        let mut ada_stream = server.tcp().await;
+        ada_stream.set_nodelay(true).unwrap();
         for bytes in bytes.chunks(piece) {
-            soon(one.write_all(bytes)).await.unwrap();
+            soon(ada_stream.write_all(bytes)).await.unwrap();
         }
         for n in 0..20 {
-            assert_eq!(two.message(&ada).await, format!("{n} ü{}", "x".repeat(n * 20)));
+            assert_eq!(grace_client.message(&ada).await, format!("{n} ü{}", "x".repeat(n * 20)));
         }
-        read_head(&mut one).await;
+        read_head(&mut ada_stream).await;
         for _ in 0..20 {
             let mut pong = [0; 6];
-            soon(one.read_exact(&mut pong)).await.unwrap();
+            soon(ada_stream.read_exact(&mut pong)).await.unwrap();
             assert_eq!(&pong, b"\x8A\x04ping");
         }
     }

@@ -88,12 +88,12 @@ async fn accepts_heads_up_to_the_size_limit() {
 async fn reads_frames_sent_with_the_request() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut two = server.client(&grace).await;
+    let mut grace_client = server.client(&grace).await;
     let authentication = masked_text(&authentication(&ada));
     let message = masked_text(&relay(&grace, "early"));
-    let mut one = server.send(&[UPGRADE, &authentication, &message].concat()).await;
-    assert!(read_head(&mut one).await.starts_with("HTTP/1.1 101 "));
-    assert_eq!(two.message(&ada).await, "early");
+    let mut ada_stream = server.send(&[UPGRADE, &authentication, &message].concat()).await;
+    assert!(read_head(&mut ada_stream).await.starts_with("HTTP/1.1 101 "));
+    assert_eq!(grace_client.message(&ada).await, "early");
 }
 
 #[tokio::test]

@@ -19,10 +19,10 @@ async fn rejects_messages_for_a_full_queue() {
     let (ada, grace) = server.pair();
     let alan = server.relay.register_client().unwrap();
     server.relay.register_relay_channel(ada.id, alan.id).unwrap();
-    let (mut one, mut three) = (server.client(&ada).await, server.client(&alan).await);
+    let (mut ada_client, mut alan_client) = (server.client(&ada).await, server.client(&alan).await);
     // More than the allowed offences: sending to a full queue is none.
     for n in 0..25 {
-        one.send(relay(&grace, &n.to_string())).await;
+        ada_client.send(relay(&grace, &n.to_string())).await;
     }
     for _ in 0..20 {
         let rejected = server.offence().await;
@@ -31,14 +31,14 @@ async fn rejects_messages_for_a_full_queue() {
             (format!("the queue for client {} is full: message refused", grace.id), "ERR_QUEUE_FULL")
         );
     }
-    one.send(relay(&alan, "unaffected")).await;
-    assert_eq!(three.message(&ada).await, "unaffected");
-    let mut two = server.client(&grace).await;
+    ada_client.send(relay(&alan, "unaffected")).await;
+    assert_eq!(alan_client.message(&ada).await, "unaffected");
+    let mut grace_client = server.client(&grace).await;
     for n in 0..5 {
-        assert_eq!(two.message(&ada).await, n.to_string());
+        assert_eq!(grace_client.message(&ada).await, n.to_string());
     }
-    one.send(relay(&grace, "room again")).await;
-    assert_eq!(two.message(&ada).await, "room again");
+    ada_client.send(relay(&grace, "room again")).await;
+    assert_eq!(grace_client.message(&ada).await, "room again");
 }
 
 #[tokio::test]
@@ -46,22 +46,22 @@ async fn a_slow_reader_holds_its_sender_and_loses_nothing() {
     let limits = Limits { max_queued_messages: 3, max_write_ahead: 1000, ..Limits::default() };
     let mut server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
     // A sender is held only for a connected recipient.
     server.wait_connected(grace.id).await;
     let text = |n: usize| format!("{n} {}", "x".repeat(50_000));
     let (ada_ref, grace_ref) = (&ada, &grace);
     let send = async move {
         for n in 0..400 {
-            one.send(relay(grace_ref, &text(n))).await;
+            ada_client.send(relay(grace_ref, &text(n))).await;
         }
-        one
+        ada_client
     };
     let receive = async move {
         for n in 0..400 {
-            assert!(two.message(ada_ref).await == text(n), "message {n}");
+            assert!(grace_client.message(ada_ref).await == text(n), "message {n}");
         }
-        two
+        grace_client
     };
     let _ = tokio::join!(send, receive);
 }
@@ -74,18 +74,18 @@ async fn rejects_a_held_message_after_the_hold_timeout() {
     let (ada, grace) = server.pair();
     let alan = server.relay.register_client().unwrap();
     server.relay.register_relay_channel(ada.id, alan.id).unwrap();
-    let (mut one, mut three) = (server.client(&ada).await, server.client(&alan).await);
+    let (mut ada_client, mut alan_client) = (server.client(&ada).await, server.client(&alan).await);
     // Reads nothing: once the socket's buffers are full, its lane stays full.
-    let _two = server.client(&grace).await;
+    let _grace_client = server.client(&grace).await;
     server.wait_connected(grace.id).await;
     let ada_ref = &alan;
     let flood = async {
         let big = "x".repeat(1 << 20);
         for _ in 0..20 {
-            one.send(relay(&grace, &big)).await;
+            ada_client.send(relay(&grace, &big)).await;
         }
-        one.send(relay(ada_ref, "still served")).await;
-        assert_eq!(three.message(&ada).await, "still served");
+        ada_client.send(relay(ada_ref, "still served")).await;
+        assert_eq!(alan_client.message(&ada).await, "still served");
     };
     soon(flood).await;
     assert_eq!(server.offence().await.1, "ERR_QUEUE_FULL");
@@ -141,7 +141,7 @@ async fn clients_that_flood_each_other_do_not_deadlock() {
     let limits = Limits { max_queued_messages: 2, ..Limits::default() };
     let server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
-    let (one, two) = (server.client(&ada).await, server.client(&grace).await);
+    let (ada_client, grace_client) = (server.client(&ada).await, server.client(&grace).await);
     let big = "x".repeat(100_000);
     let (big, ada, grace) = (&big, &ada, &grace);
     let talk = |mut client: common::Client, peer| async move {
@@ -161,18 +161,18 @@ async fn clients_that_flood_each_other_do_not_deadlock() {
         };
         tokio::join!(send(&mut sink), receive);
     };
-    soon(async { tokio::join!(talk(one, grace), talk(two, ada)) }).await;
+    soon(async { tokio::join!(talk(ada_client, grace), talk(grace_client, ada)) }).await;
 }
 
 #[tokio::test]
 async fn closes_on_an_oversized_message_before_buffering_it() {
     let mut server = TestRelay::start(Limits { max_payload: 5000, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
-    one.send(relay(&grace, &"x".repeat(5000))).await;
-    assert_eq!(two.message(&ada).await.len(), 5000);
-    one.send(relay(&grace, &"x".repeat(5001))).await;
-    assert_eq!(one.closed().await.0, 1009);
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
+    ada_client.send(relay(&grace, &"x".repeat(5000))).await;
+    assert_eq!(grace_client.message(&ada).await.len(), 5000);
+    ada_client.send(relay(&grace, &"x".repeat(5001))).await;
+    assert_eq!(ada_client.closed().await.0, 1009);
     assert_eq!(server.offence().await.1, "ERR_MESSAGE_TOO_BIG");
 
     // The length alone closes it, before any payload.
@@ -190,14 +190,14 @@ async fn closes_on_an_oversized_message_before_buffering_it() {
 async fn closes_on_the_tenth_offence() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
-    let mut one = server.client(&ada).await;
+    let mut ada_client = server.client(&ada).await;
     for _ in 0..9 {
-        one.send("invalid JSON").await;
+        ada_client.send("invalid JSON").await;
         server.offence().await;
     }
-    one.send(relay(&ada, "x")).await;
+    ada_client.send(relay(&ada, "x")).await;
     assert_eq!(server.offence().await.1, "ERR_CHANNEL_NOT_REGISTERED");
-    assert_eq!(one.closed().await, (4504, "too many offences".to_owned()));
+    assert_eq!(ada_client.closed().await, (4504, "too many offences".to_owned()));
     assert_eq!(server.wait_disconnected(ada.id).await, CloseReason::TooManyOffences);
 }
 
@@ -205,10 +205,10 @@ async fn closes_on_the_tenth_offence() {
 async fn rejects_connections_above_the_limit() {
     let mut server = TestRelay::start(Limits { max_connections: 2, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
-    let (one, _two) = (server.client(&ada).await, server.client(&grace).await);
-    let mut three = server.unauthenticated().await;
-    assert_eq!(three.closed().await, (1013, "too many connections".to_owned()));
-    drop(one);
+    let (ada_client, _grace_client) = (server.client(&ada).await, server.client(&grace).await);
+    let mut rejected = server.unauthenticated().await;
+    assert_eq!(rejected.closed().await, (1013, "too many connections".to_owned()));
+    drop(ada_client);
     server.wait_disconnected(ada.id).await;
     // Its slot is free once its task has ended.
     loop {
@@ -247,8 +247,8 @@ async fn closes_clients_that_do_not_answer_pings() {
     };
     assert_eq!(disconnected, (ada.id, CloseReason::PingTimeout));
     assert_eq!(close_code(&read_to_end(&mut dead).await), Some(4001));
-    let mut one = server.client(&ada).await;
-    one.send(relay(&grace, "alive")).await;
+    let mut ada_client = server.client(&ada).await;
+    ada_client.send(relay(&grace, "alive")).await;
     assert_eq!(alive.message(&ada).await, "alive");
 }
 
@@ -264,12 +264,12 @@ async fn closes_clients_that_never_read() {
     let mut server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
     let mut stuck = server.upgraded_as(&grace).await;
-    let mut one = server.client(&ada).await;
+    let mut ada_client = server.client(&ada).await;
     let flood = async {
         // Built once: on a slow machine it would delay the pongs.
         let big = relay(&grace, &"x".repeat(1 << 20));
         loop {
-            one.send(big.as_str()).await;
+            ada_client.send(big.as_str()).await;
         }
     };
     let (mut reader, mut writer) = stuck.split();

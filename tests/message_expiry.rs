@@ -63,13 +63,13 @@ async fn expect_nothing(client: &mut Client) {
 async fn drops_expired_messages_and_notifies_the_sender() {
     let mut server = TestRelay::start(limits()).await;
     let (ada, grace) = server.pair();
-    let mut one = connect(&server, &ada, SESSION).await;
+    let mut ada_client = connect(&server, &ada, SESSION).await;
     for seq in 1..=3 {
-        one.send(numbered(&grace, seq, "too late")).await;
+        ada_client.send(numbered(&grace, seq, "too late")).await;
     }
     let (mut expired, mut notices, mut accepted) = (Vec::new(), 0, 0);
     while expired.last() != Some(&3) {
-        let frame = one.frame().await;
+        let frame = ada_client.frame().await;
         accepted = accepted.max(frame["accepted"]["seq"].as_u64().unwrap_or_default());
         if frame["rejected"].is_object() {
             let [first, last, number] = notice(&frame["rejected"], grace.id);
@@ -85,11 +85,11 @@ async fn drops_expired_messages_and_notifies_the_sender() {
     assert_eq!(stats.rejected.into_iter().collect::<Vec<_>>(), [("ERR_MESSAGE_EXPIRED", 3)]);
     assert!(stats.offences.is_empty());
     // A duplicate of an expired message is accepted, and the next message is delivered.
-    one.send(numbered(&grace, 3, "too late")).await;
-    assert_eq!(expect(&mut one, "accepted").await["seq"], 3);
-    let mut two = connect(&server, &grace, SESSION).await;
-    one.send(numbered(&grace, 4, "in time")).await;
-    let arrived = expect(&mut two, "relay").await;
+    ada_client.send(numbered(&grace, 3, "too late")).await;
+    assert_eq!(expect(&mut ada_client, "accepted").await["seq"], 3);
+    let mut grace_client = connect(&server, &grace, SESSION).await;
+    ada_client.send(numbered(&grace, 4, "in time")).await;
+    let arrived = expect(&mut grace_client, "relay").await;
     assert_eq!((&arrived["message"], &arrived["offset"]), (&json!("in time"), &json!(4)));
 }
 
@@ -97,9 +97,9 @@ async fn drops_expired_messages_and_notifies_the_sender() {
 async fn keeps_messages_without_a_ttl() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut one = connect(&server, &ada, SESSION).await;
-    one.send(numbered(&grace, 1, "patient")).await;
-    expect(&mut one, "accepted").await;
+    let mut ada_client = connect(&server, &ada, SESSION).await;
+    ada_client.send(numbered(&grace, 1, "patient")).await;
+    expect(&mut ada_client, "accepted").await;
     assert_eq!(expect(&mut connect(&server, &grace, SESSION).await, "relay").await["message"], "patient");
 }
 
@@ -107,47 +107,49 @@ async fn keeps_messages_without_a_ttl() {
 async fn does_not_expire_messages_in_flight() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (connect(&server, &ada, SESSION).await, connect(&server, &grace, SESSION).await);
-    one.send(numbered(&grace, 1, "in flight")).await;
-    let arrived = expect(&mut two, "relay").await;
+    let (mut ada_client, mut grace_client) =
+        (connect(&server, &ada, SESSION).await, connect(&server, &grace, SESSION).await);
+    ada_client.send(numbered(&grace, 1, "in flight")).await;
+    let arrived = expect(&mut grace_client, "relay").await;
     for seq in 2..=3 {
-        one.send(numbered(&grace, seq, "queued")).await;
+        ada_client.send(numbered(&grace, seq, "queued")).await;
     }
     wait_expired(&mut server, &ada, &grace, 2).await;
     assert_eq!(server.relay.client(grace.id).unwrap().waiting.messages, 1);
-    let mut last = notice(&expect(&mut one, "rejected").await, grace.id);
+    let mut last = notice(&expect(&mut ada_client, "rejected").await, grace.id);
     assert_eq!(last[0], 2);
     if last[1] == 2 {
-        last = notice(&expect(&mut one, "rejected").await, grace.id);
+        last = notice(&expect(&mut ada_client, "rejected").await, grace.id);
     }
     assert_eq!(last[1], 3);
-    two.send(received(&ada, &arrived["offset"])).await;
-    assert_eq!(expect(&mut one, "delivered").await["seq"], 1);
-    one.send(numbered(&grace, 4, "next")).await;
-    assert_eq!(expect(&mut two, "relay").await["message"], "next");
+    grace_client.send(received(&ada, &arrived["offset"])).await;
+    assert_eq!(expect(&mut ada_client, "delivered").await["seq"], 1);
+    ada_client.send(numbered(&grace, 4, "next")).await;
+    assert_eq!(expect(&mut grace_client, "relay").await["message"], "next");
 }
 
 #[tokio::test]
 async fn does_not_redeliver_expired_messages() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (connect(&server, &ada, SESSION).await, connect(&server, &grace, SESSION).await);
-    one.send(numbered(&grace, 1, "in flight")).await;
-    let arrived = expect(&mut two, "relay").await;
-    one.send(numbered(&grace, 2, "queued")).await;
+    let (mut ada_client, mut grace_client) =
+        (connect(&server, &ada, SESSION).await, connect(&server, &grace, SESSION).await);
+    ada_client.send(numbered(&grace, 1, "in flight")).await;
+    let arrived = expect(&mut grace_client, "relay").await;
+    ada_client.send(numbered(&grace, 2, "queued")).await;
     // The message in flight is older and past its TTL too.
     wait_expired(&mut server, &ada, &grace, 1).await;
-    assert_eq!(notice(&expect(&mut one, "rejected").await, grace.id), [2, 2, 1]);
-    drop(two);
+    assert_eq!(notice(&expect(&mut ada_client, "rejected").await, grace.id), [2, 2, 1]);
+    drop(grace_client);
     wait_expired(&mut server, &ada, &grace, 1).await;
-    assert_eq!(notice(&expect(&mut one, "rejected").await, grace.id), [1, 1, 2]);
-    let mut two = connect(&server, &grace, SESSION).await;
+    assert_eq!(notice(&expect(&mut ada_client, "rejected").await, grace.id), [1, 1, 2]);
+    let mut grace_client = connect(&server, &grace, SESSION).await;
     // A late acknowledgement is not an offence, and causes no receipt.
     for _ in 0..20 {
-        two.send(received(&ada, &arrived["offset"])).await;
+        grace_client.send(received(&ada, &arrived["offset"])).await;
     }
-    expect_nothing(&mut two).await;
-    expect_nothing(&mut one).await;
+    expect_nothing(&mut grace_client).await;
+    expect_nothing(&mut ada_client).await;
     assert!(server.relay.stats().offences.is_empty());
     assert_eq!(server.relay.stats().totals.queued_bytes, 0);
 }
@@ -156,10 +158,11 @@ async fn does_not_redeliver_expired_messages() {
 async fn does_not_deliver_expired_messages_after_takeover() {
     let mut server = TestRelay::start(Limits { max_in_flight_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (connect(&server, &ada, SESSION).await, connect(&server, &grace, SESSION).await);
-    one.send(numbered(&grace, 1, "in flight")).await;
-    expect(&mut two, "relay").await;
-    one.send(numbered(&grace, 2, "queued")).await;
+    let (mut ada_client, mut grace_client) =
+        (connect(&server, &ada, SESSION).await, connect(&server, &grace, SESSION).await);
+    ada_client.send(numbered(&grace, 1, "in flight")).await;
+    expect(&mut grace_client, "relay").await;
+    ada_client.send(numbered(&grace, 2, "queued")).await;
     wait_expired(&mut server, &ada, &grace, 1).await;
     let mut newer = connect(&server, &grace, "00000000000000bb").await;
     expect_nothing(&mut newer).await;
@@ -171,26 +174,30 @@ async fn repeats_notices_until_a_heartbeat_is_answered() {
     let limits = Limits { ping_interval: Duration::from_millis(50), ..limits() };
     let mut server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
-    let mut one = connect(&server, &ada, SESSION).await;
-    one.send(numbered(&grace, 1, "too late")).await;
-    expect(&mut one, "accepted").await;
-    drop(one);
+    let mut ada_client = connect(&server, &ada, SESSION).await;
+    ada_client.send(numbered(&grace, 1, "too late")).await;
+    expect(&mut ada_client, "accepted").await;
+    drop(ada_client);
     wait_expired(&mut server, &ada, &grace, 1).await;
     for _ in 0..2 {
-        let mut one = connect(&server, &ada, SESSION).await;
-        assert_eq!(notice(&expect(&mut one, "rejected").await, grace.id), [1, 1, 1]);
+        let mut ada_client = connect(&server, &ada, SESSION).await;
+        assert_eq!(notice(&expect(&mut ada_client, "rejected").await, grace.id), [1, 1, 1]);
     }
-    let mut one = connect(&server, &ada, SESSION).await;
-    assert_eq!(notice(&expect(&mut one, "rejected").await, grace.id), [1, 1, 1]);
-    expect(&mut one, "ping").await;
-    one.send(json!({ "pong": {} }).to_string()).await;
+    let mut ada_client = connect(&server, &ada, SESSION).await;
+    assert_eq!(notice(&expect(&mut ada_client, "rejected").await, grace.id), [1, 1, 1]);
+    expect(&mut ada_client, "ping").await;
+    ada_client.send(json!({ "pong": {} }).to_string()).await;
     // The reply to this ping comes after the relay has read the pong.
-    one.send(json!({ "ping": {} }).to_string()).await;
-    while one.frame().await["pong"].is_null() {}
-    drop(one);
-    let mut one = connect(&server, &ada, SESSION).await;
-    one.send(numbered(&grace, 2, "too late")).await;
-    assert_eq!(notice(&expect(&mut one, "rejected").await, grace.id), [2, 2, 2], "numbering continues");
+    ada_client.send(json!({ "ping": {} }).to_string()).await;
+    while ada_client.frame().await["pong"].is_null() {}
+    drop(ada_client);
+    let mut ada_client = connect(&server, &ada, SESSION).await;
+    ada_client.send(numbered(&grace, 2, "too late")).await;
+    assert_eq!(
+        notice(&expect(&mut ada_client, "rejected").await, grace.id),
+        [2, 2, 2],
+        "numbering continues"
+    );
     // Another session gets no notice.
     let mut other = connect(&server, &ada, "00000000000000bb").await;
     expect_nothing(&mut other).await;
@@ -200,15 +207,15 @@ async fn repeats_notices_until_a_heartbeat_is_answered() {
 async fn expires_messages_of_plain_clients_silently() {
     let mut server = TestRelay::start(limits()).await;
     let (ada, grace) = server.pair();
-    let mut one = server.client(&ada).await;
-    one.send(relay(&grace, "too late")).await;
+    let mut ada_client = server.client(&ada).await;
+    ada_client.send(relay(&grace, "too late")).await;
     wait_expired(&mut server, &ada, &grace, 1).await;
-    let mut two = server.client(&grace).await;
+    let mut grace_client = server.client(&grace).await;
     server.wait_connected(grace.id).await;
-    one.send(relay(&grace, "in time")).await;
-    assert_eq!(two.message(&ada).await, "in time");
-    two.send(relay(&ada, "and back")).await;
-    assert_eq!(one.message(&grace).await, "and back");
+    ada_client.send(relay(&grace, "in time")).await;
+    assert_eq!(grace_client.message(&ada).await, "in time");
+    grace_client.send(relay(&ada, "and back")).await;
+    assert_eq!(ada_client.message(&grace).await, "and back");
     assert_eq!(server.relay.stats().rejected["ERR_MESSAGE_EXPIRED"], 1);
 }
 
@@ -216,14 +223,14 @@ async fn expires_messages_of_plain_clients_silently() {
 async fn expired_messages_make_room_in_the_queue() {
     let server = TestRelay::start(Limits { max_queued_messages: 1, ..limits() }).await;
     let (ada, grace) = server.pair();
-    let mut one = connect(&server, &ada, SESSION).await;
+    let mut ada_client = connect(&server, &ada, SESSION).await;
     let mut seq = 0;
     // Until one is held: on a slow machine some expire first.
-    while is_accepted(&mut one, &grace, seq + 1).await {
+    while is_accepted(&mut ada_client, &grace, seq + 1).await {
         seq += 1;
     }
     assert!(seq > 0, "an empty lane accepts a message");
-    while !is_accepted(&mut one, &grace, seq + 1).await {}
+    while !is_accepted(&mut ada_client, &grace, seq + 1).await {}
     assert_eq!(server.relay.stats().totals.relayed_messages, seq + 1);
 }
 
@@ -244,10 +251,10 @@ async fn unregistering_a_recipient_cancels_expiry() {
     let (ada, grace) = server.pair();
     let unregistered = server.relay.register_client().unwrap();
     server.relay.register_relay_channel(ada.id, unregistered.id).unwrap();
-    let mut one = connect(&server, &ada, SESSION).await;
-    one.send(numbered(&unregistered, 1, "dropped")).await;
-    one.send(numbered(&grace, 1, "too late")).await;
-    expect(&mut one, "accepted").await;
+    let mut ada_client = connect(&server, &ada, SESSION).await;
+    ada_client.send(numbered(&unregistered, 1, "dropped")).await;
+    ada_client.send(numbered(&grace, 1, "too late")).await;
+    expect(&mut ada_client, "accepted").await;
     server.relay.unregister_client(unregistered.id).unwrap();
     let recipient = |event| match event {
         Event::MessagesExpired { recipient, .. } => Some(recipient),

@@ -66,13 +66,13 @@ async fn closes_reliable_clients_that_keep_sending_without_a_channel() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
     let limit = (10 * Limits::REFUSALS_PER_OFFENCE) as u64;
-    let mut one = server.reliable_connection(&ada, 1).await;
+    let mut ada_client = server.reliable_connection(&ada, 1).await;
     for seq in 1..limit {
-        one.send(numbered_first(&grace, seq, "x")).await;
-        assert_eq!(one.frame().await["rejected"]["seq"], seq);
+        ada_client.send(numbered_first(&grace, seq, "x")).await;
+        assert_eq!(ada_client.frame().await["rejected"]["seq"], seq);
     }
-    one.send(numbered_first(&grace, limit, "x")).await;
-    assert_eq!(one.closed().await.0, 4504);
+    ada_client.send(numbered_first(&grace, limit, "x")).await;
+    assert_eq!(ada_client.closed().await.0, 4504);
     // To one target or to many, on every connection.
     let start = Instant::now();
     let code = send_until_closed(server.reliable_connection(&ada, 2).await, 20_000, |seq| {
@@ -108,20 +108,20 @@ async fn excuses_messages_over_channels_removed_meanwhile() {
     server.relay.register_relay_channel(ada.id, friend.id).unwrap();
     // A connection may be lost before the client learns which channels were removed.
     for connection in 1..=3 {
-        let mut one = server.reliable_connection(&ada, connection).await;
+        let mut ada_client = server.reliable_connection(&ada, connection).await;
         for member in &room {
-            one.send(numbered(member, 1, "x")).await;
-            one.send(numbered(member, 2, "next")).await;
+            ada_client.send(numbered(member, 1, "x")).await;
+            ada_client.send(numbered(member, 2, "next")).await;
         }
         for member in &room {
-            assert_eq!(one.frame().await["rejected"]["targetId"], member.id.get());
+            assert_eq!(ada_client.frame().await["rejected"]["targetId"], member.id.get());
         }
-        one.send(numbered(&friend, connection, "x")).await;
-        assert_eq!(one.frame().await["accepted"]["seq"], connection);
+        ada_client.send(numbered(&friend, connection, "x")).await;
+        assert_eq!(ada_client.frame().await["accepted"]["seq"], connection);
         if connection == 3 {
             // It has learned of the removal by now.
             assert_eq!(
-                send_until_closed(one, 20_000, |seq| numbered_first(&room[0], seq, "x")).await,
+                send_until_closed(ada_client, 20_000, |seq| numbered_first(&room[0], seq, "x")).await,
                 Some(4504)
             );
         }
@@ -133,22 +133,22 @@ async fn excuses_messages_over_channels_removed_meanwhile() {
 async fn excuses_a_plain_client_once_per_removed_channel() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, friend) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&friend).await);
+    let (mut ada_client, mut friend_client) = (server.client(&ada).await, server.client(&friend).await);
     let room: Vec<_> = (0..20).map(|_| server.relay.register_client().unwrap()).collect();
     for member in &room {
         server.relay.register_relay_channel(ada.id, member.id).unwrap();
         server.relay.unregister_relay_channel(ada.id, member.id).unwrap();
-        one.send(relay(member, "x")).await;
+        ada_client.send(relay(member, "x")).await;
         assert_eq!(server.offence().await.1, NOT_REGISTERED);
     }
-    one.send(relay(&friend, "here")).await;
-    assert_eq!(two.message(&ada).await, "here");
+    ada_client.send(relay(&friend, "here")).await;
+    assert_eq!(friend_client.message(&ada).await, "here");
     for _ in 0..9 {
-        one.send(relay(&room[0], "x")).await;
+        ada_client.send(relay(&room[0], "x")).await;
         assert_eq!(server.offence().await.1, NOT_REGISTERED);
     }
-    one.send(relay(&room[0], "x")).await;
-    assert_eq!(one.closed().await.0, 4504);
+    ada_client.send(relay(&room[0], "x")).await;
+    assert_eq!(ada_client.closed().await.0, 4504);
 }
 
 #[tokio::test]
@@ -157,15 +157,15 @@ async fn excuses_one_message_to_an_unregistered_client() {
     let options = websocket_relay::Options { authorize_all_channels: true, limits, ..common::options() };
     let server = TestRelay::with(options).await;
     let ada = server.relay.register_client().unwrap();
-    let mut one = server.reliable_connection(&ada, 1).await;
+    let mut ada_client = server.reliable_connection(&ada, 1).await;
     for _ in 0..30 {
         let unregistered = server.relay.register_client().unwrap();
         server.relay.unregister_client(unregistered.id).unwrap();
-        one.send(numbered(&unregistered, 1, "x")).await;
-        assert_eq!(one.frame().await["rejected"]["code"], NOT_REGISTERED);
+        ada_client.send(numbered(&unregistered, 1, "x")).await;
+        assert_eq!(ada_client.frame().await["rejected"]["code"], NOT_REGISTERED);
     }
     let unknown = |seq| json!({ "relay": { "targetId": 999, "message": "x", "seq": seq, "first": true } });
-    assert_eq!(send_until_closed(one, 20_000, |seq| unknown(seq).to_string()).await, Some(4504));
+    assert_eq!(send_until_closed(ada_client, 20_000, |seq| unknown(seq).to_string()).await, Some(4504));
 }
 
 #[tokio::test]
@@ -173,11 +173,11 @@ async fn limits_events_about_full_queues() {
     let mut server = TestRelay::start(Limits { max_queued_messages: 1, ..Limits::default() }).await;
     let (ada, grace) = server.pair();
     let start = Instant::now();
-    let mut one = server.client(&ada).await;
+    let mut ada_client = server.client(&ada).await;
     for _ in 0..1001 {
-        one.send(relay(&grace, "x")).await;
+        ada_client.send(relay(&grace, "x")).await;
     }
-    one.close(1000, "").await;
+    ada_client.close(1000, "").await;
     let events = count_offence_events(&mut server, &ada, 1).await;
     assert!((100..=max_offence_events(start)).contains(&events), "{events} events");
     assert_eq!(server.relay.stats().rejected["ERR_QUEUE_FULL"], 1000);

@@ -223,10 +223,10 @@ async fn presence_continues_after_a_panic() {
     let mut server = TestRelay::with(options()).await;
     let (ada, grace) = server.pair();
     faults::arm("presence");
-    let mut one = server.reliable(&ada, SESSION, &json!({ "presence": true })).await.0;
-    let _two = server.client(&grace).await;
+    let mut ada_client = server.reliable(&ada, SESSION, &json!({ "presence": true })).await.0;
+    let _grace_client = server.client(&grace).await;
     wait_panicked(&mut server, 1).await;
-    while one.frame().await["presence"]["online"] != true {}
+    while ada_client.frame().await["presence"]["online"] != true {}
 }
 
 #[tokio::test]

@@ -85,53 +85,63 @@ async fn reports_whether_the_session_resumes() {
 async fn replays_unacknowledged_messages_in_order() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.reliable_client(&ada).await, server.reliable_client(&grace).await);
+    let (mut ada_client, mut grace_client) =
+        (server.reliable_client(&ada).await, server.reliable_client(&grace).await);
     for seq in 1..=6 {
-        one.send(numbered(&grace, seq, &seq.to_string())).await;
+        ada_client.send(numbered(&grace, seq, &seq.to_string())).await;
     }
-    wait_accepted(&mut one, 6).await;
+    wait_accepted(&mut ada_client, 6).await;
     let mut offsets = Vec::new();
     for seq in 1..=6 {
-        let (offset, text) = message(&mut two).await;
+        let (offset, text) = message(&mut grace_client).await;
         assert_eq!(text, seq.to_string());
         offsets.push(offset);
     }
-    two.send(received(&ada, offsets[2])).await;
-    assert_eq!(next_frame(&mut one).await, json!({ "delivered": { "targetId": grace.id.get(), "seq": 3 } }));
-    drop(two);
-    let mut two = server.reliable_client(&grace).await;
+    grace_client.send(received(&ada, offsets[2])).await;
+    assert_eq!(
+        next_frame(&mut ada_client).await,
+        json!({ "delivered": { "targetId": grace.id.get(), "seq": 3 } })
+    );
+    drop(grace_client);
+    let mut grace_client = server.reliable_client(&grace).await;
     for seq in 4..=6 {
-        assert_eq!(message(&mut two).await, (offsets[seq - 1], seq.to_string()));
+        assert_eq!(message(&mut grace_client).await, (offsets[seq - 1], seq.to_string()));
     }
     // Messages sent on an earlier connection can be acknowledged on this one.
-    two.send(received(&ada, offsets[5])).await;
-    assert_eq!(next_frame(&mut one).await, json!({ "delivered": { "targetId": grace.id.get(), "seq": 6 } }));
+    grace_client.send(received(&ada, offsets[5])).await;
+    assert_eq!(
+        next_frame(&mut ada_client).await,
+        json!({ "delivered": { "targetId": grace.id.get(), "seq": 6 } })
+    );
     // A receipt lost with a connection is sent again when the session resumes.
-    drop(one);
-    let mut one = server.reliable_client(&ada).await;
-    assert_eq!(next_frame(&mut one).await, json!({ "delivered": { "targetId": grace.id.get(), "seq": 6 } }));
+    drop(ada_client);
+    let mut ada_client = server.reliable_client(&ada).await;
+    assert_eq!(
+        next_frame(&mut ada_client).await,
+        json!({ "delivered": { "targetId": grace.id.get(), "seq": 6 } })
+    );
 }
 
 #[tokio::test]
 async fn accepts_resent_messages_once() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut two = server.reliable_client(&grace).await;
+    let mut grace_client = server.reliable_client(&grace).await;
     for round in 1..=5_u64 {
-        let mut one = server.reliable_client(&ada).await;
+        let mut ada_client = server.reliable_client(&ada).await;
         // Everything from the start, as if no `accepted` had arrived.
         for seq in 1..=round * 10 {
-            one.send(numbered(&grace, seq, &seq.to_string())).await;
+            ada_client.send(numbered(&grace, seq, &seq.to_string())).await;
         }
-        wait_accepted(&mut one, round * 10).await;
+        wait_accepted(&mut ada_client, round * 10).await;
     }
     for seq in 1..=50 {
-        assert_eq!(message(&mut two).await.1, seq.to_string());
+        assert_eq!(message(&mut grace_client).await.1, seq.to_string());
     }
     // Another session numbers its messages from 1.
-    let (mut one, _) = resume(&server, &ada, "00000000000000bb", None).await;
-    one.send(numbered(&grace, 1, "of the new session")).await;
-    assert_eq!(message(&mut two).await.1, "of the new session");
+    let (mut ada_client, _) = resume(&server, &ada, "00000000000000bb", None).await;
+    ada_client.send(numbered(&grace, 1, "of the new session")).await;
+    assert_eq!(message(&mut grace_client).await.1, "of the new session");
 }
 
 #[tokio::test]
@@ -140,29 +150,29 @@ async fn holds_the_sender_of_a_full_lane() {
     let (ada, grace) = server.pair();
     let alan = server.relay.register_client().unwrap();
     server.relay.register_relay_channel(ada.id, alan.id).unwrap();
-    let mut one = server.reliable_client(&ada).await;
+    let mut ada_client = server.reliable_client(&ada).await;
     for seq in 1..=6 {
-        one.send(numbered(&grace, seq, &seq.to_string())).await;
+        ada_client.send(numbered(&grace, seq, &seq.to_string())).await;
     }
-    wait_accepted(&mut one, 3).await;
+    wait_accepted(&mut ada_client, 3).await;
     let hold = json!({ "hold": { "targetId": grace.id.get(), "seq": 4, "retryAfter": 250 } });
-    assert_eq!(next_frame(&mut one).await, hold);
+    assert_eq!(next_frame(&mut ada_client).await, hold);
     // Another lane is not affected.
-    one.send(numbered(&alan, 1, "x")).await;
-    wait_accepted(&mut one, 1).await;
+    ada_client.send(numbered(&alan, 1, "x")).await;
+    wait_accepted(&mut ada_client, 1).await;
     // Even with room, messages are ignored until one is marked as the first.
-    let mut two = server.reliable_client(&grace).await;
+    let mut grace_client = server.reliable_client(&grace).await;
     for seq in 1..=3 {
-        assert_eq!(message(&mut two).await.1, seq.to_string());
+        assert_eq!(message(&mut grace_client).await.1, seq.to_string());
     }
-    two.send(received(&ada, 3)).await;
-    assert_eq!(next_frame(&mut one).await["delivered"]["seq"], 3);
-    one.send(numbered(&grace, 5, "out of order")).await;
-    one.send(numbered_first(&grace, 4, "4")).await;
-    one.send(numbered(&grace, 5, "5")).await;
-    wait_accepted(&mut one, 5).await;
+    grace_client.send(received(&ada, 3)).await;
+    assert_eq!(next_frame(&mut ada_client).await["delivered"]["seq"], 3);
+    ada_client.send(numbered(&grace, 5, "out of order")).await;
+    ada_client.send(numbered_first(&grace, 4, "4")).await;
+    ada_client.send(numbered(&grace, 5, "5")).await;
+    wait_accepted(&mut ada_client, 5).await;
     for seq in 4..=5 {
-        assert_eq!(message(&mut two).await.1, seq.to_string());
+        assert_eq!(message(&mut grace_client).await.1, seq.to_string());
     }
 }
 
@@ -170,26 +180,28 @@ async fn holds_the_sender_of_a_full_lane() {
 async fn rejects_messages_until_the_channel_is_registered() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
-    let (mut one, mut two) = (server.reliable_client(&ada).await, server.reliable_client(&grace).await);
+    let (mut ada_client, mut grace_client) =
+        (server.reliable_client(&ada).await, server.reliable_client(&grace).await);
     for round in 0..12 {
         for seq in 1..=3 {
             let seq = round * 3 + seq;
-            one.send(if seq % 3 == 1 {
-                numbered_first(&grace, seq, "x")
-            } else {
-                numbered(&grace, seq, "x")
-            })
-            .await;
+            ada_client
+                .send(if seq % 3 == 1 {
+                    numbered_first(&grace, seq, "x")
+                } else {
+                    numbered(&grace, seq, "x")
+                })
+                .await;
         }
-        let frame = next_frame(&mut one).await;
+        let frame = next_frame(&mut ada_client).await;
         assert_eq!(frame["rejected"]["seq"], round * 3 + 1, "{frame}");
         assert_eq!(frame["rejected"]["code"], "ERR_CHANNEL_NOT_REGISTERED");
         assert_eq!(server.offence().await.1, "ERR_CHANNEL_NOT_REGISTERED");
     }
     server.relay.register_relay_channel(ada.id, grace.id).unwrap();
-    one.send(numbered_first(&grace, 40, "now")).await;
-    wait_accepted(&mut one, 40).await;
-    assert_eq!(message(&mut two).await.1, "now");
+    ada_client.send(numbered_first(&grace, 40, "now")).await;
+    wait_accepted(&mut ada_client, 40).await;
+    assert_eq!(message(&mut grace_client).await.1, "now");
 }
 
 #[tokio::test]
@@ -198,32 +210,33 @@ async fn sends_at_most_one_window_per_lane() {
     let (ada, grace) = server.pair();
     let alan = server.relay.register_client().unwrap();
     server.relay.register_relay_channel(grace.id, alan.id).unwrap();
-    let (mut one, mut three) = (server.reliable_client(&ada).await, server.client(&alan).await);
+    let (mut ada_client, mut alan_client) = (server.reliable_client(&ada).await, server.client(&alan).await);
     for seq in 1..=5 {
-        one.send(numbered(&grace, seq, &seq.to_string())).await;
+        ada_client.send(numbered(&grace, seq, &seq.to_string())).await;
     }
-    wait_accepted(&mut one, 5).await;
-    let mut two = server.reliable_client(&grace).await;
-    assert_eq!(message(&mut two).await, (1, "1".to_owned()));
-    assert_eq!(message(&mut two).await, (2, "2".to_owned()));
+    wait_accepted(&mut ada_client, 5).await;
+    let mut grace_client = server.reliable_client(&grace).await;
+    assert_eq!(message(&mut grace_client).await, (1, "1".to_owned()));
+    assert_eq!(message(&mut grace_client).await, (2, "2".to_owned()));
     // That lane is stuck without acknowledgements; another is not.
-    three.send(relay(&grace, "from another")).await;
-    assert_eq!(message(&mut two).await, (6, "from another".to_owned()));
-    two.send(received(&ada, 1)).await;
-    assert_eq!(message(&mut two).await, (3, "3".to_owned()));
-    two.send(received(&ada, 3)).await;
-    assert_eq!(message(&mut two).await, (4, "4".to_owned()));
-    assert_eq!(message(&mut two).await, (5, "5".to_owned()));
+    alan_client.send(relay(&grace, "from another")).await;
+    assert_eq!(message(&mut grace_client).await, (6, "from another".to_owned()));
+    grace_client.send(received(&ada, 1)).await;
+    assert_eq!(message(&mut grace_client).await, (3, "3".to_owned()));
+    grace_client.send(received(&ada, 3)).await;
+    assert_eq!(message(&mut grace_client).await, (4, "4".to_owned()));
+    assert_eq!(message(&mut grace_client).await, (5, "5".to_owned()));
 }
 
 #[tokio::test]
 async fn invalid_acknowledgements_are_offences() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.reliable_client(&ada).await, server.reliable_client(&grace).await);
+    let (mut ada_client, mut grace_client) =
+        (server.reliable_client(&ada).await, server.reliable_client(&grace).await);
     for seq in 1..=2 {
-        one.send(numbered(&grace, seq, &seq.to_string())).await;
-        assert_eq!(message(&mut two).await, (seq, seq.to_string()));
+        ada_client.send(numbered(&grace, seq, &seq.to_string())).await;
+        assert_eq!(message(&mut grace_client).await, (seq, seq.to_string()));
     }
     for frame in [
         received(&ada, 3),
@@ -231,18 +244,18 @@ async fn invalid_acknowledgements_are_offences() {
         received(&grace, 1),
         r#"{"received":{"senderId":9,"offset":1}}"#.into(),
     ] {
-        two.send(frame).await;
-        assert_eq!(next_frame(&mut two).await["error"]["code"], "ERR_INVALID_ACKNOWLEDGEMENT");
+        grace_client.send(frame).await;
+        assert_eq!(next_frame(&mut grace_client).await["error"]["code"], "ERR_INVALID_ACKNOWLEDGEMENT");
     }
-    two.send(r#"{"received":{"senderId":0}}"#).await;
-    assert_eq!(next_frame(&mut two).await["error"]["code"], "ERR_UNRECOGNIZED_MESSAGE");
-    two.send(received(&ada, 2)).await;
-    two.send(received(&ada, 1)).await;
-    assert_eq!(next_frame(&mut two).await["error"]["code"], "ERR_INVALID_ACKNOWLEDGEMENT");
+    grace_client.send(r#"{"received":{"senderId":0}}"#).await;
+    assert_eq!(next_frame(&mut grace_client).await["error"]["code"], "ERR_UNRECOGNIZED_MESSAGE");
+    grace_client.send(received(&ada, 2)).await;
+    grace_client.send(received(&ada, 1)).await;
+    assert_eq!(next_frame(&mut grace_client).await["error"]["code"], "ERR_INVALID_ACKNOWLEDGEMENT");
     for _ in 0..4 {
-        two.send(received(&ada, 1)).await;
+        grace_client.send(received(&ada, 1)).await;
     }
-    assert_eq!(two.closed().await.0, 4504);
+    assert_eq!(grace_client.closed().await.0, 4504);
 }
 
 #[tokio::test]
@@ -269,8 +282,8 @@ async fn a_delayed_connection_does_not_replace_a_newer_one() {
     assert!(next_frame(&mut newest).await["authenticated"].is_object());
     assert_eq!(new.closed().await.0, 4501);
     assert_eq!(connect(&server, first_session, 4).await.closed().await.0, 4501);
-    let mut one = server.reliable_client(&ada).await;
-    one.send(numbered(&grace, 1, "to the newest")).await;
+    let mut ada_client = server.reliable_client(&ada).await;
+    ada_client.send(numbered(&grace, 1, "to the newest")).await;
     assert_eq!(message(&mut newest).await.1, "to the newest");
     // After the newer session lost its connection, the older one still cannot take over.
     drop(newest);
@@ -285,10 +298,10 @@ async fn a_delayed_connection_does_not_replace_a_newer_one() {
 async fn relays_between_plain_and_reliable_clients() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut plain, mut two) = (server.client(&ada).await, server.reliable_client(&grace).await);
+    let (mut plain, mut grace_client) = (server.client(&ada).await, server.reliable_client(&grace).await);
     for n in 1..=500 {
         plain.send(relay(&grace, &n.to_string())).await;
-        two.send(numbered(&ada, n, &n.to_string())).await;
+        grace_client.send(numbered(&ada, n, &n.to_string())).await;
     }
     let receive = async {
         for n in 1..=500 {
@@ -298,11 +311,11 @@ async fn relays_between_plain_and_reliable_clients() {
     let receive_and_acknowledge = async {
         let (mut received_count, mut delivered) = (0, 0);
         while received_count < 500 || delivered < 500 {
-            let frame = next_frame(&mut two).await;
+            let frame = next_frame(&mut grace_client).await;
             if let Some(offset) = frame["relay"]["offset"].as_u64() {
                 received_count += 1;
                 assert_eq!(frame["relay"]["message"], received_count.to_string());
-                two.send(received(&ada, offset)).await;
+                grace_client.send(received(&ada, offset)).await;
             }
             delivered = frame["delivered"]["seq"].as_u64().unwrap_or(delivered);
         }
@@ -315,16 +328,16 @@ async fn reports_presence() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let presence = |registration: &Registration, online| json!({ "presence": { "clientId": registration.id.get(), "online": online } });
-    let (mut one, _) = resume(&server, &ada, SESSION, None).await;
-    assert_eq!(one.frame().await, presence(&grace, false));
-    let two = server.client(&grace).await;
-    assert_eq!(one.frame().await, presence(&grace, true));
-    drop(two);
-    assert_eq!(one.frame().await, presence(&grace, false));
+    let (mut ada_client, _) = resume(&server, &ada, SESSION, None).await;
+    assert_eq!(ada_client.frame().await, presence(&grace, false));
+    let grace_client = server.client(&grace).await;
+    assert_eq!(ada_client.frame().await, presence(&grace, true));
+    drop(grace_client);
+    assert_eq!(ada_client.frame().await, presence(&grace, false));
     let alan = server.relay.register_client().unwrap();
-    let _three = server.reliable_client(&alan).await;
+    let _alan_client = server.reliable_client(&alan).await;
     server.relay.register_relay_channel(ada.id, alan.id).unwrap();
-    assert_eq!(one.frame().await, presence(&alan, true));
+    assert_eq!(ada_client.frame().await, presence(&alan, true));
 }
 
 #[tokio::test]
@@ -332,10 +345,10 @@ async fn answers_ping_frames_with_pong_frames() {
     let limits = Limits { ping_interval: Duration::from_millis(10), ..Limits::default() };
     let server = TestRelay::start(limits).await;
     let (ada, _) = server.pair();
-    let mut one = server.reliable_client(&ada).await;
-    assert_eq!(next_frame(&mut one).await, json!({ "ping": {} }));
-    one.send(r#"{"ping":{}}"#).await;
-    assert_eq!(next_frame(&mut one).await, json!({ "pong": {} }));
+    let mut ada_client = server.reliable_client(&ada).await;
+    assert_eq!(next_frame(&mut ada_client).await, json!({ "ping": {} }));
+    ada_client.send(r#"{"ping":{}}"#).await;
+    assert_eq!(next_frame(&mut ada_client).await, json!({ "pong": {} }));
 }
 
 #[tokio::test]
@@ -356,7 +369,7 @@ async fn stops_reading_from_a_client_that_does_not_read_replies() {
         }
     };
     soon(stopped).await;
-    let (mut two, mut three) = (server.client(&grace).await, server.client(&ada).await);
-    three.send(relay(&grace, "unaffected")).await;
-    assert_eq!(two.message(&ada).await, "unaffected");
+    let (mut grace_client, mut ada_client) = (server.client(&grace).await, server.client(&ada).await);
+    ada_client.send(relay(&grace, "unaffected")).await;
+    assert_eq!(grace_client.message(&ada).await, "unaffected");
 }

@@ -14,12 +14,12 @@ use websocket_relay::{Address, CloseReason, Event, Limits, Options, Relay, Rules
 async fn closes_every_connection_with_1001_and_frees_the_port() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
-    let (mut one, mut unauthenticated) = (server.client(&ada).await, server.unauthenticated().await);
+    let (mut ada_client, mut unauthenticated) = (server.client(&ada).await, server.unauthenticated().await);
     server.wait_for(|event| matches!(event, Event::Connected(_))).await;
     server.relay.close();
-    assert_eq!(one.closed().await.0, 1001);
+    assert_eq!(ada_client.closed().await.0, 1001);
     assert_eq!(unauthenticated.closed().await.0, 1001);
-    drop((one, unauthenticated));
+    drop((ada_client, unauthenticated));
     let mut events = Vec::new();
     while !matches!(events.last(), Some(Event::Closed)) {
         events.push(server.event().await);
@@ -66,7 +66,7 @@ async fn can_close_before_listening_and_drop_at_any_time() {
     drop(Relay::new(options()).unwrap());
     let server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
-    let _one = server.client(&ada).await;
+    let _ada_client = server.client(&ada).await;
 }
 
 /// Returns a long message.

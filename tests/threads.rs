@@ -259,9 +259,9 @@ async fn accepts_thread_counts_within_the_limit() {
         let options = Options { threads: threads as usize, limits: Limits::default(), ..Options::default() };
         let server = TestRelay::with(options).await;
         let (ada, grace) = server.pair();
-        let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
-        one.send(relay(&grace, "hello")).await;
-        assert_eq!(two.message(&ada).await, "hello");
+        let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
+        ada_client.send(relay(&grace, "hello")).await;
+        assert_eq!(grace_client.message(&ada).await, "hello");
     }
     for threads in [limit.min - 1, limit.max + 1] {
         let result = Relay::new(Options { threads: threads as usize, ..Options::default() });

@@ -89,12 +89,12 @@ async fn replaces_the_certificate_for_new_connections_only() {
     let (before, after) = (credentials(), credentials());
     let server = start(&before, Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut one = client(&server, &before, &ada).await;
+    let mut ada_client = client(&server, &before, &ada).await;
     server.relay.set_credentials(&after).unwrap();
-    let mut two = client(&server, &after, &grace).await;
+    let mut grace_client = client(&server, &after, &grace).await;
     connect(&server, &before).await.expect_err("the old certificate is no longer used");
-    soon(one.send(Message::text(relay(&grace, "hello")))).await.unwrap();
-    assert!(soon(two.next()).await.unwrap().unwrap().into_text().unwrap().contains("hello"));
+    soon(ada_client.send(Message::text(relay(&grace, "hello")))).await.unwrap();
+    assert!(soon(grace_client.next()).await.unwrap().unwrap().into_text().unwrap().contains("hello"));
 }
 
 #[tokio::test]

@@ -58,10 +58,10 @@ async fn every_offence_has_its_text_code_and_consequence() {
 async fn accepts_every_spelling_of_a_frame() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
     for vector in offences()["accepted"].as_array().unwrap() {
-        one.send(text(vector, "frame")).await;
-        assert_eq!(two.text().await, text(vector, "arrives"), "{vector}");
+        ada_client.send(text(vector, "frame")).await;
+        assert_eq!(grace_client.text().await, text(vector, "arrives"), "{vector}");
     }
 }
 
