@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::sleep;
-use websocket_relay::stream::bridge::{SocketEnd, bridge};
+use websocket_relay::stream::bridge::{self, SocketEnd};
 use websocket_relay::{Limits, Registration};
 
 const KIB: usize = 1024;
@@ -184,7 +184,7 @@ impl BridgedClient {
     fn connect(server: &TestRelay) -> Self {
         let has_command = Arc::new(Notify::new());
         let notify = Arc::clone(&has_command);
-        let (bridge, socket) = bridge(move || notify.notify_one());
+        let (bridge, socket) = bridge::pair(move || notify.notify_one());
         let upgrade = server.relay.accept_upgrade(UPGRADE, None).ok().unwrap();
         server.relay.adopt(upgrade, bridge, Vec::new(), ());
         Self { socket, has_command }

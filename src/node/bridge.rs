@@ -41,7 +41,7 @@ impl BridgeRegistry {
 /// Opens a bridge with this number. Returns the engine's end and the socket's end.
 pub fn open(number: u32, registry: &Arc<BridgeRegistry>) -> (Bridge, NativeBridge) {
     let registry = Arc::clone(registry);
-    let (bridge, socket) = bridge::bridge(move || registry.add(number));
+    let (bridge, socket) = bridge::pair(move || registry.add(number));
     (bridge, NativeBridge { number, socket })
 }
 

@@ -63,7 +63,7 @@ struct Pipe {
 }
 
 /// Both ends. `ring` is called when there is an [`SocketCommand`] to fetch, and then not again before it was fetched.
-pub fn bridge(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, SocketEnd) {
+pub fn pair(ring: impl Fn() + Send + Sync + 'static) -> (Bridge, SocketEnd) {
     let shared = Arc::new(Shared { pipe: Mutex::default(), ring: Box::new(ring) });
     (Bridge(Arc::clone(&shared)), SocketEnd(shared))
 }
@@ -249,7 +249,7 @@ mod tests {
         let ring = move || {
             counted.fetch_add(1, Ordering::Relaxed);
         };
-        let (bridge, bank) = bridge(ring);
+        let (bridge, bank) = pair(ring);
         (bridge, bank, rings)
     }
 
