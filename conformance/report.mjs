@@ -1,9 +1,9 @@
-// What Autobahn|Testsuite found, by groups of cases.
+// Summarizes the report of Autobahn|Testsuite by groups of cases.
 
 /** The group that takes most of the time. */
 export const LIMITS = 9;
 
-/** Those that are run, and how many cases each has. 8, 11, 12 and 13 are about what the server does not speak. */
+/** The groups that are run. 8, 11, 12 and 13 test extensions and HTTP features that the server does not have. */
 export const groups = [
   { number: 1, title: 'Framing', cases: 16 },
   { number: 2, title: 'Pings and pongs', cases: 11 },
@@ -18,43 +18,44 @@ export const groups = [
 
 const VERDICTS = { OK: 'ok', 'NON-STRICT': 'nonStrict', INFORMATIONAL: 'informational' };
 
-/** A row for each group and one for all, and a line for each kind of verdict but OK. What was not run has failed. */
-export function judged(chosen, results) {
+/** Returns a row for each group and one for all, and a line for each verdict other than OK. A case that was not run has failed. */
+export function summarize(chosen, results) {
   const found = Object.entries(results).map(([id, result]) => ({ id, verdict: verdictOf(result) }));
-  found.sort((one, other) => one.id.localeCompare(other.id, 'en', { numeric: true }));
+  found.sort((a, b) => a.id.localeCompare(b.id, 'en', { numeric: true }));
   const rows = chosen.map(({ number, title, cases }) => {
-    const of = found.filter(({ id }) => id.startsWith(`${number}.`));
-    const count = (wanted) => of.filter(({ verdict }) => verdict === wanted).length;
+    const inGroup = found.filter(({ id }) => id.startsWith(`${number}.`));
+    const count = (wanted) => inGroup.filter(({ verdict }) => verdict === wanted).length;
     const counts = { ok: count('ok'), nonStrict: count('nonStrict'), informational: count('informational') };
     const failed = cases - counts.ok - counts.nonStrict - counts.informational;
     return { title: `${number} ${title}`, cases, ...counts, failed };
   });
   const sum = (key) => rows.reduce((total, row) => total + row[key], 0);
   const all = Object.fromEntries(['cases', 'ok', 'nonStrict', 'informational', 'failed'].map((key) => [key, sum(key)]));
-  const named = (title, wanted) => {
+  const list = (title, wanted) => {
     const ids = found.filter(({ verdict }) => verdict === wanted).map(({ id }) => id);
     return ids.length > 0 ? [`${title}: ${ids.join(', ')}`] : [];
   };
   const missing = all.cases - found.length;
   const notes = [
-    ...named('Non-strict', 'nonStrict'),
-    ...named('Informational', 'informational'),
-    ...named('Failed', 'failed'),
+    ...list('Non-strict', 'nonStrict'),
+    ...list('Informational', 'informational'),
+    ...list('Failed', 'failed'),
     ...(missing > 0 ? [`Not run: ${missing}`] : []),
   ];
   return { rows: [...rows, { title: 'All', ...all }], notes };
 }
 
-/** The close handshake has a verdict of its own, which can only make it worse. */
+/** The verdict of a case; a bad verdict on its close handshake makes it a failure. */
 function verdictOf({ behavior, behaviorClose }) {
   return behaviorClose in VERDICTS ? (VERDICTS[behavior] ?? 'failed') : 'failed';
 }
 
+/** Formats rows as a text table. */
 export function table(rows) {
-  const heads = { title: '', cases: 'cases', ok: 'OK', nonStrict: 'non-strict', informational: 'informational', failed: 'failed' };
-  const keys = Object.keys(heads);
-  const lines = [heads, ...rows].map((row) => keys.map((key) => String(row[key])));
+  const headings = { title: '', cases: 'cases', ok: 'OK', nonStrict: 'non-strict', informational: 'informational', failed: 'failed' };
+  const keys = Object.keys(headings);
+  const lines = [headings, ...rows].map((row) => keys.map((key) => String(row[key])));
   const widths = keys.map((_, column) => Math.max(...lines.map((line) => line[column].length)));
-  const padded = (text, column) => (column === 0 ? text.padEnd(widths[0]) : text.padStart(widths[column]));
-  return lines.map((line) => line.map(padded).join('  ')).join('\n');
+  const pad = (text, column) => (column === 0 ? text.padEnd(widths[0]) : text.padStart(widths[column]));
+  return lines.map((line) => line.map(pad).join('  ')).join('\n');
 }

@@ -1,5 +1,5 @@
-// npm run conformance: the cases of Autobahn|Testsuite against the engine with the router swapped for an echo. With --quick
-// those about limits are left out.
+// npm run conformance: runs the cases of Autobahn|Testsuite against the engine as an echo server. --quick leaves out the cases
+// about limits.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { Problem, root, seconds } from '../scripts/process.mjs';
 import { checkRust } from '../scripts/rust.mjs';
-import { LIMITS, groups, judged, table } from './report.mjs';
+import { LIMITS, groups, summarize, table } from './report.mjs';
 import { prepareSuite } from './suite.mjs';
 
 const AGENT = 'websocket-relay';
@@ -20,7 +20,7 @@ async function main() {
   const chosen = groups.filter(({ number }) => !options.quick || number !== LIMITS);
   checkRust();
   const wstest = await prepareSuite(folder);
-  console.log('Building the echo …');
+  console.log('Building the echo server …');
   const echo = await startEcho();
   try {
     await runCases(wstest, echo.address, chosen);
@@ -28,13 +28,13 @@ async function main() {
     await echo.stop();
   }
   const index = JSON.parse(readFileSync(join(report, 'index.json'), 'utf8'));
-  const { rows, notes } = judged(chosen, index[AGENT] ?? {});
-  console.log(`\n${table(rows)}\n\n${[...notes, `In detail: ${join(report, 'index.html')}`].join('\n')}`);
+  const { rows, notes } = summarize(chosen, index[AGENT] ?? {});
+  console.log(`\n${table(rows)}\n\n${[...notes, `Details: ${join(report, 'index.html')}`].join('\n')}`);
   if (rows.some(({ failed }) => failed > 0)) process.exitCode = 1;
 }
 
 async function runCases(wstest, address, chosen) {
-  // A report of another run is none.
+  // An old report must not count.
   rmSync(report, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const spec = join(folder, 'spec.json');
@@ -54,7 +54,7 @@ async function runCases(wstest, address, chosen) {
   console.log(`Done in ${seconds(started)}.`);
 }
 
-/** Builds and starts the echo, which ends when its input does. */
+/** Builds and starts the echo server. It ends when its input ends. */
 async function startEcho() {
   const features = ['--no-default-features', '--features', 'conformance'];
   const child = spawn('cargo', ['run', '--quiet', '--locked', '--example', 'echo', ...features], {
@@ -62,7 +62,7 @@ async function startEcho() {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const ended = once(child, 'close').then(([code, signal]) => {
-    if (code !== 0) throw new Problem(`The echo ended (${signal ?? `exit code ${code}`}).`);
+    if (code !== 0) throw new Problem(`The echo server ended (${signal ?? `exit code ${code}`}).`);
   });
   const [address] = await Promise.race([once(createInterface(child.stdout), 'line'), ended]);
   const stop = () => {

@@ -1,120 +1,77 @@
-//! The relay as a whole: the Rust API, and the only place that assembles it.
+//! The relay as a whole: the Rust API, and the only module that assembles the parts.
+//!
+//! # Threads
+//!
+//! The first thread accepts connections. Each connection stays on the thread that had the fewest connections when it was
+//! accepted, so with more than one thread two sessions may use the same client's mailbox at once. The mailbox's lock
+//! orders them and their events. A thread holds one such lock at a time, which debug builds check. A sender's
+//! thread writes to the recipient's socket itself and needs no other thread, unless the socket is full.
+//! `WEBSOCKET_RELAY_TEST_THREADS=4 cargo test --no-default-features` runs the Rust tests on four threads.
+//!
+//! # Panics
+//!
+//! A panic ends the task it happens in. If that task is a connection, the connection ends; the panic is counted and
+//! emitted as [`Event::Panicked`](crate::Event::Panicked), and messages the task had already appended are still written.
+//! A panic under a mailbox's lock wakes the mailbox's own session, so that it continues. Tasks that the whole relay
+//! depends on are restarted (`restart_on_panic`). Bytes reserved from the total bound are given back.
+//!
+//! For closing and draining see `lifecycle`, for events on their way out see `event_dispatch`.
 
-mod courier;
-mod life;
+mod adoption;
+mod clients;
+mod event_dispatch;
+mod lifecycle;
+mod maintenance;
+mod options;
+mod task;
 
 use std::future::pending;
-use std::io;
 use std::iter;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::HostAddress;
 use crate::error::{Error, TlsError};
-use crate::events::{self, Event, EventReceiver, Interest};
-use crate::hub::{Hub, Registration};
-use crate::ids::ClientId;
-use crate::limits::{Limit, Limits};
-use crate::listener::{self, Acceptor, ConnectionSlot, Handover, RemoteClient, TlsAcceptor};
+use crate::events::{self, EventReceiver, Interest};
+use crate::hub::Hub;
+use crate::listener::{Acceptor, TlsAcceptor};
 pub use crate::listener::{Credentials, Rules, Script, Site, Verdict, Verifier, VerifyRequest};
 use crate::metrics::Rejection;
 use crate::session::Shared;
-use crate::stream::Transport;
 
-pub use life::Stats;
+pub use adoption::AcceptedUpgrade;
+pub use clients::Stats;
+pub use options::{Address, Options};
 
-/// How a relay behaves.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Whether clients may talk without a registered channel. Default: no.
-    pub authorize_all_channels: bool,
-    /// Threads that the connections are spread over, within [`Options::THREADS`]. One moves hundreds of thousands of
-    /// messages a second; more help when it is busy all the time and there are cores for them, and cost about 300 KiB of
-    /// memory each.
-    pub threads: usize,
-    /// The bounds.
-    pub limits: Limits,
-    /// What is found where on the port.
-    pub site: Site,
-    /// What TLS is spoken with. Without it, none is.
-    pub credentials: Option<Credentials>,
-    /// Who may come.
-    pub rules: Rules,
-}
-
-impl Options {
-    /// How many threads there may be.
-    pub const THREADS: Limit = Limit { name: "threads", unit: "threads", default: 1, min: 1, max: 64 };
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            authorize_all_channels: false,
-            threads: Self::THREADS.default as usize,
-            limits: Limits::default(),
-            site: Site::default(),
-            credentials: None,
-            rules: Rules::default(),
-        }
-    }
-}
-
-/// Where to listen.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Address {
-    /// The address; all of them where there is none.
-    pub ip: Option<HostAddress>,
-    /// The port; 0 is a free one.
-    pub port: u16,
-}
-
-/// A WebSocket request that another server has read and that is to be served.
-#[derive(Debug)]
-pub struct AcceptedUpgrade {
-    answer: Vec<u8>,
-    guest: RemoteClient,
-    admission: ConnectionSlot,
-    thread: Handle,
-}
-
-impl AcceptedUpgrade {
-    /// The answer to the request, for whoever has the socket to write it; it is then not written again.
-    pub fn take_answer(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.answer)
-    }
-}
-
-/// A relay server. It runs on threads of its own, so that whoever made it may be busy; dropping it ends it at
-/// once, [`Relay::close`] does it with good manners.
+/// A relay server.
+///
+/// It runs on threads of its own. Dropping it ends every connection at once; [`Relay::close`] and [`Relay::drain`] end
+/// them with close frames first.
 #[derive(Debug)]
 pub struct Relay {
-    shared: Arc<Shared>,
+    context: Arc<Shared>,
     acceptor: Arc<Acceptor>,
-    /// Ends the threads without waiting for anybody.
+    /// Stops the threads without waiting for connections.
     abort: CancellationToken,
-    couriers: TaskTracker,
+    /// The tasks that hand events over.
+    dispatchers: TaskTracker,
+    /// Tells the first thread where to listen.
     start: Option<oneshot::Sender<Address>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Relay {
-    /// A relay that does not listen yet but takes registrations, and what it tells.
+    /// Creates a relay that takes registrations but does not listen yet, and the receiver of its events.
     ///
     /// # Errors
-    /// [`Error::Limit`], [`Error::Tls`], or [`Error::System`] when the system has no thread, descriptor or randomness to give.
+    /// [`Error::Limit`] for an option out of range, [`Error::Tls`], or [`Error::System`] if the system has no thread,
+    /// descriptor or randomness left.
     pub fn new(options: Options) -> Result<(Self, EventReceiver), Error> {
         let Options { authorize_all_channels, threads, limits, site, credentials, rules } = options;
         Options::THREADS.check(threads as u64)?;
@@ -122,57 +79,61 @@ impl Relay {
         let tls = credentials.as_ref().map(TlsAcceptor::new).transpose()?;
         let (events, receiver) = events::channel(limits.max_queued_events);
         let hub = Hub::new(limits.clone(), authorize_all_channels)?;
-        let shared = Arc::new(Shared::new(limits, hub, events));
-        let (abort, couriers) = (CancellationToken::new(), TaskTracker::new());
+        let context = Arc::new(Shared::new(limits, hub, events));
+        let (abort, dispatchers) = (CancellationToken::new(), TaskTracker::new());
         let runtime = || Builder::new_current_thread().enable_all().build().map_err(Error::System);
         let (first, others) = (runtime()?, (1..threads).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?);
         let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
-        let acceptor = Arc::new(Acceptor::new(Arc::clone(&shared), handles, site, tls, rules));
-        let main = run(Arc::clone(&shared), Arc::clone(&acceptor), started, couriers.clone());
-        // From here on dropping it ends the threads that there are, should the system refuse the next.
-        let mut relay = Self { shared, acceptor, abort, couriers, start: Some(start), threads: Vec::new() };
+        let acceptor = Arc::new(Acceptor::new(Arc::clone(&context), handles, site, tls, rules));
+        let main = lifecycle::run(Arc::clone(&context), Arc::clone(&acceptor), started, dispatchers.clone());
+        // From here on, dropping it stops the threads that have started, should the next one fail to start.
+        let mut relay =
+            Self { context, acceptor, abort, dispatchers, start: Some(start), threads: Vec::new() };
         relay.spawn_thread(first, main)?;
         for runtime in others {
-            // Its connections are tasks that the first thread gives it.
+            // The first thread spawns connections on it.
             relay.spawn_thread(runtime, pending())?;
         }
         Ok((relay, receiver))
     }
 
-    /// Starts a thread, which ends with `main`, and with it all others.
+    /// Starts a thread that runs `main`. When `main` returns or panics, all other threads stop too.
     fn spawn_thread(
         &mut self,
         runtime: Runtime,
         main: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
-        let (aborted, end) = (self.abort.clone().cancelled_owned(), self.abort.clone().drop_guard());
+        let (aborted, abort) = (self.abort.clone().cancelled_owned(), self.abort.clone().drop_guard());
         let thread = std::thread::Builder::new().name("websocket-relay".to_owned()).spawn(move || {
-            // Dropped last, and also when it panics.
-            let _end = end;
-            drive(runtime, main, aborted);
+            // Dropped last, and also when the thread panics.
+            let _abort = abort;
+            lifecycle::run_until(runtime, main, aborted);
         });
         self.threads.push(thread.map_err(Error::System)?);
         Ok(())
     }
 
-    /// Opens the port. [`Event::Listening`] or [`Event::ListenFailed`] tells how it went.
+    /// Opens the port. [`Event::Listening`](crate::Event::Listening) or
+    /// [`Event::ListenFailed`](crate::Event::ListenFailed) follows.
     ///
     /// # Errors
-    /// [`Error::NotStartable`] when called again.
+    /// [`Error::NotStartable`] if it was called before.
     pub fn listen(&mut self, address: Address) -> Result<(), Error> {
         let start = self.start.take().ok_or(Error::NotStartable)?;
         start.send(address).map_err(|_| Error::NotStartable)
     }
 
-    /// Whether WebSockets are opened at this target of a request.
-    pub fn is_at(&self, target: &str) -> bool {
+    /// Returns whether the relay opens WebSockets at this request target.
+    pub fn should_handle(&self, target: &str) -> bool {
         self.acceptor.upgrades_at(target)
     }
 
-    /// Whose request this is, as far as proxies are trusted, and whether that client's connection is TLS. Another server has
-    /// read it, with this HTTP head, from `peer`, over TLS or not. `None` when it is no request.
-    pub fn caller(
+    /// Returns the client address of a request, and whether the client's connection uses TLS.
+    ///
+    /// `head` is the HTTP head that another server read from `peer`, over TLS if `is_tls`. Headers of trusted proxies
+    /// take precedence. Returns `None` if `head` is not a request.
+    pub fn resolve_client(
         &self,
         head: &[u8],
         peer: Option<HostAddress>,
@@ -181,158 +142,72 @@ impl Relay {
         self.acceptor.resolve_client(head, peer, is_tls)
     }
 
-    /// The next request to decide about. `None` when there is none now; then [`Verifier`] tells of the next one.
+    /// Returns the next request to verify. If there is none, [`Verifier`] is called when the next one comes.
     pub fn take_verify_request(&self) -> Option<VerifyRequest> {
         self.acceptor.take_verify_request()
     }
 
-    /// Counts a client that was not let in by who made the relay.
-    pub fn count_rejection(&self, why: Rejection) {
-        self.shared.metrics.connection_rejected(why);
+    /// Counts a connection that the application rejected by itself.
+    pub fn count_rejection(&self, reason: Rejection) {
+        self.context.metrics.connection_rejected(reason);
     }
 
-    /// Whether the relay serves the WebSocket request with this HTTP head, which another server has read from `peer`.
+    /// Replaces the TLS credentials. Open connections keep theirs.
     ///
     /// # Errors
-    /// What is to be answered instead, before the connection is closed; it may be nothing.
-    pub fn invite(&self, head: &[u8], peer: Option<HostAddress>) -> Result<AcceptedUpgrade, Vec<u8>> {
-        let (answer, guest, admission) = self.acceptor.accept_request(head, peer)?;
-        // Without a thread it has ended, and has refused already.
-        let thread = self.acceptor.least_busy_thread().ok_or_else(Vec::new)?.clone();
-        Ok(AcceptedUpgrade { answer, guest, admission, thread })
-    }
-
-    /// Answers the request and serves the connection like one that came by the port. `early` came behind the request,
-    /// `kept` is dropped when the connection is over.
-    pub fn adopt<C, K>(&self, invitation: AcceptedUpgrade, connection: C, early: Vec<u8>, kept: K)
-    where
-        C: Transport<Stream: Send> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        K: Send + 'static,
-    {
-        let AcceptedUpgrade { answer, guest, admission, thread } = invitation;
-        self.acceptor.adopt(
-            &thread,
-            Handover { connection, response: answer, early, client: guest },
-            admission,
-            kept,
-        );
-    }
-
-    /// Whether there are connections that were adopted. [`Event::AdoptedConnectionsEnded`] tells when the last one has ended.
-    pub fn has_adopted(&self) -> bool {
-        self.acceptor.has_adopted()
-    }
-
-    /// Does the same with a connection that was taken over by its descriptor; see [`crate::stream::adopt_descriptor`].
-    ///
-    /// # Errors
-    /// When the system has no room to watch the socket; the connection is closed then.
-    pub fn adopt_socket<K>(
-        &self,
-        invitation: AcceptedUpgrade,
-        socket: std::net::TcpStream,
-        early: Vec<u8>,
-        kept: K,
-    ) -> io::Result<()>
-    where
-        K: Send + 'static,
-    {
-        let stream = watch(socket, &invitation.thread)?;
-        self.adopt(invitation, stream, early, kept);
-        Ok(())
-    }
-
-    /// Answers the request of a connection that was taken over, and closes it. `kept` is dropped when that is done.
-    ///
-    /// # Errors
-    /// When the system has no room to watch the socket; the connection is closed then.
-    pub fn refuse<K>(&self, socket: std::net::TcpStream, answer: Vec<u8>, kept: K) -> io::Result<()>
-    where
-        K: Send + 'static,
-    {
-        // Without one the relay has ended, and the connection is closed.
-        let Some(thread) = self.acceptor.least_busy_thread() else { return Ok(()) };
-        let stream = watch(socket, thread)?;
-        self.acceptor.respond_and_close(thread, stream, answer, kept);
-        Ok(())
-    }
-
-    /// Greets new connections with other credentials. Those that there are go on.
-    ///
-    /// # Errors
-    /// [`Error::Tls`], and nothing has changed.
+    /// [`Error::Tls`]; the old credentials stay in use.
     pub fn set_credentials(&self, credentials: &Credentials) -> Result<(), Error> {
         let tls = self.acceptor.tls.as_ref().ok_or(TlsError::NotSecure)?;
         Ok(tls.replace(credentials)?)
     }
 
-    /// Registers a client.
+    /// Returns the event topics that have listeners, for the application to keep up to date.
     ///
-    /// # Errors
-    /// [`Error::System`] when the system has no randomness to give.
-    pub fn register_client(&self) -> Result<Registration, Error> {
-        self.shared.hub.register(None)
-    }
-
-    /// Lets two clients, or one client and itself, talk.
-    ///
-    /// # Errors
-    /// [`Error::ClientNotFound`], [`Error::ChannelExists`].
-    pub fn register_relay_channel(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
-        self.shared.hub.open_channel(first, second)
-    }
-
-    /// The topics of events that somebody listens for, to be kept up to date. An event of another topic comes all the
-    /// same, while there is room: whether it is wanted is asked again when it is delivered.
+    /// Events of other topics are queued too while there is room: a listener may be added before they are delivered.
     pub fn interest(&self) -> &Interest {
-        self.shared.events.interest()
+        self.context.events.interest()
     }
 
-    /// Closes the port and every connection (1001). [`Event::Closed`] tells when that is done, at the latest after
-    /// [`Limits::close_timeout`].
+    /// Closes the port and every connection (1001). [`Event::Closed`](crate::Event::Closed) follows, after
+    /// [`Limits::close_timeout`](crate::Limits::close_timeout) at the latest.
     pub fn close(&self) {
-        self.shared.stop();
-        self.cut_after(self.shared.limits.close_timeout);
+        self.context.stop();
+        self.cut_after(self.context.limits.close_timeout);
     }
 
-    /// Closes every connection (1012) when its client has what waits for it, at the latest after `timeout`, and the port.
-    /// Clients are asked to come back after different times, up to `retry_after`. [`Event::Closed`] tells when that is done.
-    /// [`Relay::close`] cuts it short, and so does a `timeout` that is over sooner.
+    /// Closes every connection (1012) as soon as its client has received all messages that wait for it, after `timeout` at
+    /// the latest, and then the port. [`Event::Closed`](crate::Event::Closed) follows.
+    ///
+    /// Close reasons ask clients to reconnect after different delays up to `retry_after`. [`Relay::close`] or a shorter
+    /// `timeout` ends draining early.
     pub fn drain(&self, timeout: Duration, retry_after: Duration) {
         self.cut_after(timeout);
-        self.shared.drain(retry_after);
+        self.context.drain(retry_after);
     }
 
-    /// Whatever a connection is doing then, it does not go on.
+    /// Drops every connection after `timeout`.
     fn cut_after(&self, timeout: Duration) {
-        let Some(thread) = self.acceptor.least_busy_thread() else { return };
-        let shared = Arc::clone(&self.shared);
-        thread.spawn(async move {
-            let cut = || async {
-                crate::faults::point("cut");
-                tokio::time::sleep(timeout).await;
-                shared.cut();
-            };
-            go_on(&shared, cut).await;
-        });
+        if let Some(thread) = self.acceptor.least_busy_thread() {
+            thread.spawn(lifecycle::cut_after(Arc::clone(&self.context), timeout));
+        }
     }
 
-    /// Ends whatever still runs, and gives back threads, descriptors, what was given to be called, and the memory of
-    /// messages. Clients and channels stay registered, and what was counted can still be read.
-    pub fn end(&mut self) {
-        self.join();
-        // Nothing else holds it: the tasks are gone with their threads.
+    /// Stops the threads and frees all that a closed relay no longer needs: threads, descriptors, callbacks and queued
+    /// messages. Clients, channels and counters can still be read.
+    pub fn dispose(&mut self) {
+        self.join_threads();
+        // The last reference: the tasks that shared it ended with their threads.
         if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
             acceptor.release();
         }
-        // Mostly there are none. Those of a connection that had to be cut off came back just now.
-        life::drop_messages(&self.shared);
+        // Usually none are left; those of a connection that was cut off came back just now.
+        maintenance::drop_messages(&self.context);
     }
 
-    fn join(&mut self) {
-        self.shared.stop();
+    fn join_threads(&mut self) {
+        self.context.stop();
         self.abort.cancel();
-        // Joined, so that no code of ours runs once the owner believes that it is gone.
+        // Joined, so that no code of the relay runs after its owner has dropped it.
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }
@@ -341,110 +216,6 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.join();
+        self.join_threads();
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the thread owns its runtime, and its tasks end with it")]
-fn drive(runtime: Runtime, main: impl Future<Output = ()>, aborted: impl Future<Output = ()>) {
-    runtime.block_on(async {
-        tokio::select! {
-            () = main => {}
-            () = aborted => {}
-        }
-    });
-}
-
-async fn run(
-    shared: Arc<Shared>,
-    acceptor: Arc<Acceptor>,
-    started: oneshot::Receiver<Address>,
-    couriers: TaskTracker,
-) {
-    let mut keeping = pin!(life::keep(&shared));
-    let listener = tokio::select! {
-        biased;
-        () = shared.stop.cancelled() => None,
-        listener = listen(&shared, started) => listener,
-        () = &mut keeping => None,
-    };
-    if let Some(listener) = &listener {
-        tokio::select! {
-            // First: whoever comes when it is closing is told so.
-            biased;
-            () = shared.stop.cancelled() => {}
-            () = go_on(&shared, || acceptor.serve(listener)) => {}
-            () = &mut keeping => {}
-        }
-    }
-    let emptied = async {
-        tokio::select! {
-            biased;
-            () = acceptor.wait_until_idle() => {}
-            () = shared.cut.cancelled() => {
-                // Each ends when it is asked next; this is for one that does not come to that.
-                timeout(Limits::CUT_GRACE, acceptor.wait_until_idle()).await.ok();
-            }
-        }
-    };
-    match &listener {
-        // Who asks meanwhile whether the server is well is answered.
-        Some(listener) => {
-            let refused = Mutex::default();
-            tokio::select! {
-                biased;
-                () = emptied => {}
-                () = go_on(&shared, || acceptor.reject_all(listener, &refused)) => {}
-            }
-        }
-        None => emptied.await,
-    }
-    drop(listener);
-    life::drop_messages(&shared);
-    shared.events.emit_or_wait(Event::Closed).await;
-    couriers.close();
-    couriers.wait().await;
-}
-
-/// Runs a task that all need, and again after a panic, which is told.
-async fn go_on<F: Future<Output = ()>>(shared: &Shared, task: impl Fn() -> F) {
-    while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
-        shared.panicked();
-        // Should it panic each time, others have their turn.
-        tokio::time::sleep(Limits::RESTART_PAUSE).await;
-    }
-}
-
-/// Opens the port when it is time. Without one the relay waits to be closed, or is closed when it could not be opened.
-async fn listen(shared: &Shared, started: oneshot::Receiver<Address>) -> Option<TcpListener> {
-    // An error means that the relay was dropped before it listened.
-    let Ok(address) = started.await else { return std::future::pending().await };
-    let bound = catch_unwind(|| bind(address)).unwrap_or_else(|_| {
-        shared.panicked();
-        Err(io::Error::other("a bug of websocket-relay"))
-    });
-    match bound {
-        Ok((listener, address)) => {
-            shared.events.emit_or_wait(Event::Listening(address)).await;
-            Some(listener)
-        }
-        Err(error) => {
-            shared.events.emit_or_wait(Event::ListenFailed(error)).await;
-            shared.stop();
-            None
-        }
-    }
-}
-
-fn bind(address: Address) -> io::Result<(TcpListener, std::net::SocketAddr)> {
-    crate::faults::point("bind");
-    let listener = listener::bind(address.ip, address.port)?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
-}
-
-/// A socket that `thread` hears from.
-fn watch(socket: std::net::TcpStream, thread: &Handle) -> io::Result<TcpStream> {
-    let _entered = thread.enter();
-    TcpStream::from_std(socket)
 }

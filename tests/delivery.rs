@@ -1,4 +1,4 @@
-//! Every message arrives once, in order, as it was sent.
+//! Every message arrives once, in order and unchanged.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
@@ -7,9 +7,9 @@ use common::{Client, TestRelay, options, relay};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
-use websocket_relay::{Event, Limits, Options, Registration};
+use websocket_relay::{Limits, Options, Registration};
 
-/// Sends `count` messages to `peer` and takes as many from it, at once.
+/// Sends `count` messages to `peer` and receives as many from it, concurrently.
 async fn chat(client: Client, peer: &Registration, count: usize) {
     let (mut sink, mut stream) = client.socket.split();
     let send = async {
@@ -29,14 +29,14 @@ async fn chat(client: Client, peer: &Registration, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_messages_both_ways_over_many_pairs_at_once() {
+async fn delivers_both_ways_between_many_pairs() {
     let server = TestRelay::start(Limits::default()).await;
     let mut chats = Vec::new();
     for _ in 0..50 {
         let (ada, grace) = server.pair();
-        let (one, two) = (server.client(&ada).await, server.client(&grace).await);
-        chats.push(tokio::spawn(async move { chat(one, &grace, 2000).await }));
-        chats.push(tokio::spawn(async move { chat(two, &ada, 2000).await }));
+        let (ada_client, grace_client) = (server.client(&ada).await, server.client(&grace).await);
+        chats.push(tokio::spawn(async move { chat(ada_client, &grace, 2000).await }));
+        chats.push(tokio::spawn(async move { chat(grace_client, &ada, 2000).await }));
     }
     for chat in join_all(chats).await {
         chat.unwrap();
@@ -44,31 +44,29 @@ async fn thousands_of_messages_both_ways_over_many_pairs_at_once() {
 }
 
 #[tokio::test]
-async fn waits_for_who_is_not_connected_and_for_who_left_and_comes_back() {
+async fn queues_messages_for_disconnected_clients() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut one = server.client(&ada).await;
+    let mut ada_client = server.client(&ada).await;
     for round in 0..3 {
         for n in 0..100 {
-            one.send(relay(&grace, &format!("{round} {n}"))).await;
+            ada_client.send(relay(&grace, &format!("{round} {n}"))).await;
         }
-        let mut two = server.client(&grace).await;
+        let mut grace_client = server.client(&grace).await;
         for n in 0..100 {
-            assert_eq!(two.message(&ada).await, format!("{round} {n}"));
+            assert_eq!(grace_client.message(&ada).await, format!("{round} {n}"));
         }
-        two.socket.close(None).await.unwrap();
-        drop(two);
-        server
-            .find(|event| matches!(event, Event::Disconnected(id, _) if id == grace.id).then_some(()))
-            .await;
+        grace_client.socket.close(None).await.unwrap();
+        drop(grace_client);
+        server.wait_disconnected(grace.id).await;
     }
 }
 
 #[tokio::test]
-async fn one_client_hears_from_many_and_each_of_them_in_order() {
+async fn keeps_the_order_of_each_sender() {
     let server = TestRelay::with(Options { authorize_all_channels: true, ..options() }).await;
-    let hub = server.relay.register_client().unwrap();
-    let mut target = server.client(&hub).await;
+    let recipient = server.relay.register_client().unwrap();
+    let mut target = server.client(&recipient).await;
     let mut senders = Vec::new();
     for _ in 0..30 {
         let registration = server.relay.register_client().unwrap();
@@ -76,7 +74,7 @@ async fn one_client_hears_from_many_and_each_of_them_in_order() {
     }
     let send = join_all(senders.iter_mut().map(|sender| async {
         for n in 0..200 {
-            sender.send(relay(&hub, &n.to_string())).await;
+            sender.send(relay(&recipient, &n.to_string())).await;
         }
     }));
     let receive = async {
@@ -96,25 +94,25 @@ async fn one_client_hears_from_many_and_each_of_them_in_order() {
 }
 
 #[tokio::test]
-async fn a_client_may_write_to_itself() {
+async fn delivers_messages_to_their_own_sender() {
     let server = TestRelay::start(Limits::default()).await;
     let ada = server.relay.register_client().unwrap();
     server.relay.register_relay_channel(ada.id, ada.id).unwrap();
     server.relay.register_relay_channel(ada.id, ada.id).unwrap_err();
-    let mut one = server.client(&ada).await;
-    one.send(relay(&ada, "note to self")).await;
-    assert_eq!(one.message(&ada).await, "note to self");
+    let mut ada_client = server.client(&ada).await;
+    ada_client.send(relay(&ada, "note to self")).await;
+    assert_eq!(ada_client.message(&ada).await, "note to self");
 }
 
 #[tokio::test]
-async fn the_largest_message_arrives_whole_and_in_parts() {
+async fn delivers_the_largest_message_whole_or_fragmented() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
     let message = "x".repeat(1 << 20);
     for _ in 0..3 {
-        one.send(relay(&grace, &message)).await;
-        assert!(two.message(&ada).await == message);
+        ada_client.send(relay(&grace, &message)).await;
+        assert!(grace_client.message(&ada).await == message);
     }
     use tokio_tungstenite::tungstenite::protocol::frame::{
         Frame,
@@ -125,20 +123,20 @@ async fn the_largest_message_arrives_whole_and_in_parts() {
     for (n, piece) in pieces.iter().enumerate() {
         let opcode = OpCode::Data(if n == 0 { Data::Text } else { Data::Continue });
         let frame = Frame::message(piece.to_vec(), opcode, n + 1 == pieces.len());
-        common::soon(one.socket.send(Message::Frame(frame))).await.unwrap();
+        common::soon(ada_client.socket.send(Message::Frame(frame))).await.unwrap();
     }
-    assert!(two.message(&ada).await == message);
+    assert!(grace_client.message(&ada).await == message);
 }
 
 #[tokio::test]
-async fn authorize_all_channels_lets_registered_clients_talk_and_nobody_else() {
+async fn authorize_all_channels_admits_only_registered_clients() {
     let mut server = TestRelay::with(Options { authorize_all_channels: true, ..options() }).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
-    one.send(relay(&grace, "hello")).await;
-    assert_eq!(two.message(&ada).await, "hello");
-    two.send(relay(&ada, "hello back")).await;
-    assert_eq!(one.message(&grace).await, "hello back");
-    one.send(r#"{"relay":{"targetId":2,"message":"anybody?"}}"#).await;
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
+    ada_client.send(relay(&grace, "hello")).await;
+    assert_eq!(grace_client.message(&ada).await, "hello");
+    grace_client.send(relay(&ada, "hello back")).await;
+    assert_eq!(ada_client.message(&grace).await, "hello back");
+    ada_client.send(r#"{"relay":{"targetId":2,"message":"hello"}}"#).await;
     assert_eq!(server.offence().await.1, "ERR_CHANNEL_NOT_REGISTERED");
 }

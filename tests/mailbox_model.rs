@@ -1,6 +1,6 @@
-//! The rules of reliable delivery, at random: connections break at every point between append, send, receive and
-//! acknowledge, lanes are full, pages reload, channels are revoked and registered again, messages expire. What the
-//! applications hear is held against what they sent.
+//! Reliable delivery as a property test of the mailbox: random steps lose connections at every point between append, send,
+//! receive and acknowledge, fill lanes, reload pages, revoke and register channels, and expire messages. The messages that
+//! applications receive are compared with those they sent.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,9 +15,10 @@ use websocket_relay::{ClientId, Limits};
 
 const SENDERS: usize = 2;
 const RECIPIENT: usize = 9;
-/// How long messages may wait, and how much longer at most until they are dropped by who looks then.
+/// The time after which messages may be dropped.
 const TTL: Duration = Duration::from_millis(320);
-const SHARE: Duration = Duration::from_millis(10);
+/// The time after [`TTL`] by which they must be dropped.
+const TTL_SLACK: Duration = Duration::from_millis(10);
 const WINDOW: Window = Window { messages: 3, bytes: usize::MAX };
 
 #[derive(Clone, Debug)]
@@ -26,9 +27,9 @@ enum Step {
     Send(usize),
     /// A frame of the sender reaches the mailbox.
     Append(usize),
-    /// An answer reaches the sender.
-    Answer(usize),
-    /// The sender's connection breaks and is made anew.
+    /// A reply reaches the sender.
+    Reply(usize),
+    /// The sender loses its connection and reconnects.
     CutSender(usize),
     /// The sender's page reloads.
     ReloadSender(usize),
@@ -38,24 +39,24 @@ enum Step {
     Receive,
     /// An acknowledgement reaches the mailbox.
     Acknowledge,
-    /// The recipient's connection breaks and is made anew.
+    /// The recipient loses its connection and reconnects.
     CutReader,
     /// The recipient's page reloads.
     ReloadReader,
     /// The sender's channel is unregistered.
     Revoke(usize),
-    /// And registered again.
+    /// The sender's channel is registered again.
     Register(usize),
-    /// So many milliseconds pass, and what has waited for too long is dropped.
+    /// Milliseconds pass, and expired messages are dropped.
     Wait(u64),
-    /// A sender is told which of its messages have expired.
-    Tell(usize),
-    /// It is asked whether it is there.
-    Ask(usize),
-    /// What it was told, or asked, reaches it.
-    Hear(usize),
-    /// Its answer reaches the mailbox.
-    Heartbeat(usize),
+    /// The notices of expired messages are sent to a sender.
+    Notify(usize),
+    /// A ping is sent to a sender.
+    Ping(usize),
+    /// A notice or a ping reaches the sender.
+    ReceiveNotice(usize),
+    /// A pong reaches the mailbox.
+    Pong(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -63,7 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => sender.clone().prop_map(Step::Send),
         12 => sender.clone().prop_map(Step::Append),
-        8 => sender.clone().prop_map(Step::Answer),
+        8 => sender.clone().prop_map(Step::Reply),
         2 => sender.clone().prop_map(Step::CutSender),
         1 => sender.clone().prop_map(Step::ReloadSender),
         6 => (1..4_usize).prop_map(Step::Read),
@@ -74,17 +75,17 @@ fn step() -> impl Strategy<Value = Step> {
         1 => sender.clone().prop_map(Step::Revoke),
         3 => sender.clone().prop_map(Step::Register),
         4 => prop_oneof![0..10_u64, 0..400_u64].prop_map(Step::Wait),
-        2 => sender.clone().prop_map(Step::Tell),
-        1 => sender.clone().prop_map(Step::Ask),
-        3 => sender.clone().prop_map(Step::Hear),
-        1 => sender.prop_map(Step::Heartbeat),
+        2 => sender.clone().prop_map(Step::Notify),
+        1 => sender.clone().prop_map(Step::Ping),
+        3 => sender.clone().prop_map(Step::ReceiveNotice),
+        1 => sender.prop_map(Step::Pong),
     ]
 }
 
-/// A message says who sent it: which page, and its how-manieth.
+/// A message as sender, page and sequence number.
 type Message = (usize, u64, u64);
 
-enum Answer {
+enum Reply {
     Accepted(u64),
     Hold(u64),
     Rejected(u64),
@@ -93,23 +94,25 @@ enum Answer {
 struct Sender {
     page: u64,
     sent: u64,
-    /// What is not known to be accepted: seq.
+    /// The sequence numbers not known to be accepted.
     outstanding: VecDeque<u64>,
-    /// Whether the next that is sent is the first after everything outstanding was rejected.
+    /// Whether the next message is the first after a rejection.
     is_first: bool,
-    /// On their way: seq and whether it is the first after a refusal.
+    /// Frames in transit: the sequence number, and whether it is the first after a hold or a rejection.
     frames: VecDeque<(u64, bool)>,
-    answers: VecDeque<Answer>,
-    /// The server's, of this connection.
+    /// Replies in transit.
+    replies: VecDeque<Reply>,
+    /// Whether the server ignores messages of this connection until one is the first.
     refusing: bool,
-    /// The server's, of this page.
+    /// The server's notices for this page.
     notices: Notices,
-    /// On their way, and between them the questions whether it is there.
-    told: VecDeque<Option<(u64, ExpiredRange)>>,
-    heartbeats: usize,
-    /// The number of the last of them that it has heard.
+    /// Notices in transit; `None` is a ping.
+    sent_notices: VecDeque<Option<(u64, ExpiredRange)>>,
+    /// Pings without a pong.
+    pings: usize,
+    /// The number of the last notice received.
     last_notice: u64,
-    /// What it has heard to have expired.
+    /// The sequence numbers that notices named.
     expired: Vec<u64>,
 }
 
@@ -121,11 +124,11 @@ impl Sender {
             outstanding: VecDeque::new(),
             is_first: false,
             frames: VecDeque::new(),
-            answers: VecDeque::new(),
+            replies: VecDeque::new(),
             refusing: false,
             notices: Notices::default(),
-            told: VecDeque::new(),
-            heartbeats: 0,
+            sent_notices: VecDeque::new(),
+            pings: 0,
             last_notice: 0,
             expired: Vec::new(),
         }
@@ -136,18 +139,18 @@ impl Sender {
         self.frames.extend(outstanding.map(|(place, seq)| (*seq, first && place == 0)));
     }
 
-    fn tell(&mut self) {
-        self.told.extend(std::iter::from_fn(|| self.notices.next_expired()).map(Some));
+    fn send_notices(&mut self) {
+        self.sent_notices.extend(std::iter::from_fn(|| self.notices.next_expired()).map(Some));
     }
 
-    fn hear(&mut self) {
-        let Some(told) = self.told.pop_front() else { return };
-        let Some((number, ExpiredRange { target, first, last })) = told else {
-            self.heartbeats += 1;
+    fn receive_notice(&mut self) {
+        let Some(notice) = self.sent_notices.pop_front() else { return };
+        let Some((number, ExpiredRange { target, first, last })) = notice else {
+            self.pings += 1;
             return;
         };
         assert_eq!(target, id(RECIPIENT));
-        assert!(number <= self.last_notice + 1, "notice {number} behind {}", self.last_notice);
+        assert!(number <= self.last_notice + 1, "notice {number} after {}", self.last_notice);
         if number > self.last_notice {
             self.last_notice = number;
             self.expired.extend(first.0..=last.0);
@@ -155,27 +158,27 @@ impl Sender {
     }
 }
 
-struct World {
+struct Model {
     now: Instant,
     limits: Limits,
     mailbox: Mailbox,
     senders: Vec<Sender>,
     messages: VecDeque<(usize, Offset, Message)>,
     acknowledgements: VecDeque<(usize, Offset)>,
-    /// The recipient's page: the last offset of each lane.
+    /// The last offset of each lane that the recipient's page received.
     last: BTreeMap<usize, Offset>,
-    /// What each page of the recipient heard.
-    heard: Vec<Vec<Message>>,
-    /// What was ever taken: of which sender and page, which number.
-    taken: BTreeSet<Message>,
-    /// Those of them that may have been dropped with their channel.
+    /// The messages that each page of the recipient received.
+    received: Vec<Vec<Message>>,
+    /// All messages ever accepted.
+    accepted: BTreeSet<Message>,
+    /// Accepted messages that were dropped with their channel or expired.
     excused: BTreeSet<Message>,
-    /// Those of them that have expired.
+    /// Accepted messages that have expired.
     expired: BTreeSet<Message>,
-    /// Those that wait, by sender and offset, and since when.
+    /// Messages in the mailbox, by sender and offset, and when they came.
     stored: BTreeMap<(usize, Offset), (Message, Instant)>,
-    /// Up to where each lane is on its way.
-    given: BTreeMap<usize, Offset>,
+    /// The last offset of each lane in flight.
+    in_flight: BTreeMap<usize, Offset>,
     offset: Offset,
 }
 
@@ -187,10 +190,10 @@ fn session(page: u64) -> SessionId {
     SessionId::parse(&format!("{page:016x}")).unwrap()
 }
 
-impl World {
+impl Model {
     fn new() -> Self {
         let mut mailbox = Mailbox::default();
-        (0..SENDERS).for_each(|who| assert!(mailbox.authorize(id(who))));
+        (0..SENDERS).for_each(|index| assert!(mailbox.authorize(id(index))));
         Self {
             now: Instant::now(),
             limits: Limits { max_queued_messages: 4, ..Limits::default() },
@@ -199,72 +202,73 @@ impl World {
             messages: VecDeque::new(),
             acknowledgements: VecDeque::new(),
             last: BTreeMap::new(),
-            heard: vec![Vec::new()],
-            taken: BTreeSet::new(),
+            received: vec![Vec::new()],
+            accepted: BTreeSet::new(),
             excused: BTreeSet::new(),
             expired: BTreeSet::new(),
             stored: BTreeMap::new(),
-            given: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             offset: Offset::default(),
         }
     }
 
-    fn take(&mut self, step: &Step) {
+    #[expect(clippy::too_many_lines, reason = "one arm for each step")]
+    fn run(&mut self, step: &Step) {
         match *step {
-            Step::Send(who) => {
-                let sender = &mut self.senders[who];
+            Step::Send(index) => {
+                let sender = &mut self.senders[index];
                 sender.sent += 1;
                 sender.outstanding.push_back(sender.sent);
-                // While it waits after a hold it would not send; here it never waits long.
+                // A real client sends nothing until it retries after a hold; here the retry follows at once.
                 sender.frames.push_back((sender.sent, std::mem::take(&mut sender.is_first)));
             }
-            Step::Append(who) => self.append(who),
-            Step::Answer(who) => self.answer(who),
-            Step::CutSender(who) => {
-                let sender = &mut self.senders[who];
+            Step::Append(index) => self.append(index),
+            Step::Reply(index) => self.reply(index),
+            Step::CutSender(index) => {
+                let sender = &mut self.senders[index];
                 sender.frames.clear();
-                sender.answers.clear();
+                sender.replies.clear();
                 sender.refusing = false;
                 sender.notices.resume();
-                sender.told.clear();
-                sender.heartbeats = 0;
+                sender.sent_notices.clear();
+                sender.pings = 0;
                 sender.resend(false);
             }
-            Step::ReloadSender(who) => {
-                let sender = &mut self.senders[who];
+            Step::ReloadSender(index) => {
+                let sender = &mut self.senders[index];
                 let next = Sender::new(sender.page + 1);
                 *sender = next;
             }
             Step::Read(count) => {
-                let Self { messages, given, expired, .. } = self;
+                let Self { messages, in_flight, expired, .. } = self;
                 let mut left = count;
                 self.mailbox.read(WINDOW, |sender, _, message| {
                     let (offset, text) = (message.offset, std::str::from_utf8(message.json).unwrap());
                     let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
-                    let who = sender.get() as usize;
-                    let message = (who, numbers[0], numbers[1]);
+                    let index = sender.get() as usize;
+                    let message = (index, numbers[0], numbers[1]);
                     assert!(!expired.contains(&message), "{message:?} is delivered after it expired");
-                    messages.push_back((who, offset, message));
-                    given.insert(who, offset);
+                    messages.push_back((index, offset, message));
+                    in_flight.insert(index, offset);
                     left -= 1;
                     left > 0
                 });
             }
             Step::Receive => {
-                let Some((who, offset, message)) = self.messages.pop_front() else { return };
-                let last = self.last.entry(who).or_default();
+                let Some((index, offset, message)) = self.messages.pop_front() else { return };
+                let last = self.last.entry(index).or_default();
                 if offset > *last {
                     *last = offset;
-                    self.heard.last_mut().unwrap().push(message);
+                    self.received.last_mut().unwrap().push(message);
                 }
-                self.acknowledgements.push_back((who, *last));
+                self.acknowledgements.push_back((index, *last));
             }
             Step::Acknowledge => {
-                let Some((who, offset)) = self.acknowledgements.pop_front() else { return };
+                let Some((index, offset)) = self.acknowledgements.pop_front() else { return };
                 let freed =
-                    self.mailbox.received(id(who), offset, WINDOW).expect("an honest acknowledgement");
+                    self.mailbox.received(id(index), offset, WINDOW).expect("an honest acknowledgement");
                 let stored = self.stored.len();
-                self.stored.retain(|(of, place), _| *of != who || *place > offset);
+                self.stored.retain(|(of, place), _| *of != index || *place > offset);
                 assert_eq!(freed.messages, stored - self.stored.len());
             }
             Step::CutReader => self.cut_reader(),
@@ -272,12 +276,12 @@ impl World {
                 self.cut_reader();
                 self.mailbox.begin_session();
                 self.last.clear();
-                self.heard.push(Vec::new());
+                self.received.push(Vec::new());
             }
-            Step::Revoke(who) => {
-                let freed = self.mailbox.revoke(id(who));
+            Step::Revoke(index) => {
+                let freed = self.mailbox.revoke(id(index));
                 let (dropped, kept) =
-                    std::mem::take(&mut self.stored).into_iter().partition(|((of, _), _)| *of == who);
+                    std::mem::take(&mut self.stored).into_iter().partition(|((of, _), _)| *of == index);
                 self.stored = kept;
                 assert_eq!(freed.messages, dropped.len());
                 self.excused.extend(dropped.into_values().map(|(message, _)| message));
@@ -287,21 +291,21 @@ impl World {
                     (self.stored.len(), self.stored.is_empty())
                 );
             }
-            Step::Register(who) => drop(self.mailbox.authorize(id(who))),
+            Step::Register(index) => drop(self.mailbox.authorize(id(index))),
             Step::Wait(milliseconds) => {
                 self.now += Duration::from_millis(milliseconds);
                 self.expire();
             }
-            Step::Tell(who) => self.senders[who].tell(),
-            Step::Ask(who) => {
-                self.senders[who].notices.ping_sent();
-                self.senders[who].told.push_back(None);
+            Step::Notify(index) => self.senders[index].send_notices(),
+            Step::Ping(index) => {
+                self.senders[index].notices.ping_sent();
+                self.senders[index].sent_notices.push_back(None);
             }
-            Step::Hear(who) => self.senders[who].hear(),
-            Step::Heartbeat(who) => {
-                let sender = &mut self.senders[who];
-                let is_answered = sender.heartbeats > 0;
-                sender.heartbeats -= usize::from(is_answered);
+            Step::ReceiveNotice(index) => self.senders[index].receive_notice(),
+            Step::Pong(index) => {
+                let sender = &mut self.senders[index];
+                let is_answered = sender.pings > 0;
+                sender.pings -= usize::from(is_answered);
                 if is_answered {
                     sender.notices.pong_received();
                 }
@@ -309,20 +313,20 @@ impl World {
         }
     }
 
-    /// Drops what has waited for too long, and tells its senders.
+    /// Drops expired messages, and checks which ones.
     fn expire(&mut self) {
         let (freed, expired) = self.mailbox.expire(self.now);
         assert_eq!(freed.messages, expired.iter().map(|one| one.messages).sum::<usize>());
         for ExpiredMessages { sender, messages, ranges } in expired {
-            let who = sender.get() as usize;
-            let given = self.given.get(&who).copied().unwrap_or_default();
-            // Lanes are in order, so what has expired is what comes first behind what is on its way.
+            let index = sender.get() as usize;
+            let last_in_flight = self.in_flight.get(&index).copied().unwrap_or_default();
+            // Lanes are in order, so the first messages after those in flight expire.
             let waiting: Vec<_> =
-                self.stored.range((who, Offset(given.0 + 1))..(who + 1, Offset(0))).collect();
+                self.stored.range((index, Offset(last_in_flight.0 + 1))..(index + 1, Offset(0))).collect();
             let dropped: Vec<_> =
                 waiting.into_iter().take(messages).map(|(place, stored)| (*place, *stored)).collect();
-            assert_eq!(dropped.len(), messages, "more of sender {who} than wait");
-            let page = self.senders[who].page;
+            assert_eq!(dropped.len(), messages, "more of sender {index} than are stored");
+            let page = self.senders[index].page;
             let mut named = Vec::new();
             for (place, (message, since)) in dropped {
                 assert!(since + TTL <= self.now, "{message:?} expired early");
@@ -331,19 +335,18 @@ impl World {
                 self.excused.insert(message);
                 named.extend((message.1 == page).then_some(message.2));
             }
-            let (mut told, page) = (Vec::new(), session(page));
+            let (mut notified, page) = (Vec::new(), session(page));
             for SeqRange { first, last, previous, .. } in ranges.into_iter().filter(|one| one.session == page)
             {
-                told.extend(first.0..=last.0);
+                notified.extend(first.0..=last.0);
                 let expiry = ExpiredRange { target: id(RECIPIENT), first, last };
-                self.senders[who].notices.record_expired(expiry, previous);
+                self.senders[index].notices.record_expired(expiry, previous);
             }
-            // Of a page that has sent nothing since, and of one before it, nobody asks any more.
-            assert!(told == named, "{told:?} told, {named:?} expired of sender {who}");
+            assert!(notified == named, "{notified:?} notified, {named:?} expired of sender {index}");
         }
-        for ((who, offset), (message, since)) in &self.stored {
-            let is_given = self.given.get(who).is_some_and(|given| offset <= given);
-            assert!(is_given || *since + TTL + SHARE >= self.now, "{message:?} should have expired");
+        for ((index, offset), (message, since)) in &self.stored {
+            let is_in_flight = self.in_flight.get(index).is_some_and(|last| offset <= last);
+            assert!(is_in_flight || *since + TTL + TTL_SLACK >= self.now, "{message:?} should have expired");
         }
         let waiting = self.mailbox.size();
         assert_eq!((waiting.messages, waiting.bytes == 0), (self.stored.len(), self.stored.is_empty()));
@@ -352,14 +355,14 @@ impl World {
     fn cut_reader(&mut self) {
         self.messages.clear();
         self.acknowledgements.clear();
-        self.given.clear();
+        self.in_flight.clear();
         self.mailbox.rewind();
         self.expire();
     }
 
-    /// What a session does with a numbered frame.
-    fn append(&mut self, who: usize) {
-        let sender = &mut self.senders[who];
+    /// Handles a numbered frame as a session does.
+    fn append(&mut self, index: usize) {
+        let sender = &mut self.senders[index];
         let Some((seq, first)) = sender.frames.pop_front() else { return };
         sender.refusing &= !first;
         if sender.refusing {
@@ -367,53 +370,53 @@ impl World {
         }
         let number = Some((session(sender.page), Seq(seq)));
         let text = format!("{} {seq}", sender.page);
-        if !self.mailbox.is_authorized(id(who)) {
-            let duplicate = number.and_then(|(session, seq)| self.mailbox.duplicate(id(who), session, seq));
+        if !self.mailbox.is_authorized(id(index)) {
+            let duplicate = number.and_then(|(session, seq)| self.mailbox.duplicate(id(index), session, seq));
             sender.refusing = duplicate.is_none();
             sender
-                .answers
-                .push_back(duplicate.map_or(Answer::Rejected(seq), |Seq(last)| Answer::Accepted(last)));
+                .replies
+                .push_back(duplicate.map_or(Reply::Rejected(seq), |Seq(last)| Reply::Accepted(last)));
             return;
         }
-        let appended = self.mailbox.append(id(who), number, text.as_bytes(), &self.limits, |_| true);
-        sender.answers.push_back(match appended {
+        let appended = self.mailbox.append(id(index), number, text.as_bytes(), &self.limits, |_| true);
+        sender.replies.push_back(match appended {
             AppendResult::New => {
                 self.offset = Offset(self.offset.0 + 1);
-                assert!(self.taken.insert((who, sender.page, seq)), "nothing is taken twice");
-                self.stored.insert((who, self.offset), ((who, sender.page, seq), self.now));
+                assert!(self.accepted.insert((index, sender.page, seq)), "no message is accepted twice");
+                self.stored.insert((index, self.offset), ((index, sender.page, seq), self.now));
                 self.mailbox.start_ttl(self.now, TTL);
-                Answer::Accepted(seq)
+                Reply::Accepted(seq)
             }
-            AppendResult::Duplicate(Seq(last)) => Answer::Accepted(last),
+            AppendResult::Duplicate(Seq(last)) => Reply::Accepted(last),
             AppendResult::Full => {
                 sender.refusing = true;
-                Answer::Hold(seq)
+                Reply::Hold(seq)
             }
         });
     }
 
-    fn answer(&mut self, who: usize) {
-        let sender = &mut self.senders[who];
-        match sender.answers.pop_front() {
-            Some(Answer::Accepted(upto)) => sender.outstanding.retain(|seq| {
-                let is_taken = self.taken.contains(&(who, sender.page, *seq));
-                assert!(*seq > upto || is_taken, "{seq} is told as accepted, and was not");
+    fn reply(&mut self, index: usize) {
+        let sender = &mut self.senders[index];
+        match sender.replies.pop_front() {
+            Some(Reply::Accepted(upto)) => sender.outstanding.retain(|seq| {
+                let is_accepted = self.accepted.contains(&(index, sender.page, *seq));
+                assert!(*seq > upto || is_accepted, "{seq} is reported as accepted, and was not");
                 *seq > upto
             }),
-            Some(Answer::Rejected(seq)) => {
+            Some(Reply::Rejected(seq)) => {
                 assert_eq!(
                     sender.outstanding.front(),
                     Some(&seq),
-                    "a rejection names the oldest that is outstanding"
+                    "a rejection names the oldest outstanding message"
                 );
                 sender.outstanding.clear();
                 sender.is_first = true;
             }
-            Some(Answer::Hold(seq)) => {
+            Some(Reply::Hold(seq)) => {
                 assert_eq!(
                     sender.outstanding.front(),
                     Some(&seq),
-                    "a refusal names the oldest that is outstanding"
+                    "a hold names the oldest outstanding message"
                 );
                 sender.resend(true);
             }
@@ -421,15 +424,15 @@ impl World {
         }
     }
 
-    /// Nothing breaks any more, and everybody goes on until there is nothing to do.
-    fn heal(&mut self) {
+    /// Runs without failures until nothing is left to do.
+    fn settle(&mut self) {
         for _ in 0..10_000 {
-            for who in 0..SENDERS {
-                self.append(who);
-                self.answer(who);
+            for index in 0..SENDERS {
+                self.append(index);
+                self.reply(index);
             }
             for step in [Step::Read(1), Step::Receive, Step::Acknowledge] {
-                self.take(&step);
+                self.run(&step);
             }
             let is_idle = |sender: &Sender| sender.outstanding.is_empty() && sender.frames.is_empty();
             if self.senders.iter().all(is_idle)
@@ -444,57 +447,62 @@ impl World {
                 self.mailbox.rewind();
                 if !unread {
                     for sender in &mut self.senders {
-                        sender.tell();
-                        while !sender.told.is_empty() {
-                            sender.hear();
+                        sender.send_notices();
+                        while !sender.sent_notices.is_empty() {
+                            sender.receive_notice();
                         }
                     }
                     return;
                 }
             }
         }
-        panic!("it never comes to rest");
+        panic!("the model never settles");
     }
 
     fn check(&mut self) {
-        assert!(self.heard.iter().flatten().all(|message| self.taken.contains(message)));
-        for (who, sender) in self.senders.iter_mut().enumerate() {
+        assert!(self.received.iter().flatten().all(|message| self.accepted.contains(message)));
+        for (index, sender) in self.senders.iter_mut().enumerate() {
             sender.expired.sort_unstable();
-            let expired = self.expired.range((who, sender.page, 0)..(who, sender.page + 1, 0));
+            let expired = self.expired.range((index, sender.page, 0)..(index, sender.page + 1, 0));
             let expired: Vec<_> = expired.map(|message| message.2).collect();
-            assert_eq!(sender.expired, expired, "told to sender {who}");
+            assert_eq!(sender.expired, expired, "notices of sender {index}");
         }
-        let pages: BTreeSet<_> = self.taken.iter().map(|message| (message.0, message.1)).collect();
-        for (who, page) in pages {
-            // Those that had to arrive, and those that did.
+        let pages: BTreeSet<_> = self.accepted.iter().map(|message| (message.0, message.1)).collect();
+        for (index, page) in pages {
+            // The number of messages that had to arrive.
             let due = |range: std::ops::Range<u64>| {
-                let taken = self.taken.range((who, page, range.start)..(who, page, range.end));
-                taken.filter(|message| !self.excused.contains(message)).count()
+                let accepted = self.accepted.range((index, page, range.start)..(index, page, range.end));
+                accepted.filter(|message| !self.excused.contains(message)).count()
             };
             let mut upto = 0;
-            for heard in &self.heard {
-                let of_page = heard.iter().filter(|message| (message.0, message.1) == (who, page));
+            for received in &self.received {
+                let of_page = received.iter().filter(|message| (message.0, message.1) == (index, page));
                 let seqs: Vec<_> = of_page.map(|message| message.2).collect();
                 let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { continue };
-                assert!(seqs.is_sorted_by(|one, two| one < two), "{seqs:?} of page {page} of sender {who}");
+                assert!(seqs.is_sorted_by(|one, two| one < two), "{seqs:?} of page {page} of sender {index}");
                 if *first > upto {
                     assert_eq!(
                         due(upto + 1..*first),
                         0,
-                        "a gap before {first} of page {page} of sender {who}"
+                        "a gap before {first} of page {page} of sender {index}"
                     );
                 }
-                let is_due = |seq: &&u64| !self.excused.contains(&(who, page, **seq));
-                let heard = seqs.iter().filter(is_due).count();
-                assert_eq!(heard, due(*first..*last + 1), "a gap in {seqs:?} of page {page} of sender {who}");
+                let is_due = |seq: &&u64| !self.excused.contains(&(index, page, **seq));
+                let received = seqs.iter().filter(is_due).count();
+                assert_eq!(
+                    received,
+                    due(*first..*last + 1),
+                    "a gap in {seqs:?} of page {page} of sender {index}"
+                );
                 upto = upto.max(*last);
             }
-            assert_eq!(due(upto + 1..u64::MAX), 0, "the last of page {page} of sender {who}");
+            assert_eq!(due(upto + 1..u64::MAX), 0, "the last of page {page} of sender {index}");
         }
-        for heard in &self.heard {
-            // A page that is replaced never comes back behind its successor.
-            let pages = |who| heard.iter().filter(move |message| message.0 == who).map(|message| message.1);
-            assert!((0..SENDERS).all(|who| pages(who).is_sorted()));
+        for received in &self.received {
+            // No message of a replaced page arrives after one of its successor.
+            let pages =
+                |index| received.iter().filter(move |message| message.0 == index).map(|message| message.1);
+            assert!((0..SENDERS).all(|index| pages(index).is_sorted()));
         }
     }
 }
@@ -503,12 +511,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_lost_doubled_or_swapped(steps in prop::collection::vec(step(), 0..300)) {
-        let mut world = World::new();
+    fn loses_duplicates_and_reorders_nothing(steps in prop::collection::vec(step(), 0..300)) {
+        let mut model = Model::new();
         for step in &steps {
-            world.take(step);
+            model.run(step);
         }
-        world.heal();
-        world.check();
+        model.settle();
+        model.check();
     }
 }

@@ -1,27 +1,25 @@
-//! Closing ends every connection, frees the port, and never hangs.
+//! Closing and draining end every connection, free the port, and never hang.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use common::{TestRelay, UPGRADE, masked, options, read_head, soon};
+use common::{TestRelay, UPGRADE, manual_verifier, masked, masked_text, options, read_head, soon};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use websocket_relay::{Address, CloseReason, Event, Limits, Options, Relay, Rules, Verdict, Verifier};
+use websocket_relay::{Address, CloseReason, Event, Limits, Options, Relay, Rules, Verdict};
 
 #[tokio::test]
-async fn every_connection_gets_1001_and_the_port_is_free() {
+async fn closes_every_connection_with_1001_and_frees_the_port() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
-    let (mut one, mut stranger) = (server.client(&ada).await, server.stranger().await);
-    server.find(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+    let (mut ada_client, mut unauthenticated) = (server.client(&ada).await, server.unauthenticated().await);
+    server.wait_for(|event| matches!(event, Event::Connected(_))).await;
     server.relay.close();
-    assert_eq!(one.closed().await.0, 1001);
-    assert_eq!(stranger.closed().await.0, 1001);
-    drop((one, stranger));
+    assert_eq!(ada_client.closed().await.0, 1001);
+    assert_eq!(unauthenticated.closed().await.0, 1001);
+    drop((ada_client, unauthenticated));
     let mut events = Vec::new();
     while !matches!(events.last(), Some(Event::Closed)) {
         events.push(server.event().await);
@@ -34,19 +32,19 @@ async fn every_connection_gets_1001_and_the_port_is_free() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_is_cut_after_the_close_timeout() {
+async fn cuts_off_silent_connections_after_the_close_timeout() {
     let limits = Limits { close_timeout: Duration::from_millis(50), ..Limits::default() };
     let mut server = TestRelay::start(limits).await;
-    let _half_a_head = server.half_open().await;
-    let mut deaf = server.upgraded().await;
-    soon(deaf.write_all(&masked(0x81, b"{}"))).await.unwrap();
+    let _half_open = server.half_open().await;
+    let mut silent = server.upgraded().await;
+    soon(silent.write_all(&masked_text("{}"))).await.unwrap();
     server.offence().await;
     server.relay.close();
-    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+    server.wait_closed().await;
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_told_and_ends_the_relay() {
+async fn reports_a_port_in_use_and_ends() {
     let server = TestRelay::start(Limits::default()).await;
     let (mut second, mut events) = Relay::new(options()).unwrap();
     second.listen(Address { ip: Some(server.address.into()), port: server.address.port() }).unwrap();
@@ -59,7 +57,7 @@ async fn a_port_in_use_is_told_and_ends_the_relay() {
 }
 
 #[tokio::test]
-async fn closing_before_listening_and_dropping_at_any_time_is_fine() {
+async fn can_close_before_listening_and_drop_at_any_time() {
     let (relay, mut events) = Relay::new(options()).unwrap();
     relay.close();
     let mut batch = Vec::new();
@@ -68,16 +66,16 @@ async fn closing_before_listening_and_dropping_at_any_time_is_fine() {
     drop(Relay::new(options()).unwrap());
     let server = TestRelay::start(Limits::default()).await;
     let (ada, _) = server.pair();
-    let _one = server.client(&ada).await;
+    let _ada_client = server.client(&ada).await;
 }
 
-/// A text frame of the longest kind.
+/// Returns a long message.
 fn long(n: usize) -> String {
     format!("{n} {}", "x".repeat(100_000))
 }
 
 #[tokio::test]
-async fn draining_writes_what_waits_before_it_says_goodbye() {
+async fn draining_delivers_waiting_messages_before_closing() {
     let limits = Limits { max_queued_bytes: 1 << 28, max_mailbox_bytes: 1 << 28, ..Limits::default() };
     let mut server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
@@ -86,7 +84,7 @@ async fn draining_writes_what_waits_before_it_says_goodbye() {
     for n in 0..100 {
         from.send(common::relay(&grace, &long(n))).await;
     }
-    // The last of them has been read when the answer to this comes.
+    // The relay has read all of them once it reports this offence.
     from.send("{}").await;
     server.offence().await;
     server.relay.drain(common::PATIENCE, Duration::ZERO);
@@ -97,7 +95,7 @@ async fn draining_writes_what_waits_before_it_says_goodbye() {
     }
     assert_eq!(to.closed().await, (1012, reason));
     drop((from, to));
-    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+    server.wait_closed().await;
 }
 
 #[tokio::test]
@@ -105,69 +103,63 @@ async fn draining_ends_at_its_timeout() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut from = server.client(&ada).await;
-    let _deaf = server.client(&grace).await;
+    let _unread = server.client(&grace).await;
     for n in 0..40 {
         from.send(common::relay(&grace, &long(n))).await;
     }
     from.send("{}").await;
     server.offence().await;
     server.relay.drain(Duration::from_millis(50), Duration::ZERO);
-    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+    server.wait_closed().await;
 }
 
-/// A relay whose connections may take for ever to close, and connections in all the phases that they can be in.
-async fn everybody_lingers() -> (TestRelay, Vec<TcpStream>) {
+/// Starts a relay that waits for ever for connections to close, with a connection in every phase.
+async fn with_lingering_connections() -> (TestRelay, Vec<TcpStream>) {
     let forever = Duration::from_secs(3600);
     let limits = Limits { close_timeout: forever, headers_timeout: forever, ..Limits::default() };
-    let asked = Arc::new(Notify::new());
-    let notify = Arc::clone(&asked);
-    // Nobody is ever asked.
-    let ask = Verifier(Arc::new(move |_| notify.notify_one()));
+    let (ask, requested) = manual_verifier();
     let rules = Rules { verifier: Some(ask), ..Rules::default() };
     let mut server = TestRelay::with(Options { limits, rules, ..options() }).await;
     let mut lingering = Vec::new();
-    // Closed by the server, and not by themselves.
+    // Two that are open; the relay closes one of them, which does not reply.
     for _ in 0..2 {
-        let mut deaf = server.tcp().await;
-        soon(deaf.write_all(UPGRADE)).await.unwrap();
-        soon(asked.notified()).await;
+        let mut open = server.send(UPGRADE).await;
+        soon(requested.notified()).await;
         server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
         assert!(server.relay.take_verify_request().is_none());
-        let head = read_head(&mut deaf).await;
+        let head = read_head(&mut open).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        lingering.push(deaf);
+        lingering.push(open);
     }
     soon(lingering[0].write_all(&masked(0x82, b"binary"))).await.unwrap();
     server.offence().await;
-    // One that is asked about, one with half a head, one that was answered.
-    let mut undecided = server.tcp().await;
-    soon(undecided.write_all(UPGRADE)).await.unwrap();
-    soon(asked.notified()).await;
-    let half = server.half_open().await;
-    let mut answered = server.tcp().await;
-    soon(answered.write_all(b"GET / HTTP/1.1\r\n\r\n")).await.unwrap();
+    // One without a verdict, one with half a head, one with its response.
+    let undecided = server.send(UPGRADE).await;
+    soon(requested.notified()).await;
+    let half_open = server.half_open().await;
+    let mut answered = server.send(b"GET / HTTP/1.1\r\n\r\n").await;
     read_head(&mut answered).await;
-    lingering.extend([undecided, half, answered]);
+    lingering.extend([undecided, half_open, answered]);
     (server, lingering)
 }
 
 #[tokio::test]
-async fn a_timeout_cuts_every_connection_whatever_it_is_doing() {
-    let (mut server, _lingering) = everybody_lingers().await;
+async fn the_drain_timeout_cuts_off_connections_in_every_phase() {
+    let (mut server, _lingering) = with_lingering_connections().await;
     server.relay.drain(Duration::from_millis(50), Duration::ZERO);
-    server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+    server.wait_closed().await;
 }
 
 #[tokio::test]
-async fn a_shorter_timeout_counts_also_when_it_is_closing_already() {
+async fn a_shorter_drain_timeout_applies_while_closing() {
     for drains in [false, true] {
-        let (mut server, _lingering) = everybody_lingers().await;
+        let (mut server, _lingering) = with_lingering_connections().await;
         if drains {
             server.relay.drain(Duration::from_secs(3600), Duration::ZERO)
         } else {
             server.relay.close()
         }
         server.relay.drain(Duration::from_millis(50), Duration::ZERO);
-        server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+        server.wait_closed().await;
     }
 }

@@ -1,14 +1,13 @@
-//! TLS: messages go as they do without, certificates can be replaced, and what is wrong with one is said.
+//! TLS delivers like plain TCP, certificates can be replaced, and invalid ones are reported.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
 
 use std::sync::Arc;
 
-use common::{TestRelay, authentication, read_rest, relay, soon};
+use common::{TestRelay, authentication, read_to_end, relay, soon};
 use futures_util::{SinkExt, StreamExt};
 use rcgen::{CertificateParams, KeyPair};
-use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
@@ -19,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use websocket_relay::{Credentials, Error, Limits, Options, Registration, Relay, TlsError};
 
-/// A certificate of its own, and its key.
+/// Returns a new self-signed certificate and its key.
 fn credentials() -> Credentials {
     let key = KeyPair::generate().unwrap();
     let cert = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -34,7 +33,7 @@ async fn start(credentials: &Credentials, limits: Limits) -> TestRelay {
 
 type Socket = TlsStream<tokio::net::TcpStream>;
 
-/// A connection to a server that has these credentials.
+/// Connects to a server, trusting this certificate only.
 async fn connect(server: &TestRelay, trusted: &Credentials) -> std::io::Result<Socket> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(&trusted.certs[0]).unwrap()).unwrap();
@@ -47,29 +46,34 @@ async fn connect(server: &TestRelay, trusted: &Credentials) -> std::io::Result<S
     soon(TlsConnector::from(Arc::new(config)).connect(name, server.tcp().await)).await
 }
 
-async fn client(server: &TestRelay, trusted: &Credentials, who: &Registration) -> WebSocketStream<Socket> {
+/// Connects and authenticates a plain client.
+async fn client(
+    server: &TestRelay,
+    trusted: &Credentials,
+    registration: &Registration,
+) -> WebSocketStream<Socket> {
     let stream = connect(server, trusted).await.unwrap();
     let (mut socket, _) = soon(client_async("ws://localhost/", stream)).await.unwrap();
-    soon(socket.send(Message::text(authentication(who)))).await.unwrap();
+    soon(socket.send(Message::text(authentication(registration)))).await.unwrap();
     socket
 }
 
 #[tokio::test]
-async fn a_reader_that_was_slow_gets_everything_in_order() {
+async fn delivers_everything_in_order_to_a_slow_reader() {
     let credentials = credentials();
     let server = start(&credentials, Limits::default()).await;
     let (ada, grace) = server.pair();
     let mut from = client(&server, &credentials, &ada).await;
     let mut to = client(&server, &credentials, &grace).await;
-    // Far more than the sockets take before anything is read.
+    // More than the sockets take before the recipient reads.
     let message = |n: usize| format!("{n} {}", "x".repeat(n * 997 % 100_000));
-    let sending = async {
+    let send = async {
         for n in 0..500 {
             from.send(Message::text(relay(&grace, &message(n)))).await.unwrap();
         }
         from
     };
-    let reading = async {
+    let receive = async {
         tokio::task::yield_now().await;
         for n in 0..500 {
             let text = to.next().await.unwrap().unwrap().into_text().unwrap();
@@ -77,41 +81,40 @@ async fn a_reader_that_was_slow_gets_everything_in_order() {
             assert!(*text == *expected, "message {n}");
         }
     };
-    soon(async { tokio::join!(sending, reading) }).await;
+    soon(async { tokio::join!(send, receive) }).await;
 }
 
 #[tokio::test]
-async fn new_connections_see_the_new_certificate_and_old_ones_go_on() {
+async fn replaces_the_certificate_for_new_connections_only() {
     let (before, after) = (credentials(), credentials());
     let server = start(&before, Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut one = client(&server, &before, &ada).await;
+    let mut ada_client = client(&server, &before, &ada).await;
     server.relay.set_credentials(&after).unwrap();
-    let mut two = client(&server, &after, &grace).await;
-    connect(&server, &before).await.expect_err("that one is gone");
-    soon(one.send(Message::text(relay(&grace, "hello")))).await.unwrap();
-    assert!(soon(two.next()).await.unwrap().unwrap().into_text().unwrap().contains("hello"));
+    let mut grace_client = client(&server, &after, &grace).await;
+    connect(&server, &before).await.expect_err("the old certificate is no longer used");
+    soon(ada_client.send(Message::text(relay(&grace, "hello")))).await.unwrap();
+    assert!(soon(grace_client.next()).await.unwrap().unwrap().into_text().unwrap().contains("hello"));
 }
 
 #[tokio::test]
-async fn what_is_no_tls_is_cut_off() {
+async fn cuts_off_plain_connections() {
     let server = start(&credentials(), Limits::default()).await;
-    let mut plain = server.tcp().await;
-    soon(plain.write_all(common::UPGRADE)).await.unwrap();
-    assert!(!read_rest(&mut plain).await.starts_with(b"HTTP"));
+    let mut plain = server.send(common::UPGRADE).await;
+    assert!(!read_to_end(&mut plain).await.starts_with(b"HTTP"));
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_and_changes_nothing() {
+async fn rejects_invalid_credentials_and_keeps_the_old_ones() {
     let (good, other) = (credentials(), credentials());
     let server = start(&good, Limits::default()).await;
     let mixed = Credentials { keys: other.keys, ..good.clone() };
-    let wrong = [
+    let invalid = [
         (Credentials::default(), TlsError::Certificate("there is none".to_owned())),
         (Credentials { keys: Vec::new(), ..good.clone() }, TlsError::Key("there is none".to_owned())),
         (mixed, TlsError::Mismatch),
     ];
-    for (credentials, expected) in wrong {
+    for (credentials, expected) in invalid {
         let Err(Error::Tls(error)) = server.relay.set_credentials(&credentials) else { panic!("{expected}") };
         assert_eq!(error, expected);
         let options = Options { credentials: Some(credentials), ..Options::default() };
@@ -121,12 +124,12 @@ async fn what_is_wrong_is_said_and_changes_nothing() {
     }
     let plain = TestRelay::start(Limits::default()).await;
     let Err(Error::Tls(TlsError::NotSecure)) = plain.relay.set_credentials(&good) else {
-        panic!("no TLS here")
+        panic!("a relay without TLS")
     };
 }
 
 #[test]
-fn keys_never_print() {
+fn never_prints_keys() {
     let printed = format!("{:?}", Credentials { passphrase: Some(b"sesame".to_vec()), ..credentials() });
     assert_eq!(printed, "Credentials { request_cert: false, .. }");
 }

@@ -1,4 +1,4 @@
-//! The frames of the wire protocol's tables mean here what they mean everywhere.
+//! The engine agrees with the vectors in `__test__/vectors/`, which the JavaScript tests read too.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
@@ -9,7 +9,7 @@ use websocket_relay::printable::printable;
 use websocket_relay::protocol::{ClientFrame, Generation, decode, encode};
 use websocket_relay::{ClientId, CloseReason, Limits, Offence};
 
-fn vectors() -> Value {
+fn offences() -> Value {
     serde_json::from_str(include_str!("../__test__/vectors/offences.json")).unwrap()
 }
 
@@ -30,13 +30,13 @@ fn text<'a>(vector: &'a Value, member: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn every_offence_has_its_text_its_code_and_its_consequence() {
+async fn every_offence_has_its_text_code_and_consequence() {
     let mut server = TestRelay::start(Limits { max_offences: 2, ..Limits::default() }).await;
     let (ada, grace) = (server.relay.register_client().unwrap(), server.relay.register_client().unwrap());
-    for vector in vectors()["offences"].as_array().unwrap() {
+    for vector in offences()["offences"].as_array().unwrap() {
         let mut client = match text(vector, "by") {
             "client" => server.client(&ada).await,
-            _ => server.stranger().await,
+            _ => server.unauthenticated().await,
         };
         let frame = text(vector, "frame").replace("$TOKEN0", ada.token.reveal());
         client.send(frame.replace("$TOKEN1", grace.token.reveal())).await;
@@ -46,7 +46,7 @@ async fn every_offence_has_its_text_its_code_and_its_consequence() {
         if let Some(code) = vector["then"].as_u64() {
             assert_eq!(u64::from(client.closed().await.0), code, "{vector}");
         } else {
-            // The next one is the last that is borne.
+            // The next offence is the last allowed one.
             client.send("another").await;
             assert_eq!(server.offence().await.1, "ERR_INVALID_JSON");
             assert_eq!(client.closed().await.0, 4504, "{vector}");
@@ -55,18 +55,18 @@ async fn every_offence_has_its_text_its_code_and_its_consequence() {
 }
 
 #[tokio::test]
-async fn every_way_to_write_a_frame_is_read() {
+async fn accepts_every_spelling_of_a_frame() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
-    for vector in vectors()["accepted"].as_array().unwrap() {
-        one.send(text(vector, "frame")).await;
-        assert_eq!(two.text().await, text(vector, "arrives"), "{vector}");
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
+    for vector in offences()["accepted"].as_array().unwrap() {
+        ada_client.send(text(vector, "frame")).await;
+        assert_eq!(grace_client.text().await, text(vector, "arrives"), "{vector}");
     }
 }
 
 #[test]
-fn what_our_client_writes_means_what_it_meant() {
+fn decodes_the_frames_of_the_client() {
     for vector in frames()["client"].as_array().unwrap() {
         let means = &vector["means"];
         match decode(text(vector, "frame"), Generation::Plain).unwrap() {
@@ -86,7 +86,7 @@ fn what_our_client_writes_means_what_it_meant() {
 }
 
 #[test]
-fn what_we_write_is_what_our_client_reads() {
+fn encodes_the_frames_that_the_client_reads() {
     for vector in frames()["server"].as_array().unwrap() {
         let sender = ClientId::new(vector["senderId"].as_u64().unwrap()).unwrap();
         let mut out = Vec::new();
@@ -98,12 +98,12 @@ fn what_we_write_is_what_our_client_reads() {
 }
 
 #[test]
-fn no_shape_of_a_text_takes_more_stack_than_another() {
+fn decodes_every_shape_in_bounded_stack() {
     const ROOM: usize = 128 * 1024;
     let decode_all = || {
         for shape in shapes()["shapes"].as_array().unwrap() {
             let repeat = text(shape, "repeat");
-            // A few bytes of stack for each of these, and it would be used up.
+            // A few bytes of stack per repetition would overflow it.
             let long = repeat.repeat(ROOM / 2 / repeat.len());
             let frame = [text(shape, "before"), &long, text(shape, "after")].concat();
             let means = match decode(&frame, Generation::Plain) {
@@ -120,21 +120,21 @@ fn no_shape_of_a_text_takes_more_stack_than_another() {
 }
 
 #[tokio::test]
-async fn what_a_stranger_writes_is_printable_where_it_is_told() {
+async fn escapes_unprintable_text_in_events() {
     let mut server = TestRelay::start(Limits { max_offences: 1000, ..Limits::default() }).await;
     for vector in printable_texts()["texts"].as_array().unwrap() {
-        let (given, shown) = (text(vector, "text"), text(vector, "shown"));
-        assert_eq!(printable(given), shown);
-        // JSON has names for these.
+        let (given, escaped) = (text(vector, "text"), text(vector, "shown"));
+        assert_eq!(printable(given), escaped);
+        // JSON text cannot contain control characters.
         if !given.contains(|character: char| character < ' ') {
-            let mut stranger = server.stranger().await;
-            stranger.send(format!("{{\"{given}\":1}}")).await;
-            let expected = format!("Message unrecognized: {{\"{shown}\":1}}");
+            let mut client = server.unauthenticated().await;
+            client.send(format!("{{\"{given}\":1}}")).await;
+            let expected = format!("Message unrecognized: {{\"{escaped}\":1}}");
             assert_eq!(server.offence().await.0, expected);
         }
         let reason = CloseReason::ByPeer(4000, given.to_owned());
-        assert_eq!((reason.printable_text(), reason.text()), (shown.into(), given));
+        assert_eq!((reason.printable_text(), reason.text()), (escaped.into(), given));
     }
-    // What the server's own developer says is told as it was said.
+    // A reason from the application is not escaped.
     assert_eq!(CloseReason::ByServer(4000, "a\nb".to_owned()).printable_text(), "a\nb");
 }

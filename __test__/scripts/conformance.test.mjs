@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { groups, judged, table } from '../../conformance/report.mjs';
+import { groups, summarize, table } from '../../conformance/report.mjs';
 
 const result = (behavior, behaviorClose = 'OK') => ({ behavior, behaviorClose });
 
@@ -9,7 +9,7 @@ test('cases are counted by group and verdict, and what was not run has failed', 
     { number: 1, title: 'One', cases: 3 },
     { number: 10, title: 'Ten', cases: 4 },
   ];
-  const { rows, notes } = judged(chosen, {
+  const { rows, notes } = summarize(chosen, {
     '1.1.1': result('OK'),
     '1.1.2': result('NON-STRICT'),
     '1.1.3': result('INFORMATIONAL', 'INFORMATIONAL'),
@@ -27,5 +27,5 @@ test('cases are counted by group and verdict, and what was not run has failed', 
 });
 
 test('301 cases are run', () => {
-  assert.equal(judged(groups, {}).rows.at(-1).cases, 301);
+  assert.equal(summarize(groups, {}).rows.at(-1).cases, 301);
 });

@@ -1,5 +1,5 @@
-//! Bytes of a connection → messages and control frames: all at once, in pieces of any size while the receiver is not
-//! always ready, and as tungstenite reads them.
+//! Decodes the bytes of a connection at once, in pieces with a receiver that is not always ready, and with tungstenite, and
+//! compares the messages and control frames.
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::Ordering;
@@ -11,15 +11,15 @@ use websocket_relay::protocol::frame::{Decoder, Incoming};
 use websocket_relay::wire::{Receiver, Wire};
 use websocket_relay::{CloseReason, Limits, Offence, Token};
 
-use super::stream::Feed;
+use super::feed::Feed;
 
-/// The longest header of a client's frame.
+/// The longest header of a client frame.
 const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame.
 const MAX_CONTROL: usize = 125;
 
-/// The first byte says how large a message may be, the second of how many bytes each piece is, the third after how many
-/// frames the receiver is not ready and, by its highest bit, whether pieces are 256 times as long; the rest is what came.
+/// Runs the target. The input: a byte for the largest message, a byte for the size of the pieces, a byte for the frames after
+/// which the receiver is not ready (its highest bit makes pieces 256 times as long), and the bytes of the connection.
 pub fn run(input: &[u8]) {
     let [bound, size, patience, bytes @ ..] = input else { return };
     let max = [0, 1, 126, 1000, 100_000][usize::from(*bound) % 5];
@@ -30,33 +30,33 @@ pub fn run(input: &[u8]) {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Heard {
+enum Received {
     Text(String),
     Ping(Vec<u8>),
     Close(u16, String),
     Offence(Offence),
 }
 
-/// What the frames mean, and where each ends. What means nothing by itself is `None`.
-fn decode_whole(bytes: &[u8], max: usize) -> Vec<(usize, Option<Heard>)> {
+/// Returns what each frame decodes to, and where it ends. A frame that completes no message is `None`.
+fn decode_whole(bytes: &[u8], max: usize) -> Vec<(usize, Option<Received>)> {
     let (mut decoder, mut bytes, mut frames) = (Decoder::new(max), bytes.to_vec(), Vec::new());
     let mut end = 0;
     loop {
-        let heard = match decoder.decode(&mut &mut bytes[end..]) {
+        let received = match decoder.decode(&mut &mut bytes[end..]) {
             Ok(None) => return frames,
             Ok(Some((incoming, size))) => {
                 end += size;
                 match incoming {
                     None | Some(Incoming::Pong) => None,
-                    Some(Incoming::Text(text)) => Some(Heard::Text(text.to_owned())),
-                    Some(Incoming::Ping(payload)) => Some(Heard::Ping(payload.to_vec())),
-                    Some(Incoming::Close(code, reason)) => Some(Heard::Close(code, reason.to_owned())),
+                    Some(Incoming::Text(text)) => Some(Received::Text(text.to_owned())),
+                    Some(Incoming::Ping(payload)) => Some(Received::Ping(payload.to_vec())),
+                    Some(Incoming::Close(code, reason)) => Some(Received::Close(code, reason.to_owned())),
                 }
             }
-            Err(offence) => Some(Heard::Offence(offence)),
+            Err(offence) => Some(Received::Offence(offence)),
         };
-        let is_over = matches!(heard, Some(Heard::Offence(_) | Heard::Close(..)));
-        frames.push((end, heard));
+        let is_over = matches!(received, Some(Received::Offence(_) | Received::Close(..)));
+        frames.push((end, received));
         if is_over {
             return frames;
         }
@@ -64,10 +64,10 @@ fn decode_whole(bytes: &[u8], max: usize) -> Vec<(usize, Option<Heard>)> {
 }
 
 struct Recorder {
-    heard: Vec<Heard>,
+    received: Vec<Received>,
     max: usize,
     patience: u8,
-    /// Frames until it is not ready.
+    /// The frames until it is not ready.
     left: u8,
 }
 
@@ -77,65 +77,67 @@ impl Receiver for Recorder {
     }
 
     fn receive(&mut self, text: &str) -> Result<usize, CloseReason> {
-        self.heard.push(Heard::Text(text.to_owned()));
+        self.received.push(Received::Text(text.to_owned()));
         self.left = self.left.saturating_sub(1);
         Ok(self.max)
     }
 
     fn ping(&mut self, payload: &[u8]) {
-        self.heard.push(Heard::Ping(payload.to_vec()));
+        self.received.push(Received::Ping(payload.to_vec()));
         self.left = self.left.saturating_sub(1);
     }
 
     fn protocol_error(&mut self, offence: Offence) -> CloseReason {
-        self.heard.push(Heard::Offence(offence));
+        self.received.push(Received::Offence(offence));
         CloseReason::Internal
     }
 }
 
-fn decode_pieces(bytes: &[u8], max: usize, size: usize, patience: u8, whole: &[(usize, Option<Heard>)]) {
+fn decode_pieces(bytes: &[u8], max: usize, size: usize, patience: u8, whole: &[(usize, Option<Received>)]) {
     let feed = Feed::new(bytes, size);
     let progress = feed.progress();
     let read = || progress.load(Ordering::Relaxed);
     let mut wire = Wire::new(feed, &[], max);
-    let mut recorder = Recorder { heard: Vec::new(), max, patience, left: 0 };
+    let mut recorder = Recorder { received: Vec::new(), max, patience, left: 0 };
     let mut cx = Context::from_waker(Waker::noop());
-    let expected: Vec<_> = whole.iter().filter_map(|(_, heard)| heard.as_ref().map(told)).collect();
+    let expected: Vec<_> = whole.iter().filter_map(|(_, received)| received.as_ref().map(redact)).collect();
     loop {
         match wire.poll_receive(&mut cx, &mut recorder) {
             Poll::Pending => recorder.left = patience,
-            // More frames than are decoded in one turn may be kept for the next.
+            // Frames above the limit of one turn may be kept for the next.
             Poll::Ready(Ok(())) if recorder.is_ready() && whole.len() < Limits::SHORT_TURN_FRAMES => {
-                // Nothing that has come is kept back, and no more is kept than a frame that has not come in full.
-                let come = whole.iter().filter(|(end, _)| *end <= read());
-                let begun = come.clone().map(|(end, _)| *end).max().unwrap_or(0);
-                assert!(read() - begun <= MAX_HEADER + max.max(MAX_CONTROL), "{} bytes kept", read() - begun);
-                let due = come.filter(|(_, heard)| !matches!(heard, None | Some(Heard::Offence(_)))).count();
-                assert!(recorder.heard.len() >= due, "{:?} of {due}", recorder.heard);
+                // All complete frames are decoded, and no more than one incomplete frame is kept.
+                let complete = whole.iter().filter(|(end, _)| *end <= read());
+                let end = complete.clone().map(|(end, _)| *end).max().unwrap_or(0);
+                assert!(read() - end <= MAX_HEADER + max.max(MAX_CONTROL), "{} bytes kept", read() - end);
+                let due = complete
+                    .filter(|(_, received)| !matches!(received, None | Some(Received::Offence(_))))
+                    .count();
+                assert!(recorder.received.len() >= due, "{:?} of {due}", recorder.received);
             }
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(CloseReason::ByPeer(code, reason))) => {
-                recorder.heard.push(Heard::Close(code, reason));
+                recorder.received.push(Received::Close(code, reason));
                 break;
             }
             Poll::Ready(Err(_)) => break,
         }
     }
-    assert_eq!(recorder.heard, expected, "in pieces of {size} bytes, {patience} frames at a time");
+    assert_eq!(recorder.received, expected, "in pieces of {size} bytes, {patience} frames at a time");
 }
 
-/// What is told of it: of a closing client's reason, no token.
-fn told(heard: &Heard) -> Heard {
-    let Heard::Close(code, reason) = heard else { return heard.clone() };
+/// Redacts a token in the reason of a close frame.
+fn redact(received: &Received) -> Received {
+    let Received::Close(code, reason) = received else { return received.clone() };
     let rows = reason.as_bytes().chunk_by(|one, two| one.is_ascii_hexdigit() == two.is_ascii_hexdigit());
-    let shown = rows.map(|row| match row[0].is_ascii_hexdigit() && row.len() >= Token::DIGITS {
+    let redacted = rows.map(|row| match row[0].is_ascii_hexdigit() && row.len() >= Token::DIGITS {
         true => "[redacted]",
-        false => std::str::from_utf8(row).expect("cut beside ASCII"),
+        false => std::str::from_utf8(row).expect("split at ASCII characters"),
     });
-    Heard::Close(*code, shown.collect())
+    Received::Close(*code, redacted.collect())
 }
 
-/// A stream that ends, and takes what is written.
+/// A stream that delivers bytes, then ends, and ignores writes.
 struct Bytes<'a>(&'a [u8]);
 
 impl Read for Bytes<'_> {
@@ -154,7 +156,7 @@ impl Write for Bytes<'_> {
     }
 }
 
-/// What tungstenite makes of them, up to its first error.
+/// Decodes the bytes with tungstenite, up to its first error.
 fn decode_with_tungstenite(bytes: &[u8]) -> (Vec<Message>, Error) {
     let config = WebSocketConfig::default()
         .read_buffer_size(4096)
@@ -171,32 +173,32 @@ fn decode_with_tungstenite(bytes: &[u8]) -> (Vec<Message>, Error) {
     }
 }
 
-/// Where both take something it is the same, and what is forbidden is so by both.
-fn compare(whole: &[(usize, Option<Heard>)], (messages, error): &(Vec<Message>, Error)) {
+/// Compares both results: what both accept is equal, and what one rejects the other does too, except for known differences.
+fn compare(whole: &[(usize, Option<Received>)], (messages, error): &(Vec<Message>, Error)) {
     let mut messages = messages.iter();
-    for heard in whole.iter().filter_map(|(_, heard)| heard.as_ref()) {
+    for received in whole.iter().filter_map(|(_, received)| received.as_ref()) {
         let message = messages.next();
-        match (heard, message) {
-            (Heard::Text(text), Some(Message::Text(theirs))) => assert_eq!(text, theirs.as_str()),
-            (Heard::Ping(payload), Some(Message::Ping(theirs))) => assert_eq!(payload, theirs),
-            (Heard::Close(1005, reason), Some(Message::Close(None))) => assert_eq!(reason, ""),
-            // A code that was registered later than tungstenite knows.
-            (Heard::Close(1014, _), Some(Message::Close(_))) => {}
-            (Heard::Close(code, reason), Some(Message::Close(Some(theirs)))) => {
+        match (received, message) {
+            (Received::Text(text), Some(Message::Text(theirs))) => assert_eq!(text, theirs.as_str()),
+            (Received::Ping(payload), Some(Message::Ping(theirs))) => assert_eq!(payload, theirs),
+            (Received::Close(1005, reason), Some(Message::Close(None))) => assert_eq!(reason, ""),
+            // Tungstenite does not know this code, which was registered later.
+            (Received::Close(1014, _), Some(Message::Close(_))) => {}
+            (Received::Close(code, reason), Some(Message::Close(Some(theirs)))) => {
                 assert_eq!((*code, reason.as_str()), (theirs.code.into(), theirs.reason.as_str()));
             }
-            // These are rules of ours, or bounds.
-            (Heard::Offence(Offence::Binary | Offence::MessageTooBig), _) => return,
-            (Heard::Offence(_), None) => return,
-            // Tungstenite passes on close codes that may not be sent.
-            (Heard::Offence(Offence::Protocol(_)), Some(Message::Close(_))) => return,
-            // It looks at each fragment, and not only at the whole message.
+            // Rules and bounds of the relay only.
+            (Received::Offence(Offence::Binary | Offence::MessageTooBig), _) => return,
+            (Received::Offence(_), None) => return,
+            // Tungstenite accepts close codes that may not be sent.
+            (Received::Offence(Offence::Protocol(_)), Some(Message::Close(_))) => return,
+            // Tungstenite checks the UTF-8 of each fragment, not only of the whole message.
             (_, None) if matches!(error, Error::Utf8(_)) => return,
-            _ => panic!("{heard:?} is {message:?} to tungstenite, then {error}"),
+            _ => panic!("{received:?} is {message:?} to tungstenite, then {error}"),
         }
     }
     assert!(
         messages.as_slice().iter().all(|message| message.is_binary()),
-        "more for tungstenite: {messages:?}"
+        "only tungstenite reads: {messages:?}"
     );
 }

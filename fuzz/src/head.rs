@@ -1,5 +1,5 @@
-//! Bytes of a connection → the answer to its HTTP request: all at once, in pieces of any size, as another server hands
-//! them over, and as tungstenite would.
+//! Sends the bytes of a connection to the HTTP listener at once, in pieces, and as a request that another server has read, and
+//! compares the responses with each other and with tungstenite.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -16,36 +16,38 @@ use websocket_relay::{
     HostAddress, Limits, Network, Script, Site, TrustedProxies, Verdict, Verifier, events,
 };
 
-use super::stream::Feed;
+use super::feed::Feed;
 
 const PEER: &str = "10.0.0.1";
 
 thread_local! {
-    static WORLD: World = World::new();
+    static TARGET: Target = Target::new();
 }
 
-/// The first byte says which acceptor it is, the second of how many bytes each piece is; the rest is what came.
+/// Runs the target. The input: a byte that selects the server, a byte for the size of the pieces, and the bytes of the
+/// connection.
 pub fn run(input: &[u8]) {
-    let [acceptor, size, bytes @ ..] = input else { return };
-    WORLD.with(|world| {
-        let place = &world.places[usize::from(*acceptor) % world.places.len()];
-        world.check(place, bytes, usize::from(*size) + 1);
+    let [server, size, bytes @ ..] = input else { return };
+    TARGET.with(|target| {
+        let server = &target.servers[usize::from(*server) % target.servers.len()];
+        target.check(server, bytes, usize::from(*size) + 1);
     });
 }
 
-struct World {
+struct Target {
     runtime: Runtime,
-    places: Vec<Place>,
+    servers: Vec<Server>,
 }
 
-struct Place {
+/// A listener with options of its own.
+struct Server {
     acceptor: Arc<Acceptor>,
     trust: TrustedProxies,
-    /// The address of whom it was asked about last.
-    asked: Arc<Mutex<Option<HostAddress>>>,
+    /// The client address of the last request verified.
+    verified: Arc<Mutex<Option<HostAddress>>>,
 }
 
-impl World {
+impl Target {
     fn new() -> Self {
         let networks = ["10.0.0.0/8", "::ffff:127.0.0.0/104", "2001:db8::/32"];
         let networks = networks.into_iter().filter_map(Network::parse).collect();
@@ -53,118 +55,119 @@ impl World {
         let path = Some("/relay".to_owned());
         let site = Site { path, script: Some(script.clone()), source_map: Some(script), has_metrics: true };
         let origins = Some(vec!["https://example.com".to_owned()]);
-        let places = vec![
-            Place::new(Site::default(), None, TrustedProxies::None),
-            Place::new(site.clone(), None, TrustedProxies::All),
-            Place::new(Site::default(), origins, TrustedProxies::Hops(2)),
-            Place::new(site, None, TrustedProxies::Networks(networks)),
+        let servers = vec![
+            Server::new(Site::default(), None, TrustedProxies::None),
+            Server::new(site.clone(), None, TrustedProxies::All),
+            Server::new(Site::default(), origins, TrustedProxies::Hops(2)),
+            Server::new(site, None, TrustedProxies::Networks(networks)),
         ];
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-        Self { runtime: runtime.expect("a runtime"), places }
+        Self { runtime: runtime.expect("a runtime"), servers }
     }
 
-    fn check(&self, place: &Place, bytes: &[u8], size: usize) {
+    fn check(&self, server: &Server, bytes: &[u8], size: usize) {
         let peer: HostAddress = PEER.parse().expect("an address");
-        let whole = self.answer(place, bytes, usize::MAX);
-        let pieces = self.answer(place, bytes, size);
-        // What is no request is known sooner or later.
-        if !is_fault(&whole) || !is_fault(&pieces) {
-            assert_eq!(shown(&whole), shown(&pieces), "in pieces of {size}");
+        let whole = self.response(server, bytes, usize::MAX);
+        let pieces = self.response(server, bytes, size);
+        // An invalid request may be detected earlier or later.
+        if !is_error(&whole) || !is_error(&pieces) {
+            assert_eq!(text(&whole), text(&pieces), "in pieces of {size}");
         }
         let mut headers = [EMPTY_HEADER; 2000];
         let mut request = Request::new(&mut headers);
         let mut config = ParserConfig::default();
         config.allow_multiple_spaces_in_request_line_delimiters(true);
-        let is_whole = matches!(config.parse_request(&mut request, bytes), Ok(Status::Complete(_)));
-        let handed_over = place.acceptor.accept_request(bytes, Some(peer));
-        assert!(is_whole || handed_over.is_err());
+        let is_complete = matches!(config.parse_request(&mut request, bytes), Ok(Status::Complete(_)));
+        let adopted = server.acceptor.accept_request(bytes, Some(peer));
+        assert!(is_complete || adopted.is_err());
         let status = status(&whole);
         if status == Some(101) {
-            assert!(is_whole, "no request was upgraded");
-            let (answer, guest, _) = handed_over.expect("the same by another way");
-            assert_eq!(shown(&answer), shown(&whole));
+            assert!(is_complete, "an incomplete request was upgraded");
+            let (response, guest, _) = adopted.expect("accepted over the port too");
+            assert_eq!(text(&response), text(&whole));
             check_upgrade(&request, &whole);
-            check_guest(place, peer, guest.address, &request);
-        } else if handed_over.is_ok() {
-            // The one who hands it over has looked at the path, and asks.
-            assert!(matches!(status, Some(404 | 401 | 200 | 304)), "{}", shown(&whole));
+            check_address(server, peer, guest.address, &request);
+        } else if adopted.is_ok() {
+            // The other server checks the path, and verifies the request, itself.
+            assert!(matches!(status, Some(404 | 401 | 200 | 304)), "{}", text(&whole));
         }
     }
 
-    /// What is answered: of an upgrade the head alone.
-    fn answer(&self, place: &Place, bytes: &[u8], size: usize) -> Vec<u8> {
+    /// Returns the response to these bytes; only the head if it is an upgrade.
+    fn response(&self, server: &Server, bytes: &[u8], size: usize) -> Vec<u8> {
         let feed = Feed::new(bytes, size);
         let written = feed.written();
         let admission = Admission::BehindProxy(PEER.parse().expect("an address"));
-        place.acceptor.spawn(std::future::ready(Some(feed)), admission, self.runtime.handle());
-        self.runtime.block_on(place.acceptor.wait_until_idle());
-        let mut answer = std::mem::take(&mut *written.lock().expect("no panic before"));
-        let end = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |end| end + 4);
-        assert!(end > 0 || answer.is_empty(), "half an answer: {}", shown(&answer));
-        if status(&answer) == Some(101) {
-            answer.truncate(end);
+        server.acceptor.spawn(std::future::ready(Some(feed)), admission, self.runtime.handle());
+        self.runtime.block_on(server.acceptor.wait_until_idle());
+        let mut response = std::mem::take(&mut *written.lock().expect("no panic before"));
+        let end = response.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |end| end + 4);
+        assert!(end > 0 || response.is_empty(), "an incomplete response: {}", text(&response));
+        if status(&response) == Some(101) {
+            response.truncate(end);
         }
-        answer
+        response
     }
 }
 
-impl Place {
+impl Server {
     fn new(site: Site, origins: Option<Vec<String>>, trust: TrustedProxies) -> Self {
         let limits = Limits::default();
         let hub = Hub::new(limits.clone(), false).expect("randomness");
         let shared = Arc::new(Shared::new(limits, hub, events::channel(16).0));
-        let asked = Arc::new(Mutex::new(None));
-        let asks = Arc::clone(&asked);
-        let ask = Verifier::each(move |inquiry| {
-            *asks.lock().expect("no panic before") = inquiry.address;
-            let is_refused = inquiry.target.contains("refused");
-            let headers = inquiry.headers.clone();
-            inquiry.answer(match is_refused {
+        let verified = Arc::new(Mutex::new(None));
+        let last = Arc::clone(&verified);
+        let ask = Verifier::each(move |request| {
+            *last.lock().expect("no panic before") = request.address;
+            // The word in the corpus.
+            let is_rejected = request.target.contains("refused");
+            let headers = request.headers.clone();
+            request.answer(match is_rejected {
                 true => Verdict::Rejected { why: Rejection::VerifyClient, status: 401, text: None, headers },
                 false => Verdict::Admitted,
             });
         });
         let rules = Rules { origins, trusted_proxies: trust.clone(), verifier: Some(ask) };
-        Self { acceptor: Arc::new(Acceptor::new(shared, Vec::new(), site, None, rules)), trust, asked }
+        Self { acceptor: Arc::new(Acceptor::new(shared, Vec::new(), site, None, rules)), trust, verified }
     }
 }
 
-fn shown(answer: &[u8]) -> String {
-    String::from_utf8_lossy(answer).into_owned()
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The status of an answer, which must be one.
-fn status(answer: &[u8]) -> Option<u16> {
+/// Returns the status of a response, and panics if it is invalid.
+fn status(response: &[u8]) -> Option<u16> {
     let mut headers = [EMPTY_HEADER; 200];
-    let mut response = Response::new(&mut headers);
-    match response.parse(answer) {
-        Ok(Status::Complete(_)) => response.code,
-        _ if answer.is_empty() => None,
-        other => panic!("{other:?}: {}", shown(answer)),
+    let mut parsed = Response::new(&mut headers);
+    match parsed.parse(response) {
+        Ok(Status::Complete(_)) => parsed.code,
+        _ if response.is_empty() => None,
+        other => panic!("{other:?}: {}", text(response)),
     }
 }
 
-/// Whether no request was found in what came.
-fn is_fault(answer: &[u8]) -> bool {
-    matches!(status(answer), None | Some(400 | 431))
+/// Returns whether the response says that the request was invalid.
+fn is_error(response: &[u8]) -> bool {
+    matches!(status(response), None | Some(400 | 431))
 }
 
-/// Whatever is upgraded tungstenite would upgrade too, and with the same proof.
-fn check_upgrade(request: &Request<'_, '_>, answer: &[u8]) {
+/// Checks that tungstenite would upgrade the request too, with the same accept key.
+fn check_upgrade(request: &Request<'_, '_>, response: &[u8]) {
     let mut theirs = http::Request::builder().method(request.method.expect("a method")).uri("/");
     for header in request.headers.iter() {
         theirs = match &*header.name.to_ascii_lowercase() {
-            // Tungstenite knows no lists over several lines, and no tabs.
+            // Tungstenite does not support lists over several lines, or tabs.
             "connection" | "upgrade" => theirs,
             _ => theirs.header(header.name, header.value),
         };
     }
     for (name, option) in [("connection", "upgrade"), ("upgrade", "websocket")] {
         let lines = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-        let texts: Vec<_> = lines.map(|header| shown(header.value).replace('\t', " ")).collect();
+        let texts: Vec<_> = lines.map(|header| text(header.value).replace('\t', " ")).collect();
         let list = texts.join(",");
-        let is_there = list.split(',').any(|listed| listed.trim_matches(' ').eq_ignore_ascii_case(option));
-        assert!(is_there, "{option} is not in {name}: {list}");
+        let is_listed = list.split(',').any(|listed| listed.trim_matches(' ').eq_ignore_ascii_case(option));
+        assert!(is_listed, "{option} is not in {name}: {list}");
         theirs = theirs.header(name, option);
     }
     for name in ["sec-websocket-key", "sec-websocket-version", "host", "origin"] {
@@ -174,30 +177,35 @@ fn check_upgrade(request: &Request<'_, '_>, answer: &[u8]) {
     let theirs = theirs.body(()).expect("a request");
     let key = theirs.headers()["sec-websocket-key"].as_bytes();
     if !b"AQgw".contains(&key[21]) {
-        // Four bits of the last digit mean nothing. Tungstenite wants them to be 0, as few others do.
+        // Four bits of the last digit are unused. Tungstenite requires them to be 0.
         return;
     }
     if !request.headers.iter().all(|header| header.value.is_ascii()) {
-        // UTF-8 is text here, and none to tungstenite.
+        // The relay allows UTF-8 in headers, tungstenite does not.
         return;
     }
     let expected = create_response(&theirs).unwrap_or_else(|error| panic!("{error}: {request:?}"));
-    let proof = expected.headers()["sec-websocket-accept"].to_str().expect("base64");
-    let line = format!("\r\nSec-WebSocket-Accept: {proof}\r\n");
-    assert!(shown(answer).contains(&line), "{}", shown(answer));
+    let accept = expected.headers()["sec-websocket-accept"].to_str().expect("base64");
+    let line = format!("\r\nSec-WebSocket-Accept: {accept}\r\n");
+    assert!(text(response).contains(&line), "{}", text(response));
 }
 
-/// Whose it is counts the same everywhere, and is the peer or somebody whom the request names.
-fn check_guest(place: &Place, peer: HostAddress, address: Option<HostAddress>, request: &Request<'_, '_>) {
-    assert_eq!(address, *place.asked.lock().expect("no panic before"));
+/// Checks that the client address is the same everywhere, and is the peer or an address that the request names.
+fn check_address(
+    server: &Server,
+    peer: HostAddress,
+    address: Option<HostAddress>,
+    request: &Request<'_, '_>,
+) {
+    assert_eq!(address, *server.verified.lock().expect("no panic before"));
     let forwarded =
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
     let values: Vec<&[u8]> = forwarded.map(|header| header.value).collect();
     let client = |trust: &TrustedProxies| trust.client(Some(peer), values.iter().copied());
-    assert_eq!(address, client(&place.trust));
+    assert_eq!(address, client(&server.trust));
     assert_eq!([client(&TrustedProxies::None), client(&TrustedProxies::Hops(0))], [Some(peer); 2]);
     let address = address.expect("an address");
-    let list = shown(&values.join(&b","[..])).to_ascii_lowercase();
+    let list = text(&values.join(&b","[..])).to_ascii_lowercase();
     let is_named = |text: &str| {
         let text = text.trim();
         let bare = text
@@ -212,7 +220,7 @@ fn check_guest(place: &Place, peer: HostAddress, address: Option<HostAddress>, r
     };
     assert!(address == peer || list.split(',').any(is_named), "{address} of {values:?}");
     for value in &values {
-        // Networks are read from options, but in the same manner.
-        Network::parse(&shown(value));
+        // Must not panic: options are parsed the same way.
+        Network::parse(&text(value));
     }
 }

@@ -1,13 +1,12 @@
-//! Text of a client → the frame it means: as the codec reads it, and as a plain reader of JSON does that was written
-//! for nothing else.
+//! Decodes the text of a client frame with the codec and with a plain JSON parser, and compares the results.
 
 use websocket_relay::protocol::{ClientFrame, Generation, decode};
 use websocket_relay::{Limits, Offence, Token};
 
-/// Characters of an unrecognised frame that its error shows.
+/// The characters of an unrecognized frame that its error quotes.
 const EXCERPT: usize = 200;
 
-/// The input is what came, as far as it is UTF-8.
+/// Runs the target. The input is the text, up to the first invalid UTF-8.
 pub fn run(input: &[u8]) {
     let text = match std::str::from_utf8(input) {
         Ok(text) => text,
@@ -23,15 +22,15 @@ pub fn run(input: &[u8]) {
                 assert!(!has_token(&excerpt), "{excerpt}");
             }
             (Ok(frame), Some(value)) => {
-                assert_eq!(Some(shown(&frame)), recognize(value, generation), "{generation:?}");
+                assert_eq!(Some(describe(&frame)), recognize(value, generation), "{generation:?}");
             }
             (found, _) => panic!("{found:?} of {value:?}"),
         }
     }
 }
 
-/// The frame, all of it.
-fn shown(frame: &ClientFrame<'_>) -> String {
+/// Describes a frame completely.
+fn describe(frame: &ClientFrame<'_>) -> String {
     match frame {
         ClientFrame::Authentication(frame) => {
             format!("authentication {} {:?} {:?}", frame.client_id, frame.token, frame.reliable)
@@ -40,7 +39,7 @@ fn shown(frame: &ClientFrame<'_>) -> String {
     }
 }
 
-/// What the frame should be, as [`shown`].
+/// Describes the frame that this value should decode to, as [`describe`] does.
 fn recognize(value: &Value<'_>, generation: Generation) -> Option<String> {
     let reliable = generation == Generation::Reliable;
     authentication(value)
@@ -97,7 +96,7 @@ fn received(value: &Value<'_>) -> Option<String> {
     Some(format!("Received(ReceivedFrame {{ sender_id: ClientId({sender}), offset: Offset({offset}) }})"))
 }
 
-/// Whether there are as many hex digits in a row as a token has, written in whatever way.
+/// Returns whether a text has as many consecutive hex digits as a token, escaped or not.
 fn has_token(excerpt: &str) -> bool {
     let (mut run, mut rest) = (0, excerpt);
     while let Some(first) = rest.chars().next() {
@@ -105,7 +104,7 @@ fn has_token(excerpt: &str) -> bool {
         let escaped = escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()).map(char::from);
         let (character, size) = match escaped {
             Some(character) => (character, 6),
-            // What is behind a backslash is no digit, and not the beginning of another escape.
+            // The character after a backslash is neither a digit nor the start of another escape.
             None if first == '\\' => ('\\', 1 + rest[1..].chars().next().map_or(0, char::len_utf8)),
             None => (first, first.len_utf8()),
         };
@@ -118,18 +117,19 @@ fn has_token(excerpt: &str) -> bool {
     false
 }
 
-/// A JSON value and the text that it is.
+/// A JSON value and its text.
 #[derive(Debug)]
 pub struct Value<'a> {
     raw: &'a str,
     kind: Kind<'a>,
 }
 
+/// The kinds of values that a frame can have.
 #[derive(Debug)]
 pub enum Kind<'a> {
-    /// Names and values; no name for one that no Rust string can hold.
+    /// Names and values. A name is `None` if it is not valid Unicode.
     Object(Vec<(Option<String>, Value<'a>)>),
-    /// None for what no Rust string can hold.
+    /// A string; `None` if it is not valid Unicode.
     String(Option<String>),
     Number(f64),
     Other,
@@ -140,12 +140,13 @@ impl<'a> Value<'a> {
         if let Kind::Object(members) = &self.kind { Some(members) } else { None }
     }
 
+    /// Returns the last member with this name.
     pub fn member(&self, name: &str) -> Option<&Self> {
         let mut members = self.members()?.iter().rev();
         members.find(|(own, _)| own.as_deref() == Some(name)).map(|(_, value)| value)
     }
 
-    /// The integer that a member is.
+    /// Returns the integer value of a member.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.member(name)?.integer()
     }
@@ -155,15 +156,18 @@ impl<'a> Value<'a> {
         (number >= 0.0 && number < 2_f64.powi(53) && number.trunc() == number).then_some(number as u64)
     }
 
+    /// Returns the value of a string.
     pub fn string(&self) -> Option<&str> {
         if let Kind::String(text) = &self.kind { text.as_deref() } else { None }
     }
 
+    /// Returns whether a member is `true`.
     pub fn is_true(&self, name: &str) -> bool {
         self.member(name).is_some_and(|value| value.raw == "true")
     }
 }
 
+/// Parses a JSON text.
 pub fn parse(text: &str) -> Option<Value<'_>> {
     let mut reader = Reader { text, at: 0 };
     let value = reader.value(0)?;
@@ -256,7 +260,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The string; `Some(None)` for one that no Rust string can hold.
+    /// Reads a string. Returns `Some(None)` if it is not valid Unicode.
     fn string(&mut self) -> Option<Option<String>> {
         self.at += 1;
         let mut units: Vec<u16> = Vec::new();

@@ -1,9 +1,9 @@
-//! What each fuzz target does with its input. `tests/corpus.rs` does the same with what the fuzzers have found.
+//! The fuzz targets, each a function of its input. `tests/fuzz_corpus.rs` runs them over the corpora.
 
+mod connection;
+mod feed;
 pub mod frame;
 pub mod head;
-mod honest;
 pub mod json;
-mod pipe;
+mod peer;
 pub mod session;
-mod stream;

@@ -1,6 +1,6 @@
-//! Whole sessions: two clients that keep to the protocol and talk to each other reliably, among others that send whatever
-//! the input says. Nothing panics or runs for ever, every bound holds, the two hear everything exactly once and in order,
-//! and in the end nothing is left.
+//! Runs whole sessions: two reliable peers that follow the protocol, among wild clients that send whatever the input says.
+//! Nothing panics or runs for ever, every bound holds, the peers receive everything exactly once and in order, and nothing is
+//! left at the end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,41 +17,44 @@ use websocket_relay::hub::{Hub, Totals};
 use websocket_relay::session::{self, Shared};
 use websocket_relay::{ClientId, CloseReason, Event, Limits, Registration};
 
-use super::honest::{Peer, frame, next_frame};
+use super::connection::{ClientEnd, connection};
 use super::json::parse;
-use super::pipe::{ClientEnd, pipe};
+use super::peer::{Peer, frame, next_frame};
 
-/// Those that keep to the protocol come first.
-const HONEST: usize = 2;
+/// The number of peers that follow the protocol. They are the first clients.
+const PEERS: usize = 2;
+/// The number of registered clients.
 const CLIENTS: usize = 4;
+/// The number of wild connections.
 const WILD: usize = 3;
 
-/// Messages of one client, in a second and at once.
+/// The messages of one client per second.
 const RATE: u64 = 20;
+/// The messages of one client at once.
 const BURST: u64 = 10;
 
-/// Longer ones show nothing more, and take their time.
+/// The steps of one run: longer runs find nothing more, and are slow.
 const MAX_STEPS: usize = 150;
 
-/// How it ends.
+/// The end of a run.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Ending {
-    Heal,
+    Settle,
     Drain,
     Stop,
 }
 
-/// Numbers of clients and connections are taken modulo how many there are.
+/// One step. Numbers of clients and connections are taken modulo their number. Do not reorder: the corpora depend on it.
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
-    Say { who: u8, size: u8 },
-    Connect { who: u8, piece: u8 },
-    Cut { who: u8 },
-    Hear { who: u8, size: u16 },
-    Acknowledge { who: u8 },
-    Resend { who: u8 },
+    Send { peer: u8, size: u8 },
+    Connect { peer: u8, piece: u8 },
+    Disconnect { peer: u8 },
+    Receive { peer: u8, size: u16 },
+    Acknowledge { peer: u8 },
+    Resend { peer: u8 },
     Open { wild: u8, piece: u8 },
-    Shut { wild: u8 },
+    Close { wild: u8 },
     Read { wild: u8, size: u16 },
     Authenticate { wild: u8, client: u8, is_right: bool, reliable: Option<Reliable> },
     Relay { wild: u8, target: u8, size: u16, seq: Option<u8>, first: bool },
@@ -61,7 +64,7 @@ enum Step<'a> {
     Raw { wild: u8, bytes: &'a [u8] },
     Register { one: u8, two: u8 },
     Revoke { one: u8, two: u8 },
-    Disconnect { client: u8 },
+    DisconnectByServer { client: u8 },
     Unregister { client: u8 },
     Wait { milliseconds: u16 },
 }
@@ -80,7 +83,7 @@ thread_local! {
         Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
 }
 
-/// The input is how it ends, and the steps before.
+/// Runs the target. The input is the end of the run, and the steps before it.
 pub fn run(input: &[u8]) {
     let mut input = Unstructured::new(input);
     let Ok(ending) = Ending::arbitrary(&mut input) else { return };
@@ -88,43 +91,43 @@ pub fn run(input: &[u8]) {
     while !input.is_empty() && steps.len() < MAX_STEPS {
         steps.extend(Step::arbitrary(&mut input));
     }
-    RUNTIME.with(|runtime| runtime.block_on(play(&steps, ending)));
+    RUNTIME.with(|runtime| runtime.block_on(simulate(&steps, ending)));
 }
 
-async fn play(steps: &[Step<'_>], ending: Ending) {
-    let mut world = World::new();
-    world.settle().await;
+async fn simulate(steps: &[Step<'_>], ending: Ending) {
+    let mut model = Model::new();
+    model.settle().await;
     for step in steps {
-        world.take(step).await;
-        world.settle().await;
-        world.check();
+        model.run(step).await;
+        model.settle().await;
+        model.check();
     }
-    world.end(ending).await;
+    model.end(ending).await;
 }
 
-/// A connection of somebody who does as the input says.
+/// A connection whose client does what the input says.
 struct Wild {
     end: ClientEnd,
-    /// What was read of a frame that is not whole.
-    begun: Vec<u8>,
-    /// Whether it ever asked for reliable delivery.
+    /// The bytes read of an incomplete frame.
+    partial: Vec<u8>,
+    /// Whether it may have authenticated as a reliable client.
     may_be_reliable: bool,
 }
 
-struct World {
+struct Model {
     limits: Limits,
     shared: Arc<Shared>,
     events: EventReceiver,
     clients: Vec<Registration>,
-    peers: [Peer; HONEST],
+    peers: [Peer; PEERS],
     wild: [Option<Wild>; WILD],
     sessions: Vec<JoinHandle<()>>,
-    /// How often a session was polled.
+    /// The number of polls of all sessions.
     polls: Arc<AtomicU64>,
     start: Instant,
 }
 
-impl World {
+impl Model {
     fn new() -> Self {
         let limits = Limits {
             max_payload: 1000,
@@ -147,7 +150,7 @@ impl World {
         hub.open_channels_among(&clients.iter().map(|client| client.id).collect::<Vec<_>>())
             .expect("clients");
         let shared = Arc::new(Shared::new(limits.clone(), hub, sink));
-        let peers = [0, 1].map(|who| Peer::new(who, clients[who].token.reveal()));
+        let peers = [0, 1].map(|peer| Peer::new(peer, clients[peer].token.reveal()));
         let (wild, sessions) = ([const { None }; WILD], Vec::new());
         Self {
             limits,
@@ -162,9 +165,9 @@ impl World {
         }
     }
 
-    /// A new connection that is upgraded; one read of the server brings at most `piece` bytes.
+    /// Opens a WebSocket. Every second read of the server brings at most `piece` bytes and one.
     fn connect(&mut self, piece: u8) -> ClientEnd {
-        let (server, client) = pipe(usize::from(piece) + 1);
+        let (server, client) = connection(usize::from(piece) + 1);
         let mut session = Box::pin(session::run(server, &[], Arc::clone(&self.shared), None, ()));
         let polls = Arc::clone(&self.polls);
         self.sessions.push(tokio::spawn(std::future::poll_fn(move |cx| {
@@ -174,7 +177,7 @@ impl World {
         client
     }
 
-    /// Lets the sessions do what there is to do.
+    /// Runs the sessions until all of them wait.
     async fn settle(&mut self) {
         for _ in 0..100_000 {
             let before = self.polls.load(Ordering::Relaxed);
@@ -185,26 +188,26 @@ impl World {
                 return;
             }
         }
-        panic!("the sessions never come to rest");
+        panic!("the sessions never settle");
     }
 
-    async fn take(&mut self, step: &Step<'_>) {
+    async fn run(&mut self, step: &Step<'_>) {
         match *step {
-            Step::Say { who, size } => self.peer(who).say(size.into()),
-            Step::Connect { who, piece } => {
+            Step::Send { peer, size } => self.peer(peer).send_message(size.into()),
+            Step::Connect { peer, piece } => {
                 let end = self.connect(piece);
-                self.peer(who).connect(end);
+                self.peer(peer).connect(end);
             }
-            Step::Cut { who } => self.peer(who).cut(),
-            Step::Hear { who, size } => self.hear(who, size.into()),
-            Step::Acknowledge { who } => self.peer(who).acknowledge(),
-            Step::Resend { who } => self.peer(who).resend(),
+            Step::Disconnect { peer } => self.peer(peer).disconnect(),
+            Step::Receive { peer, size } => self.receive(peer, size.into()),
+            Step::Acknowledge { peer } => self.peer(peer).acknowledge(),
+            Step::Resend { peer } => self.peer(peer).resend(),
             Step::Open { wild, piece } => {
                 let end = self.connect(piece);
-                let new = Wild { end, begun: Vec::new(), may_be_reliable: false };
+                let new = Wild { end, partial: Vec::new(), may_be_reliable: false };
                 self.wild[usize::from(wild) % WILD] = Some(new);
             }
-            Step::Shut { wild } => self.wild[usize::from(wild) % WILD] = None,
+            Step::Close { wild } => self.wild[usize::from(wild) % WILD] = None,
             Step::Read { wild, size } => self.read(wild, size.into()),
             Step::Register { one, two } => {
                 let hub = &self.shared.hub;
@@ -212,19 +215,19 @@ impl World {
             }
             Step::Revoke { one, two } => {
                 let ids = [self.id(one), self.id(two)];
-                let is_honest = |id: &ClientId| id.get() < HONEST as u64;
-                // The two are never removed.
-                if !ids.iter().all(is_honest) {
+                let is_peer = |id: &ClientId| id.get() < PEERS as u64;
+                // The peers keep their channel.
+                if !ids.iter().all(is_peer) {
                     self.shared.hub.close_channel(ids[0], ids[1]).ok();
                 }
             }
-            Step::Disconnect { client } => {
+            Step::DisconnectByServer { client } => {
                 let (id, reason) = (self.id(client), CloseReason::ByServer(4000, "away".to_owned()));
-                let tell = || self.shared.events.emit(Event::Disconnected(id, reason.clone()));
-                self.shared.hub.disconnect(id, reason.clone(), tell).ok();
+                let emit = || self.shared.events.emit(Event::Disconnected(id, reason.clone()));
+                self.shared.hub.disconnect(id, reason.clone(), emit).ok();
             }
             Step::Unregister { client } => {
-                let client = HONEST + usize::from(client) % (CLIENTS - HONEST);
+                let client = PEERS + usize::from(client) % (CLIENTS - PEERS);
                 self.unregister(client);
             }
             Step::Wait { milliseconds } => advance(Duration::from_millis(milliseconds.into())).await,
@@ -236,8 +239,8 @@ impl World {
         let (wild, bytes) = match step {
             Step::Authenticate { wild, client, is_right, reliable } => {
                 let client = usize::from(*client) % (CLIENTS + 1);
-                // Whoever is not honest does not know the tokens of those who are.
-                let token = match self.clients.get(client).filter(|_| *is_right && client >= HONEST) {
+                // Wild clients do not know the tokens of the peers.
+                let token = match self.clients.get(client).filter(|_| *is_right && client >= PEERS) {
                     Some(client) => client.token.reveal().to_owned(),
                     None => "0".repeat(32),
                 };
@@ -280,35 +283,36 @@ impl World {
         }
     }
 
-    fn peer(&mut self, who: u8) -> &mut Peer {
-        &mut self.peers[usize::from(who) % HONEST]
+    fn peer(&mut self, peer: u8) -> &mut Peer {
+        &mut self.peers[usize::from(peer) % PEERS]
     }
 
     fn id(&self, client: u8) -> ClientId {
         self.clients[usize::from(client) % CLIENTS].id
     }
 
-    fn hear(&mut self, who: u8, size: usize) {
-        let who = usize::from(who) % HONEST;
+    fn receive(&mut self, peer: u8, size: usize) {
+        let peer = usize::from(peer) % PEERS;
         let (first, second) = self.peers.split_at_mut(1);
-        let (peer, other) = if who == 0 { (&mut first[0], &second[0]) } else { (&mut second[0], &first[0]) };
-        peer.hear(size, other);
+        let (recipient, sender) =
+            if peer == 0 { (&mut first[0], &second[0]) } else { (&mut second[0], &first[0]) };
+        recipient.receive(size, sender);
     }
 
-    /// Somebody reads what it was sent, all of which must be frames that it may be sent.
+    /// Reads on a wild connection, and checks that its client may be sent these frames.
     fn read(&mut self, wild: u8, size: usize) {
         let Some(wild) = &mut self.wild[usize::from(wild) % WILD] else { return };
-        wild.begun.extend(wild.end.read(size));
-        while let Some((first, payload)) = next_frame(&mut wild.begun) {
+        wild.partial.extend(wild.end.read(size));
+        while let Some((first, payload)) = next_frame(&mut wild.partial) {
             match first {
                 0x81 => {
                     let text = String::from_utf8(payload).expect("UTF-8");
-                    parse(&text).unwrap_or_else(|| panic!("no JSON: {text}"));
+                    parse(&text).unwrap_or_else(|| panic!("invalid JSON: {text}"));
                     let is_relay = text.starts_with("{\"relay\":{\"senderId\":");
                     assert!(is_relay || wild.may_be_reliable, "{text} to a plain client");
                 }
                 0x88..=0x8A => {}
-                other => panic!("a frame that begins with {other:#x}"),
+                other => panic!("a frame with first byte {other:#x}"),
             }
         }
     }
@@ -322,13 +326,13 @@ impl World {
         }
     }
 
-    /// The bounds.
+    /// Checks the bounds.
     fn check(&self) {
         let Totals { queued_messages, queued_bytes, relayed_messages, .. } = self.shared.hub.totals();
-        // Whatever connections they come by. One message has been read when it is found to be too many.
+        // On all connections of a client together. One message more is read before it is found to be too many.
         let sent = BURST + 1 + RATE * self.start.elapsed().as_millis() as u64 / 1000;
         assert!(relayed_messages <= CLIENTS as u64 * sent, "{relayed_messages} messages");
-        // Besides what waits, each socket may have been given one message more than is written ahead.
+        // Besides the queues, each outbox may exceed the write-ahead limit by one message.
         let written_ahead = self.limits.max_write_ahead + self.limits.max_payload + 200;
         let bound = self.limits.max_total_bytes + CLIENTS * written_ahead;
         assert!(queued_bytes <= bound, "{queued_bytes} bytes");
@@ -338,17 +342,17 @@ impl World {
 
     async fn end(mut self, ending: Ending) {
         match ending {
-            Ending::Heal => self.heal().await,
+            Ending::Settle => self.settle_peers().await,
             Ending::Drain => self.shared.drain(Duration::from_secs(1)),
             Ending::Stop => self.shared.stop(),
         }
         self.settle().await;
-        self.peers.iter_mut().for_each(Peer::cut);
+        self.peers.iter_mut().for_each(Peer::disconnect);
         self.wild = [const { None }; WILD];
         self.settle().await;
         assert_eq!(self.shared.metrics.connections(), 0);
         for session in std::mem::take(&mut self.sessions) {
-            assert!(session.is_finished(), "a connection that is over is not");
+            assert!(session.is_finished(), "a session of a closed connection still runs");
             session.await.expect("no panic");
         }
         for client in 0..CLIENTS {
@@ -359,58 +363,54 @@ impl World {
         self.check_events();
     }
 
-    /// The others leave; then what the two have said arrives, whatever went before.
-    async fn heal(&mut self) {
+    /// Removes the wild clients, and checks that all messages of the peers arrive.
+    async fn settle_peers(&mut self) {
         self.wild = [const { None }; WILD];
         self.settle().await;
-        (HONEST..CLIENTS).for_each(|client| self.unregister(client));
+        (PEERS..CLIENTS).for_each(|client| self.unregister(client));
         for _ in 0..200 {
-            for who in 0..HONEST {
-                if !self.peers[who].is_connected() {
+            for peer in 0..PEERS {
+                if !self.peers[peer].is_connected() {
                     let end = self.connect(255);
-                    self.peers[who].connect(end);
+                    self.peers[peer].connect(end);
                 }
             }
             self.settle().await;
-            (0..HONEST as u8).for_each(|who| self.hear(who, usize::MAX));
+            (0..PEERS as u8).for_each(|peer| self.receive(peer, usize::MAX));
             self.peers.iter_mut().for_each(Peer::acknowledge);
             self.settle().await;
-            if self.peers.iter().all(Peer::is_content) {
+            if self.peers.iter().all(Peer::is_settled) {
                 break;
             }
             advance(Limits::HOLD_RETRY).await;
             self.peers.iter_mut().for_each(Peer::resend);
         }
         let [one, two] = &self.peers;
-        for (speaker, listener) in [(one, two), (two, one)] {
-            let said: Vec<_> = (1..=speaker.said()).collect();
-            assert_eq!(listener.heard(), said, "exactly once and in order");
+        for (sender, recipient) in [(one, two), (two, one)] {
+            let sent: Vec<_> = (1..=sender.sent()).collect();
+            assert_eq!(recipient.received(), sent, "exactly once and in order");
         }
     }
 
-    /// Who came left, and nothing that is told has a token in it.
+    /// Checks that connect and disconnect events alternate, and that no event contains a token.
     fn check_events(&mut self) {
         let mut batch = Vec::new();
-        let mut reading = Box::pin(self.events.recv_many(&mut batch, usize::MAX));
-        let _ = reading.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        drop(reading);
+        let mut receive = Box::pin(self.events.recv_many(&mut batch, usize::MAX));
+        let _ = receive.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        drop(receive);
         let mut connected: HashMap<ClientId, bool> = HashMap::new();
         for event in batch {
             match event {
                 Event::Connected(client) => {
-                    assert!(!connected.insert(client, true).unwrap_or(false), "{client} came twice");
+                    assert!(!connected.insert(client, true).unwrap_or(false), "{client} connected twice");
                 }
                 Event::Disconnected(client, _) => {
-                    assert_eq!(
-                        connected.insert(client, false),
-                        Some(true),
-                        "{client} left and was not there"
-                    );
+                    assert_eq!(connected.insert(client, false), Some(true), "{client} disconnected twice");
                 }
                 Event::Offence { offence, .. } => {
                     let text = offence.to_string();
-                    let tells = |client: &Registration| text.contains(client.token.reveal());
-                    assert!(!self.clients.iter().any(tells), "{text}");
+                    let has_token = |client: &Registration| text.contains(client.token.reveal());
+                    assert!(!self.clients.iter().any(has_token), "{text}");
                 }
                 other => panic!("{other:?}"),
             }

@@ -1,39 +1,34 @@
-//! Who may come, as JavaScript says it, and what it is asked about.
+//! The rules by which connections are accepted, and the requests that JavaScript verifies.
 
 use std::sync::Arc;
 
-use napi::Status;
-use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
-use super::NativeRelay;
+use super::callback::Signal;
 use crate::access::{AddressKey, FairQueue, Network, TrustedProxies};
 use crate::limits::Limits;
 use crate::listener::BOUNDS;
 use crate::metrics::Rejection;
 use crate::relay::{Rules, Verdict, Verifier, VerifyRequest};
 
-/// Who may come.
+/// The rules by which connections are accepted.
 #[napi(object)]
 pub struct NativeRules {
-    /// Origins; any where there are none.
+    /// Allowed origins; null allows any.
     pub origins: Option<Vec<String>>,
-    /// Whether all proxies are believed.
+    /// Whether all proxies are trusted.
     pub trusts_all: bool,
-    /// How many proxies are.
+    /// The number of trusted proxies.
     pub trusted_hops: u32,
-    /// Addresses of proxies that are.
+    /// The addresses of trusted proxies.
     pub trusted_networks: Vec<String>,
-    /// Whether JavaScript is asked about each WebSocket of the relay's own port.
-    pub asks: bool,
+    /// Whether JavaScript verifies each WebSocket request of the relay's own port.
+    pub has_verifier: bool,
 }
 
-/// The JavaScript function that is told of inquiries to take. Weak: it does not keep Node alive.
-pub type Asked = ThreadsafeFunction<(), (), (), Status, true, true>;
-
-/// What they say.
-pub fn rules(native: NativeRules, asked: Asked) -> Rules {
-    let NativeRules { origins, trusts_all, trusted_hops, trusted_networks, asks } = native;
+/// Converts the rules. `on_verify_request` is called when there is a request to verify.
+pub fn rules(native: NativeRules, on_verify_request: Signal) -> Rules {
+    let NativeRules { origins, trusts_all, trusted_hops, trusted_networks, has_verifier } = native;
     let networks: Vec<_> = trusted_networks.iter().filter_map(|network| Network::parse(network)).collect();
     let trust = match (trusts_all, trusted_hops, networks.is_empty()) {
         (true, ..) => TrustedProxies::All,
@@ -41,41 +36,32 @@ pub fn rules(native: NativeRules, asked: Asked) -> Rules {
         (false, 0, false) => TrustedProxies::Networks(networks),
         (false, 0, true) => TrustedProxies::None,
     };
-    let ask = asks.then(|| {
-        Verifier(Arc::new(move |_| {
-            // An error means that JavaScript is gone.
-            asked.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
-        }))
-    });
+    let ask = has_verifier.then(|| Verifier(Arc::new(move |_| on_verify_request.send())));
     Rules { origins, trusted_proxies: trust, verifier: ask }
 }
 
-/// A request that JavaScript is asked about. If it is collected without an answer the request is refused.
-#[napi]
-pub struct NativeVerifyRequest(Option<VerifyRequest>);
-
-/// Whose a request is.
+/// The client of a request that a Node server has read.
 #[napi(object)]
 pub struct NativeRequestClient {
-    /// The address that counts as the client's.
+    /// Its address, after the headers of trusted proxies.
     pub address: Option<String>,
-    /// Whether the client's connection is TLS.
+    /// Whether its connection uses TLS.
     pub secure: bool,
 }
 
-/// Why JavaScript does not let a client in.
+/// The reason why JavaScript rejects a connection.
 #[napi(string_enum = "camelCase")]
 #[derive(Clone, Copy)]
 pub enum NativeRejection {
-    /// Its page may not come.
+    /// Its origin is not allowed.
     AllowedOrigins,
-    /// It was refused by `verifyClient`.
+    /// `verifyClient` rejected it.
     VerifyClient,
-    /// There was no answer.
+    /// There was no verdict in time.
     Undecided,
     /// The relay is closing.
     Closing,
-    /// Another listener answered it.
+    /// Another listener answered the request.
     Taken,
 }
 
@@ -91,116 +77,117 @@ impl From<NativeRejection> for Rejection {
     }
 }
 
-/// An answer that refuses.
+/// An HTTP response that rejects a request.
 #[napi(object)]
 pub struct NativeRejectionResponse {
-    /// What it is counted by.
-    pub why: NativeRejection,
+    /// The reason to count.
+    pub reason: NativeRejection,
     /// The HTTP status.
     pub status: u16,
-    /// What is said.
+    /// The text of the body.
     pub text: Option<String>,
-    /// Names and values of headers, in turn.
+    /// Names and values of headers, alternating.
     pub headers: Vec<String>,
+}
+
+/// A request of the relay's own port to verify. It is rejected if it is garbage collected without a verdict.
+#[napi]
+pub struct NativeVerifyRequest(Option<VerifyRequest>);
+
+impl NativeVerifyRequest {
+    /// Wraps a request.
+    pub fn new(request: VerifyRequest) -> Self {
+        Self(Some(request))
+    }
 }
 
 #[napi]
 impl NativeVerifyRequest {
-    /// The request's target.
+    /// The request target.
     #[napi(getter, catch_unwind)]
     pub fn url(&self) -> String {
-        self.0.as_ref().map(|inquiry| inquiry.target.clone()).unwrap_or_default()
+        self.0.as_ref().map(|request| request.target.clone()).unwrap_or_default()
     }
 
-    /// Names and values of the request's headers, in turn.
+    /// Names and values of the request headers, alternating.
     #[napi(getter, catch_unwind)]
     pub fn headers(&self) -> Vec<String> {
-        let headers = self.0.iter().flat_map(|inquiry| &inquiry.headers);
+        let headers = self.0.iter().flat_map(|request| &request.headers);
         headers.flat_map(|(name, value)| [name.clone(), value.clone()]).collect()
     }
 
-    /// Whether the client's connection is TLS.
+    /// Whether the client's connection uses TLS.
     #[napi(getter, catch_unwind)]
     pub fn secure(&self) -> bool {
-        self.0.as_ref().is_some_and(|inquiry| inquiry.secure)
+        self.0.as_ref().is_some_and(|request| request.secure)
     }
 
-    /// The address that counts as the client's.
+    /// The client's address, after the headers of trusted proxies.
     #[napi(getter, catch_unwind)]
     pub fn address(&self) -> Option<String> {
-        self.0.as_ref().and_then(|inquiry| inquiry.address).map(|address| address.to_string())
+        self.0.as_ref().and_then(|request| request.address).map(|address| address.to_string())
     }
 
-    /// Lets the client in, or answers with this refusal. Only the first answer counts.
+    /// Accepts the request, or rejects it with a response. Only the first call counts.
     #[napi(catch_unwind)]
-    pub fn answer(&mut self, refusal: Option<NativeRejectionResponse>) {
-        let Some(inquiry) = self.0.take() else { return };
-        inquiry.answer(match refusal {
+    pub fn answer(&mut self, rejection: Option<NativeRejectionResponse>) {
+        let Some(request) = self.0.take() else { return };
+        request.answer(match rejection {
             None => Verdict::Admitted,
-            Some(NativeRejectionResponse { why, status, text, headers }) => {
+            Some(NativeRejectionResponse { reason, status, text, headers }) => {
                 let (pairs, _) = headers.as_chunks();
                 let headers = pairs.iter().map(|[name, value]| (name.clone(), value.clone())).collect();
-                Verdict::Rejected { why: why.into(), status, text, headers }
+                Verdict::Rejected { why: reason.into(), status, text, headers }
             }
         });
     }
 }
 
-#[napi]
-impl NativeRelay {
-    /// The next request of the relay's own port to decide about, when its client still waits. When there is none
-    /// JavaScript is told of the next one.
-    #[napi(catch_unwind)]
-    pub fn take_verify_request(&self) -> Option<NativeVerifyRequest> {
-        self.relay.take_verify_request().map(|inquiry| NativeVerifyRequest(Some(inquiry)))
-    }
-}
-
-/// The requests that servers of Node have read and that JavaScript is to decide about, by ticket. It has the bounds and
-/// the order of those of the relay's own port.
+/// The requests that Node servers have read and JavaScript is to verify. They have the bounds and the order of the queue
+/// of the relay's own port. Each has a ticket.
 #[napi]
 pub struct NativeVerifyQueue(FairQueue<()>);
 
-/// A request that was added.
+/// The ticket of a request that was added.
 #[napi(object)]
 pub struct NativeTicket {
-    /// Its ticket.
+    /// The ticket.
     pub ticket: f64,
-    /// The tickets of requests that have no room any more, itself perhaps.
+    /// The tickets of requests that were evicted to make room; it may be one of them.
     pub evicted: Vec<f64>,
 }
 
 #[napi]
 impl NativeVerifyQueue {
-    /// None yet.
+    /// Creates an empty queue.
     #[napi(constructor, catch_unwind)]
     pub fn new() -> Self {
         Self(FairQueue::new(BOUNDS))
     }
 
-    /// Adds a request from an address, whose head has so many bytes.
+    /// Adds a request from `address` whose head has `bytes` bytes.
     #[napi(catch_unwind)]
     pub fn add(&mut self, address: Option<String>, bytes: u32) -> NativeTicket {
         let bytes = Limits::VERIFICATION_OVERHEAD + bytes as usize;
-        let (ticket, evicted) = self.0.push(source(address.as_deref()), bytes, ());
+        let (ticket, evicted) = self.0.push(address_key(address.as_deref()), bytes, ());
         let evicted = evicted.into_iter().map(|(ticket, ())| ticket as f64).collect();
         NativeTicket { ticket: ticket as f64, evicted }
     }
 
-    /// The ticket of the next request to decide about, if there is one now.
+    /// Returns the ticket of the next request to verify, if there is one now.
     #[napi(catch_unwind)]
     pub fn take(&mut self) -> Option<f64> {
         self.0.take().map(|(ticket, ())| ticket as f64)
     }
 
-    /// A request of this address was answered, or its client has gone.
+    /// Removes a request that was answered, or whose client has disconnected.
     #[napi(catch_unwind)]
-    pub fn leave(&mut self, address: Option<String>, ticket: f64) {
-        self.0.remove(source(address.as_deref()), ticket as u64);
+    pub fn remove(&mut self, address: Option<String>, ticket: f64) {
+        self.0.remove(address_key(address.as_deref()), ticket as u64);
     }
 }
 
-/// What counts as one place. Over a pipe everybody is the same.
-fn source(address: Option<&str>) -> Option<AddressKey> {
+/// Returns the key by which an address is counted. All connections over pipes share one.
+fn address_key(address: Option<&str>) -> Option<AddressKey> {
     address.and_then(|address| address.parse().ok()).map(AddressKey::of)
 }

@@ -1,30 +1,28 @@
-//! Connections whose sockets JavaScript holds: their bytes go through it, a bounded number at a time.
+//! Bridges to sockets that stay in JavaScript: it moves their bytes, a bounded number at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use napi::Status;
 use napi::bindgen_prelude::Buffer;
-use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
+use super::callback::Signal;
 use crate::stream::bridge::{self, Bridge, SocketCommand, SocketEnd};
 
-/// The JavaScript function that has errands fetched. Weak: it does not keep Node alive.
-pub type Caller = ThreadsafeFunction<(), (), (), Status, true, true>;
-
-/// Which bridges have an errand. One function for all of them: each one more is looked at whenever any is called.
-pub struct Errands {
+/// The bridges that have commands for their sockets.
+///
+/// All bridges share one JavaScript function, since Node looks at every such function whenever any of them is called.
+pub struct BridgeRegistry {
     waiting: Mutex<Vec<u32>>,
-    caller: Caller,
+    on_commands: Signal,
 }
 
-impl Errands {
-    /// None yet.
-    pub fn new(caller: Caller) -> Self {
-        Self { waiting: Mutex::default(), caller }
+impl BridgeRegistry {
+    /// Creates a registry. `on_commands` is called when [`BridgeRegistry::take`] has something to return.
+    pub fn new(on_commands: Signal) -> Self {
+        Self { waiting: Mutex::default(), on_commands }
     }
 
-    /// The bridges that have an errand.
+    /// Takes the numbers of the bridges that have commands.
     pub fn take(&self) -> Vec<u32> {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -35,70 +33,69 @@ impl Errands {
         let is_first = waiting.len() == 1;
         drop(waiting);
         if is_first {
-            // An error means that JavaScript is gone.
-            self.caller.call(Ok(()), ThreadsafeFunctionCallMode::NonBlocking);
+            self.on_commands.send();
         }
     }
 }
 
-/// Both ends of a bridge that rings with this number.
-pub fn open(number: u32, errands: &Arc<Errands>) -> (Bridge, NativeBridge) {
-    let errands = Arc::clone(errands);
-    let (bridge, bank) = bridge::pair(move || errands.add(number));
-    (bridge, NativeBridge { number, bank })
+/// Opens a bridge with this number. Returns the engine's end and the socket's end.
+pub fn open(number: u32, registry: &Arc<BridgeRegistry>) -> (Bridge, NativeBridge) {
+    let registry = Arc::clone(registry);
+    let (bridge, socket) = bridge::pair(move || registry.add(number));
+    (bridge, NativeBridge { number, socket })
 }
 
-/// What is to be done with a socket.
+/// What to do with a socket.
 #[napi(object)]
 pub struct NativeSocketCommand {
-    /// To be written to it.
+    /// Bytes to write.
     pub bytes: Option<Buffer>,
-    /// To be read from again.
+    /// Whether to resume reading.
     pub resume: bool,
-    /// To be ended, behind the bytes.
+    /// Whether to end it after the bytes.
     pub end: bool,
-    /// To be closed, behind the bytes.
-    pub over: bool,
+    /// Whether to close it after the bytes.
+    pub close: bool,
 }
 
-/// A connection whose socket JavaScript holds.
+/// The socket's end of a bridge.
 #[napi]
 pub struct NativeBridge {
     number: u32,
-    bank: SocketEnd,
+    socket: SocketEnd,
 }
 
 #[napi]
 impl NativeBridge {
-    /// By which it is called.
+    /// The number that `bridgesWithCommands()` returns for it.
     #[napi(getter, catch_unwind)]
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// Bytes that the socket brought. False when it is to pause.
+    /// Passes on bytes that were read from the socket. Returns false if reading is to pause.
     #[napi(catch_unwind)]
     pub fn push(&self, bytes: &[u8]) -> bool {
-        self.bank.push(bytes)
+        self.socket.push(bytes)
     }
 
-    /// The socket brings nothing more.
+    /// Says that the socket has ended.
     #[napi(catch_unwind)]
     pub fn end(&self) {
-        self.bank.end();
+        self.socket.end();
     }
 
-    /// The socket is gone.
+    /// Says that the socket has closed.
     #[napi(catch_unwind)]
-    pub fn break_off(&self) {
-        self.bank.reset();
+    pub fn close(&self) {
+        self.socket.reset();
     }
 
-    /// What is to be done with the socket, which `is_writable` when it has written what it was given.
+    /// Returns what to do with the socket. `is_writable` says whether it has written all that it was given.
     #[napi(catch_unwind)]
     pub fn fetch(&self, is_writable: bool) -> NativeSocketCommand {
-        let SocketCommand { bytes, resume, end, close: over } = self.bank.fetch(is_writable);
+        let SocketCommand { bytes, resume, end, close } = self.socket.fetch(is_writable);
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty()).map(Buffer::from);
-        NativeSocketCommand { bytes, resume, end, over }
+        NativeSocketCommand { bytes, resume, end, close }
     }
 }

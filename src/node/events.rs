@@ -1,4 +1,4 @@
-//! What events are to JavaScript.
+//! Events as JavaScript sees them.
 
 use std::io;
 use std::sync::Arc;
@@ -12,64 +12,75 @@ use napi_derive::napi;
 use crate::access::HostAddress;
 use crate::events::{Event, Interest, Topic};
 
+/// The names of the events that are delivered only if they have a listener.
+pub const TOPICS: &[(&str, Topic)] = &[
+    ("connection", Topic::Connected),
+    ("disconnect", Topic::Disconnected),
+    ("error", Topic::Offences),
+    ("expired", Topic::Expired),
+    ("messagesExpired", Topic::MessagesExpired),
+];
+
 /// An event, as `index.js` reads it.
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
-    /// `listening`, `listenFailed`, `connection`, `disconnect`, `expired`, `messagesExpired`, `error`, `deserted`, `close`.
+    /// A name of [`TOPICS`], or `listening`, `listenFailed`, `adoptedConnectionsEnded` or `close`.
     pub name: String,
-    /// Whose event it is.
+    /// The client that the event is about; the sender of expired messages.
     pub client_id: Option<f64>,
-    /// For whom expired messages were.
+    /// The recipient of expired messages.
     pub target_id: Option<f64>,
-    /// An error's code.
+    /// The code of an error.
     pub code: Option<String>,
-    /// A close code, the system's number of an error, a port, or how many messages or events were dropped.
+    /// A close code, a system error number, a port, or a number of messages or dropped events.
     pub number: Option<f64>,
-    /// An error's or a close code's text, or an address.
+    /// The text of an error or of a close code, or an address.
     pub text: Option<String>,
 }
 
 /// An event on its way to the JavaScript thread.
-pub struct Told {
+pub struct QueuedEvent {
     topic: Option<Topic>,
     event: NativeEvent,
 }
 
-/// The JavaScript function that takes batches. Weak: it does not keep Node alive.
-pub type Outlet = ThreadsafeFunction<Vec<Told>, (), Vec<NativeEvent>, Status, true, true>;
+/// The JavaScript function that takes batches of events. Weak: it does not keep Node alive.
+pub type EventCallback = ThreadsafeFunction<Vec<QueuedEvent>, (), Vec<NativeEvent>, Status, true, true>;
 
-/// Batches that JavaScript has been given and has not delivered to listeners. Only touched on its thread.
-pub type Undelivered = Arc<AtomicUsize>;
+/// The number of batches that JavaScript was given and whose listeners were not all called. Used on its thread only.
+pub type PendingBatches = Arc<AtomicUsize>;
 
-/// Has batches of events taken by `on_events`. On the JavaScript thread, when the turn in which they happened is over, a
-/// batch loses the events at its beginning that nobody listens for, and all of them if there are no others. What comes
-/// behind a wanted event is kept: a listener of that one may add others.
-pub fn outlet(
+/// Wraps `on_events`, which takes batches of events.
+///
+/// On the JavaScript thread, leading events without a listener are removed from a batch. Everything after an event with a
+/// listener is kept, since that listener may add others; so is every event after a batch that is pending.
+pub fn event_callback(
     on_events: &Function<'_, Vec<NativeEvent>, ()>,
     interest: Interest,
-    undelivered: Undelivered,
-) -> napi::Result<Outlet> {
-    let builder = on_events.build_threadsafe_function::<Vec<Told>>().callee_handled::<true>().weak::<true>();
+    pending_batches: PendingBatches,
+) -> napi::Result<EventCallback> {
+    let builder =
+        on_events.build_threadsafe_function::<Vec<QueuedEvent>>().callee_handled::<true>().weak::<true>();
     builder.build_callback(move |context| {
-        let is_behind_others = undelivered.load(Ordering::Relaxed) > 0;
+        let is_behind_others = pending_batches.load(Ordering::Relaxed) > 0;
         let batch = context.value.into_iter();
-        let wanted = batch.skip_while(|told| !is_behind_others && !interest.includes(told.topic));
-        let events: Vec<_> = wanted.map(|told| told.event).collect();
-        undelivered.fetch_add(usize::from(!events.is_empty()), Ordering::Relaxed);
+        let wanted = batch.skip_while(|queued| !is_behind_others && !interest.includes(queued.topic));
+        let events: Vec<_> = wanted.map(|queued| queued.event).collect();
+        pending_batches.fetch_add(usize::from(!events.is_empty()), Ordering::Relaxed);
         Ok(events)
     })
 }
 
-/// Hands a batch over, and waits until it was taken. False when JavaScript is gone.
-pub async fn hand_over(outlet: Arc<Outlet>, batch: Vec<Told>) -> bool {
+/// Hands a batch over and waits until it was taken. Returns false if Node is shutting down.
+pub async fn hand_over(on_events: Arc<EventCallback>, batch: Vec<QueuedEvent>) -> bool {
     // An error other than `Closing` is an exception of `index.js`, which Node has reported.
-    !outlet.call_async(Ok(batch)).await.is_err_and(|error| error.status == Status::Closing)
+    !on_events.call_async(Ok(batch)).await.is_err_and(|error| error.status == Status::Closing)
 }
 
-/// An event as `index.js` reads it, and its topic.
-pub fn told(event: Event) -> Told {
-    Told { topic: Topic::of(&event), event: native(event) }
+/// Converts an event for the queue.
+pub fn queue(event: Event) -> QueuedEvent {
+    QueuedEvent { topic: Topic::of(&event), event: native(event) }
 }
 
 fn native(event: Event) -> NativeEvent {
@@ -109,7 +120,7 @@ fn native(event: Event) -> NativeEvent {
         },
         Event::Panicked => NativeEvent {
             code: Some("ERR_INTERNAL".to_owned()),
-            text: Some("a bug of websocket-relay cost one connection, or events, at most".to_owned()),
+            text: Some("a bug in websocket-relay ended one connection or lost some events".to_owned()),
             ..named("error")
         },
         Event::Dropped(count) => NativeEvent {
@@ -118,7 +129,7 @@ fn native(event: Event) -> NativeEvent {
             text: Some(format!("{count} events were dropped: the JavaScript thread was busy for too long")),
             ..named("error")
         },
-        Event::AdoptedConnectionsEnded => named("deserted"),
+        Event::AdoptedConnectionsEnded => named("adoptedConnectionsEnded"),
         Event::Closed => named("close"),
     }
 }

@@ -1,217 +1,82 @@
-//! The Node-API binding: translates, and decides nothing.
+//! The Node-API binding: converts arguments and results, and decides nothing.
 
 mod access;
 mod bridge;
+mod callback;
 mod checks;
+mod clients;
+mod errors;
 mod events;
-mod life;
+mod options;
 mod tls;
+mod upgrade;
 
-use std::iter;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use napi::Status;
-use napi::bindgen_prelude::{Buffer, Env, Function, Result};
-use napi::threadsafe_function::ThreadsafeFunction;
+use napi::bindgen_prelude::{Env, Function, Result};
 use napi_derive::napi;
 
+use access::NativeVerifyRequest;
+use bridge::BridgeRegistry;
+use callback::{AdoptedConnections, KeepAlive, Signal};
+use errors::{Code, js_error, system_error};
+use events::{NativeEvent, PendingBatches};
+use options::NativeOptions;
+use tls::NativeCredentials;
+
 use crate::access::HostAddress;
-use crate::error::Error;
-use crate::events::Topic;
-use crate::limits::Limits;
-use crate::relay::{Address, Options, Relay, Script, Site};
-use crate::stream::{self, PendingConnection};
-
-/// A bound: its name among the options, what it counts, its default and its range.
-#[napi(object)]
-pub struct NativeLimit {
-    /// Its name among the options.
-    pub name: String,
-    /// What it counts.
-    pub unit: String,
-    /// The value where none is given.
-    pub default: f64,
-    /// The smallest value.
-    pub min: f64,
-    /// The largest value.
-    pub max: f64,
-}
-
-/// Every bound, and the number of threads.
-#[napi(catch_unwind)]
-pub fn limits() -> Vec<NativeLimit> {
-    let native = |limit: &crate::limits::Limit| NativeLimit {
-        name: limit.name.to_owned(),
-        unit: limit.unit.to_owned(),
-        default: limit.default as f64,
-        min: limit.min as f64,
-        max: limit.max as f64,
-    };
-    iter::once(&Options::THREADS).chain(Limits::TABLE).map(native).collect()
-}
-
-/// A value for an option of [`limits`].
-#[napi(object)]
-pub struct NativeSetting {
-    /// The option's name.
-    pub name: String,
-    /// Its value.
-    pub value: f64,
-}
-
-/// How a relay behaves.
-#[napi(object)]
-pub struct NativeOptions {
-    /// Whether clients may talk without a registered channel.
-    pub authorize_all_channels: bool,
-    /// Options of [`limits`] other than the default ones.
-    pub settings: Vec<NativeSetting>,
-    /// What TLS is spoken with on the port.
-    pub credentials: Option<tls::NativeCredentials>,
-    /// The only path where WebSockets are opened.
-    pub path: Option<String>,
-    /// The client for browsers.
-    pub script: Option<NativeScript>,
-    /// What shows its source.
-    pub source_map: Option<NativeScript>,
-    /// Whether `/metrics` is found on the port.
-    pub metrics: bool,
-    /// Who may come.
-    pub rules: access::NativeRules,
-}
-
-/// A script that browsers load.
-#[napi(object)]
-pub struct NativeScript {
-    /// Its text.
-    pub plain: Buffer,
-    /// Its text in gzip.
-    pub gzip: Buffer,
-    /// What changes whenever the text does.
-    pub hash: String,
-}
-
-/// A new client.
-#[napi(object)]
-pub struct NativeRegistration {
-    /// Its id.
-    pub id: f64,
-    /// Its secret.
-    pub token: String,
-}
-
-/// What becomes of a request whose socket JavaScript has.
-#[napi(object, object_from_js = false)]
-pub struct NativeUpgrade {
-    /// What is to be answered. If it is empty, nothing is.
-    pub answer: Buffer,
-    /// It is served, and what comes behind the answer goes over this. Without it the request is refused.
-    pub bridge: Option<bridge::NativeBridge>,
-}
-
-/// Keeps Node alive while it exists, and does nothing else.
-type KeepAlive = ThreadsafeFunction<(), (), (), Status, true>;
-
-/// Keeps Node alive while connections hold it that have left Node, unless it is told not to.
-#[derive(Default)]
-struct Crowd(Mutex<Option<KeepAlive>>);
-
-impl Crowd {
-    fn keep(&self, alive: Option<KeepAlive>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = alive;
-    }
-}
-
-/// A TCP connection that has left Node and was not answered yet. Keeps Node alive, as its socket would. If it is
-/// collected it is closed.
-#[napi]
-pub struct NativeAdoptedConnection(Option<(PendingConnection, Arc<Crowd>)>);
-
-#[napi]
-impl NativeAdoptedConnection {
-    /// Whether its client has left, or sent more than it may before it is answered.
-    #[napi(catch_unwind)]
-    pub fn has_left(&mut self) -> bool {
-        self.0.as_mut().is_none_or(|(waiting, _)| waiting.has_left())
-    }
-
-    /// Closes it without an answer.
-    #[napi(catch_unwind)]
-    pub fn close(&mut self) {
-        self.0 = None;
-    }
-}
+use crate::relay::{Address, Relay};
 
 /// A relay, for `index.js`, which has checked every argument.
 #[napi]
 pub struct NativeRelay {
     relay: Relay,
-    undelivered: events::Undelivered,
+    pending_batches: PendingBatches,
     keep_alive: Option<KeepAlive>,
-    /// Connections that were taken over.
-    crowd: Weak<Crowd>,
-    crowd_counts: bool,
-    /// None when the relay has ended.
-    errands: Option<Arc<bridge::Errands>>,
+    /// Shared by the connections adopted by their descriptors.
+    adopted: Weak<AdoptedConnections>,
+    /// Whether adopted connections keep Node alive.
+    adopted_keep_alive: bool,
+    /// `None` once the relay was disposed of.
+    bridges: Option<Arc<BridgeRegistry>>,
+    /// The number of the last bridge.
     next_bridge: u32,
 }
 
 #[napi]
 impl NativeRelay {
-    /// A relay that does not listen yet. `on_events` gets batches of events, see [`NativeRelay::want`];
-    /// `on_errands` is called when [`NativeRelay::errands`] has something, and `on_inquiries` when
-    /// [`NativeRelay::take_verify_request`] has.
+    /// Creates a relay that does not listen yet.
+    ///
+    /// `on_events` is given batches of events, see [`NativeRelay::set_interest`]. `on_socket_commands` is called when
+    /// `bridgesWithCommands()` has something to return, and `on_verify_requests` when `takeVerifyRequest()` has.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         options: NativeOptions,
-        on_events: Function<'_, Vec<events::NativeEvent>, ()>,
-        on_errands: Function<'_, (), ()>,
-        on_inquiries: Function<'_, (), ()>,
+        on_events: Function<'_, Vec<NativeEvent>, ()>,
+        on_socket_commands: Function<'_, (), ()>,
+        on_verify_requests: Function<'_, (), ()>,
     ) -> Result<Self, Code> {
-        let NativeOptions {
-            authorize_all_channels,
-            settings,
-            credentials,
-            path,
-            script,
-            source_map,
-            metrics,
-            rules,
-        } = options;
-        let [script, source_map] = [script, source_map].map(|script| {
-            script.map(|NativeScript { plain, gzip, hash }| {
-                let (plain, gzip) = (plain.into(), gzip.into());
-                Script { plain, gzip, hash }
-            })
-        });
-        let site = Site { path, script, source_map, has_metrics: metrics };
-        let asked = on_inquiries.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
-        let rules = access::rules(rules, asked.map_err(|error| system(&error))?);
-        let mut options = Options { authorize_all_channels, site, rules, ..Options::default() };
-        for NativeSetting { name, value } in settings {
-            match &*name {
-                "threads" => options.threads = value as usize,
-                name => options.limits.set(name, value as u64).map_err(|error| coded(error.into()))?,
-            }
-        }
-        options.credentials = credentials.map(Into::into);
-        let (relay, receiver) = Relay::new(options).map_err(coded)?;
-        let undelivered = events::Undelivered::default();
-        let outlet = events::outlet(&on_events, relay.interest().clone(), Arc::clone(&undelivered));
-        let outlet = Arc::new(outlet.map_err(|error| system(&error))?);
-        let caller = on_errands.build_threadsafe_function().callee_handled::<true>().weak::<true>().build();
-        let errands = Some(Arc::new(bridge::Errands::new(caller.map_err(|error| system(&error))?)));
-        let topics =
-            [Topic::Connected, Topic::Disconnected, Topic::Offences, Topic::Expired, Topic::MessagesExpired];
-        for topic in topics {
-            relay.interest().set(topic, false);
-        }
-        let hand_over = move |batch| events::hand_over(Arc::clone(&outlet), batch);
-        relay.spawn_courier(receiver, events::told, hand_over);
-        let (crowd, crowd_counts) = (Weak::new(), true);
-        Ok(Self { relay, undelivered, keep_alive: None, crowd, crowd_counts, errands, next_bridge: 0 })
+        let options = options::options(options, Signal::new(&on_verify_requests)?)?;
+        let (relay, receiver) = Relay::new(options).map_err(js_error)?;
+        let pending_batches = PendingBatches::default();
+        let (interest, pending) = (relay.interest().clone(), Arc::clone(&pending_batches));
+        let on_events = events::event_callback(&on_events, interest, pending).map_err(system_error)?;
+        let bridges = Arc::new(BridgeRegistry::new(Signal::new(&on_socket_commands)?));
+        events::TOPICS.iter().for_each(|(_, topic)| relay.interest().set(*topic, false));
+        let on_events = Arc::new(on_events);
+        let hand_over = move |batch| events::hand_over(Arc::clone(&on_events), batch);
+        relay.dispatch_events(receiver, events::queue, hand_over);
+        Ok(Self {
+            relay,
+            pending_batches,
+            keep_alive: None,
+            adopted: Weak::new(),
+            adopted_keep_alive: true,
+            bridges: Some(bridges),
+            next_bridge: 0,
+        })
     }
 
     /// Opens the port.
@@ -219,136 +84,35 @@ impl NativeRelay {
     pub fn listen(&mut self, ip: Option<String>, port: u16) -> Result<(), Code> {
         let ip = ip.map(|ip| ip.parse::<HostAddress>()).transpose();
         let ip = ip.map_err(|error| napi::Error::new("EINVAL".to_owned(), error.to_string()))?;
-        self.relay.listen(Address { ip, port }).map_err(coded)
+        self.relay.listen(Address { ip, port }).map_err(js_error)
     }
 
-    /// Takes a connection over by its descriptor, if that can be done; whoever has the descriptor closes it then.
+    /// Replaces the TLS credentials; open connections keep theirs.
     #[napi(catch_unwind)]
-    pub fn take_over(&mut self, env: &Env, descriptor: i32) -> Result<Option<NativeAdoptedConnection>> {
-        let Ok(socket) = stream::adopt_descriptor(descriptor) else { return Ok(None) };
-        Ok(Some(NativeAdoptedConnection(Some((PendingConnection::new(socket), self.crowd(env)?)))))
+    pub fn set_credentials(&self, credentials: NativeCredentials) -> Result<(), Code> {
+        self.relay.set_credentials(&credentials.into()).map_err(js_error)
     }
 
-    /// Serves, or refuses, a WebSocket request whose connection was taken over. `head` is its HTTP head, `early` what came
-    /// behind it, `peer` the address that it came from.
+    /// Returns the next request of the relay's own port to verify, if its client still waits. If there is none,
+    /// `on_verify_requests` is called for the next one.
     #[napi(catch_unwind)]
-    pub fn upgrade_taken(
-        &self,
-        head: &[u8],
-        early: &[u8],
-        peer: Option<String>,
-        connection: &mut NativeAdoptedConnection,
-    ) {
-        let Some((waiting, crowd)) = connection.0.take() else { return };
-        let (socket, early) = waiting.into_parts(early);
-        let peer = peer.as_deref().and_then(host);
-        // An error means that the system has no room for the connection, which is closed then.
-        match self.relay.invite(head, peer) {
-            Ok(invitation) => self.relay.adopt_socket(invitation, socket, early, crowd).ok(),
-            Err(answer) if answer.is_empty() => None,
-            Err(answer) => self.relay.refuse(socket, answer, crowd).ok(),
-        };
+    pub fn take_verify_request(&self) -> Option<NativeVerifyRequest> {
+        self.relay.take_verify_request().map(NativeVerifyRequest::new)
     }
 
-    /// Answers a connection that was taken over, and closes it.
+    /// Sets whether `connection`, `disconnect`, `expired`, `messagesExpired` or `error` has a listener. Initially none
+    /// has. All other events are always delivered.
     #[napi(catch_unwind)]
-    pub fn refuse_taken(&self, connection: &mut NativeAdoptedConnection, answer: &[u8]) {
-        if let Some((waiting, crowd)) = connection.0.take() {
-            let (socket, _) = waiting.into_parts(&[]);
-            self.relay.refuse(socket, answer.to_vec(), crowd).ok();
+    pub fn set_interest(&self, name: String, wanted: bool) {
+        if let Some((_, topic)) = events::TOPICS.iter().find(|(topic, _)| *topic == name) {
+            self.relay.interest().set(*topic, wanted);
         }
     }
 
-    /// Serves, or refuses, a WebSocket request whose socket stays in JavaScript; arguments as above. Nothing but the
-    /// answer is to be written to it before what comes over the bridge.
+    /// Says that the listeners of a batch were called. To be called once for each batch that is not empty.
     #[napi(catch_unwind)]
-    pub fn upgrade(&mut self, head: &[u8], early: &[u8], peer: Option<String>) -> NativeUpgrade {
-        let peer = peer.as_deref().and_then(host);
-        let mut invitation = match self.relay.invite(head, peer) {
-            Ok(invitation) => invitation,
-            Err(refusal) => return NativeUpgrade { answer: refusal.into(), bridge: None },
-        };
-        // Without it the relay has ended, and has refused already.
-        let Some(errands) = self.errands.clone() else {
-            return NativeUpgrade { answer: Vec::new().into(), bridge: None };
-        };
-        let answer = invitation.take_answer().into();
-        self.next_bridge = self.next_bridge.wrapping_add(1);
-        let (stream, bridge) = bridge::open(self.next_bridge, &errands);
-        self.relay.adopt(invitation, stream, early.to_vec(), ());
-        NativeUpgrade { answer, bridge: Some(bridge) }
-    }
-
-    /// Whose request it is that another server has read, as far as proxies are trusted. It has this HTTP head and came from
-    /// `peer`, over TLS or not.
-    #[napi(catch_unwind)]
-    pub fn caller(&self, head: &[u8], peer: Option<String>, is_tls: bool) -> access::NativeRequestClient {
-        let host = peer.as_deref().and_then(host);
-        let (address, secure) = self.relay.caller(head, host, is_tls).unwrap_or((host, false));
-        access::NativeRequestClient { address: address.map(|address| address.to_string()).or(peer), secure }
-    }
-
-    /// Counts a client that JavaScript has not let in.
-    #[napi(catch_unwind)]
-    pub fn turned_away(&self, why: access::NativeRejection) {
-        self.relay.count_rejection(why.into());
-    }
-
-    /// Whether WebSockets are opened at this target of a request.
-    #[napi(catch_unwind)]
-    pub fn is_at(&self, target: &[u8]) -> bool {
-        str::from_utf8(target).is_ok_and(|target| self.relay.is_at(target))
-    }
-
-    /// The numbers of the bridges that have errands to fetch.
-    #[napi(catch_unwind)]
-    pub fn errands(&self) -> Vec<u32> {
-        self.errands.as_ref().map(|errands| errands.take()).unwrap_or_default()
-    }
-
-    /// Greets new connections with other credentials.
-    #[napi(catch_unwind)]
-    pub fn set_credentials(&self, credentials: tls::NativeCredentials) -> Result<(), Code> {
-        self.relay.set_credentials(&credentials.into()).map_err(coded)
-    }
-
-    /// Registers a client, for so many milliseconds or for ever.
-    #[napi(catch_unwind)]
-    pub fn register_client(&self, life: Option<f64>) -> Result<NativeRegistration, Code> {
-        let client = match life::duration(life) {
-            Some(life) => self.relay.register_client_for(life),
-            None => self.relay.register_client(),
-        };
-        let client = client.map_err(coded)?;
-        Ok(NativeRegistration { id: client.id.get() as f64, token: client.token.reveal().to_owned() })
-    }
-
-    /// Lets two clients talk.
-    #[napi(catch_unwind)]
-    pub fn register_relay_channel(&self, client1: f64, client2: f64) -> Result<(), Code> {
-        let (first, second) = (life::id(client1, "clientId1")?, life::id(client2, "clientId2")?);
-        self.relay.register_relay_channel(first, second).map_err(coded)
-    }
-
-    /// Whether somebody listens for `connection`, `disconnect`, `expired`, `messagesExpired` or `error`. At first nobody
-    /// does. All other events are always told.
-    #[napi(catch_unwind)]
-    pub fn want(&self, name: String, wanted: bool) {
-        let topic = match &*name {
-            "connection" => Topic::Connected,
-            "disconnect" => Topic::Disconnected,
-            "error" => Topic::Offences,
-            "expired" => Topic::Expired,
-            "messagesExpired" => Topic::MessagesExpired,
-            _ => return,
-        };
-        self.relay.interest().set(topic, wanted);
-    }
-
-    /// The listeners of a batch have been called, as is said once for each that is not empty.
-    #[napi(catch_unwind)]
-    pub fn delivered(&self) {
-        self.undelivered.fetch_sub(1, Ordering::Relaxed);
+    pub fn batch_handled(&self) {
+        self.pending_batches.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Closes the port and every connection.
@@ -357,31 +121,26 @@ impl NativeRelay {
         self.relay.close();
     }
 
-    /// Closes the port, and every connection when its client has what waits for it; both times are milliseconds.
+    /// Closes every connection once its client has received what waits for it, and the port. Both times are in
+    /// milliseconds.
     #[napi(catch_unwind)]
     pub fn drain(&self, timeout: u32, retry_after: u32) {
         let [timeout, retry_after] = [timeout, retry_after].map(|ms| Duration::from_millis(ms.into()));
         self.relay.drain(timeout, retry_after);
     }
 
-    /// Whether there are connections that were taken over or go over a bridge.
-    #[napi(getter, catch_unwind)]
-    pub fn has_adopted(&self) -> bool {
-        self.relay.has_adopted()
-    }
-
-    /// Gives back all that a closed relay needs no more. What is asked of it afterwards is answered.
+    /// Frees all that a closed relay no longer needs. It can still be asked about clients and statistics.
     #[napi(catch_unwind)]
-    pub fn end(&mut self) {
-        self.relay.end();
-        (self.errands, self.keep_alive) = (None, None);
+    pub fn dispose(&mut self) {
+        self.relay.dispose();
+        (self.bridges, self.keep_alive) = (None, None);
     }
 
     /// Keeps Node alive until [`NativeRelay::unref_loop`].
     #[napi(catch_unwind)]
     pub fn ref_loop(&mut self, env: &Env) -> Result<()> {
         if self.keep_alive.is_none() {
-            self.keep_alive = Some(keep_alive(env)?);
+            self.keep_alive = Some(KeepAlive::new(env)?);
         }
         Ok(())
     }
@@ -391,51 +150,4 @@ impl NativeRelay {
     pub fn unref_loop(&mut self) {
         self.keep_alive = None;
     }
-
-    /// Whether connections that were taken over keep Node alive, as those that it holds itself do. At first they do.
-    #[napi(catch_unwind)]
-    pub fn ref_connections(&mut self, env: &Env, counts: bool) -> Result<()> {
-        self.crowd_counts = counts;
-        if let Some(crowd) = self.crowd.upgrade() {
-            crowd.keep(if counts { Some(keep_alive(env)?) } else { None });
-        }
-        Ok(())
-    }
-}
-
-impl NativeRelay {
-    fn crowd(&mut self, env: &Env) -> Result<Arc<Crowd>> {
-        if let Some(crowd) = self.crowd.upgrade() {
-            return Ok(crowd);
-        }
-        let crowd = Arc::new(Crowd::default());
-        if self.crowd_counts {
-            crowd.keep(Some(keep_alive(env)?));
-        }
-        self.crowd = Arc::downgrade(&crowd);
-        Ok(crowd)
-    }
-}
-
-fn keep_alive(env: &Env) -> Result<KeepAlive> {
-    let nothing = env.create_function_from_closure("keepAlive", |_| Ok(()))?;
-    nothing.build_threadsafe_function().callee_handled::<true>().build()
-}
-
-/// The address of a socket, as Node writes it. `None` for a pipe.
-fn host(peer: &str) -> Option<HostAddress> {
-    // The interface may be gone.
-    peer.parse().or_else(|_| peer.split('%').next().unwrap_or_default().parse()).ok()
-}
-
-/// The `code` of an error in JavaScript.
-type Code = String;
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn coded(error: Error) -> napi::Error<Code> {
-    napi::Error::new(error.code().to_owned(), error.to_string())
-}
-
-fn system(error: &napi::Error) -> napi::Error<Code> {
-    napi::Error::new("ERR_SYSTEM".to_owned(), error.reason.clone())
 }

@@ -1,4 +1,4 @@
-//! A connection in memory: a server's end that is a byte stream, and a client's end that never waits.
+//! A connection in memory: the server's end is an async byte stream, the client's end never waits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,30 +15,33 @@ use websocket_relay::stream::Transport;
 struct State {
     to_server: VecDeque<u8>,
     to_client: VecDeque<u8>,
-    client_is_gone: bool,
-    server_is_done: bool,
+    client_has_closed: bool,
+    server_has_closed: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-/// Bytes that a client has not read and the server may write.
+/// The bytes that the server may write ahead of the client's reads.
 const CAPACITY: usize = 700;
 
+/// The server's end.
 #[derive(Debug)]
 pub struct ServerEnd {
     state: Arc<Mutex<State>>,
-    /// What one read brings at most; the next brings all there is. So what is written is cut anywhere, and yet read by few
-    /// reads.
+    /// The size of every second read at most; the others read all bytes. So the input is split anywhere, but needs few reads.
     piece: usize,
-    is_cut: bool,
+    /// Whether the last read was limited to `piece`.
+    was_short: bool,
 }
 
+/// The client's end. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct ClientEnd(Arc<Mutex<State>>);
 
-pub fn pipe(piece: usize) -> (ServerEnd, ClientEnd) {
+/// Creates a connection. Every second read of the server brings at most `piece` bytes.
+pub fn connection(piece: usize) -> (ServerEnd, ClientEnd) {
     let state = Arc::new(Mutex::new(State::default()));
-    (ServerEnd { state: Arc::clone(&state), piece, is_cut: false }, ClientEnd(state))
+    (ServerEnd { state: Arc::clone(&state), piece, was_short: false }, ClientEnd(state))
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -46,12 +49,14 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl ClientEnd {
+    /// Sends bytes to the server.
     pub fn write(&self, bytes: &[u8]) {
         let mut state = lock(&self.0);
         state.to_server.extend(bytes);
         state.reader.take().into_iter().for_each(Waker::wake);
     }
 
+    /// Reads at most `most` bytes.
     pub fn read(&self, most: usize) -> Vec<u8> {
         let mut state = lock(&self.0);
         let size = most.min(state.to_client.len());
@@ -60,17 +65,17 @@ impl ClientEnd {
         bytes
     }
 
-    /// Whether the server has written all that it ever will, and it was read.
-    pub fn is_over(&self) -> bool {
+    /// Returns whether the server has closed the connection and all its bytes were read.
+    pub fn has_ended(&self) -> bool {
         let state = lock(&self.0);
-        state.server_is_done && state.to_client.is_empty()
+        state.server_has_closed && state.to_client.is_empty()
     }
 }
 
 impl Drop for ClientEnd {
     fn drop(&mut self) {
         let mut state = lock(&self.0);
-        state.client_is_gone = true;
+        state.client_has_closed = true;
         let State { reader, writer, .. } = &mut *state;
         reader.take().into_iter().chain(writer.take()).for_each(Waker::wake);
     }
@@ -78,7 +83,7 @@ impl Drop for ClientEnd {
 
 impl Drop for ServerEnd {
     fn drop(&mut self) {
-        lock(&self.state).server_is_done = true;
+        lock(&self.state).server_has_closed = true;
     }
 }
 
@@ -88,14 +93,14 @@ impl AsyncRead for ServerEnd {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { state, piece, is_cut } = self.get_mut();
+        let Self { state, piece, was_short } = self.get_mut();
         let mut state = lock(state);
-        if state.to_server.is_empty() && !state.client_is_gone {
+        if state.to_server.is_empty() && !state.client_has_closed {
             state.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        *is_cut = !*is_cut;
-        let piece = if *is_cut { *piece } else { usize::MAX };
+        *was_short = !*was_short;
+        let piece = if *was_short { *piece } else { usize::MAX };
         let size = piece.min(state.to_server.len()).min(buffer.remaining());
         buffer.put_slice(&state.to_server.make_contiguous()[..size]);
         state.to_server.drain(..size);
@@ -106,7 +111,7 @@ impl AsyncRead for ServerEnd {
 impl AsyncWrite for ServerEnd {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = lock(&self.state);
-        if state.client_is_gone {
+        if state.client_has_closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let size = bytes.len().min(CAPACITY - state.to_client.len());
@@ -123,7 +128,7 @@ impl AsyncWrite for ServerEnd {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.state).server_is_done = true;
+        lock(&self.state).server_has_closed = true;
         Poll::Ready(Ok(()))
     }
 }

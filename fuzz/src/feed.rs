@@ -1,4 +1,4 @@
-//! A connection whose bytes are known beforehand.
+//! A connection that delivers a fixed input.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use websocket_relay::shared_writer::SharedWriter;
 use websocket_relay::stream::Transport;
 
-/// Each read brings one piece, of `size` bytes, and the last is followed by the end. What is written is kept.
+/// A stream that delivers its bytes in pieces of `size` and then ends. It records what is written to it.
 #[derive(Debug)]
 pub struct Feed {
     bytes: Vec<u8>,
@@ -21,16 +21,17 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// Creates a stream with these bytes.
     pub fn new(bytes: &[u8], size: usize) -> Self {
         Self { bytes: bytes.to_vec(), size, read: Arc::default(), written: Arc::default() }
     }
 
-    /// What is written to it.
+    /// Returns the bytes written to it.
     pub fn written(&self) -> Arc<Mutex<Vec<u8>>> {
         Arc::clone(&self.written)
     }
 
-    /// How many bytes were read so far.
+    /// Returns the number of bytes read so far.
     pub fn progress(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.read)
     }

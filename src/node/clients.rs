@@ -1,4 +1,4 @@
-//! Of `NativeRelay` what is about clients and channels that come and go, and what there is to know of them.
+//! Clients, their channels and statistics: more methods of `NativeRelay`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,31 +6,41 @@ use std::time::Duration;
 use napi::bindgen_prelude::{Float64Array, Result};
 use napi_derive::napi;
 
-use super::{Code, NativeRelay, coded};
+use super::NativeRelay;
+use super::errors::{Code, js_error};
 use crate::error::Error;
 use crate::ids::ClientId;
 
-/// What there is to know of a client.
+/// A registered client.
+#[napi(object)]
+pub struct NativeRegistration {
+    /// Its id.
+    pub id: f64,
+    /// Its token.
+    pub token: String,
+}
+
+/// The status of a client.
 #[napi(object)]
 pub struct NativeStatus {
     /// Whether it is connected.
     pub connected: bool,
-    /// Messages that wait for it.
+    /// Messages waiting for it.
     pub queued_messages: f64,
-    /// Their bytes, overhead included.
+    /// Their bytes, including overhead.
     pub queued_bytes: f64,
 }
 
-/// How often a code was given.
+/// The count of one code.
 #[napi(object)]
 pub struct NativeCount {
     /// The code.
     pub code: String,
-    /// How often.
+    /// Its count.
     pub count: f64,
 }
 
-/// What a relay counts.
+/// Statistics of a relay.
 #[napi(object)]
 pub struct NativeStats {
     /// Open connections.
@@ -39,84 +49,103 @@ pub struct NativeStats {
     pub registered: f64,
     /// Registered channels.
     pub channels: f64,
-    /// Messages that wait.
+    /// Messages waiting for their recipients.
     pub queued_messages: f64,
-    /// Their bytes, overhead included.
+    /// Their bytes, including overhead.
     pub queued_bytes: f64,
-    /// Messages that were taken.
+    /// Messages accepted since the start.
     pub relayed_messages: f64,
     /// Their bytes.
     pub relayed_bytes: f64,
-    /// Messages that were refused for good.
+    /// Messages that were rejected or have expired.
     pub rejected: Vec<NativeCount>,
-    /// What clients did wrong.
+    /// Offences.
     pub offences: Vec<NativeCount>,
-    /// Clients that were not let in.
+    /// Rejected connections.
     pub turned_away: Vec<NativeCount>,
-    /// WebSockets that were not ended by their clients.
+    /// WebSockets not closed by their clients.
     pub closed: Vec<NativeCount>,
-    /// Events that did not fit into their queue.
+    /// Events dropped because their queue was full.
     pub events_dropped: f64,
-    /// Bugs of ours that ended a connection.
+    /// Panics, each a bug in the relay that ended a connection.
     pub panics: f64,
 }
 
 #[napi]
 impl NativeRelay {
-    /// Forgets a client.
+    /// Registers a client, for `lifetime` milliseconds or without expiry.
     #[napi(catch_unwind)]
-    pub fn unregister_client(&self, client: f64) -> Result<(), Code> {
-        self.relay.unregister_client(id(client, "clientId")?).map_err(coded)
+    pub fn register_client(&self, lifetime: Option<f64>) -> Result<NativeRegistration, Code> {
+        let client = match duration(lifetime) {
+            Some(lifetime) => self.relay.register_client_for(lifetime),
+            None => self.relay.register_client(),
+        };
+        let client = client.map_err(js_error)?;
+        Ok(NativeRegistration { id: client.id.get() as f64, token: client.token.reveal().to_owned() })
     }
 
-    /// Gives a client another token, and its registration so many milliseconds, or as many as it had.
+    /// Removes a client.
     #[napi(catch_unwind)]
-    pub fn refresh_token(&self, client: f64, life: Option<f64>) -> Result<String, Code> {
-        let token = self.relay.refresh_token(id(client, "clientId")?, duration(life)).map_err(coded)?;
+    pub fn unregister_client(&self, client: f64) -> Result<(), Code> {
+        self.relay.unregister_client(id(client, "clientId")?).map_err(js_error)
+    }
+
+    /// Replaces a client's token. Its registration then lasts `lifetime` milliseconds, or as long as before if null.
+    #[napi(catch_unwind)]
+    pub fn refresh_token(&self, client: f64, lifetime: Option<f64>) -> Result<String, Code> {
+        let token =
+            self.relay.refresh_token(id(client, "clientId")?, duration(lifetime)).map_err(js_error)?;
         Ok(token.reveal().to_owned())
     }
 
-    /// Ends a client's connection; false when it has none.
+    /// Closes a client's connection. Returns false if it has none.
     #[napi(catch_unwind)]
     pub fn disconnect_client(&self, client: f64, code: u16, text: String) -> Result<bool, Code> {
-        self.relay.disconnect_client(id(client, "clientId")?, code, text).map_err(coded)
+        self.relay.disconnect_client(id(client, "clientId")?, code, text).map_err(js_error)
     }
 
-    /// Lets all of these clients talk to each other; returns how many channels that made.
+    /// Registers a channel between two clients.
+    #[napi(catch_unwind)]
+    pub fn register_relay_channel(&self, client1: f64, client2: f64) -> Result<(), Code> {
+        let (first, second) = (id(client1, "clientId1")?, id(client2, "clientId2")?);
+        self.relay.register_relay_channel(first, second).map_err(js_error)
+    }
+
+    /// Registers the missing channels between all of these clients. Returns how many were missing.
     #[napi(catch_unwind)]
     pub fn register_relay_channels(&self, clients: Vec<f64>) -> Result<f64, Code> {
-        Ok(self.relay.register_relay_channels(&ids(clients)?).map_err(coded)? as f64)
+        Ok(self.relay.register_relay_channels(&ids(clients)?).map_err(js_error)? as f64)
     }
 
-    /// Lets a client talk to each of the others; returns how many channels that made.
+    /// Registers the missing channels between a client and each of the others. Returns how many were missing.
     #[napi(catch_unwind)]
     pub fn register_relay_channels_with(&self, client: f64, others: Vec<f64>) -> Result<f64, Code> {
         let (client, others) = (id(client, "clientId")?, ids(others)?);
-        Ok(self.relay.register_relay_channels_with(client, &others).map_err(coded)? as f64)
+        Ok(self.relay.register_relay_channels_with(client, &others).map_err(js_error)? as f64)
     }
 
-    /// Takes the channel of two clients from them.
+    /// Removes the channel between two clients.
     #[napi(catch_unwind)]
     pub fn unregister_relay_channel(&self, client1: f64, client2: f64) -> Result<(), Code> {
         let (first, second) = (id(client1, "clientId1")?, id(client2, "clientId2")?);
-        self.relay.unregister_relay_channel(first, second).map_err(coded)
+        self.relay.unregister_relay_channel(first, second).map_err(js_error)
     }
 
-    /// The ids of all clients.
+    /// Returns the ids of all registered clients.
     #[napi(catch_unwind)]
     pub fn client_ids(&self) -> Float64Array {
         self.relay.clients().into_iter().map(|client| client.get() as f64).collect::<Vec<_>>().into()
     }
 
-    /// Whether a client is connected.
+    /// Returns whether a client is connected.
     #[napi(catch_unwind)]
     pub fn is_connected(&self, client: f64) -> Result<bool, Code> {
         let status = self.relay.client(id(client, "clientId")?);
-        let status = status.ok_or_else(|| coded(Error::ClientNotFound { argument: "clientId" }))?;
+        let status = status.ok_or_else(|| js_error(Error::ClientNotFound { argument: "clientId" }))?;
         Ok(status.is_connected)
     }
 
-    /// What there is to know of a client, if it is registered.
+    /// Returns the status of a client, if it is registered.
     #[napi(catch_unwind)]
     pub fn client_status(&self, client: f64) -> Option<NativeStatus> {
         let status = self.relay.client(ClientId::from_f64(client)?)?;
@@ -127,7 +156,7 @@ impl NativeRelay {
         })
     }
 
-    /// What the relay counts.
+    /// Returns the relay's statistics.
     #[napi(catch_unwind)]
     pub fn stats(&self) -> NativeStats {
         let stats = self.relay.stats();
@@ -149,14 +178,14 @@ impl NativeRelay {
     }
 }
 
-/// `index.js` has checked that it is an integer from 1 on.
-pub(super) fn duration(milliseconds: Option<f64>) -> Option<Duration> {
+/// Converts milliseconds, which `index.js` has checked to be a positive integer.
+fn duration(milliseconds: Option<f64>) -> Option<Duration> {
     milliseconds.map(|milliseconds| Duration::from_millis(milliseconds as u64))
 }
 
-/// Nobody has an id that is no integer from 0 on.
-pub(super) fn id(number: f64, argument: &'static str) -> Result<ClientId, Code> {
-    ClientId::from_f64(number).ok_or_else(|| coded(Error::ClientNotFound { argument }))
+/// Converts a client id. A number that is not an integer from 0 on is the id of no client.
+fn id(number: f64, argument: &'static str) -> Result<ClientId, Code> {
+    ClientId::from_f64(number).ok_or_else(|| js_error(Error::ClientNotFound { argument }))
 }
 
 fn ids(numbers: Vec<f64>) -> Result<Vec<ClientId>, Code> {
@@ -164,7 +193,6 @@ fn ids(numbers: Vec<f64>) -> Result<Vec<ClientId>, Code> {
 }
 
 fn counts<K: ToString>(counts: &BTreeMap<K, u64>) -> Vec<NativeCount> {
-    let counts =
-        counts.iter().map(|(code, count)| NativeCount { code: code.to_string(), count: *count as f64 });
-    counts.collect()
+    let native = |(code, count): (&K, &u64)| NativeCount { code: code.to_string(), count: *count as f64 };
+    counts.iter().map(native).collect()
 }

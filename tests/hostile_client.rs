@@ -1,22 +1,24 @@
-//! Whatever a stranger sends, it costs only its own connection.
+//! Invalid bytes cost only the connection that sends them.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
 
 use std::time::Duration;
 
-use common::{TestRelay, UPGRADE, authentication, close_code, masked, read_head, read_rest, relay, soon};
+use common::{
+    TestRelay, UPGRADE, authentication, close_code, masked, masked_text, read_head, read_to_end, relay, soon,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use websocket_relay::Limits;
 
 #[tokio::test]
-async fn what_breaks_the_websocket_protocol_is_closed_with_the_right_code() {
+async fn closes_on_protocol_errors_with_the_right_code() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
     let cases: [(&str, Vec<u8>, u16, &str); 13] = [
         ("binary", masked(0x82, b"x"), 1003, "ERR_BINARY_MESSAGE"),
-        ("no UTF-8", masked(0x81, b"\xFF"), 1007, "ERR_INVALID_UTF8"),
+        ("invalid UTF-8", masked(0x81, b"\xFF"), 1007, "ERR_INVALID_UTF8"),
         ("a surrogate in UTF-8", masked(0x81, b"\"\xED\xA0\x80\""), 1007, "ERR_INVALID_UTF8"),
         (
             "UTF-8 cut at the end",
@@ -24,77 +26,73 @@ async fn what_breaks_the_websocket_protocol_is_closed_with_the_right_code() {
             1007,
             "ERR_INVALID_UTF8",
         ),
-        ("no UTF-8 in a message that goes on", masked(0x01, b"\"\xFF"), 1007, "ERR_INVALID_UTF8"),
-        ("not masked", b"\x81\x02{}".to_vec(), 1002, "ERR_WEBSOCKET_PROTOCOL"),
+        ("invalid UTF-8 in a fragment", masked(0x01, b"\"\xFF"), 1007, "ERR_INVALID_UTF8"),
+        ("an unmasked frame", b"\x81\x02{}".to_vec(), 1002, "ERR_WEBSOCKET_PROTOCOL"),
         ("a reserved bit", masked(0xC1, b"{}"), 1002, "ERR_WEBSOCKET_PROTOCOL"),
         ("an unknown opcode", masked(0x83, b""), 1002, "ERR_WEBSOCKET_PROTOCOL"),
         ("a continuation of nothing", masked(0x80, b"x"), 1002, "ERR_WEBSOCKET_PROTOCOL"),
-        ("a ping in parts", masked(0x09, b"x"), 1002, "ERR_WEBSOCKET_PROTOCOL"),
-        ("a ping that is long", masked(0x89, &[0; 126]), 1002, "ERR_WEBSOCKET_PROTOCOL"),
-        ("a close code that may not be sent", masked(0x88, b"\x03\xED"), 1002, "ERR_WEBSOCKET_PROTOCOL"),
+        ("a fragmented ping", masked(0x09, b"x"), 1002, "ERR_WEBSOCKET_PROTOCOL"),
+        ("a long ping", masked(0x89, &[0; 126]), 1002, "ERR_WEBSOCKET_PROTOCOL"),
+        ("a reserved close code", masked(0x88, b"\x03\xED"), 1002, "ERR_WEBSOCKET_PROTOCOL"),
         (
-            "an endless length",
+            "a length of 2^64 - 1",
             b"\x81\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\0".to_vec(),
             1002,
             "ERR_WEBSOCKET_PROTOCOL",
         ),
     ];
     for (name, bytes, close, code) in cases {
-        let mut stranger = server.upgraded().await;
-        soon(stranger.write_all(&bytes)).await.unwrap();
-        assert_eq!(close_code(&read_rest(&mut stranger).await), Some(close), "{name}");
+        let mut client = server.upgraded().await;
+        soon(client.write_all(&bytes)).await.unwrap();
+        assert_eq!(close_code(&read_to_end(&mut client).await), Some(close), "{name}");
         assert_eq!(server.offence().await.1, code, "{name}");
-        one.send(relay(&grace, name)).await;
-        assert_eq!(two.message(&ada).await, name);
+        ada_client.send(relay(&grace, name)).await;
+        assert_eq!(grace_client.message(&ada).await, name);
     }
 }
 
 #[tokio::test]
-async fn deep_nesting_is_refused_quickly() {
+async fn rejects_deeply_nested_json() {
     let mut server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let (mut one, mut two) = (server.client(&ada).await, server.client(&grace).await);
+    let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
     for depth in [129, 10_000, 500_000] {
-        one.send(format!("{}{}", "[".repeat(depth), "]".repeat(depth))).await;
+        ada_client.send(format!("{}{}", "[".repeat(depth), "]".repeat(depth))).await;
         assert_eq!(server.offence().await.1, "ERR_INVALID_JSON");
     }
-    one.send("[".repeat(1 << 20)).await;
+    ada_client.send("[".repeat(1 << 20)).await;
     assert_eq!(server.offence().await.1, "ERR_INVALID_JSON");
-    one.send(format!("{}{}", "[".repeat(128), "]".repeat(128))).await;
+    ada_client.send(format!("{}{}", "[".repeat(128), "]".repeat(128))).await;
     assert_eq!(server.offence().await.1, "ERR_UNRECOGNIZED_MESSAGE");
-    one.send(relay(&grace, "alive")).await;
-    assert_eq!(two.message(&ada).await, "alive");
+    ada_client.send(relay(&grace, "alive")).await;
+    assert_eq!(grace_client.message(&ada).await, "alive");
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_is_cut() {
+async fn cuts_off_endless_request_heads() {
     let timeout = Duration::from_millis(100);
     let limits = Limits { headers_timeout: timeout, close_timeout: timeout, ..Limits::default() };
     let server = TestRelay::start(limits).await;
     // Slow.
-    let mut stranger = server.tcp().await;
-    soon(stranger.write_all(b"GET / HTT")).await.unwrap();
-    assert!(read_rest(&mut stranger).await.is_empty());
+    let mut client = server.send(b"GET / HTT").await;
+    assert!(read_to_end(&mut client).await.is_empty());
     // Endless.
-    let mut stranger = server.tcp().await;
-    soon(stranger.write_all(b"GET / HTTP/1.1\r\n")).await.unwrap();
-    while stranger.write_all(&[b'a'; 1000]).await.is_ok() {}
-    // No HTTP at all.
-    let mut stranger = server.tcp().await;
-    soon(stranger.write_all(b"\x16\x03\x01\x02\0\x01\0\x01\xFC\x03\x03\r\n\r\n")).await.unwrap();
-    read_rest(&mut stranger).await;
+    let mut client = server.send(b"GET / HTTP/1.1\r\n").await;
+    while client.write_all(&[b'a'; 1000]).await.is_ok() {}
+    // Not HTTP.
+    let mut client = server.send(b"\x16\x03\x01\x02\0\x01\0\x01\xFC\x03\x03\r\n\r\n").await;
+    read_to_end(&mut client).await;
 }
 
 #[tokio::test]
-async fn other_requests_get_an_answer() {
+async fn answers_invalid_upgrade_requests() {
     let server = TestRelay::start(Limits::default()).await;
     let request = |text: &str| {
         let text = text.to_owned();
         let server = &server;
         async move {
-            let mut stream = server.tcp().await;
-            soon(stream.write_all(text.as_bytes())).await.unwrap();
-            String::from_utf8(read_rest(&mut stream).await).unwrap()
+            let mut stream = server.send(text.as_bytes()).await;
+            String::from_utf8(read_to_end(&mut stream).await).unwrap()
         }
     };
     let upgrade = String::from_utf8(UPGRADE.to_vec()).unwrap();
@@ -116,56 +114,55 @@ async fn other_requests_get_an_answer() {
 }
 
 #[tokio::test]
-async fn bytes_in_any_pieces_mean_the_same() {
+async fn decodes_bytes_in_any_pieces() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut two = server.client(&grace).await;
+    let mut grace_client = server.client(&grace).await;
     let mut bytes = UPGRADE.to_vec();
-    bytes.extend(masked(0x81, authentication(&ada).as_bytes()));
+    bytes.extend(masked_text(&authentication(&ada)));
     for n in 0..20 {
-        bytes.extend(masked(0x81, relay(&grace, &format!("{n} ü{}", "x".repeat(n * 20))).as_bytes()));
+        bytes.extend(masked_text(&relay(&grace, &format!("{n} ü{}", "x".repeat(n * 20)))));
         bytes.extend(masked(0x89, b"ping"));
     }
     for piece in [1, 3, 7, 1000, usize::MAX] {
-        let mut one = server.tcp().await;
-        one.set_nodelay(true).unwrap();
+        let mut ada_stream = server.tcp().await;
+        ada_stream.set_nodelay(true).unwrap();
         for bytes in bytes.chunks(piece) {
-            soon(one.write_all(bytes)).await.unwrap();
+            soon(ada_stream.write_all(bytes)).await.unwrap();
         }
         for n in 0..20 {
-            assert_eq!(two.message(&ada).await, format!("{n} ü{}", "x".repeat(n * 20)));
+            assert_eq!(grace_client.message(&ada).await, format!("{n} ü{}", "x".repeat(n * 20)));
         }
-        read_head(&mut one).await;
+        read_head(&mut ada_stream).await;
         for _ in 0..20 {
             let mut pong = [0; 6];
-            soon(one.read_exact(&mut pong)).await.unwrap();
+            soon(ada_stream.read_exact(&mut pong)).await.unwrap();
             assert_eq!(&pong, b"\x8A\x04ping");
         }
     }
 }
 
 #[tokio::test]
-async fn a_message_in_fragments_without_an_end_is_closed_also_when_they_are_empty() {
+async fn closes_on_endless_fragments() {
     let mut server = TestRelay::start(Limits { max_unauthenticated_payload: 500, ..Limits::default() }).await;
     for payload in [&b"x"[..], b""] {
-        let mut stranger = server.upgraded().await;
-        soon(stranger.write_all(&masked(0x01, b"\""))).await.unwrap();
-        soon(stranger.write_all(&masked(0x00, payload).repeat(501))).await.unwrap();
-        assert_eq!(close_code(&read_rest(&mut stranger).await), Some(1009));
+        let mut client = server.upgraded().await;
+        soon(client.write_all(&masked(0x01, b"\""))).await.unwrap();
+        soon(client.write_all(&masked(0x00, payload).repeat(501))).await.unwrap();
+        assert_eq!(close_code(&read_to_end(&mut client).await), Some(1009));
         assert_eq!(server.offence().await.1, "ERR_MESSAGE_TOO_BIG");
     }
 }
 
 #[tokio::test]
-async fn who_floods_with_pings_and_reads_nothing_swells_nothing() {
+async fn serves_a_client_that_pings_and_does_not_read() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();
-    let mut flood = server.upgraded().await;
-    soon(flood.write_all(&masked(0x81, authentication(&ada).as_bytes()))).await.unwrap();
+    let mut flood = server.upgraded_as(&ada).await;
     let pings = masked(0x89, &[b'x'; 125]).repeat(1000);
     for _ in 0..200 {
         soon(flood.write_all(&pings)).await.unwrap();
     }
-    soon(flood.write_all(&masked(0x81, relay(&grace, "done").as_bytes()))).await.unwrap();
+    soon(flood.write_all(&masked_text(&relay(&grace, "done")))).await.unwrap();
     assert_eq!(server.client(&grace).await.message(&ada).await, "done");
 }

@@ -1,14 +1,14 @@
-//! A client that keeps to the protocol of reliable delivery, and what it knows.
+//! A reliable client that follows the protocol, and records what it sends and receives.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::connection::ClientEnd;
 use super::json::{Value, parse};
-use super::pipe::ClientEnd;
 
-/// What one may have said and not know to be accepted.
+/// The messages that a client may have outstanding.
 const MAX_OUTSTANDING: usize = 30;
 
-/// A masked frame; the mask is 0.
+/// Returns a masked frame; the mask is 0.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -23,13 +23,13 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Takes the first frame of a server from what was read, if it is whole.
+/// Removes the first frame of a server from the bytes read, if it is complete.
 pub fn next_frame(read: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (start, length) = match *read.as_slice() {
         [_, length @ 0..=125, ..] => (2, usize::from(length)),
         [_, 126, a, b, ..] => (4, usize::from(u16::from_be_bytes([a, b]))),
         [_, 126, ..] | [] | [_] => return None,
-        [_, other, ..] => panic!("the length of a server's frame begins with {other}"),
+        [_, other, ..] => panic!("a server frame with length byte {other}"),
     };
     let payload = read.get(start..start + length)?.to_vec();
     let first = read[0];
@@ -37,74 +37,80 @@ pub fn next_frame(read: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     Some((first, payload))
 }
 
-/// One of the two. It talks to the other, whose id is 1 − its own, and hears whoever sends to it.
+/// One of two peers that send to each other. Their ids are 0 and 1. It also receives messages of other clients.
 pub struct Peer {
     id: u64,
     token: String,
     end: Option<ClientEnd>,
-    /// What was read of a frame that is not whole.
-    begun: Vec<u8>,
+    /// The bytes read of an incomplete frame.
+    partial: Vec<u8>,
     connections: u64,
     epoch: Option<String>,
-    said: u64,
-    /// What is not known to be accepted: number and size.
+    /// The number of messages sent.
+    sent: u64,
+    /// Messages not known to be accepted: sequence number and size.
     outstanding: VecDeque<(u64, usize)>,
-    /// Whether it was told to send again later.
+    /// Whether a `hold` told it to send again later.
     is_held: bool,
-    /// The numbers of what the other said.
-    heard: Vec<u64>,
+    /// The sequence numbers of the messages received from the other peer.
+    received: Vec<u64>,
     /// The last offset of each lane, and whether it is still to be acknowledged.
     offsets: BTreeMap<u64, (u64, bool)>,
-    /// What the other was told to have heard of this one.
+    /// The last of its messages reported as delivered.
     delivered: u64,
 }
 
 impl Peer {
+    /// Creates a peer that is not connected.
     pub fn new(id: usize, token: &str) -> Self {
         Self {
             id: id as u64,
             token: token.to_owned(),
             end: None,
-            begun: Vec::new(),
+            partial: Vec::new(),
             connections: 0,
             epoch: None,
-            said: 0,
+            sent: 0,
             outstanding: VecDeque::new(),
             is_held: false,
-            heard: Vec::new(),
+            received: Vec::new(),
             offsets: BTreeMap::new(),
             delivered: 0,
         }
     }
 
-    pub fn said(&self) -> u64 {
-        self.said
+    /// Returns the number of messages sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
-    pub fn heard(&self) -> &[u64] {
-        &self.heard
+    /// Returns the sequence numbers received from the other peer.
+    pub fn received(&self) -> &[u64] {
+        &self.received
     }
 
+    /// Returns whether it has a connection.
     pub fn is_connected(&self) -> bool {
         self.end.is_some()
     }
 
-    /// Whether all that it said was delivered, as far as it was told.
-    pub fn is_content(&self) -> bool {
-        self.outstanding.is_empty() && self.delivered == self.said
+    /// Returns whether all its messages are accepted and reported as delivered.
+    pub fn is_settled(&self) -> bool {
+        self.outstanding.is_empty() && self.delivered == self.sent
     }
 
-    pub fn say(&mut self, size: usize) {
+    /// Sends a message padded by `size` bytes, unless too many are outstanding.
+    pub fn send_message(&mut self, size: usize) {
         if self.outstanding.len() < MAX_OUTSTANDING {
-            self.said += 1;
-            self.outstanding.push_back((self.said, size));
+            self.sent += 1;
+            self.outstanding.push_back((self.sent, size));
             if !self.is_held {
-                self.send(self.said, size, false);
+                self.send(self.sent, size, false);
             }
         }
     }
 
-    /// A new connection. One that there is already is left to the server to end.
+    /// Authenticates on a new connection. The server ends the older one, if any.
     pub fn connect(&mut self, end: ClientEnd) {
         self.connections += 1;
         let (id, token, connection) = (self.id, &self.token, self.connections);
@@ -116,16 +122,17 @@ impl Peer {
         );
         end.write(&frame(0x81, authentication.as_bytes()));
         self.end = Some(end);
-        self.begun.clear();
+        self.partial.clear();
         self.is_held = false;
         self.send_outstanding(false);
     }
 
-    pub fn cut(&mut self) {
+    /// Drops its connection.
+    pub fn disconnect(&mut self) {
         self.end = None;
     }
 
-    /// What was held is sent again.
+    /// Sends held messages again.
     pub fn resend(&mut self) {
         if std::mem::take(&mut self.is_held) {
             self.send_outstanding(true);
@@ -153,6 +160,7 @@ impl Peer {
         }
     }
 
+    /// Acknowledges the messages received since the last call.
     pub fn acknowledge(&mut self) {
         let mut offsets = std::mem::take(&mut self.offsets);
         for (sender, (offset, is_due)) in &mut offsets {
@@ -163,41 +171,41 @@ impl Peer {
         self.offsets = offsets;
     }
 
-    /// Reads so many bytes at most.
-    pub fn hear(&mut self, size: usize, other: &Self) {
+    /// Reads at most `size` bytes and handles the frames in them.
+    pub fn receive(&mut self, size: usize, other: &Self) {
         let Some(end) = &self.end else { return };
-        self.begun.extend(end.read(size));
-        let is_over = end.is_over();
-        while let Some((first, payload)) = next_frame(&mut self.begun) {
+        self.partial.extend(end.read(size));
+        let has_ended = end.has_ended();
+        while let Some((first, payload)) = next_frame(&mut self.partial) {
             match first {
-                0x81 => self.hear_text(&String::from_utf8(payload).expect("UTF-8"), other),
+                0x81 => self.receive_text(&String::from_utf8(payload).expect("UTF-8"), other),
                 0x88 => {}
-                other => panic!("a frame that begins with {other:#x}"),
+                other => panic!("a frame with first byte {other:#x}"),
             }
         }
-        if is_over {
+        if has_ended {
             self.end = None;
         }
     }
 
-    fn hear_text(&mut self, text: &str, other: &Self) {
-        let value = parse(text).unwrap_or_else(|| panic!("no JSON: {text}"));
+    fn receive_text(&mut self, text: &str, other: &Self) {
+        let value = parse(text).unwrap_or_else(|| panic!("invalid JSON: {text}"));
         let number = |frame: &Value<'_>, name| frame.number(name).unwrap_or_else(|| panic!("{name}: {text}"));
         if let Some(frame) = value.member("relay") {
             let (sender, offset) = (number(frame, "senderId"), number(frame, "offset"));
             let message = frame.member("message").and_then(Value::string).expect("a string");
-            self.hear_message(sender, offset, message);
+            self.receive_message(sender, offset, message);
         } else if let Some(frame) = value.member("accepted") {
             let seq = number(frame, "seq");
-            assert!(seq <= self.said, "{text} of {}", self.said);
+            assert!(seq <= self.sent, "{text} of {}", self.sent);
             self.outstanding.retain(|(own, _)| *own > seq);
         } else if let Some(frame) = value.member("hold") {
             let oldest = self.outstanding.front().map(|(seq, _)| *seq);
-            assert_eq!(oldest, Some(number(frame, "seq")), "it names the oldest");
+            assert_eq!(oldest, Some(number(frame, "seq")), "a hold names the oldest outstanding message");
             self.is_held = true;
         } else if let Some(frame) = value.member("delivered") {
             let seq = number(frame, "seq");
-            assert!(other.heard.last().is_some_and(|last| *last >= seq), "{text} of {:?}", other.heard);
+            assert!(other.received.last().is_some_and(|last| *last >= seq), "{text} of {:?}", other.received);
             self.delivered = self.delivered.max(seq);
         } else if let Some(frame) = value.member("authenticated") {
             let epoch = frame.member("epoch").and_then(Value::string).expect("a string").to_owned();
@@ -210,10 +218,10 @@ impl Peer {
         }
     }
 
-    fn hear_message(&mut self, sender: u64, offset: u64, message: &str) {
+    fn receive_message(&mut self, sender: u64, offset: u64, message: &str) {
         let last = self.offsets.get(&sender).map_or(0, |(last, _)| *last);
         if offset > last && sender == 1 - self.id {
-            self.heard.push(message.trim_end().parse().expect("a number"));
+            self.received.push(message.trim_end().parse().expect("a number"));
         }
         self.offsets.insert(sender, (offset.max(last), true));
     }

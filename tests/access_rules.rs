@@ -1,4 +1,5 @@
-//! Who may come is looked at before anything else, and who has been told to wait is let in when its time has come.
+//! Requests are checked against origins, `verifyClient` and addresses before anything else; accepted clients keep to their
+//! rate.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod common;
@@ -8,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{
-    PATIENCE, TestRelay, UPGRADE, authentication, close_code, masked, numbered, options, read_head,
-    read_rest, relay, reliable, soon,
+    PATIENCE, TestRelay, UPGRADE, authentication, close_code, manual_verifier, masked, masked_text, numbered,
+    options, read_head, read_to_end, relay, reliable, soon,
 };
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -18,11 +19,10 @@ use websocket_relay::{
     CloseReason, Event, Limits, Options, Rejection, Rules, TrustedProxies, Verdict, Verifier,
 };
 
-/// The status of the answer to a request with these header lines.
+/// Returns the status of the response to an upgrade request with these header lines.
 async fn status(server: &TestRelay, lines: &str) -> String {
-    let mut stream = server.tcp().await;
     let head = std::str::from_utf8(UPGRADE).unwrap().replace("Host:", &format!("{lines}Host:"));
-    soon(stream.write_all(head.as_bytes())).await.unwrap();
+    let mut stream = server.send(head.as_bytes()).await;
     read_head(&mut stream).await[9..12].to_owned()
 }
 
@@ -31,12 +31,12 @@ async fn with_rules(rules: Rules, limits: Limits) -> TestRelay {
 }
 
 #[tokio::test]
-async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
-    let ask = Verifier::each(move |inquiry| {
+async fn compares_whole_origins_before_calling_the_verifier() {
+    let verified = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&verified);
+    let ask = Verifier::each(move |request| {
         counter.fetch_add(1, Ordering::Relaxed);
-        inquiry.answer(Verdict::Admitted);
+        request.answer(Verdict::Admitted);
     });
     let origins = Some(vec!["https://example.com".to_owned()]);
     let server =
@@ -51,11 +51,11 @@ async fn origins_are_compared_as_a_whole_and_before_anybody_is_asked() {
     ] {
         assert_eq!(status(&server, lines).await, expected, "{lines}");
     }
-    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    assert_eq!(verified.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
-async fn who_is_not_decided_about_is_refused() {
+async fn rejects_requests_without_a_verdict() {
     let dropped = Verifier::each(drop);
     let server = with_rules(Rules { verifier: Some(dropped), ..Rules::default() }, Limits::default()).await;
     assert_eq!(status(&server, "").await, "503");
@@ -66,34 +66,33 @@ async fn who_is_not_decided_about_is_refused() {
 }
 
 #[tokio::test]
-async fn who_is_still_asked_about_when_the_relay_closes_is_told_so() {
-    let asked = Arc::new(Notify::new());
-    let notify = Arc::clone(&asked);
-    let kept = Verifier::each(move |inquiry| {
+async fn rejects_pending_requests_when_the_relay_closes() {
+    let requested = Arc::new(Notify::new());
+    let notify = Arc::clone(&requested);
+    let kept = Verifier::each(move |request| {
         notify.notify_one();
-        std::mem::forget(inquiry);
+        std::mem::forget(request);
     });
     for drains in [false, true] {
         let rules = Rules { verifier: Some(kept.clone()), ..Rules::default() };
         let mut server = with_rules(rules, Limits::default()).await;
-        let mut stream = server.tcp().await;
-        soon(stream.write_all(UPGRADE)).await.unwrap();
-        soon(asked.notified()).await;
+        let mut stream = server.send(UPGRADE).await;
+        soon(requested.notified()).await;
         if drains {
             server.relay.drain(PATIENCE, Duration::ZERO)
         } else {
             server.relay.close()
         }
-        let answer = String::from_utf8(read_rest(&mut stream).await).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("closing"), "{answer}");
+        let response = String::from_utf8(read_to_end(&mut stream).await).unwrap();
+        assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("closing"), "{response}");
         assert_eq!(server.relay.stats().turned_away["closing"], 1);
-        server.find(|event| matches!(event, Event::Closed).then_some(())).await;
+        server.wait_closed().await;
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_refuses_cannot_be_made_into_another() {
-    let ask = Verifier::each(|inquiry| {
+async fn sanitizes_the_rejection_response() {
+    let ask = Verifier::each(|request| {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = vec![
             header("x-good", "1"),
@@ -101,7 +100,7 @@ async fn an_answer_that_refuses_cannot_be_made_into_another() {
             header("x bad", "1"),
             header("Content-Length", "1"),
         ];
-        inquiry.answer(Verdict::Rejected {
+        request.answer(Verdict::Rejected {
             why: Rejection::VerifyClient,
             status: 101,
             text: Some("no".to_owned()),
@@ -109,19 +108,18 @@ async fn an_answer_that_refuses_cannot_be_made_into_another() {
         });
     });
     let server = with_rules(Rules { verifier: Some(ask), ..Rules::default() }, Limits::default()).await;
-    let mut stream = server.tcp().await;
-    soon(stream.write_all(UPGRADE)).await.unwrap();
-    let answer = String::from_utf8(read_rest(&mut stream).await).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.ends_with("\r\n\r\nno\n"), "{answer}");
+    let mut stream = server.send(UPGRADE).await;
+    let response = String::from_utf8(read_to_end(&mut stream).await).unwrap();
+    assert!(response.starts_with("HTTP/1.1 401 ") && response.ends_with("\r\n\r\nno\n"), "{response}");
     assert!(
-        answer.contains("x-good: 1\r\n") && !answer.contains("worse") && !answer.contains("bad"),
-        "{answer}"
+        response.contains("x-good: 1\r\n") && !response.contains("worse") && !response.contains("bad"),
+        "{response}"
     );
-    assert!(answer.contains("Content-Length: 3\r\n"), "{answer}");
+    assert!(response.contains("Content-Length: 3\r\n"), "{response}");
 }
 
 #[tokio::test]
-async fn what_a_stranger_says_of_its_address_does_not_count() {
+async fn ignores_forwarded_addresses_of_untrusted_peers() {
     let limits = Limits { max_connections_per_address: 1, ..Limits::default() };
     let server = with_rules(Rules::default(), limits.clone()).await;
     let _one = server.upgraded().await;
@@ -133,19 +131,19 @@ async fn what_a_stranger_says_of_its_address_does_not_count() {
 }
 
 #[tokio::test]
-async fn who_is_over_its_rate_for_too_long_is_closed() {
+async fn closes_clients_over_the_rate_limit_for_too_long() {
     let limits = Limits { rate_limit: 1, hold_timeout: Duration::from_millis(1), ..Limits::default() };
     let server = TestRelay::start(limits).await;
     let (ada, grace) = server.pair();
-    let mut one = server.client(&ada).await;
+    let mut ada_client = server.client(&ada).await;
     for _ in 0..4 {
-        one.send(relay(&grace, "x")).await;
+        ada_client.send(relay(&grace, "x")).await;
     }
-    assert_eq!(one.closed().await, (4003, "over the rate limit".to_owned()));
+    assert_eq!(ada_client.closed().await, (4003, "over the rate limit".to_owned()));
 }
 
 #[tokio::test]
-async fn who_connects_for_each_message_has_the_rate_of_one_client() {
+async fn limits_the_rate_across_reconnects() {
     for is_reliable in [false, true] {
         let mut server = TestRelay::start(Limits { rate_limit: 1, ..Limits::default() }).await;
         let (ada, grace) = server.pair();
@@ -153,24 +151,24 @@ async fn who_connects_for_each_message_has_the_rate_of_one_client() {
         let mut connections = Vec::new();
         for number in 1..=60 {
             let more = json!({ "connection": number });
-            let who = if is_reliable { reliable(&ada, common::PAGE, &more) } else { authentication(&ada) };
+            let authentication =
+                if is_reliable { reliable(&ada, common::SESSION, &more) } else { authentication(&ada) };
             let message = if is_reliable { numbered(&grace, number, "x") } else { relay(&grace, "x") };
-            let frames = [UPGRADE, &masked(0x81, who.as_bytes()), &masked(0x81, message.as_bytes())];
-            let mut stream = server.tcp().await;
-            soon(stream.write_all(&frames.concat())).await.unwrap();
-            // From here on the one before is replaced.
-            server.find(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+            let frames = [UPGRADE, &masked_text(&authentication), &masked_text(&message)];
+            let stream = server.send(&frames.concat()).await;
+            // The connection before is now replaced.
+            server.wait_for(|event| matches!(event, Event::Connected(_))).await;
             connections.push(stream);
         }
         drop(connections);
-        server.find(|event| matches!(event, Event::Disconnected(_, CloseReason::Lost)).then_some(())).await;
+        server.wait_for(|event| matches!(event, Event::Disconnected(_, CloseReason::Lost))).await;
         let (relayed, most) = (server.relay.stats().totals.relayed_messages, 2 + start.elapsed().as_secs());
         assert!((1..=most).contains(&relayed), "{relayed} messages, not {most}");
     }
 }
 
 #[tokio::test]
-async fn who_is_over_its_rate_for_too_long_on_all_its_connections_is_closed() {
+async fn closes_reconnecting_clients_over_the_rate_limit_for_too_long() {
     let limits = Limits {
         rate_limit: 20,
         rate_limit_burst: 1,
@@ -181,13 +179,12 @@ async fn who_is_over_its_rate_for_too_long_on_all_its_connections_is_closed() {
     let (ada, grace) = server.pair();
     let code = async {
         loop {
-            let frames =
-                [masked(0x81, authentication(&ada).as_bytes()), masked(0x81, relay(&grace, "x").as_bytes())];
+            let frames = [masked_text(&authentication(&ada)), masked_text(&relay(&grace, "x"))];
             let mut stream = server.upgraded().await;
-            // The next comes when this one has been read, or was closed instead.
+            // Connect again once the relay has read this connection, or has closed it.
             let close = masked(0x88, &4321_u16.to_be_bytes());
             stream.write_all(&[frames.concat(), close].concat()).await.unwrap();
-            let code = close_code(&read_rest(&mut stream).await);
+            let code = close_code(&read_to_end(&mut stream).await);
             if code != Some(4321) {
                 return code;
             }
@@ -196,58 +193,52 @@ async fn who_is_over_its_rate_for_too_long_on_all_its_connections_is_closed() {
     assert_eq!(soon(code).await, Some(4003));
 }
 
-/// A relay of which the test decides about requests, and what tells of one.
-async fn undecided(limits: Limits) -> (TestRelay, Arc<Notify>) {
-    let told = Arc::new(Notify::new());
-    let notify = Arc::clone(&told);
-    let ask = Verifier(Arc::new(move |_| notify.notify_one()));
-    (with_rules(Rules { verifier: Some(ask), ..Rules::default() }, limits).await, told)
+/// Starts a relay whose requests the test verifies, and returns the notification of a request.
+async fn with_manual_verifier(limits: Limits) -> (TestRelay, Arc<Notify>) {
+    let (ask, requested) = manual_verifier();
+    (with_rules(Rules { verifier: Some(ask), ..Rules::default() }, limits).await, requested)
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_a_client_that_has_left() {
-    let (server, told) = undecided(Limits::default()).await;
-    let mut gone = server.tcp().await;
-    soon(gone.write_all(UPGRADE)).await.unwrap();
-    soon(told.notified()).await;
-    soon(gone.shutdown()).await.unwrap();
-    assert_eq!(read_rest(&mut gone).await, b"");
+async fn drops_requests_of_disconnected_clients() {
+    let (server, requested) = with_manual_verifier(Limits::default()).await;
+    let mut closed = server.send(UPGRADE).await;
+    soon(requested.notified()).await;
+    soon(closed.shutdown()).await.unwrap();
+    assert_eq!(read_to_end(&mut closed).await, b"");
     assert!(server.relay.take_verify_request().is_none());
-    // Who comes then is asked about, and told of again.
-    let mut here = server.tcp().await;
-    soon(here.write_all(UPGRADE)).await.unwrap();
-    soon(told.notified()).await;
+    // The next request is notified again.
+    let mut here = server.send(UPGRADE).await;
+    soon(requested.notified()).await;
     server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
     assert!(read_head(&mut here).await.starts_with("HTTP/1.1 101 "));
     assert!(server.relay.stats().turned_away.is_empty());
 }
 
 #[tokio::test]
-async fn nobody_is_asked_about_a_client_whose_time_is_over() {
+async fn drops_requests_that_have_timed_out() {
     let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
-    let (server, _) = undecided(limits).await;
+    let (server, _) = with_manual_verifier(limits).await;
     assert_eq!(status(&server, "").await, "503");
     assert!(server.relay.take_verify_request().is_none());
 }
 
 #[tokio::test]
-async fn what_a_client_sends_before_it_is_answered_is_kept_and_bounded() {
-    let (mut server, told) = undecided(Limits::default()).await;
+async fn buffers_early_bytes_up_to_a_bound() {
+    let (mut server, requested) = with_manual_verifier(Limits::default()).await;
     let (ada, _) = server.pair();
-    let mut client = server.tcp().await;
-    soon(client.write_all(UPGRADE)).await.unwrap();
-    soon(told.notified()).await;
-    let hello = masked(0x81, authentication(&ada).as_bytes());
+    let mut client = server.send(UPGRADE).await;
+    soon(requested.notified()).await;
+    let hello = masked_text(&authentication(&ada));
     soon(client.write_all(&hello[..10])).await.unwrap();
     soon(client.write_all(&hello[10..])).await.unwrap();
     server.relay.take_verify_request().unwrap().answer(Verdict::Admitted);
-    server.find(|event| matches!(event, Event::Connected(id) if id == ada.id).then_some(())).await;
+    server.wait_connected(ada.id).await;
     assert!(server.relay.take_verify_request().is_none());
-    let mut talker = server.tcp().await;
-    soon(talker.write_all(UPGRADE)).await.unwrap();
-    soon(told.notified()).await;
+    let mut talker = server.send(UPGRADE).await;
+    soon(requested.notified()).await;
     // The end may be a reset.
     soon(talker.write_all(&[0; Limits::MAX_EARLY_BYTES + 1])).await.ok();
-    assert_eq!(read_rest(&mut talker).await, b"");
+    assert_eq!(read_to_end(&mut talker).await, b"");
     assert!(server.relay.take_verify_request().is_none());
 }

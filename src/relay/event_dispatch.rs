@@ -1,4 +1,4 @@
-//! Carries events out: one batch at a time, so that whoever takes them sets the pace.
+//! Hands events over to the application, one batch at a time: the next batch follows when the last one was taken.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use crate::events::{Event, EventReceiver, Topic};
 use crate::limits::Limits;
 use crate::session::Shared;
 
-/// Events of one batch.
+/// Events in one batch.
 const BATCH: usize = 256;
-/// The time from one batch that nobody wants to the next.
-const UNWANTED_PAUSE: Duration = Duration::from_millis(1);
-/// Such batches that may come earlier than that.
+/// The interval between batches without a listener.
+const UNWANTED_INTERVAL: Duration = Duration::from_millis(1);
+/// Batches without a listener that may come early.
 const UNWANTED_BURST: u32 = 64;
 
 impl Relay {
-    /// Has each event translated and each batch of them handed over, which comes to false when nobody takes them any more.
-    /// A panic costs the event that is translated, or the batch that is handed over. The relay's threads end only when the
-    /// last event is out.
-    pub fn spawn_courier<T, F>(
+    /// Spawns a task that translates each event and hands them over in batches.
+    ///
+    /// `hand_over` returns false when the application takes no more events. A panic costs the event being translated, or
+    /// the batch being handed over. The relay's threads end only after the last event was handed over.
+    pub fn dispatch_events<T, F>(
         &self,
         events: EventReceiver,
         translate: impl Fn(Event) -> T + Send + 'static,
@@ -32,52 +33,52 @@ impl Relay {
         T: Send + 'static,
         F: Future<Output = bool> + Send + 'static,
     {
-        let task = carry(Arc::clone(&self.shared), events, translate, hand_over);
+        let task = dispatch(Arc::clone(&self.context), events, translate, hand_over);
         if let Some(thread) = self.acceptor.least_busy_thread() {
-            self.couriers.spawn_on(task, thread);
+            self.dispatchers.spawn_on(task, thread);
         }
     }
 }
 
-/// How often batches are handed over that nobody wants. Whoever takes them has to be asked, for a listener may have been
-/// added since; asking costs it some 20 µs.
-struct Pace {
-    /// When the next one is due that is not early.
+/// Limits the rate of batches without a listener. They are handed over all the same, since a listener may have been added
+/// meanwhile, but that costs the application some 20 µs.
+struct UnwantedBatchLimiter {
+    /// When the next batch is due.
     next: Instant,
 }
 
-impl Pace {
+impl UnwantedBatchLimiter {
     async fn wait(&mut self) {
         let now = Instant::now();
-        self.next = self.next.max(now) + UNWANTED_PAUSE;
-        sleep_until(self.next - UNWANTED_PAUSE * UNWANTED_BURST).await;
+        self.next = self.next.max(now) + UNWANTED_INTERVAL;
+        sleep_until(self.next - UNWANTED_INTERVAL * UNWANTED_BURST).await;
     }
 }
 
-async fn carry<T, F: Future<Output = bool>>(
-    shared: Arc<Shared>,
+async fn dispatch<T, F: Future<Output = bool>>(
+    context: Arc<Shared>,
     mut events: EventReceiver,
     translate: impl Fn(Event) -> T,
     hand_over: impl Fn(Vec<T>) -> F,
 ) {
     let mut batch = Vec::new();
-    let mut pace = Pace { next: Instant::now() };
+    let mut limiter = UnwantedBatchLimiter { next: Instant::now() };
     while events.recv_many(&mut batch, BATCH).await {
-        let interest = shared.events.interest();
+        let interest = context.events.interest();
         if !batch.iter().any(|event| interest.includes(Topic::of(event))) {
-            pace.wait().await;
+            limiter.wait().await;
         }
         let (count, is_last) = (batch.len(), matches!(batch.last(), Some(Event::Closed)));
         let translated = batch.drain(..).map(|event| catch_unwind(AssertUnwindSafe(|| translate(event))));
         let translated: Vec<_> = translated.filter_map(Result::ok).collect();
-        let is_whole = translated.len() == count;
+        let is_complete = translated.len() == count;
         let taken = AssertUnwindSafe(async { hand_over(translated).await }).catch_unwind().await;
         if is_last || matches!(taken, Ok(false)) {
             return;
         }
-        if !is_whole || taken.is_err() {
-            shared.panicked();
-            // Should it panic each time, others have their turn.
+        if !is_complete || taken.is_err() {
+            context.panicked();
+            // A task that panics every time must not starve the others.
             tokio::time::sleep(Limits::RESTART_PAUSE).await;
         }
     }
@@ -92,12 +93,12 @@ mod tests {
     use crate::hub::Hub;
     use crate::ids::ClientId;
 
-    /// So many events a millisecond for two seconds: in how many batches are they handed over, and how many in all?
-    async fn handed_over(rate: u32, wanted: bool) -> (usize, usize) {
+    /// Emits `rate` events a millisecond for two seconds. Returns the numbers of batches and of events handed over.
+    async fn hand_over_at(rate: u32, wanted: bool) -> (usize, usize) {
         let limits = Limits::default();
         let (sink, receiver) = events::channel(limits.max_queued_events);
         let hub = Hub::new(limits.clone(), false).expect("randomness");
-        let shared = Arc::new(Shared::new(limits, hub, sink.clone()));
+        let context = Arc::new(Shared::new(limits, hub, sink.clone()));
         sink.interest().set(Topic::Connected, wanted);
         let batches = Arc::new(Mutex::new(Vec::new()));
         let taken = Arc::clone(&batches);
@@ -105,7 +106,7 @@ mod tests {
             taken.lock().expect("no panic").push(batch.len());
             std::future::ready(true)
         };
-        let courier = tokio::spawn(carry(shared, receiver, |event| event, hand_over));
+        let dispatcher = tokio::spawn(dispatch(context, receiver, |event| event, hand_over));
         let client = ClientId::new(1).expect("an id");
         for _ in 0..2000 {
             for _ in 0..rate {
@@ -115,16 +116,16 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         sink.emit_or_wait(Event::Closed).await;
-        courier.await.expect("no panic");
+        dispatcher.await.expect("no panic");
         let batches = batches.lock().expect("no panic");
         (batches.len(), batches.iter().sum::<usize>() - 1)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_wants_is_handed_over_rarely_and_in_full() {
-        let (batches, events) = handed_over(20, false).await;
+    async fn hands_over_unwanted_events_in_few_batches_and_loses_none() {
+        let (batches, events) = hand_over_at(20, false).await;
         assert_eq!(events, 40_000);
         assert!(batches <= 2000 + 64 + 1, "{batches} batches");
-        assert!(handed_over(20, true).await.0 > 20_000);
+        assert!(hand_over_at(20, true).await.0 > 20_000);
     }
 }

@@ -1,4 +1,6 @@
-//! No ring is missed, in whatever order two threads ring and one listens: the bell itself, explored by loom.
+//! The bell loses no ring, in any order of two threads that ring and one that waits.
+//!
+//! This compiles `bell.rs` a second time, with loom's primitives in place of those that `sync.rs` names.
 
 use std::future::poll_fn;
 
@@ -17,7 +19,7 @@ mod sync {
 
     pub use loom::sync::atomic::{AtomicBool, Ordering};
 
-    /// As that of futures-util is called.
+    /// Has the interface of the waker in futures-util.
     #[derive(Debug)]
     pub struct AtomicWaker(loom::future::AtomicWaker);
 
@@ -45,7 +47,7 @@ use bell::Bell;
 use error::CloseReason;
 use sync::Ordering;
 
-/// All interleavings with so many switches at places where a thread could have gone on: more take minutes.
+/// Runs all interleavings with at most two preemptions. Three would take minutes.
 fn explore(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(2);
@@ -53,19 +55,19 @@ fn explore(run: impl Fn() + Send + Sync + 'static) {
 }
 
 #[test]
-fn who_listens_hears_that_something_has_come() {
+fn wakes_the_session_for_every_message() {
     explore(|| {
-        let (bell, mail) = (Arc::new(Bell::default()), Arc::new(AtomicUsize::new(0)));
+        let (bell, messages) = (Arc::new(Bell::default()), Arc::new(AtomicUsize::new(0)));
         let senders = [(); 2].map(|()| {
-            let (bell, mail) = (Arc::clone(&bell), Arc::clone(&mail));
+            let (bell, messages) = (Arc::clone(&bell), Arc::clone(&messages));
             thread::spawn(move || {
-                mail.fetch_add(1, Ordering::Relaxed);
+                messages.fetch_add(1, Ordering::Relaxed);
                 bell.ring();
             })
         });
-        // It would wait for ever, and loom say so, if a ring were missed.
+        // A lost ring would block here for ever, which loom reports.
         block_on(async {
-            while mail.load(Ordering::Relaxed) < 2 {
+            while messages.load(Ordering::Relaxed) < 2 {
                 poll_fn(|cx| bell.poll_rung(cx)).await;
             }
         });
@@ -76,7 +78,7 @@ fn who_listens_hears_that_something_has_come() {
 }
 
 #[test]
-fn who_hears_that_it_has_to_end_knows_why() {
+fn sets_the_close_reason_before_ringing() {
     explore(|| {
         let bell = Arc::new(Bell::default());
         let other = Arc::clone(&bell);

@@ -1,6 +1,6 @@
-//! Whatever the fuzzers have found stays as it was put right: each input of the corpora goes through its target again.
+//! Bugs found by fuzzing stay fixed: every input of the corpora runs through its target again.
 
-// With an echo in the router's place the frames mean something else.
+// The conformance build echoes messages and does not decode frames.
 #![cfg(not(feature = "conformance"))]
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
@@ -10,18 +10,18 @@ mod targets;
 use std::fs;
 use std::path::Path;
 
-/// Says which input it was.
+/// Prints the path of the input if its run panics.
 struct Running<'a>(&'a Path);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("with {}", self.0.display());
+            eprintln!("input: {}", self.0.display());
         }
     }
 }
 
-/// Runs what lies in the corpus of this name.
+/// Runs every input of a corpus.
 fn replay(name: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -35,21 +35,21 @@ fn replay(name: &str, run: fn(&[u8])) {
 }
 
 #[test]
-fn frames() {
+fn replays_frames() {
     replay("frame", targets::frame::run);
 }
 
 #[test]
-fn json() {
+fn replays_json() {
     replay("json", targets::json::run);
 }
 
 #[test]
-fn heads() {
+fn replays_heads() {
     replay("head", targets::head::run);
 }
 
 #[test]
-fn sessions() {
+fn replays_sessions() {
     replay("session", targets::session::run);
 }
