@@ -54,8 +54,10 @@ impl Replies {
     /// Accepts messages that are committed.
     pub fn accept_committed(&mut self, is_committed: impl Fn(ClientId, Offset) -> bool) {
         for (target, mut waiting) in take(&mut self.uncommitted) {
-            while let Some((_, seq)) = waiting.messages.pop_front_if(|(upto, _)| is_committed(target, *upto))
+            while let Some(&(upto, seq)) = waiting.messages.front()
+                && is_committed(target, upto)
             {
+                waiting.messages.pop_front();
                 self.accept(target, seq);
             }
             if waiting.messages.is_empty() {
