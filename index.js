@@ -32,7 +32,7 @@ const browserClient = require('./lib/script.js');
 const { onAbort } = require('./lib/signal.js');
 const { refuse } = require('./lib/upgrade.js');
 const { checkCredentials } = require('./lib/tls.js');
-const { UpgradeHandler } = require('./lib/upgrades.js');
+const { UpgradeHandler } = require('./lib/upgrade-handler.js');
 
 /** Tracing, with `NODE_DEBUG=websocket-relay`. Tokens never go in. */
 const debug = debuglog('websocket-relay');
