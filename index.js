@@ -30,7 +30,7 @@ const { printable } = require('./lib/printable.js');
 const { Questions } = require('./lib/questions.js');
 const browserClient = require('./lib/script.js');
 const { onAbort } = require('./lib/signal.js');
-const { refuse } = require('./lib/upgrade.js');
+const { refuse } = require('./lib/upgrade-request.js');
 const { checkCredentials } = require('./lib/tls.js');
 const { UpgradeHandler } = require('./lib/upgrade-handler.js');
 

@@ -5,7 +5,7 @@
 const { nextTick } = require('node:process');
 const { setTimeout } = require('node:timers');
 const { isStream, requestOf } = require('./http2.js');
-const { answered, ignore, refuse } = require('./upgrade.js');
+const { answered, ignore, refuse } = require('./upgrade-request.js');
 
 /** Sockets that are watched already for nobody taking them. */
 const watched = new WeakSet();

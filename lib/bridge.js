@@ -3,7 +3,7 @@
 const { performance } = require('node:perf_hooks');
 const { nextTick } = require('node:process');
 const { isStream } = require('./http2.js');
-const { destroyer, discard, ignore } = require('./upgrade.js');
+const { destroyer, discard, ignore } = require('./upgrade-request.js');
 
 /** Milliseconds in which an end is taken for the answer of another listener. */
 const JUST_OPENED = 1000;

@@ -8,7 +8,7 @@ const { withZoneName } = require('./address.js');
 const { KeptConnection, TakenConnection } = require('./arrival.js');
 const { RelayError } = require('./errors.js');
 const { likelyOwner, ownerOf } = require('./neighbours.js');
-const { answered, descriptorOf, headOf, ignore, peerOf } = require('./upgrade.js');
+const { answered, descriptorOf, headOf, ignore, peerOf } = require('./upgrade-request.js');
 
 class UpgradeHandler {
   #native;
