@@ -54,7 +54,7 @@ class Questions {
 
   /**
    * Asks about a request that a server of Node has read. The connection is closed if its client leaves before.
-   * @param {import('./arrival.js').Arrival} connection
+   * @param {import('./pending-connection.js').PendingConnection} connection
    * @param {Info} info
    * @param {(refusal?: Refusal) => void} done called once, in time, unless the client leaves
    */

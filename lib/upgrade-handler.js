@@ -5,7 +5,7 @@
 const { Buffer } = require('node:buffer');
 const { answerOf } = require('./access.js');
 const { withZoneName } = require('./address.js');
-const { KeptConnection, TakenConnection } = require('./arrival.js');
+const { BridgedConnection, DetachedConnection } = require('./pending-connection.js');
 const { RelayError } = require('./errors.js');
 const { likelyOwner, ownerOf } = require('./neighbours.js');
 const { answered, descriptorOf, headOf, ignore, peerOf } = require('./upgrade-request.js');
@@ -90,9 +90,9 @@ class UpgradeHandler {
     const taken = descriptor === undefined ? null : this.#native.takeOver(descriptor);
     if (taken) {
       const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
-      return new TakenConnection(this.#native, taken, socket, Buffer.concat(early));
+      return new DetachedConnection(this.#native, taken, socket, Buffer.concat(early));
     }
-    return new KeptConnection(this.#native, socket, head, {
+    return new BridgedConnection(this.#native, socket, head, {
       refuse: this.#refuseSocket,
       bridge: this.#bridge,
       taken: () => this.#lose(request, socket),

@@ -13,13 +13,13 @@ const MAX_EARLY_BYTES = 16 * 1024;
 /** Milliseconds after which it is looked again whether the client of a connection that has left Node is still there. */
 const LOOK_EVERY = 250;
 
-/** @typedef {TakenConnection | KeptConnection} Arrival */
+/** @typedef {DetachedConnection | BridgedConnection} PendingConnection */
 
 /** What every answer begins with. */
 const START = Buffer.from('HTTP/1.1 ');
 
 /** A connection that has left Node: nobody else can answer it. */
-class TakenConnection {
+class DetachedConnection {
   isGone = false;
   isTaken = false;
   #native;
@@ -70,7 +70,7 @@ class TakenConnection {
 }
 
 /** A connection whose bytes go through Node, as with TLS, HTTP/2, pipes and on Windows: others have its socket too. */
-class KeptConnection {
+class BridgedConnection {
   #native;
   #socket;
   #early;
@@ -188,4 +188,4 @@ class KeptConnection {
   }
 }
 
-module.exports = { KeptConnection, TakenConnection };
+module.exports = { BridgedConnection, DetachedConnection };
