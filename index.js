@@ -12,7 +12,7 @@ const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
 const { Gate } = require('./lib/access.js');
 const { withZoneName } = require('./lib/address.js');
-const { attach } = require('./lib/attachment.js');
+const { attach } = require('./lib/upgrade-dispatcher.js');
 const { Bridge } = require('./lib/bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
 const {

@@ -10,7 +10,7 @@ const { answered, ignore, refuse } = require('./upgrade-request.js');
 /** Sockets that are watched already for nobody taking them. */
 const watched = new WeakSet();
 
-/** The one listener of all relays of a server, by server. @type {WeakMap<object, Dispatcher>} */
+/** The one listener of all relays of a server, by server. @type {WeakMap<object, UpgradeDispatcher>} */
 const dispatchers = new WeakMap();
 
 const NOT_FOUND = [
@@ -33,7 +33,7 @@ function attach(server, relay, { hasPath, limits }, listening) {
   const fail = (error) => relay.emit('error', error);
   const place = { relay, hasPath, limits };
   let dispatcher = dispatchers.get(server);
-  if (!dispatcher) dispatchers.set(server, (dispatcher = new Dispatcher(server)));
+  if (!dispatcher) dispatchers.set(server, (dispatcher = new UpgradeDispatcher(server)));
   dispatcher.add(place);
   // A server that has just been told to listen says so itself, a turn later.
   let isOwed = server.listening;
@@ -56,7 +56,7 @@ function attach(server, relay, { hasPath, limits }, listening) {
  * Finds the relay that a request is for. It listens before all others, as Node gives each listener the same socket: only
  * what is taken from Node at once stays unanswered by those that answer whatever they do not know.
  */
-class Dispatcher {
+class UpgradeDispatcher {
   #server;
   /** @type {{ relay: import('..'), hasPath: boolean, limits: { headersTimeout: number, closeTimeout: number } }[]} */
   #places = [];
