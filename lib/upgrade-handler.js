@@ -7,7 +7,7 @@ const { answerOf } = require('./access.js');
 const { withZoneName } = require('./address.js');
 const { BridgedConnection, DetachedConnection } = require('./pending-connection.js');
 const { RelayError } = require('./errors.js');
-const { likelyOwner, ownerOf } = require('./neighbours.js');
+const { suspectedLibraries, answeringLibrary } = require('./other-listeners.js');
 const { answered, descriptorOf, headOf, ignore, peerOf } = require('./upgrade-request.js');
 
 class UpgradeHandler {
@@ -45,7 +45,7 @@ class UpgradeHandler {
       throw Object.assign(error, { code: 'ERR_SOCKET_TAKEN' });
     }
     answered.add(socket);
-    if (socket.writableEnded || socket.headersSent || ownerOf(request, socket) !== undefined) {
+    if (socket.writableEnded || socket.headersSent || answeringLibrary(request, socket) !== undefined) {
       this.#tellTaken(request, socket);
       return;
     }
@@ -112,7 +112,7 @@ class UpgradeHandler {
 
   #tellTaken(request, socket) {
     this.#native.turnedAway('taken');
-    const text = `another listener for upgrades answered a request for this relay; likely: ${likelyOwner(request, socket)}`;
+    const text = `another listener for upgrades answered a request for this relay; likely: ${suspectedLibraries(request, socket)}`;
     this.#warn(new RelayError('ERR_UPGRADE_TAKEN', text, undefined));
   }
 }

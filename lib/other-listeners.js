@@ -19,7 +19,7 @@ const LISTENERS = [
  * @param {any} socket
  * @returns {string | undefined}
  */
-function ownerOf(request, socket) {
+function answeringLibrary(request, socket) {
   if (hasSymbol(socket, 'websocket')) return 'ws';
   if (hasSymbol(request, 'ws-socket')) return '@fastify/websocket';
   return undefined;
@@ -35,8 +35,8 @@ function hasSymbol(object, description) {
  * @param {any} socket
  * @returns {string}
  */
-function likelyOwner(request, socket) {
-  const owner = ownerOf(request, socket);
+function suspectedLibraries(request, socket) {
+  const owner = answeringLibrary(request, socket);
   if (owner !== undefined) return owner;
   /** @type {Function[]} */
   const listeners = socket.server?.listeners?.('upgrade') ?? [];
@@ -45,4 +45,4 @@ function likelyOwner(request, socket) {
   return names.length > 0 ? names.join(' or ') : 'unknown';
 }
 
-module.exports = { likelyOwner, ownerOf };
+module.exports = { suspectedLibraries, answeringLibrary };
