@@ -27,7 +27,7 @@ const {
   checkUpgrade,
 } = require('./lib/options.js');
 const { printable } = require('./lib/printable.js');
-const { Questions } = require('./lib/questions.js');
+const { VerifyQueue } = require('./lib/verify-queue.js');
 const browserClient = require('./lib/script.js');
 const { onAbort } = require('./lib/signal.js');
 const { refuse } = require('./lib/upgrade-request.js');
@@ -71,8 +71,8 @@ class RelayServer extends EventEmitter {
   #limits;
   /** @type {Gate} the developer's own rules of who may come */
   #gate;
-  /** @type {Questions | undefined} where there is anything to ask */
-  #questions;
+  /** @type {VerifyQueue | undefined} where there is anything to ask */
+  #verifyQueue;
   /** @type {Map<number, Bridge>} */
   #bridges = new Map();
   /** @type {Set<(patience: number) => void>} what closes sockets sooner that are being refused */
@@ -114,16 +114,16 @@ class RelayServer extends EventEmitter {
           { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules },
           weakly(this, RelayServer.#deliver),
           weakly(this, RelayServer.#runErrands),
-          weakly(this, RelayServer.#askQuestions),
+          weakly(this, RelayServer.#runVerifyQueue),
         ),
     );
     this.#native = native;
     if (this.#gate.asks) {
-      this.#questions = new Questions({ gate: this.#gate, takeInquiry: () => native.takeInquiry(), patience: this.#limits.headersTimeout });
+      this.#verifyQueue = new VerifyQueue({ gate: this.#gate, takeInquiry: () => native.takeInquiry(), patience: this.#limits.headersTimeout });
     }
     this.#upgrades = new UpgradeHandler({
       native,
-      questions: this.#questions,
+      verifyQueue: this.#verifyQueue,
       adopt: (serve) => this.#adopt(serve),
       refuse: (socket, answer) => this.#refuse(socket, answer),
       bridge: (socket, bridge, taken) => this.#bridge(socket, bridge, taken),
@@ -406,7 +406,7 @@ class RelayServer extends EventEmitter {
       running.add(this);
       this.#upgrades.close();
       // While the engine still takes answers to be given.
-      this.#questions?.close();
+      this.#verifyQueue?.close();
       // Until it has told that it is closed.
       if (this.#counts) this.#native.refLoop();
     }
@@ -434,8 +434,8 @@ class RelayServer extends EventEmitter {
     if (events.length > 0) setImmediate(() => server.#native.delivered());
   }
 
-  static #askQuestions(server) {
-    server.#questions?.run();
+  static #runVerifyQueue(server) {
+    server.#verifyQueue?.run();
   }
 
   static #runErrands(server) {

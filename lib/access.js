@@ -11,7 +11,7 @@ const { isRegExp } = require('node:util').types;
 const { withZoneName } = require('./address.js');
 
 /**
- * Questions that the developer's functions have not answered, those of clients that have left included. Each counts for
+ * VerifyQueue that the developer's functions have not answered, those of clients that have left included. Each counts for
  * `headersTimeout` at most.
  */
 const MAX_UNANSWERED = 8192;

@@ -12,7 +12,7 @@ const { answered, descriptorOf, headOf, ignore, peerOf } = require('./upgrade-re
 
 class UpgradeHandler {
   #native;
-  #questions;
+  #verifyQueue;
   #adopt;
   #refuseSocket;
   #bridge;
@@ -22,16 +22,16 @@ class UpgradeHandler {
   /**
    * @param {object} options
    * @param {import('../native.js').NativeRelay} options.native
-   * @param {import('./questions.js').Questions | undefined} options.questions where somebody is asked
+   * @param {import('./verify-queue.js').VerifyQueue | undefined} options.verifyQueue where somebody is asked
    * @param {(serve: () => void) => void} options.adopt calls `serve`, which has a connection served
    * @param {(socket: any, answer: Buffer) => void} options.refuse answers with that and closes the socket
    * @param {(socket: any, native: import('../native.js').NativeBridge, taken: () => void) => void} options.bridge moves the
    *   bytes of a connection that Node keeps, and calls `taken` if somebody else ends it
    * @param {(error: Error) => void} options.warn told when other listeners answer what is ours
    */
-  constructor({ native, questions, adopt, refuse, bridge, warn }) {
+  constructor({ native, verifyQueue, adopt, refuse, bridge, warn }) {
     this.#native = native;
-    this.#questions = questions;
+    this.#verifyQueue = verifyQueue;
     this.#adopt = adopt;
     this.#refuseSocket = refuse;
     this.#bridge = bridge;
@@ -67,10 +67,10 @@ class UpgradeHandler {
     };
     try {
       // When it is closing the engine says so, whoever comes.
-      if (this.#questions && this.#isOpen) {
+      if (this.#verifyQueue && this.#isOpen) {
         const { address, secure } = this.#native.caller(lines, peer, Boolean(encrypted));
         const info = { origin: request.headers.origin, secure, remoteAddress: withZoneName(address), req: request };
-        this.#questions.ask(connection, info, answer);
+        this.#verifyQueue.ask(connection, info, answer);
       } else answer();
     } finally {
       // The other listeners are next.

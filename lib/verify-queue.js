@@ -21,7 +21,7 @@ const CLOSING = { why: 'closing', status: 503, text: 'the server is closing', he
  * @typedef {{ ticket: number, ask: () => void, settle: (refusal?: Refusal) => void }} Request
  */
 
-class Questions {
+class VerifyQueue {
   #gate;
   #takeInquiry;
   #patience;
@@ -149,4 +149,4 @@ function sizeOf({ url, rawHeaders = [] }) {
   return rawHeaders.reduce((sum, text) => sum + text.length, url.length);
 }
 
-module.exports = { Questions };
+module.exports = { VerifyQueue };
