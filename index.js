@@ -10,7 +10,7 @@ const process = require('node:process');
 const { setImmediate } = require('node:timers');
 const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
-const { Gate } = require('./lib/access.js');
+const { Verifier } = require('./lib/verifier.js');
 const { withZoneName } = require('./lib/address.js');
 const { attach } = require('./lib/upgrade-dispatcher.js');
 const { Bridge } = require('./lib/bridge.js');
@@ -69,8 +69,8 @@ class RelayServer extends EventEmitter {
   /** Leaves that server, where there is one. */
   #detach = () => {};
   #limits;
-  /** @type {Gate} the developer's own rules of who may come */
-  #gate;
+  /** @type {Verifier} the developer's own rules of who may come */
+  #verifier;
   /** @type {VerifyQueue | undefined} where there is anything to ask */
   #verifyQueue;
   /** @type {Map<number, Bridge>} */
@@ -106,8 +106,8 @@ class RelayServer extends EventEmitter {
     const { script, sourceMap } = port !== undefined && serveClient ? browserClient() : {};
     const { origins, isOriginAllowed, verifyClient, ...trust } = access;
     const fail = (error) => this.#emitSafely(() => { throw error; });
-    this.#gate = new Gate({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
-    const rules = { ...trust, origins, asks: this.#gate.asks };
+    this.#verifier = new Verifier({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
+    const rules = { ...trust, origins, asks: this.#verifier.asks };
     const native = callNative(
       () =>
         new NativeRelay(
@@ -118,8 +118,8 @@ class RelayServer extends EventEmitter {
         ),
     );
     this.#native = native;
-    if (this.#gate.asks) {
-      this.#verifyQueue = new VerifyQueue({ gate: this.#gate, takeInquiry: () => native.takeInquiry(), patience: this.#limits.headersTimeout });
+    if (this.#verifier.asks) {
+      this.#verifyQueue = new VerifyQueue({ verifier: this.#verifier, takeInquiry: () => native.takeInquiry(), patience: this.#limits.headersTimeout });
     }
     this.#upgrades = new UpgradeHandler({
       native,

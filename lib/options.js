@@ -6,7 +6,7 @@ const { Buffer } = require('node:buffer');
 const { emitWarning } = require('node:process');
 const { URL } = require('node:url');
 const { inspect, types } = require('node:util');
-const { checkOrigins, checkTrust } = require('./access.js');
+const { checkOrigins, checkTrust } = require('./verifier.js');
 const { printable } = require('./printable.js');
 const tls = require('./tls.js');
 

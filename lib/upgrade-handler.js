@@ -3,7 +3,7 @@
 // What becomes of requests to upgrade that a server of Node has read: asked about, then served or refused.
 
 const { Buffer } = require('node:buffer');
-const { answerOf } = require('./access.js');
+const { answerOf } = require('./verifier.js');
 const { withZoneName } = require('./address.js');
 const { BridgedConnection, DetachedConnection } = require('./pending-connection.js');
 const { RelayError } = require('./errors.js');
@@ -59,7 +59,7 @@ class UpgradeHandler {
     const peer = remoteAddress ?? request.socket?.remoteAddress;
     const lines = headOf(request, socket);
     const connection = this.#take(request, socket, head);
-    const answer = (/** @type {import('./access.js').Refusal | undefined} */ refusal) => {
+    const answer = (/** @type {import('./verifier.js').Refusal | undefined} */ refusal) => {
       if (connection.isTaken) this.#lose(request, socket);
       else if (connection.isGone) connection.close();
       else if (refusal) this.#refuse(connection, refusal);

@@ -7,22 +7,22 @@ const { AsyncResource } = require('node:async_hooks');
 const { performance } = require('node:perf_hooks');
 const { clearTimeout, setImmediate, setTimeout } = require('node:timers');
 const { NativeRequests } = require('../native.js');
-const { infoOf, refusal } = require('./access.js');
+const { infoOf, refusal } = require('./verifier.js');
 
 /** Milliseconds of questions after which other work of this thread goes on. */
 const SLICE = 5;
 
-/** @type {import('./access.js').Refusal} */
+/** @type {import('./verifier.js').Refusal} */
 const CLOSING = { why: 'closing', status: 503, text: 'the server is closing', headers: [] };
 
 /**
- * @typedef {import('./access.js').Info} Info
- * @typedef {import('./access.js').Refusal} Refusal
+ * @typedef {import('./verifier.js').Info} Info
+ * @typedef {import('./verifier.js').Refusal} Refusal
  * @typedef {{ ticket: number, ask: () => void, settle: (refusal?: Refusal) => void }} Request
  */
 
 class VerifyQueue {
-  #gate;
+  #verifier;
   #takeInquiry;
   #patience;
   #requests = new NativeRequests();
@@ -35,14 +35,14 @@ class VerifyQueue {
   #isOthersTurn = false;
 
   /**
-   * @param {{ gate: import('./access.js').Gate, takeInquiry: () => any, patience: number }} options
+   * @param {{ verifier: import('./verifier.js').Verifier, takeInquiry: () => any, patience: number }} options
    *   `takeInquiry` gives the next request of the relay's own port, `patience` is in milliseconds
    */
-  constructor({ gate, takeInquiry, patience }) {
-    this.#gate = gate;
+  constructor({ verifier, takeInquiry, patience }) {
+    this.#verifier = verifier;
     this.#takeInquiry = takeInquiry;
     this.#patience = patience;
-    gate.onFree = () => this.run();
+    verifier.onFree = () => this.run();
   }
 
   /** Asks what there is to ask. To be called when the engine has inquiries. */
@@ -68,7 +68,7 @@ class VerifyQueue {
       // The developer's function runs in the context of its request, as if it were called at once.
       ask: AsyncResource.bind(() => {
         if (connection.hasLeft()) gone();
-        else this.#gate.ask(info, request.settle);
+        else this.#verifier.ask(info, request.settle);
       }),
       settle: (/** @type {Refusal | undefined} */ refused) => {
         if (leave()) done(refused);
@@ -115,7 +115,7 @@ class VerifyQueue {
   #askSome() {
     const end = performance.now() + SLICE;
     do {
-      if (!this.#gate.isFree || !this.#askNext()) {
+      if (!this.#verifier.isFree || !this.#askNext()) {
         this.#isRunning = false;
         return;
       }
@@ -139,7 +139,7 @@ class VerifyQueue {
   #askAboutInquiry() {
     const inquiry = this.#takeInquiry();
     if (!inquiry) return false;
-    this.#gate.ask(infoOf(inquiry), (refused) => inquiry.answer(refused));
+    this.#verifier.ask(infoOf(inquiry), (refused) => inquiry.answer(refused));
     return true;
   }
 }

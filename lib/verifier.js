@@ -93,7 +93,7 @@ function checkTrust(value, typeError, rangeError) {
 }
 
 /** Asks the developer's functions about requests. */
-class Gate {
+class Verifier {
   #isOriginAllowed;
   #verifyClient;
   #patience;
@@ -221,4 +221,4 @@ function answerOf({ status, text = STATUS_CODES[status] ?? '', headers }) {
   return Buffer.concat([Buffer.from(`${head}${type}${lines.join('')}\r\n`, 'latin1'), body]);
 }
 
-module.exports = { Gate, answerOf, checkOrigins, checkTrust, infoOf, refusal };
+module.exports = { Verifier, answerOf, checkOrigins, checkTrust, infoOf, refusal };
