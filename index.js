@@ -13,7 +13,7 @@ const { NativeRelay, limits } = require('./native.js');
 const { Verifier } = require('./lib/verifier.js');
 const { withZoneName } = require('./lib/address.js');
 const { attach } = require('./lib/upgrade-dispatcher.js');
-const { Bridge } = require('./lib/bridge.js');
+const { SocketBridge } = require('./lib/socket-bridge.js');
 const { listenError, RelayError } = require('./lib/errors.js');
 const {
   checkCallback,
@@ -73,7 +73,7 @@ class RelayServer extends EventEmitter {
   #verifier;
   /** @type {VerifyQueue | undefined} where there is anything to ask */
   #verifyQueue;
-  /** @type {Map<number, Bridge>} */
+  /** @type {Map<number, SocketBridge>} */
   #bridges = new Map();
   /** @type {Set<(patience: number) => void>} what closes sockets sooner that are being refused */
   #refused = new Set();
@@ -515,7 +515,7 @@ class RelayServer extends EventEmitter {
       this.#bridges.delete(number);
       this.#closeWhenEnded();
     };
-    this.#bridges.set(number, new Bridge(socket, native, { closeTimeout, closed, taken }));
+    this.#bridges.set(number, new SocketBridge(socket, native, { closeTimeout, closed, taken }));
   }
 
   #closeWhenEnded() {

@@ -9,7 +9,7 @@ const { destroyer, discard, ignore } = require('./upgrade-request.js');
 const JUST_OPENED = 1000;
 
 /** Moves bytes between a socket of Node and the engine, at the pace of the slower one. */
-class Bridge {
+class SocketBridge {
   #socket;
   #native;
   #closeTimeout;
@@ -95,4 +95,4 @@ class Bridge {
   }
 }
 
-module.exports = { Bridge };
+module.exports = { SocketBridge };
