@@ -28,7 +28,7 @@ const {
 } = require('./lib/options.js');
 const { printable } = require('./lib/printable.js');
 const { VerifyQueue } = require('./lib/verify-queue.js');
-const browserClient = require('./lib/script.js');
+const browserClient = require('./lib/browser-client.js');
 const { onAbort } = require('./lib/signal.js');
 const { refuse } = require('./lib/upgrade-request.js');
 const { checkCredentials } = require('./lib/tls.js');
