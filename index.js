@@ -29,7 +29,7 @@ const {
 const { printable } = require('./lib/printable.js');
 const { VerifyQueue } = require('./lib/verify-queue.js');
 const browserClient = require('./lib/browser-client.js');
-const { onAbort } = require('./lib/signal.js');
+const { onAbort } = require('./lib/abort-signal.js');
 const { refuse } = require('./lib/upgrade-request.js');
 const { checkCredentials } = require('./lib/tls.js');
 const { UpgradeHandler } = require('./lib/upgrade-handler.js');
