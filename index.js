@@ -31,7 +31,7 @@ const { VerifyQueue } = require('./lib/verify-queue.js');
 const browserClient = require('./lib/browser-client.js');
 const { onAbort } = require('./lib/abort-signal.js');
 const { refuse } = require('./lib/upgrade-request.js');
-const { checkCredentials } = require('./lib/tls.js');
+const { checkCredentials } = require('./lib/tls-options.js');
 const { UpgradeHandler } = require('./lib/upgrade-handler.js');
 
 /** Tracing, with `NODE_DEBUG=websocket-relay`. Tokens never go in. */

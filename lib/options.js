@@ -8,7 +8,7 @@ const { URL } = require('node:url');
 const { inspect, types } = require('node:util');
 const { checkOrigins, checkTrust } = require('./verifier.js');
 const { printable } = require('./printable.js');
-const tls = require('./tls.js');
+const tls = require('./tls-options.js');
 
 const PORT_MAX = 65535;
 /** What the reason of a WebSocket close has room for, in bytes of UTF-8. */
