@@ -126,7 +126,7 @@ class RelayServer extends EventEmitter {
       verifyQueue: this.#verifyQueue,
       adopt: (serve) => this.#adopt(serve),
       refuse: (socket, answer) => this.#refuse(socket, answer),
-      bridge: (socket, bridge, taken) => this.#bridge(socket, bridge, taken),
+      bridge: (socket, bridge, onAnsweredByOther) => this.#bridge(socket, bridge, onAnsweredByOther),
       warn: (error) => this.#warn(error),
     });
     EVENTS.forEach((name) => this.#want(name));
@@ -508,14 +508,14 @@ class RelayServer extends EventEmitter {
     this.#hasWarned = true;
   }
 
-  #bridge(socket, native, taken) {
+  #bridge(socket, native, onAnsweredByOther) {
     const { number } = native;
     const { closeTimeout } = this.#limits;
     const closed = () => {
       this.#bridges.delete(number);
       this.#closeWhenEnded();
     };
-    this.#bridges.set(number, new SocketBridge(socket, native, { closeTimeout, closed, taken }));
+    this.#bridges.set(number, new SocketBridge(socket, native, { closeTimeout, closed, onAnsweredByOther }));
   }
 
   #closeWhenEnded() {

@@ -20,8 +20,8 @@ const START = Buffer.from('HTTP/1.1 ');
 
 /** A connection that has left Node: nobody else can answer it. */
 class DetachedConnection {
-  isGone = false;
-  isTaken = false;
+  isWritable = true;
+  isAnsweredByOther = false;
   #native;
   #connection;
   #socket;
@@ -40,18 +40,18 @@ class DetachedConnection {
     this.#early = early;
   }
 
-  release() {
+  beforeOtherListeners() {
     this.#socket.destroy();
   }
 
   /** Whether its client has left, or sent more than it may before it is answered. */
-  hasLeft() {
+  isAbandoned() {
     return this.#connection.hasLeft();
   }
 
-  /** Calls `gone` when its client has left, until the function that it returns is called. @param {() => void} gone */
-  watch(gone) {
-    const timer = setInterval(() => this.hasLeft() && gone(), LOOK_EVERY);
+  /** Calls `onAbandoned` when its client has left, until the function that it returns is called. @param {() => void} onAbandoned */
+  watch(onAbandoned) {
+    const timer = setInterval(() => this.isAbandoned() && onAbandoned(), LOOK_EVERY);
     timer.unref();
     return () => clearInterval(timer);
   }
@@ -76,7 +76,7 @@ class BridgedConnection {
   #early;
   #refuse;
   #bridge;
-  #taken;
+  #onAnsweredByOther;
   #isBegun = false;
   /** What was written to it by us, or before. */
   #written;
@@ -85,35 +85,35 @@ class BridgedConnection {
    * @param {import('../native.js').NativeRelay} native
    * @param {any} socket
    * @param {Uint8Array | undefined} head
-   * @param {{ refuse: (socket: any, answer: Buffer) => void, bridge: (socket: any, bridge: import('../native.js').NativeBridge, taken: () => void) => void, taken: () => void }} options
-   *   `refuse` answers and closes, `taken` is called when another listener answers as well
+   * @param {{ refuse: (socket: any, answer: Buffer) => void, bridge: (socket: any, bridge: import('../native.js').NativeBridge, onAnsweredByOther: () => void) => void, onAnsweredByOther: () => void }} options
+   *   `refuse` answers and closes, `onAnsweredByOther` is called when another listener answers as well
    */
-  constructor(native, socket, head, { refuse, bridge, taken }) {
+  constructor(native, socket, head, { refuse, bridge, onAnsweredByOther }) {
     this.#native = native;
     this.#socket = socket;
     this.#early = [head];
     this.#refuse = refuse;
     this.#bridge = bridge;
-    this.#taken = taken;
+    this.#onAnsweredByOther = onAnsweredByOther;
     this.#written = this.#countWritten();
   }
 
   /** Whether somebody else has answered it. */
-  get isTaken() {
+  get isAnsweredByOther() {
     return this.#socket.writableEnded || this.#countWritten() !== this.#written;
   }
 
-  get isGone() {
-    return this.#socket.destroyed || !this.#socket.writable;
+  get isWritable() {
+    return !this.#socket.destroyed && this.#socket.writable;
   }
 
-  hasLeft() {
+  isAbandoned() {
     // Of a reset 'close' comes only later.
     return this.#socket.destroyed;
   }
 
-  /** Reads what it brings, and calls `gone` when its client leaves or has sent more than it may. @param {() => void} gone */
-  watch(gone) {
+  /** Reads what it brings, and calls `onAbandoned` when its client leaves or has sent more than it may. @param {() => void} onAbandoned */
+  watch(onAbandoned) {
     const socket = this.#socket;
     let size = 0;
     const read = () => {
@@ -121,15 +121,15 @@ class BridgedConnection {
         this.#early.push(bytes);
         size += bytes.length;
       }
-      if (size > MAX_EARLY_BYTES) gone();
+      if (size > MAX_EARLY_BYTES) onAbandoned();
     };
-    socket.on('readable', read).on('end', gone).on('close', gone);
-    return () => socket.off('readable', read).off('end', gone).off('close', gone);
+    socket.on('readable', read).on('end', onAbandoned).on('close', onAbandoned);
+    return () => socket.off('readable', read).off('end', onAbandoned).off('close', onAbandoned);
   }
 
   close() {
     // Whoever answered it has ended it.
-    if (this.isTaken) this.#taken();
+    if (this.isAnsweredByOther) this.#onAnsweredByOther();
     else this.#socket.destroy();
   }
 
@@ -137,10 +137,10 @@ class BridgedConnection {
    * Begins to answer a request whose answer is not known yet, unless somebody else does at once: engine.io ends what has
    * no byte of an answer after a second.
    */
-  release() {
+  beforeOtherListeners() {
     if (this.#isBegun || http2.isStream(this.#socket)) return;
     nextTick(() => {
-      if (this.#isBegun || this.isTaken || this.isGone) return;
+      if (this.#isBegun || this.isAnsweredByOther || !this.isWritable) return;
       this.#isBegun = true;
       this.#write(START);
     });
@@ -155,8 +155,8 @@ class BridgedConnection {
     }
     this.#answer(answer);
     // Before it may write: to see what others do in this very turn.
-    nextTick(() => this.isTaken && this.#taken());
-    this.#bridge(this.#socket, bridge, this.#taken);
+    nextTick(() => this.isAnsweredByOther && this.#onAnsweredByOther());
+    this.#bridge(this.#socket, bridge, this.#onAnsweredByOther);
   }
 
   refuse(answer) {

@@ -24,10 +24,10 @@ class SocketBridge {
   /**
    * @param {import('node:stream').Duplex} socket
    * @param {import('../native.js').NativeBridge} native
-   * @param {{ closeTimeout: number, closed: () => void, taken: () => void }} options `taken` is called when somebody else
+   * @param {{ closeTimeout: number, closed: () => void, onAnsweredByOther: () => void }} options `onAnsweredByOther` is called when somebody else
    *   ends the socket
    */
-  constructor(socket, native, { closeTimeout, closed, taken }) {
+  constructor(socket, native, { closeTimeout, closed, onAnsweredByOther }) {
     this.#socket = socket;
     this.#native = native;
     this.#closeTimeout = closeTimeout;
@@ -42,7 +42,7 @@ class SocketBridge {
       // Node ends it itself behind its client, where there are no half-open connections.
       if (this.#isOver || this.#isEnded || isStream(socket) || socket.readableEnded) return;
       // A shutdown ends sockets too.
-      if (socket.bytesWritten !== this.#written || performance.now() - opened < JUST_OPENED) taken();
+      if (socket.bytesWritten !== this.#written || performance.now() - opened < JUST_OPENED) onAnsweredByOther();
     });
     // 'close' follows.
     socket.on('error', ignore);

@@ -25,8 +25,8 @@ class UpgradeHandler {
    * @param {import('./verify-queue.js').VerifyQueue | undefined} options.verifyQueue where somebody is asked
    * @param {(serve: () => void) => void} options.adopt calls `serve`, which has a connection served
    * @param {(socket: any, answer: Buffer) => void} options.refuse answers with that and closes the socket
-   * @param {(socket: any, native: import('../native.js').NativeBridge, taken: () => void) => void} options.bridge moves the
-   *   bytes of a connection that Node keeps, and calls `taken` if somebody else ends it
+   * @param {(socket: any, native: import('../native.js').NativeBridge, onAnsweredByOther: () => void) => void} options.bridge moves the
+   *   bytes of a connection that Node keeps, and calls `onAnsweredByOther` if somebody else ends it
    * @param {(error: Error) => void} options.warn told when other listeners answer what is ours
    */
   constructor({ native, verifyQueue, adopt, refuse, bridge, warn }) {
@@ -46,7 +46,7 @@ class UpgradeHandler {
     }
     answered.add(socket);
     if (socket.writableEnded || socket.headersSent || answeringLibrary(request, socket) !== undefined) {
-      this.#tellTaken(request, socket);
+      this.#reportAnsweredByOther(request, socket);
       return;
     }
     if (!socket.readable || !socket.writable) {
@@ -60,8 +60,8 @@ class UpgradeHandler {
     const lines = headOf(request, socket);
     const connection = this.#take(request, socket, head);
     const answer = (/** @type {import('./verifier.js').Refusal | undefined} */ refusal) => {
-      if (connection.isTaken) this.#lose(request, socket);
-      else if (connection.isGone) connection.close();
+      if (connection.isAnsweredByOther) this.#giveUp(request, socket);
+      else if (!connection.isWritable) connection.close();
       else if (refusal) this.#refuse(connection, refusal);
       else this.#adopt(() => connection.upgrade(lines, peer));
     };
@@ -74,7 +74,7 @@ class UpgradeHandler {
       } else answer();
     } finally {
       // The other listeners are next.
-      connection.release();
+      connection.beforeOtherListeners();
     }
   }
 
@@ -95,7 +95,7 @@ class UpgradeHandler {
     return new BridgedConnection(this.#native, socket, head, {
       refuse: this.#refuseSocket,
       bridge: this.#bridge,
-      taken: () => this.#lose(request, socket),
+      onAnsweredByOther: () => this.#giveUp(request, socket),
     });
   }
 
@@ -105,12 +105,12 @@ class UpgradeHandler {
   }
 
   /** Another listener has answered too: what the client hears then is neither's. */
-  #lose(request, socket) {
-    this.#tellTaken(request, socket);
+  #giveUp(request, socket) {
+    this.#reportAnsweredByOther(request, socket);
     socket.destroy();
   }
 
-  #tellTaken(request, socket) {
+  #reportAnsweredByOther(request, socket) {
     this.#native.turnedAway('taken');
     const text = `another listener for upgrades answered a request for this relay; likely: ${suspectedLibraries(request, socket)}`;
     this.#warn(new RelayError('ERR_UPGRADE_TAKEN', text, undefined));

@@ -59,15 +59,15 @@ class VerifyQueue {
    * @param {(refusal?: Refusal) => void} done called once, in time, unless the client leaves
    */
   ask(connection, info, done) {
-    const gone = () => {
+    const abandon = () => {
       if (leave()) connection.close();
     };
-    const stop = connection.watch(gone);
+    const stop = connection.watch(abandon);
     const request = {
       ticket: -1,
       // The developer's function runs in the context of its request, as if it were called at once.
       ask: AsyncResource.bind(() => {
-        if (connection.hasLeft()) gone();
+        if (connection.isAbandoned()) abandon();
         else this.#verifier.ask(info, request.settle);
       }),
       settle: (/** @type {Refusal | undefined} */ refused) => {
