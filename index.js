@@ -12,20 +12,20 @@ const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
 const { Verifier } = require('./lib/verifier.js');
 const { withZoneName } = require('./lib/address.js');
-const { attach } = require('./lib/upgrade-dispatcher.js');
-const { SocketBridge } = require('./lib/socket-bridge.js');
-const { listenError, RelayError } = require('./lib/errors.js');
 const {
   checkCallback,
   checkClientId,
   checkClientIds,
   checkClose,
   checkCloseOptions,
-  checkLife,
-  checkOptions,
+  checkRegistrationOptions,
   checkRequest,
   checkUpgrade,
-} = require('./lib/options.js');
+} = require('./lib/arguments.js');
+const { attach } = require('./lib/upgrade-dispatcher.js');
+const { SocketBridge } = require('./lib/socket-bridge.js');
+const { listenError, RelayError } = require('./lib/errors.js');
+const { checkOptions } = require('./lib/options.js');
 const { printable } = require('./lib/printable.js');
 const { VerifyQueue } = require('./lib/verify-queue.js');
 const browserClient = require('./lib/browser-client.js');
@@ -104,7 +104,7 @@ class RelayServer extends EventEmitter {
       ...settings.map(({ name, value }) => [name, value]),
     ]);
     const { script, sourceMap } = port !== undefined && serveClient ? browserClient() : {};
-    const { origins, isOriginAllowed, verifyClient, ...trust } = access;
+    const { origins, isOriginAllowed, verifyClient, trust } = access;
     const fail = (error) => this.#emitSafely(() => { throw error; });
     this.#verifier = new Verifier({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
     const rules = { ...trust, origins, asks: this.#verifier.asks };
@@ -217,7 +217,7 @@ class RelayServer extends EventEmitter {
   }
 
   registerClient(options) {
-    const { expiresIn, data } = checkLife(options);
+    const { expiresIn, data } = checkRegistrationOptions(options);
     const { id, token } = this.#call('registerClient', expiresIn);
     const client = { id, token };
     if (data !== undefined) {
@@ -237,7 +237,7 @@ class RelayServer extends EventEmitter {
 
   refreshToken(clientId, options) {
     checkClientId('clientId', clientId);
-    const { expiresIn } = checkLife(options);
+    const { expiresIn } = checkRegistrationOptions(options);
     const token = this.#call('refreshToken', clientId, expiresIn);
     if (expiresIn !== undefined && this.#data.has(clientId)) this.#forgetExpired();
     debug('client %d has a new token', clientId);

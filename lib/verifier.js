@@ -4,10 +4,7 @@
 
 const { Buffer } = require('node:buffer');
 const { STATUS_CODES, validateHeaderName, validateHeaderValue } = require('node:http');
-const net = require('node:net');
 const { clearTimeout, setTimeout } = require('node:timers');
-const { URL } = require('node:url');
-const { isRegExp } = require('node:util').types;
 const { withZoneName } = require('./address.js');
 
 /**
@@ -16,81 +13,11 @@ const { withZoneName } = require('./address.js');
  */
 const MAX_UNANSWERED = 8192;
 
-/** What Express calls these networks. */
-const NETWORKS = {
-  loopback: ['127.0.0.1/8', '::1/128'],
-  linklocal: ['169.254.0.0/16', 'fe80::/10'],
-  uniquelocal: ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7'],
-};
-
 /**
  * @typedef {'allowedOrigins' | 'verifyClient' | 'undecided' | 'closing' | 'taken'} Reason
  * @typedef {{ why: Reason, status: number, text?: string, headers: string[] }} Refusal
  * @typedef {{ origin: string | undefined, secure: boolean, remoteAddress: string | undefined, req: any }} Info
  */
-
-/** Whether a text is an origin as browsers write it. @param {string} text */
-function isOrigin(text) {
-  if (text === 'null') return true;
-  // Such as chrome-extension://…, whose origin URL does not tell.
-  return /^[a-z][a-z0-9+.-]*:\/\/[^/?#\s@]+$/i.test(text) && URL.canParse(text);
-}
-
-/** Whether a text is an address, or one and the length of its prefix. @param {string} text */
-function isNetwork(text) {
-  const [address, prefix = '0', ...more] = text.split('/');
-  const version = net.isIP(address);
-  return version > 0 && !address.includes('%') && more.length === 0 && /^\d{1,3}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128);
-}
-
-/**
- * @param {unknown} value as given
- * @param {(name: string, expected: string, value: unknown) => Error} typeError
- * @returns {{ origins: string[] | undefined, isOriginAllowed: ((origin: string | undefined, info: Info) => unknown) | undefined }}
- *   the origins where they are all that is to be looked at, or else a function
- */
-function checkOrigins(value, typeError) {
-  if (value === undefined) return { origins: undefined, isOriginAllowed: undefined };
-  if (typeof value === 'function') return { origins: undefined, isOriginAllowed: (origin, info) => value(origin, info) };
-  const list = Array.isArray(value) ? value : [value];
-  list.forEach((one, place) => {
-    if (isRegExp(one) || (typeof one === 'string' && isOrigin(one))) return;
-    const name = Array.isArray(value) ? `options.allowedOrigins[${place}]` : 'options.allowedOrigins';
-    throw typeError(name, "an origin such as 'https://example.com', without a path, a RegExp, a function, or an array of the first two", one);
-  });
-  if (list.every((one) => typeof one === 'string')) return { origins: list, isOriginAllowed: undefined };
-  const texts = new Set(list.filter((one) => typeof one === 'string').map((one) => one.toLowerCase()));
-  const patterns = list.filter((one) => isRegExp(one));
-  const isOriginAllowed = (/** @type {string | undefined} */ origin) =>
-    // `search` and not `test`: that of a global one goes on where it was last.
-    origin !== undefined && (texts.has(origin.toLowerCase()) || patterns.some((pattern) => origin.search(pattern) >= 0));
-  return { origins: undefined, isOriginAllowed };
-}
-
-/**
- * @param {unknown} value as given
- * @param {(name: string, expected: string, value: unknown) => Error} typeError
- * @param {(name: string, expected: string, value: unknown) => Error} rangeError
- * @returns {{ trustsAll: boolean, trustedHops: number, trustedNetworks: string[] }}
- */
-function checkTrust(value, typeError, rangeError) {
-  const nobody = { trustsAll: false, trustedHops: 0, trustedNetworks: [] };
-  if (value === undefined || value === false) return nobody;
-  if (value === true) return { ...nobody, trustsAll: true };
-  if (typeof value === 'number') {
-    if (!Number.isInteger(value) || value < 0 || value > 255) throw rangeError('options.trustProxy', 'an integer from 0 to 255 (proxies)', value);
-    return { ...nobody, trustedHops: value };
-  }
-  const list = typeof value === 'string' ? value.split(',').map((one) => one.trim()) : value;
-  const expected = 'a boolean, a number of proxies, or addresses of proxies (loopback, linklocal, uniquelocal, 10.0.0.1, 10.0.0.0/8)';
-  if (!Array.isArray(list)) throw typeError('options.trustProxy', expected, value);
-  const trustedNetworks = list.flatMap((one) => {
-    if (typeof one === 'string' && Object.hasOwn(NETWORKS, one)) return NETWORKS[one];
-    if (typeof one !== 'string' || !isNetwork(one)) throw typeError('options.trustProxy', expected, one);
-    return [one];
-  });
-  return { ...nobody, trustedNetworks };
-}
 
 /** Asks the developer's functions about requests. */
 class Verifier {
@@ -221,4 +148,4 @@ function answerOf({ status, text = STATUS_CODES[status] ?? '', headers }) {
   return Buffer.concat([Buffer.from(`${head}${type}${lines.join('')}\r\n`, 'latin1'), body]);
 }
 
-module.exports = { Verifier, answerOf, checkOrigins, checkTrust, infoOf, refusal };
+module.exports = { Verifier, answerOf, infoOf, refusal };

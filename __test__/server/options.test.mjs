@@ -39,7 +39,7 @@ for (const [options, expected, text] of [
   [{ port: '65536' }, RANGE, /^options\.port .* received 65536/],
   [{ port: 0, host: 7 }, TYPE, /^options\.host .* received 7/],
   [{ port: 0, host: '' }, TYPE, /^options\.host .* received ''/],
-  [{ port: null, server: null }, TYPE, /^options\.port must be .*, or server or noServer .* received null/],
+  [{ port: null, server: null }, TYPE, /^options\.port must be .* unless server or noServer is given; received null/],
   [{ noServer: false }, TYPE, /^options\.port .* received undefined/],
   [{ noServer: 1 }, TYPE, /^options\.noServer must be a boolean; received 1/],
   [{ port: 0, noServer: true }, VALUE, /^exactly one of port, server and noServer .* received port and noServer/],
