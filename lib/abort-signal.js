@@ -1,52 +1,52 @@
 'use strict';
 
-// Abort signals: one may be for many servers.
+// Abort signals, one of which may close many servers.
 
 const { nextTick } = require('node:process');
 
 /**
- * What waits for a signal, and how it stops listening.
- * @typedef {{ calls: Set<() => void>, end: () => void }} Waiting
+ * @typedef {{ callbacks: Set<() => void>, stop: () => void }} Subscription `stop` removes the listener
  */
 
-/** @type {WeakMap<AbortSignal, Waiting>} one listener for each signal: Node warns of more than ten as of a leak */
-const signals = new WeakMap();
+/** One listener for each signal: Node warns of a leak if there are more than ten. @type {WeakMap<AbortSignal, Subscription>} */
+const subscriptions = new WeakMap();
 
 /**
- * Calls a function once when a signal is aborted, unless the function that it returns is called before.
+ * Calls a function once when a signal is aborted, or in the next tick if it is already.
  * @param {AbortSignal} signal
- * @param {() => void} call
- * @returns {() => void}
+ * @param {() => void} callback
+ * @returns {() => void} cancels the call
  */
-function onAbort(signal, call) {
+function onAbort(signal, callback) {
   if (signal.aborted) {
-    let isWanted = true;
-    nextTick(() => isWanted && call());
+    let isCancelled = false;
+    nextTick(() => isCancelled || callback());
     return () => {
-      isWanted = false;
+      isCancelled = true;
     };
   }
-  const { calls, end } = signals.get(signal) ?? listen(signal);
-  calls.add(call);
+  const { callbacks, stop } = subscriptions.get(signal) ?? subscribe(signal);
+  callbacks.add(callback);
   return () => {
-    if (calls.delete(call) && calls.size === 0) end();
+    if (callbacks.delete(callback) && callbacks.size === 0) stop();
   };
 }
 
-/** @param {AbortSignal} signal @returns {Waiting} */
-function listen(signal) {
-  const calls = new Set();
+/** @param {AbortSignal} signal @returns {Subscription} */
+function subscribe(signal) {
+  const callbacks = new Set();
   const abort = () => {
-    end();
-    for (const call of calls) call();
+    stop();
+    for (const callback of callbacks) callback();
   };
-  const end = () => {
-    signals.delete(signal);
+  const stop = () => {
+    subscriptions.delete(signal);
     signal.removeEventListener('abort', abort);
   };
   signal.addEventListener('abort', abort);
-  signals.set(signal, { calls, end });
-  return { calls, end };
+  const subscription = { callbacks, stop };
+  subscriptions.set(signal, subscription);
+  return subscription;
 }
 
 module.exports = { onAbort };

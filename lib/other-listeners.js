@@ -1,9 +1,9 @@
 'use strict';
 
-// Other listeners for 'upgrade' on the same server: whether one of them has answered a request, and which it may be.
+// Recognizes other libraries that listen for 'upgrade' on the same server, for error messages.
 
-/** Which library a listener is of, by what its source names. What is minified is not found. */
-const LISTENERS = [
+/** Names in the source of a library's 'upgrade' listener. Minified sources are not recognized. */
+const SIGNATURES = [
   ['socket.io (engine.io)', /\bdestroyUpgrade\b/],
   ['@fastify/websocket', /\brawRequest\[kWs\]/],
   ['@hono/node-ws', /\bwaiterMap\b/],
@@ -14,7 +14,7 @@ const LISTENERS = [
 ];
 
 /**
- * Who has taken a socket, where that has left a mark.
+ * Returns the library that has handled a request, if it left a mark on the socket or the request.
  * @param {any} request
  * @param {any} socket
  * @returns {string | undefined}
@@ -30,19 +30,19 @@ function hasSymbol(object, description) {
 }
 
 /**
- * Who may have answered a request, for people.
+ * Returns the names of the libraries that may have answered a request, joined with "or", or "unknown".
  * @param {any} request
  * @param {any} socket
  * @returns {string}
  */
 function suspectedLibraries(request, socket) {
-  const owner = answeringLibrary(request, socket);
-  if (owner !== undefined) return owner;
+  const library = answeringLibrary(request, socket);
+  if (library !== undefined) return library;
   /** @type {Function[]} */
   const listeners = socket.server?.listeners?.('upgrade') ?? [];
   const sources = listeners.map((listener) => Function.prototype.toString.call(listener));
-  const names = LISTENERS.filter(([, pattern]) => sources.some((source) => pattern.test(source))).map(([name]) => name);
+  const names = SIGNATURES.filter(([, pattern]) => sources.some((source) => pattern.test(source))).map(([name]) => name);
   return names.length > 0 ? names.join(' or ') : 'unknown';
 }
 
-module.exports = { suspectedLibraries, answeringLibrary };
+module.exports = { answeringLibrary, suspectedLibraries };

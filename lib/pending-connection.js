@@ -1,24 +1,22 @@
 'use strict';
 
-// The connection of a request to upgrade, until the request is answered.
+// The connection of an upgrade request, until the request is answered.
 
 const { Buffer } = require('node:buffer');
 const { nextTick } = require('node:process');
 const { clearInterval, setInterval } = require('node:timers');
+const { MAX_EARLY_BYTES } = require('./engine-limits.js');
 const http2 = require('./http2.js');
 
-/** Bytes that a client may send behind its request before it is answered, as in the engine. */
-const MAX_EARLY_BYTES = 16 * 1024;
+/** Milliseconds between two checks whether the client of a detached connection is still there. */
+const CHECK_INTERVAL = 250;
 
-/** Milliseconds after which it is looked again whether the client of a connection that has left Node is still there. */
-const LOOK_EVERY = 250;
+/** The bytes that every response begins with. */
+const RESPONSE_START = Buffer.from('HTTP/1.1 ');
 
 /** @typedef {DetachedConnection | BridgedConnection} PendingConnection */
 
-/** What every answer begins with. */
-const START = Buffer.from('HTTP/1.1 ');
-
-/** A connection that has left Node: nobody else can answer it. */
+/** A connection whose file descriptor the engine has duplicated: no other listener can answer it. */
 class DetachedConnection {
   isWritable = true;
   isAnsweredByOther = false;
@@ -29,9 +27,9 @@ class DetachedConnection {
 
   /**
    * @param {import('../native.js').NativeRelay} native
-   * @param {import('../native.js').NativeConnection} connection
-   * @param {any} socket what Node had
-   * @param {Buffer} early what came behind the request
+   * @param {import('../native.js').NativeConnection} connection the engine's duplicate
+   * @param {any} socket Node's socket
+   * @param {Buffer} early bytes received behind the request
    */
   constructor(native, connection, socket, early) {
     this.#native = native;
@@ -44,14 +42,18 @@ class DetachedConnection {
     this.#socket.destroy();
   }
 
-  /** Whether its client has left, or sent more than it may before it is answered. */
+  /** Whether the client has left, or has sent more than `MAX_EARLY_BYTES`. */
   isAbandoned() {
     return this.#connection.hasLeft();
   }
 
-  /** Calls `onAbandoned` when its client has left, until the function that it returns is called. @param {() => void} onAbandoned */
+  /**
+   * Calls a function when the connection is abandoned.
+   * @param {() => void} onAbandoned
+   * @returns {() => void} stops watching
+   */
   watch(onAbandoned) {
-    const timer = setInterval(() => this.isAbandoned() && onAbandoned(), LOOK_EVERY);
+    const timer = setInterval(() => this.isAbandoned() && onAbandoned(), CHECK_INTERVAL);
     timer.unref();
     return () => clearInterval(timer);
   }
@@ -60,45 +62,53 @@ class DetachedConnection {
     this.#connection.close();
   }
 
+  /** Hands the connection to the engine. @param {Buffer} head the request @param {string | undefined} peer its address */
   upgrade(head, peer) {
     this.#native.upgradeTaken(head, this.#early, peer, this.#connection);
   }
 
-  refuse(answer) {
-    this.#native.refuseTaken(this.#connection, answer);
+  /** @param {Buffer} response */
+  reject(response) {
+    this.#native.refuseTaken(this.#connection, response);
   }
 }
 
-/** A connection whose bytes go through Node, as with TLS, HTTP/2, pipes and on Windows: others have its socket too. */
+/**
+ * A connection whose socket stays with Node, as with TLS, HTTP/2, pipes and on Windows. Other listeners have the socket
+ * too.
+ */
 class BridgedConnection {
   #native;
   #socket;
   #early;
-  #refuse;
-  #bridge;
+  #respondAndClose;
+  #openBridge;
   #onAnsweredByOther;
+  /** Whether the response has begun. */
   #isBegun = false;
-  /** What was written to it by us, or before. */
+  /** `#countWritten()` after the last write of ours. */
   #written;
 
   /**
    * @param {import('../native.js').NativeRelay} native
    * @param {any} socket
-   * @param {Uint8Array | undefined} head
-   * @param {{ refuse: (socket: any, answer: Buffer) => void, bridge: (socket: any, bridge: import('../native.js').NativeBridge, onAnsweredByOther: () => void) => void, onAnsweredByOther: () => void }} options
-   *   `refuse` answers and closes, `onAnsweredByOther` is called when another listener answers as well
+   * @param {Uint8Array | undefined} head bytes received behind the request
+   * @param {object} options
+   * @param {(socket: any, response: Buffer) => void} options.respondAndClose
+   * @param {(socket: any, bridge: import('../native.js').NativeBridge, onAnsweredByOther: () => void) => void} options.openBridge
+   * @param {() => void} options.onAnsweredByOther called when another listener answers too
    */
-  constructor(native, socket, head, { refuse, bridge, onAnsweredByOther }) {
+  constructor(native, socket, head, { respondAndClose, openBridge, onAnsweredByOther }) {
     this.#native = native;
     this.#socket = socket;
     this.#early = [head];
-    this.#refuse = refuse;
-    this.#bridge = bridge;
+    this.#respondAndClose = respondAndClose;
+    this.#openBridge = openBridge;
     this.#onAnsweredByOther = onAnsweredByOther;
     this.#written = this.#countWritten();
   }
 
-  /** Whether somebody else has answered it. */
+  /** Whether another listener has written to the socket or ended it. */
   get isAnsweredByOther() {
     return this.#socket.writableEnded || this.#countWritten() !== this.#written;
   }
@@ -107,12 +117,17 @@ class BridgedConnection {
     return !this.#socket.destroyed && this.#socket.writable;
   }
 
+  /** Whether the client has left. */
   isAbandoned() {
-    // Of a reset 'close' comes only later.
+    // Not by 'close', which follows a reset only later.
     return this.#socket.destroyed;
   }
 
-  /** Reads what it brings, and calls `onAbandoned` when its client leaves or has sent more than it may. @param {() => void} onAbandoned */
+  /**
+   * Reads what the client sends, and calls a function when it leaves or sends more than `MAX_EARLY_BYTES`.
+   * @param {() => void} onAbandoned
+   * @returns {() => void} stops reading
+   */
   watch(onAbandoned) {
     const socket = this.#socket;
     let size = 0;
@@ -128,54 +143,54 @@ class BridgedConnection {
   }
 
   close() {
-    // Whoever answered it has ended it.
+    // Another listener that has answered ends the socket itself.
     if (this.isAnsweredByOther) this.#onAnsweredByOther();
     else this.#socket.destroy();
   }
 
-  /**
-   * Begins to answer a request whose answer is not known yet, unless somebody else does at once: engine.io ends what has
-   * no byte of an answer after a second.
-   */
+  /** Begins the response, unless another listener answers in this turn: engine.io ends sockets that are silent for a second. */
   beforeOtherListeners() {
     if (this.#isBegun || http2.isStream(this.#socket)) return;
     nextTick(() => {
       if (this.#isBegun || this.isAnsweredByOther || !this.isWritable) return;
       this.#isBegun = true;
-      this.#write(START);
+      this.#write(RESPONSE_START);
     });
   }
 
+  /** Hands the connection to the engine. @param {Buffer} head the request @param {string | undefined} peer its address */
   upgrade(head, peer) {
     const early = [...this.#early, this.#socket.read()].filter((bytes) => bytes?.length > 0);
-    const { answer, bridge } = this.#native.upgrade(head, Buffer.concat(early), peer);
+    const { answer: response, bridge } = this.#native.upgrade(head, Buffer.concat(early), peer);
     if (!bridge) {
-      this.refuse(answer);
+      this.reject(response);
       return;
     }
-    this.#answer(answer);
-    // Before it may write: to see what others do in this very turn.
+    this.#respond(response);
+    // Before the bridge writes, to see what other listeners do in this turn.
     nextTick(() => this.isAnsweredByOther && this.#onAnsweredByOther());
-    this.#bridge(this.#socket, bridge, this.#onAnsweredByOther);
+    this.#openBridge(this.#socket, bridge, this.#onAnsweredByOther);
   }
 
-  refuse(answer) {
-    if (answer.length === 0) this.#socket.destroy();
-    else this.#refuse(this.#socket, this.#rest(answer));
+  /** @param {Buffer} response */
+  reject(response) {
+    if (response.length === 0) this.#socket.destroy();
+    else this.#respondAndClose(this.#socket, this.#remainder(response));
     this.#isBegun = true;
   }
 
-  #answer(answer) {
+  /** @param {Buffer} response */
+  #respond(response) {
     if (http2.isStream(this.#socket)) {
-      http2.respond(this.#socket, answer);
+      http2.respond(this.#socket, response);
       this.#written = this.#countWritten();
-    } else this.#write(this.#rest(answer));
+    } else this.#write(this.#remainder(response));
     this.#isBegun = true;
   }
 
-  /** What is left of an answer. @param {Buffer} answer */
-  #rest(answer) {
-    return this.#isBegun ? answer.subarray(START.length) : answer;
+  /** Returns what is not written of a response. @param {Buffer} response */
+  #remainder(response) {
+    return this.#isBegun ? response.subarray(RESPONSE_START.length) : response;
   }
 
   #write(bytes) {

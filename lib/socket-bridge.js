@@ -1,21 +1,25 @@
 'use strict';
 
+// Copies bytes between a Node socket and the engine, at the pace of the slower one.
+
 const { performance } = require('node:perf_hooks');
 const { nextTick } = require('node:process');
 const { isStream } = require('./http2.js');
-const { destroyer, discard, ignore } = require('./upgrade-request.js');
+const { destroyTimer, discardInput, ignore } = require('./sockets.js');
 
-/** Milliseconds in which an end is taken for the answer of another listener. */
+/** Milliseconds after opening in which an unexpected end of the socket is attributed to another listener. */
 const JUST_OPENED = 1000;
 
-/** Moves bytes between a socket of Node and the engine, at the pace of the slower one. */
 class SocketBridge {
   #socket;
   #native;
   #closeTimeout;
-  #isOver = false;
+  /** Whether the socket is closing, behind what was written to it. */
+  #isClosing = false;
   #destroyAfter;
+  /** Whether `end()` of the socket was called here. */
   #isEnded = false;
+  /** Bytes written to the socket by its relay. */
   #written;
   #push = (bytes) => {
     if (!this.#native.push(bytes)) this.#socket.pause();
@@ -23,11 +27,13 @@ class SocketBridge {
 
   /**
    * @param {import('node:stream').Duplex} socket
-   * @param {import('../native.js').NativeBridge} native
-   * @param {{ closeTimeout: number, closed: () => void, onAnsweredByOther: () => void }} options `onAnsweredByOther` is called when somebody else
-   *   ends the socket
+   * @param {import('../native.js').NativeBridge} native the engine's end
+   * @param {object} options
+   * @param {number} options.closeTimeout milliseconds
+   * @param {() => void} options.onClose called when the socket is closed
+   * @param {() => void} options.onAnsweredByOther called when another listener uses the socket
    */
-  constructor(socket, native, { closeTimeout, closed, onAnsweredByOther }) {
+  constructor(socket, native, { closeTimeout, onClose, onAnsweredByOther }) {
     this.#socket = socket;
     this.#native = native;
     this.#closeTimeout = closeTimeout;
@@ -37,18 +43,12 @@ class SocketBridge {
     socket.on('data', this.#push);
     socket.on('end', () => native.end());
     socket.on('drain', () => this.run());
-    const opened = performance.now();
-    socket.once('finish', () => {
-      // Node ends it itself behind its client, where there are no half-open connections.
-      if (this.#isOver || this.#isEnded || isStream(socket) || socket.readableEnded) return;
-      // A shutdown ends sockets too.
-      if (socket.bytesWritten !== this.#written || performance.now() - opened < JUST_OPENED) onAnsweredByOther();
-    });
-    // 'close' follows.
+    this.#watchEnd(onAnsweredByOther);
+    // 'close' follows an error.
     socket.on('error', ignore);
     const close = () => {
       native.breakOff();
-      closed();
+      onClose();
     };
     if (socket.closed) nextTick(close);
     else socket.once('close', close);
@@ -56,15 +56,27 @@ class SocketBridge {
     socket.resume();
   }
 
-  /** Does what the engine wants to have done. */
+  /** @param {() => void} onAnsweredByOther */
+  #watchEnd(onAnsweredByOther) {
+    const socket = this.#socket;
+    const openedAt = performance.now();
+    socket.once('finish', () => {
+      // Without half-open connections Node ends the socket itself when the client has ended it.
+      if (this.#isClosing || this.#isEnded || isStream(socket) || socket.readableEnded) return;
+      // Later, it may be an application that shuts down.
+      if (socket.bytesWritten !== this.#written || performance.now() - openedAt < JUST_OPENED) onAnsweredByOther();
+    });
+  }
+
+  /** Does what the engine wants done with the socket. */
   run() {
-    if (this.#isOver) return;
+    if (this.#isClosing) return;
     const { bytes, resume, end, over } = this.#native.fetch(!this.#socket.writableNeedDrain);
     if (bytes) {
       this.#written += bytes.length;
       this.#socket.write(bytes);
     }
-    if (over) this.leave(this.#closeTimeout);
+    if (over) this.close(this.#closeTimeout);
     else if (end) this.#end();
     if (resume) this.#socket.resume();
   }
@@ -75,22 +87,22 @@ class SocketBridge {
   }
 
   /**
-   * Closes the socket behind what was written to it, at the latest after so many milliseconds. Called again with fewer, it
-   * is closed sooner.
-   * @param {number} patience
+   * Closes the socket when everything is written, and destroys it after a timeout. May be called again to shorten the
+   * timeout.
+   * @param {number} timeout milliseconds
    */
-  leave(patience) {
-    if (this.#isOver) {
-      this.#destroyAfter(patience);
+  close(timeout) {
+    if (this.#isClosing) {
+      this.#destroyAfter(timeout);
       return;
     }
-    this.#isOver = true;
+    this.#isClosing = true;
     const socket = this.#socket;
     // Closing with bytes unread would reset the connection, and the client might miss the last ones written.
     socket.removeListener('data', this.#push);
-    discard(socket);
-    this.#destroyAfter = destroyer(socket);
-    this.#destroyAfter(patience);
+    discardInput(socket);
+    this.#destroyAfter = destroyTimer(socket);
+    this.#destroyAfter(timeout);
     socket.end(() => socket.destroy());
   }
 }

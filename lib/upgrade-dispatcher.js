@@ -1,16 +1,16 @@
 'use strict';
 
-// The relays of an http server that is somebody else's: they take the upgrades that are their own.
+// Passes the upgrade requests of an http server to the relays that are attached to it.
 
 const { nextTick } = require('node:process');
 const { setTimeout } = require('node:timers');
 const { isStream, requestOf } = require('./http2.js');
-const { answered, ignore, refuse } = require('./upgrade-request.js');
+const { handledSockets, ignore, respondAndClose } = require('./sockets.js');
 
-/** Sockets that are watched already for nobody taking them. */
-const watched = new WeakSet();
+/** Sockets of requests that are left to other listeners. @type {WeakSet<object>} */
+const leftToOthers = new WeakSet();
 
-/** The one listener of all relays of a server, by server. @type {WeakMap<object, UpgradeDispatcher>} */
+/** One dispatcher for each server, shared by all its relays. @type {WeakMap<object, UpgradeDispatcher>} */
 const dispatchers = new WeakMap();
 
 const NOT_FOUND = [
@@ -23,104 +23,115 @@ const NOT_FOUND = [
 ].join('\r\n');
 
 /**
- * Listens to a server until the function that it returns is called.
+ * @typedef {{ headersTimeout: number, closeTimeout: number }} Limits in milliseconds
+ * @typedef {{ relay: import('..'), hasPath: boolean, limits: Limits }} Attachment
+ */
+
+/**
+ * Attaches a relay to a server.
  * @param {import('node:http').Server | import('node:https').Server | import('node:http2').Http2SecureServer} server
  * @param {import('..')} relay
- * @param {{ hasPath: boolean, limits: { headersTimeout: number, closeTimeout: number } }} options
- * @param {() => void} listening called when the server listens, or soon if it does
+ * @param {{ hasPath: boolean, limits: Limits }} options
+ * @param {() => void} onListening called when the server listens, or in the next tick if it does already
+ * @returns {() => void} detaches the relay
  */
-function attach(server, relay, { hasPath, limits }, listening) {
-  const fail = (error) => relay.emit('error', error);
-  const place = { relay, hasPath, limits };
+function attach(server, relay, { hasPath, limits }, onListening) {
+  const onError = (error) => relay.emit('error', error);
+  const attachment = { relay, hasPath, limits };
   let dispatcher = dispatchers.get(server);
   if (!dispatcher) dispatchers.set(server, (dispatcher = new UpgradeDispatcher(server)));
-  dispatcher.add(place);
-  // A server that has just been told to listen says so itself, a turn later.
-  let isOwed = server.listening;
-  const tell = () => {
-    isOwed = false;
-    listening();
+  dispatcher.add(attachment);
+  // A server may be `listening` before it has emitted the event.
+  let isDue = server.listening;
+  const listening = () => {
+    isDue = false;
+    onListening();
   };
-  server.on('listening', tell);
-  server.on('error', fail);
-  if (isOwed) nextTick(() => isOwed && tell());
+  server.on('listening', listening);
+  server.on('error', onError);
+  if (isDue) nextTick(() => isDue && listening());
   return () => {
-    isOwed = false;
-    server.removeListener('listening', tell);
-    server.removeListener('error', fail);
-    dispatcher.remove(place);
+    isDue = false;
+    server.removeListener('listening', listening);
+    server.removeListener('error', onError);
+    dispatcher.remove(attachment);
   };
 }
 
 /**
- * Finds the relay that a request is for. It listens before all others, as Node gives each listener the same socket: only
- * what is taken from Node at once stays unanswered by those that answer whatever they do not know.
+ * Finds the relay that a request is for. Its listeners are the first of the server: Node gives every listener the same
+ * socket, and many libraries answer requests that they do not know.
  */
 class UpgradeDispatcher {
   #server;
-  /** @type {{ relay: import('..'), hasPath: boolean, limits: { headersTimeout: number, closeTimeout: number } }[]} */
-  #places = [];
+  /** @type {Attachment[]} */
+  #attachments = [];
   #listeners = {
     upgrade: (request, socket, head) => this.#dispatch(request, socket, head),
   };
 
   constructor(server) {
     this.#server = server;
-    // HTTP/2 has no upgrade: WebSockets are asked for with CONNECT (RFC 8441), once the server allows that.
+    // HTTP/2 has no upgrade: clients open WebSockets with CONNECT (RFC 8441).
     if (typeof server.updateSettings !== 'function') return;
     this.#listeners.stream = (stream, headers) => {
       if (isWebSocket(headers)) this.#dispatch(requestOf(stream, headers), stream);
     };
-    this.#listeners.connect = (request, answer) => this.#leaveConnect(request, answer);
+    this.#listeners.connect = (request, response) => this.#answerConnect(request, response);
   }
 
-  add(place) {
-    if (this.#places.push(place) > 1) return;
+  /** @param {Attachment} attachment */
+  add(attachment) {
+    if (this.#attachments.push(attachment) > 1) return;
     for (const [name, listener] of Object.entries(this.#listeners)) this.#server.prependListener(name, listener);
   }
 
-  remove(place) {
-    this.#places = this.#places.filter((other) => other !== place);
-    if (this.#places.length > 0) return;
+  /** @param {Attachment} attachment */
+  remove(attachment) {
+    this.#attachments = this.#attachments.filter((other) => other !== attachment);
+    if (this.#attachments.length > 0) return;
     for (const [name, listener] of Object.entries(this.#listeners)) this.#server.removeListener(name, listener);
   }
 
   #dispatch(request, socket, head) {
-    if (answered.has(socket)) return;
-    const places = this.#places.filter(({ relay }) => relay.shouldHandle(request));
-    const { relay } = places.find(({ hasPath }) => hasPath) ?? places[0] ?? {};
+    if (handledSockets.has(socket)) return;
+    const matching = this.#attachments.filter(({ relay }) => relay.shouldHandle(request));
+    const { relay } = matching.find(({ hasPath }) => hasPath) ?? matching[0] ?? {};
     if (relay) relay.handleUpgrade(request, socket, head);
     else this.#leaveToOthers(socket);
   }
 
-  /** Does what Node does where nobody listens for CONNECT; WebSockets have been dealt with as streams. */
-  #leaveConnect({ headers }, answer) {
+  /** Answers CONNECT as Node does without a listener for it. WebSockets are dispatched as streams. */
+  #answerConnect({ headers }, response) {
     if (isWebSocket(headers) || this.#server.listenerCount('connect') > 1) return;
-    if (isStream(answer.stream)) answer.writeHead(405).end();
-    else answer.destroy();
+    if (isStream(response.stream)) response.writeHead(405).end();
+    else response.destroy();
   }
 
-  /** No answer would leave the client waiting for ever: Node leaves a socket alone when anybody listens for upgrades. */
+  /**
+   * Leaves a request to the other listeners, and answers it with 404 if there are none or if they do nothing with it: Node
+   * does not answer upgrade requests once there is a listener.
+   */
   #leaveToOthers(socket) {
-    if (watched.has(socket)) return;
-    const { headersTimeout, closeTimeout } = this.#places[0].limits;
-    const refuseIt = () => {
-      answered.add(socket);
-      refuse(socket, NOT_FOUND, closeTimeout);
+    if (leftToOthers.has(socket)) return;
+    const { headersTimeout, closeTimeout } = this.#attachments[0].limits;
+    const reject = () => {
+      handledSockets.add(socket);
+      respondAndClose(socket, NOT_FOUND, closeTimeout);
     };
-    if (!this.#hasOthers(socket)) {
-      refuseIt();
+    if (!this.#hasOtherListeners(socket)) {
+      reject();
       return;
     }
-    watched.add(socket);
-    const isTaken = takenSince(socket);
-    setTimeout(() => isTaken() || refuseIt(), headersTimeout).unref();
+    leftToOthers.add(socket);
+    const isInUse = usageOf(socket);
+    setTimeout(() => isInUse() || reject(), headersTimeout).unref();
   }
 
-  #hasOthers(socket) {
+  #hasOtherListeners(socket) {
     const count = (/** @type {string} */ name) => this.#server.listenerCount(name);
     if (!isStream(socket)) return count('upgrade') > 1;
-    // With a listener for requests Node has one of its own for streams, which asks those for 'connect'.
+    // If 'request' has listeners, Node has one for 'stream' too, which emits 'connect'.
     const own = count('request') > 0 ? 2 : 1;
     return count('stream') > own || (own === 2 && count('connect') > 1);
   }
@@ -131,12 +142,12 @@ function isWebSocket(headers) {
   return headers[':method'] === 'CONNECT' && headers[':protocol'] === 'websocket';
 }
 
-/** Whether somebody who does not answer at once has begun to care for a socket. */
-function takenSince(socket) {
-  // A client that breaks off while nobody does must not crash the process.
+/** Returns a function that tells whether a listener has begun to use the socket since. */
+function usageOf(socket) {
+  // Without a listener, a client that resets the connection would crash the process.
   socket.on('error', ignore);
   const { bytesWritten } = socket;
-  // TLS has a listener of its own.
+  // TLS sockets and HTTP/2 streams have an 'error' listener of Node.
   const listeners = socket.encrypted || isStream(socket) ? socket.listenerCount('error') : 1;
   return () =>
     socket.destroyed ||

@@ -1,50 +1,50 @@
 'use strict';
 
-// What becomes of requests to upgrade that a server of Node has read: asked about, then served or refused.
+// Serves or rejects upgrade requests that a Node server has read.
 
 const { Buffer } = require('node:buffer');
-const { answerOf } = require('./verifier.js');
 const { withZoneName } = require('./address.js');
-const { BridgedConnection, DetachedConnection } = require('./pending-connection.js');
 const { RelayError } = require('./errors.js');
-const { suspectedLibraries, answeringLibrary } = require('./other-listeners.js');
-const { answered, descriptorOf, headOf, ignore, peerOf } = require('./upgrade-request.js');
+const { answeringLibrary, suspectedLibraries } = require('./other-listeners.js');
+const { BridgedConnection, DetachedConnection } = require('./pending-connection.js');
+const { serializeRejection } = require('./rejection.js');
+const { handledSockets, descriptorOf, ignore, peerOf } = require('./sockets.js');
+const { serializeHead } = require('./upgrade-request.js');
 
 class UpgradeHandler {
   #native;
   #verifyQueue;
   #adopt;
-  #refuseSocket;
-  #bridge;
+  #respondAndClose;
+  #openBridge;
   #warn;
   #isOpen = true;
 
   /**
    * @param {object} options
    * @param {import('../native.js').NativeRelay} options.native
-   * @param {import('./verify-queue.js').VerifyQueue | undefined} options.verifyQueue where somebody is asked
-   * @param {(serve: () => void) => void} options.adopt calls `serve`, which has a connection served
-   * @param {(socket: any, answer: Buffer) => void} options.refuse answers with that and closes the socket
-   * @param {(socket: any, native: import('../native.js').NativeBridge, onAnsweredByOther: () => void) => void} options.bridge moves the
-   *   bytes of a connection that Node keeps, and calls `onAnsweredByOther` if somebody else ends it
-   * @param {(error: Error) => void} options.warn told when other listeners answer what is ours
+   * @param {import('./verify-queue.js').VerifyQueue | undefined} options.verifyQueue given if requests must be verified
+   * @param {(upgrade: () => void) => void} options.adopt calls `upgrade`, which hands a connection to the engine
+   * @param {(socket: any, response: Buffer) => void} options.respondAndClose
+   * @param {(socket: any, native: import('../native.js').NativeBridge, onAnsweredByOther: () => void) => void} options.openBridge
+   * @param {(error: Error) => void} options.warn called when another listener answers a request for this relay
    */
-  constructor({ native, verifyQueue, adopt, refuse, bridge, warn }) {
+  constructor({ native, verifyQueue, adopt, respondAndClose, openBridge, warn }) {
     this.#native = native;
     this.#verifyQueue = verifyQueue;
     this.#adopt = adopt;
-    this.#refuseSocket = refuse;
-    this.#bridge = bridge;
+    this.#respondAndClose = respondAndClose;
+    this.#openBridge = openBridge;
     this.#warn = warn;
   }
 
-  /** Serves or refuses a request, now or when that is decided. Its socket is nobody else's from here on. */
+  /** Serves or rejects a request, once it is verified. The socket is the relay's from here on. */
   handle(request, socket, head) {
-    if (answered.has(socket)) {
-      const error = new Error('this socket is being answered already; two listeners for upgrades may have taken it');
+    if (handledSockets.has(socket)) {
+      const error = new Error("this socket is already being answered; two 'upgrade' listeners may have handled it");
       throw Object.assign(error, { code: 'ERR_SOCKET_TAKEN' });
     }
-    answered.add(socket);
+    handledSockets.add(socket);
     if (socket.writableEnded || socket.headersSent || answeringLibrary(request, socket) !== undefined) {
       this.#reportAnsweredByOther(request, socket);
       return;
@@ -55,56 +55,56 @@ class UpgradeHandler {
     }
     socket.on('error', ignore);
     const { remoteAddress, encrypted } = peerOf(socket);
-    // A stream that the application has put around the socket may not know.
+    // A stream that wraps the socket may not know the address.
     const peer = remoteAddress ?? request.socket?.remoteAddress;
-    const lines = headOf(request, socket);
-    const connection = this.#take(request, socket, head);
-    const answer = (/** @type {import('./verifier.js').Refusal | undefined} */ refusal) => {
+    const requestHead = serializeHead(request, socket);
+    const connection = this.#pendingConnection(request, socket, head);
+    const decide = (/** @type {import('./rejection.js').Rejection | undefined} */ rejected) => {
       if (connection.isAnsweredByOther) this.#giveUp(request, socket);
       else if (!connection.isWritable) connection.close();
-      else if (refusal) this.#refuse(connection, refusal);
-      else this.#adopt(() => connection.upgrade(lines, peer));
+      else if (rejected) this.#reject(connection, rejected);
+      else this.#adopt(() => connection.upgrade(requestHead, peer));
     };
     try {
-      // When it is closing the engine says so, whoever comes.
+      // An engine that is closing rejects every request by itself.
       if (this.#verifyQueue && this.#isOpen) {
-        const { address, secure } = this.#native.caller(lines, peer, Boolean(encrypted));
+        const { address, secure } = this.#native.caller(requestHead, peer, Boolean(encrypted));
         const info = { origin: request.headers.origin, secure, remoteAddress: withZoneName(address), req: request };
-        this.#verifyQueue.ask(connection, info, answer);
-      } else answer();
+        this.#verifyQueue.add(connection, info, decide);
+      } else decide();
     } finally {
-      // The other listeners are next.
       connection.beforeOtherListeners();
     }
   }
 
-  /** From here on the engine refuses, and sockets stay with Node. */
+  /** From here on the engine rejects requests, and sockets stay with Node. */
   close() {
     this.#isOpen = false;
   }
 
-  /** Takes a connection from Node at once where that can be done: what stays there others answer too. */
-  #take(request, socket, head) {
-    // An engine that has closed answers nobody.
+  /** Detaches the connection from Node at once where possible: other listeners could answer it too. */
+  #pendingConnection(request, socket, head) {
+    // A closed engine does not answer connections that it took.
     const descriptor = this.#isOpen ? descriptorOf(socket) : undefined;
-    const taken = descriptor === undefined ? null : this.#native.takeOver(descriptor);
-    if (taken) {
+    const detached = descriptor === undefined ? null : this.#native.takeOver(descriptor);
+    if (detached) {
       const early = [head, socket.read()].filter((bytes) => bytes?.length > 0);
-      return new DetachedConnection(this.#native, taken, socket, Buffer.concat(early));
+      return new DetachedConnection(this.#native, detached, socket, Buffer.concat(early));
     }
     return new BridgedConnection(this.#native, socket, head, {
-      refuse: this.#refuseSocket,
-      bridge: this.#bridge,
+      respondAndClose: this.#respondAndClose,
+      openBridge: this.#openBridge,
       onAnsweredByOther: () => this.#giveUp(request, socket),
     });
   }
 
-  #refuse(connection, refusal) {
-    this.#native.turnedAway(refusal.why);
-    connection.refuse(answerOf(refusal));
+  /** @param {import('./pending-connection.js').PendingConnection} connection @param {import('./rejection.js').Rejection} rejected */
+  #reject(connection, rejected) {
+    this.#native.turnedAway(rejected.why);
+    connection.reject(serializeRejection(rejected));
   }
 
-  /** Another listener has answered too: what the client hears then is neither's. */
+  /** Destroys a socket that another listener has answered too: the client would read a mixture of both responses. */
   #giveUp(request, socket) {
     this.#reportAnsweredByOther(request, socket);
     socket.destroy();
@@ -112,7 +112,7 @@ class UpgradeHandler {
 
   #reportAnsweredByOther(request, socket) {
     this.#native.turnedAway('taken');
-    const text = `another listener for upgrades answered a request for this relay; likely: ${suspectedLibraries(request, socket)}`;
+    const text = `another 'upgrade' listener answered a request for this relay; likely: ${suspectedLibraries(request, socket)}`;
     this.#warn(new RelayError('ERR_UPGRADE_TAKEN', text, undefined));
   }
 }

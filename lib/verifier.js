@@ -1,151 +1,111 @@
 'use strict';
 
-// Who may come: what the developer gave as `allowedOrigins`, `verifyClient` and `trustProxy`, and how it is asked.
+// Asks the functions given as `allowedOrigins` and `verifyClient` whether a client may connect.
 
-const { Buffer } = require('node:buffer');
-const { STATUS_CODES, validateHeaderName, validateHeaderValue } = require('node:http');
 const { clearTimeout, setTimeout } = require('node:timers');
-const { withZoneName } = require('./address.js');
+const { UNDECIDED, rejection } = require('./rejection.js');
 
 /**
- * VerifyQueue that the developer's functions have not answered, those of clients that have left included. Each counts for
- * `headersTimeout` at most.
- */
-const MAX_UNANSWERED = 8192;
-
-/**
- * @typedef {'allowedOrigins' | 'verifyClient' | 'undecided' | 'closing' | 'taken'} Reason
- * @typedef {{ why: Reason, status: number, text?: string, headers: string[] }} Refusal
- * @typedef {{ origin: string | undefined, secure: boolean, remoteAddress: string | undefined, req: any }} Info
+ * @typedef {import('./rejection.js').Rejection} Rejection
+ * @typedef {{ origin: string | undefined, secure: boolean, remoteAddress: string | undefined, req: any }} ClientInfo
+ *   what the functions are given
  */
 
-/** Asks the developer's functions about requests. */
+/** Most requests the functions may be deciding about at a time, including those of clients that have left since. */
+const MAX_PENDING = 8192;
+
 class Verifier {
   #isOriginAllowed;
   #verifyClient;
-  #patience;
-  #fail;
-  #unanswered = 0;
-  /** Called when there is room for a question again. */
-  onFree = () => {};
+  #timeout;
+  #onError;
+  #pending = 0;
+  /** Called when `hasCapacity` becomes true. */
+  onCapacity = () => {};
 
   /**
-   * @param {{ isOriginAllowed?: Function, verifyClient?: Function, patience: number, fail: (error: unknown) => void }} options
-   *   `fail` is given what the functions throw
+   * @param {object} options
+   * @param {Function} [options.isOriginAllowed]
+   * @param {Function} [options.verifyClient]
+   * @param {number} options.timeout milliseconds within which the functions must decide
+   * @param {(error: unknown) => void} options.onError called with exceptions of the functions
    */
-  constructor({ isOriginAllowed, verifyClient, patience, fail }) {
+  constructor({ isOriginAllowed, verifyClient, timeout, onError }) {
     this.#isOriginAllowed = isOriginAllowed;
     this.#verifyClient = verifyClient;
-    this.#patience = patience;
-    this.#fail = fail;
+    this.#timeout = timeout;
+    this.#onError = onError;
   }
 
-  /** Whether there is anything to ask. */
-  get asks() {
+  /** Whether there is a function to ask. */
+  get isNeeded() {
     return this.#isOriginAllowed !== undefined || this.#verifyClient !== undefined;
   }
 
-  /** Whether there is room for another question. */
-  get isFree() {
-    return this.#unanswered < MAX_UNANSWERED;
+  /** Whether another request may be passed to the functions now. */
+  get hasCapacity() {
+    return this.#pending < MAX_PENDING;
   }
 
   /**
-   * Asks whether a request may come in.
-   * @param {Info} info
-   * @param {(refusal?: Refusal) => void} done called once, in time
+   * Decides about a request.
+   * @param {ClientInfo} info
+   * @param {(rejection?: Rejection) => void} done called once, within the timeout
    */
-  ask(info, done) {
-    this.#unanswered += 1;
+  verify(info, done) {
+    this.#pending += 1;
     let isDone = false;
-    const once = (/** @type {Refusal | undefined} */ refused) => {
+    const settle = (/** @type {Rejection | undefined} */ rejected) => {
       if (isDone) return;
       isDone = true;
       clearTimeout(timer);
-      const { isFree } = this;
-      this.#unanswered -= 1;
-      done(refused);
-      if (!isFree) this.onFree();
+      const hadCapacity = this.hasCapacity;
+      this.#pending -= 1;
+      done(rejected);
+      if (!hadCapacity) this.onCapacity();
     };
-    const timer = setTimeout(once, this.#patience, refusal('undecided', 503));
+    const timer = setTimeout(settle, this.#timeout, UNDECIDED);
     timer.unref();
-    this.#call('allowedOrigins', once, (settle) => settle(this.#isOriginAllowed ? this.#isOriginAllowed(info.origin, info) : true), (isAllowed) => {
-      if (!isAllowed) once(refusal('allowedOrigins', 403));
-      else this.#verify(info, once);
+    const isOriginAllowed = this.#isOriginAllowed ?? (() => true);
+    this.#call('allowedOrigins', settle, (resolve) => resolve(isOriginAllowed(info.origin, info)), (isAllowed) => {
+      if (isAllowed) this.#callVerifyClient(info, settle);
+      else settle(rejection('allowedOrigins', 403));
     });
   }
 
-  #verify(info, once) {
+  /** @param {ClientInfo} info @param {(rejection?: Rejection) => void} settle */
+  #callVerifyClient(info, settle) {
     const verify = this.#verifyClient;
     const answer = (/** @type {unknown} */ isAllowed, code = 401, text = undefined, headers = {}) =>
-      once(isAllowed ? undefined : refusal('verifyClient', code, text, headers));
-    const call = (/** @type {Function} */ action, then = undefined) => this.#call('verifyClient', once, action, then);
+      settle(isAllowed ? undefined : rejection('verifyClient', code, text, headers));
+    const call = (/** @type {Function} */ action, then = undefined) => this.#call('verifyClient', settle, action, then);
     if (!verify) answer(true);
     else if (verify.length >= 2) call(() => verify(info, (...args) => call(() => answer(...args))));
-    else call((settle) => settle(verify(info)), (isAllowed) => answer(isAllowed));
+    else call((resolve) => resolve(verify(info)), (isAllowed) => answer(isAllowed));
   }
 
-  /** Calls what may throw, or give a promise: one that is not waited for would always be true. */
-  #call(why, once, call, then = () => {}) {
+  /**
+   * Calls a function that may throw, or return a promise. Exceptions reject the request.
+   * @param {import('./rejection.js').Reason} why
+   * @param {(rejection?: Rejection) => void} settle
+   * @param {Function} call given `resolve`
+   * @param {(value: any) => void} then given what was resolved, awaited if it is a promise
+   */
+  #call(why, settle, call, then = () => {}) {
     const fail = (/** @type {unknown} */ error) => {
-      once(refusal(why, 500));
-      this.#fail(error);
+      settle(rejection(why, 500));
+      this.#onError(error);
     };
-    const settle = (/** @type {any} */ value) => {
+    const resolve = (/** @type {any} */ value) => {
       if (typeof value?.then !== 'function') then(value);
       else value.then(then).then(undefined, fail);
     };
     try {
-      call(settle);
+      call(resolve);
     } catch (error) {
       fail(error);
     }
   }
 }
 
-/** @returns {Refusal} */
-function refusal(why, status, text = undefined, headers = {}) {
-  const pairs = Object.entries(headers ?? {}).flatMap(([name, value]) => [value].flat().flatMap((one) => [name, String(one)]));
-  const isStatus = Number.isInteger(status) && status >= 300 && status <= 599;
-  return { why, status: isStatus ? status : 401, ...(text === undefined ? {} : { text: String(text) }), headers: pairs };
-}
-
-/** What an engine's question is to the developer. @returns {Info} */
-function infoOf({ url, headers: pairs, secure, address: ip = undefined }) {
-  const address = withZoneName(ip);
-  /** @type {Record<string, string>} */
-  const headers = {};
-  for (let n = 0; n < pairs.length; n += 2) {
-    const name = pairs[n].toLowerCase();
-    // As Node joins them.
-    if (!Object.hasOwn(headers, name)) headers[name] = pairs[n + 1];
-    else if (!['host', 'origin', 'authorization', 'user-agent', 'referer'].includes(name)) {
-      headers[name] += (name === 'cookie' ? '; ' : ', ') + pairs[n + 1];
-    }
-  }
-  const req = { method: 'GET', httpVersion: '1.1', url, headers, socket: { remoteAddress: address, encrypted: secure } };
-  return { origin: headers.origin, secure, remoteAddress: address, req };
-}
-
-/** The answer to a request that a server of Node has read. @param {Refusal} refused */
-function answerOf({ status, text = STATUS_CODES[status] ?? '', headers }) {
-  const body = Buffer.from(`${text}\n`);
-  const own = new Set(['connection', 'content-length', 'transfer-encoding']);
-  let type = 'Content-Type: text/plain; charset=utf-8\r\n';
-  const lines = [];
-  for (let n = 0; n < headers.length; n += 2) {
-    try {
-      validateHeaderName(headers[n]);
-      validateHeaderValue(headers[n], headers[n + 1]);
-    } catch {
-      continue;
-    }
-    const line = `${headers[n]}: ${headers[n + 1]}\r\n`;
-    if (headers[n].toLowerCase() === 'content-type') type = line;
-    else if (!own.has(headers[n].toLowerCase())) lines.push(line);
-  }
-  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nConnection: close\r\nContent-Length: ${body.length}\r\n`;
-  return Buffer.concat([Buffer.from(`${head}${type}${lines.join('')}\r\n`, 'latin1'), body]);
-}
-
-module.exports = { Verifier, answerOf, infoOf, refusal };
+module.exports = { Verifier };

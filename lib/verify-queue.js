@@ -1,107 +1,108 @@
 'use strict';
 
-// The questions to the developer about who may come: they wait in bounded queues and are asked a few at a time, and only
-// as long as their clients wait for the answer.
+// The requests that wait for the developer's functions. They are verified a few at a time, in turn by address, and only
+// while their clients wait.
 
 const { AsyncResource } = require('node:async_hooks');
 const { performance } = require('node:perf_hooks');
 const { clearTimeout, setImmediate, setTimeout } = require('node:timers');
 const { NativeRequests } = require('../native.js');
-const { infoOf, refusal } = require('./verifier.js');
+const { withZoneName } = require('./address.js');
+const { CLOSING, UNDECIDED } = require('./rejection.js');
 
-/** Milliseconds of questions after which other work of this thread goes on. */
+/** Milliseconds for which requests are verified before other work of this thread goes on. */
 const SLICE = 5;
 
-/** @type {import('./verifier.js').Refusal} */
-const CLOSING = { why: 'closing', status: 503, text: 'the server is closing', headers: [] };
-
 /**
- * @typedef {import('./verifier.js').Info} Info
- * @typedef {import('./verifier.js').Refusal} Refusal
- * @typedef {{ ticket: number, ask: () => void, settle: (refusal?: Refusal) => void }} Request
+ * @typedef {import('./verifier.js').ClientInfo} ClientInfo
+ * @typedef {import('./rejection.js').Rejection} Rejection
+ * @typedef {{ ticket: number, verify: () => void, settle: (rejection?: Rejection) => void }} Request
  */
 
 class VerifyQueue {
   #verifier;
   #takeInquiry;
-  #patience;
-  #requests = new NativeRequests();
-  /** @type {Set<Request>} requests that servers of Node have read */
+  #timeout;
+  #queue = new NativeRequests();
+  /** @type {Set<Request>} requests of Node servers that are not decided about */
   #open = new Set();
-  /** @type {Map<number, Request>} those of them that wait or were asked about, by ticket */
+  /** @type {Map<number, Request>} those of them that have a ticket of `#queue` */
   #queued = new Map();
   #isRunning = false;
-  /** Whether the next question is about a request of a server of Node, if there are both. */
-  #isOthersTurn = false;
+  /** Whether a request of a Node server goes first, if requests of the relay's own port wait too. */
+  #isNodeFirst = false;
 
   /**
-   * @param {{ verifier: import('./verifier.js').Verifier, takeInquiry: () => any, patience: number }} options
-   *   `takeInquiry` gives the next request of the relay's own port, `patience` is in milliseconds
+   * @param {object} options
+   * @param {import('./verifier.js').Verifier} options.verifier
+   * @param {() => any} options.takeInquiry returns the next request of the relay's own port, if there is one
+   * @param {number} options.timeout milliseconds that a request of a Node server may wait
    */
-  constructor({ verifier, takeInquiry, patience }) {
+  constructor({ verifier, takeInquiry, timeout }) {
     this.#verifier = verifier;
     this.#takeInquiry = takeInquiry;
-    this.#patience = patience;
-    verifier.onFree = () => this.run();
+    this.#timeout = timeout;
+    verifier.onCapacity = () => this.run();
   }
 
-  /** Asks what there is to ask. To be called when the engine has inquiries. */
+  /** Verifies the waiting requests. Called by the engine when its own queue is no longer empty. */
   run() {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    this.#askSome();
+    this.#runSlice();
   }
 
   /**
-   * Asks about a request that a server of Node has read. The connection is closed if its client leaves before.
+   * Adds a request of a Node server. If its client leaves before the decision, the connection is closed.
    * @param {import('./pending-connection.js').PendingConnection} connection
-   * @param {Info} info
-   * @param {(refusal?: Refusal) => void} done called once, in time, unless the client leaves
+   * @param {ClientInfo} info
+   * @param {(rejection?: Rejection) => void} done called once within the timeout, unless the client leaves
    */
-  ask(connection, info, done) {
+  add(connection, info, done) {
     const abandon = () => {
-      if (leave()) connection.close();
+      if (remove()) connection.close();
     };
-    const stop = connection.watch(abandon);
+    const unwatch = connection.watch(abandon);
     const request = {
       ticket: -1,
-      // The developer's function runs in the context of its request, as if it were called at once.
-      ask: AsyncResource.bind(() => {
+      // Bound, so that the developer's functions run in the async context of their request.
+      verify: AsyncResource.bind(() => {
         if (connection.isAbandoned()) abandon();
-        else this.#verifier.ask(info, request.settle);
+        else this.#verifier.verify(info, request.settle);
       }),
-      settle: (/** @type {Refusal | undefined} */ refused) => {
-        if (leave()) done(refused);
+      settle: (/** @type {Rejection | undefined} */ rejected) => {
+        if (remove()) done(rejected);
       },
     };
-    const leave = () => {
+    const remove = () => {
       if (!this.#open.delete(request)) return false;
       clearTimeout(timer);
-      stop();
+      unwatch();
       if (!this.#queued.delete(request.ticket)) return true;
-      this.#requests.leave(info.remoteAddress, request.ticket);
-      // There may be room for one that waits.
+      this.#queue.leave(info.remoteAddress, request.ticket);
+      // There may be capacity for another one now.
       if (this.#queued.size > 0) this.#runSoon();
       return true;
     };
-    const timer = setTimeout(request.settle, this.#patience, refusal('undecided', 503));
+    const timer = setTimeout(request.settle, this.#timeout, UNDECIDED);
     timer.unref();
     this.#open.add(request);
-    // Node reads the end of a connection only after it has come back from the event loop once more.
+    // Node notices the end of a connection only in the next turn of the event loop.
     setImmediate(() => {
-      if (this.#open.has(request)) this.#queue(request, info);
+      if (this.#open.has(request)) this.#enqueue(request, info);
     });
   }
 
-  #queue(request, info) {
-    const { ticket, evicted } = this.#requests.add(info.remoteAddress, sizeOf(info.req));
+  /** @param {Request} request @param {ClientInfo} info */
+  #enqueue(request, info) {
+    const { ticket, evicted } = this.#queue.add(info.remoteAddress, headSize(info.req));
     request.ticket = ticket;
     this.#queued.set(ticket, request);
-    for (const other of evicted) this.#queued.get(other)?.settle(refusal('undecided', 503));
+    for (const other of evicted) this.#queued.get(other)?.settle(UNDECIDED);
     this.#runSoon();
   }
 
-  /** Refuses all that servers of Node have read. */
+  /** Rejects all requests of Node servers. */
   close() {
     for (const { settle } of [...this.#open]) settle(CLOSING);
   }
@@ -109,43 +110,61 @@ class VerifyQueue {
   #runSoon() {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    setImmediate(() => this.#askSome());
+    setImmediate(() => this.#runSlice());
   }
 
-  #askSome() {
+  #runSlice() {
     const end = performance.now() + SLICE;
     do {
-      if (!this.#verifier.isFree || !this.#askNext()) {
+      if (!this.#verifier.hasCapacity || !this.#verifyNext()) {
         this.#isRunning = false;
         return;
       }
     } while (performance.now() < end);
-    setImmediate(() => this.#askSome());
+    setImmediate(() => this.#runSlice());
   }
 
-  /** Asks one question. False when there is none. */
-  #askNext() {
-    this.#isOthersTurn = !this.#isOthersTurn;
-    return this.#isOthersTurn ? this.#askAboutRequest() || this.#askAboutInquiry() : this.#askAboutInquiry() || this.#askAboutRequest();
+  /** Verifies one request, alternating between the two queues. Returns whether there was one. */
+  #verifyNext() {
+    this.#isNodeFirst = !this.#isNodeFirst;
+    return this.#isNodeFirst ? this.#verifyFromNode() || this.#verifyFromPort() : this.#verifyFromPort() || this.#verifyFromNode();
   }
 
-  #askAboutRequest() {
-    const ticket = this.#requests.take();
+  #verifyFromNode() {
+    const ticket = this.#queue.take();
     if (typeof ticket !== 'number') return false;
-    this.#queued.get(ticket)?.ask();
+    this.#queued.get(ticket)?.verify();
     return true;
   }
 
-  #askAboutInquiry() {
+  #verifyFromPort() {
     const inquiry = this.#takeInquiry();
     if (!inquiry) return false;
-    this.#verifier.ask(infoOf(inquiry), (refused) => inquiry.answer(refused));
+    this.#verifier.verify(clientInfo(inquiry), (rejected) => inquiry.answer(rejected));
     return true;
   }
 }
 
-/** Bytes of a request's head, nearly. */
-function sizeOf({ url, rawHeaders = [] }) {
+/** Headers that occur once: as in Node, further ones are dropped. */
+const SINGLE_HEADERS = new Set(['host', 'origin', 'authorization', 'user-agent', 'referer']);
+
+/** Returns what the functions are told about a request of the relay's own port. @returns {ClientInfo} */
+function clientInfo({ url, headers: pairs, secure, address = undefined }) {
+  const remoteAddress = withZoneName(address);
+  /** @type {Record<string, string>} */
+  const headers = {};
+  for (let n = 0; n < pairs.length; n += 2) {
+    const name = pairs[n].toLowerCase();
+    // Joined as Node does it.
+    if (!Object.hasOwn(headers, name)) headers[name] = pairs[n + 1];
+    else if (!SINGLE_HEADERS.has(name)) headers[name] += (name === 'cookie' ? '; ' : ', ') + pairs[n + 1];
+  }
+  const req = { method: 'GET', httpVersion: '1.1', url, headers, socket: { remoteAddress, encrypted: secure } };
+  return { origin: headers.origin, secure, remoteAddress, req };
+}
+
+/** Returns the approximate size of a request's head, in bytes. */
+function headSize({ url, rawHeaders = [] }) {
   return rawHeaders.reduce((sum, text) => sum + text.length, url.length);
 }
 
