@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * Returns a callback for the engine that does not keep its target from being collected. To be called outside of the
- * target's methods: the closures of one scope share everything that any of them refers to.
+ * Returns a callback for the engine that does not keep its target from being collected. Not written inline where it is
+ * used: the closures of one scope share everything that any of them refers to.
  * @template {object} T
  * @param {T} target
  * @param {(target: T, value: any) => void} call
