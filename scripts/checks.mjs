@@ -25,6 +25,7 @@ function nodeTests(name, files, ...options) {
 /** What is checked without running the code. */
 export const lints = [
   { name: 'Layers', command: [node, 'scripts/layers.mjs'] },
+  { name: 'Import cycles', command: [node, 'scripts/cycles.mjs'] },
   { name: 'Docs', command: [node, 'scripts/docs.mjs'] },
   { name: 'ESLint', command: [node, 'node_modules/eslint/bin/eslint.js', '.'] },
   ...findFiles('', /(^|\/)tsconfig[^/]*\.json$/).map((project) => ({
