@@ -35,8 +35,8 @@ const DEFAULTS = {
   late: 0.2,
   /** Milliseconds until a connection that is half-open is given up. A plain client that the machine keeps waiting loses then. */
   pingTimeout: 4500,
-  /** How the clients come in: see doors.mjs. */
-  door: 'port',
+  /** How the clients come in: see entries.mjs. */
+  entry: 'port',
 };
 
 /**
@@ -49,7 +49,7 @@ const DEFAULTS = {
  * @param options.together - how many connections share their faults
  */
 export async function run(options) {
-  const { seed, pairs, messages, generations, late, pingTimeout, door, ...plan } = { ...DEFAULTS, ...options };
+  const { seed, pairs, messages, generations, late, pingTimeout, entry, ...plan } = { ...DEFAULTS, ...options };
   const random = new Random(seed);
   const kinds = Array.from({ length: pairs }, () => {
     const reliable = random.weighted(generations).split(' ').map((generation) => generation === '2');
@@ -57,7 +57,7 @@ export async function run(options) {
     return { reliable, late: reliable.every(Boolean) && random.chance(late) };
   });
   const began = Date.now();
-  const server = await start('server.mjs', { door, options: { ...SERVER, pingTimeout }, channels: kinds.map((kind) => !kind.late) });
+  const server = await start('server.mjs', { entry, options: { ...SERVER, pingTimeout }, channels: kinds.map((kind) => !kind.late) });
   const [{ url, ca, clients }] = await once(server, 'message');
   const all = kinds.map((kind, index) => ({ ...kind, clients: clients[index] }));
   const loads = [];
@@ -67,10 +67,10 @@ export async function run(options) {
   }
   const results = await Promise.all(loads);
   server.send({ close: true });
-  const [{ errors, rss, neighbour }] = await once(server, 'message');
+  const [{ errors, rss, echoClient }] = await once(server, 'message');
   return {
-    ...{ seed, door, clients: 2 * pairs, ...results.reduce(add), milliseconds: Date.now() - began },
-    ...{ errors, neighbour, rss, rssBound: rss[0] + SERVER.maxTotalBytes + 2 * pairs * SERVER.maxWriteAhead },
+    ...{ seed, entry, clients: 2 * pairs, ...results.reduce(add), milliseconds: Date.now() - began },
+    ...{ errors, echoClient, rss, rssBound: rss[0] + SERVER.maxTotalBytes + 2 * pairs * SERVER.maxWriteAhead },
   };
 }
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { describe, test } from 'node:test';
-import { DOORS } from './doors.mjs';
+import { ENTRIES } from './entries.mjs';
 import { run } from './harness.mjs';
 import { failures, row } from './score.mjs';
 
@@ -21,9 +21,9 @@ describe('while connections fail', { concurrency: SEEDS.length }, () => {
   }
 });
 
-describe('while connections fail that came in by another door', { concurrency: 3 }, () => {
+describe('while connections fail that came in by other entries', { concurrency: 3 }, () => {
   const seed = randomInt(2 ** 31);
-  for (const door of DOORS.filter((door) => door !== 'port')) {
-    test(`${door}: 30 pairs lose, double and swap nothing (seed ${seed})`, (t) => holds(t, { door, seed, pairs: 30, messages: 6000 }));
+  for (const entry of ENTRIES.filter((entry) => entry !== 'port')) {
+    test(`${entry}: 30 pairs lose, double and swap nothing (seed ${seed})`, (t) => holds(t, { entry, seed, pairs: 30, messages: 6000 }));
   }
 });

@@ -6,7 +6,7 @@ const FORESEEN = ['ERR_CHANNEL_NOT_REGISTERED'];
 
 /** What is wrong with a result, a line each; none when all is well. */
 export function failures(result) {
-  const { seed, door, lost, doubled, reordered, problems, details, errors, neighbour } = result;
+  const { seed, entry, lost, doubled, reordered, problems, details, errors, echoClient } = result;
   const rss = peak(result);
   const wrong = [];
   if (lost + doubled + reordered > 0) wrong.push(`lost ${lost}, doubled ${doubled}, reordered ${reordered}`);
@@ -15,15 +15,15 @@ export function failures(result) {
   for (const [code, count] of Object.entries(errors)) {
     if (!FORESEEN.includes(code)) wrong.push(`the server complained ${count} times of ${code}`);
   }
-  if (neighbour.echoed < neighbour.sent) wrong.push(`beside it, ${neighbour.sent - neighbour.echoed} of ${neighbour.sent} echoes were lost`);
+  if (echoClient.echoed < echoClient.sent) wrong.push(`beside it, ${echoClient.sent - echoClient.echoed} of ${echoClient.sent} echoes were lost`);
   if (rss > result.rssBound) wrong.push(`the server took ${mib(rss)} of memory; it may take ${mib(result.rssBound)}`);
-  return wrong.length === 0 ? [] : [`seed ${seed}, door ${door}:`, ...wrong, ...details];
+  return wrong.length === 0 ? [] : [`seed ${seed}, entry ${entry}:`, ...wrong, ...details];
 }
 
 /** The scorecard's columns: how each is made from a result. */
 const COLUMNS = {
   seed: ({ seed }) => seed,
-  door: ({ door }) => door,
+  entry: ({ entry }) => entry,
   messages: ({ arrivals }) => arrivals,
   faults: ({ faults }) => Object.values(faults).reduce((sum, count) => sum + count),
   reconnects: ({ connections, clients }) => connections - clients,

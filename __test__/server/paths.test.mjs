@@ -32,7 +32,7 @@ async function statusAt(port, target) {
   return Number(String(chunk).slice(9, 12));
 }
 
-for (const [door, open] of Object.entries({ 'its own port': own, 'an http server': attached })) {
+for (const [way, open] of Object.entries({ 'its own port': own, 'an http server': attached })) {
   for (const [path, at, not] of [
     ['/relé', ['/rel%C3%A9', '/rel%c3%a9?a', '/%72el%C3%A9'], ['/rel%E9', '/rele', '/rel%C3%A9/']],
     ['/rel%C3%A9', ['/rel%C3%A9', '/rel%c3%a9'], ['/rel%25C3%25A9']],
@@ -46,7 +46,7 @@ for (const [door, open] of Object.entries({ 'its own port': own, 'an http server
     ['/relay', ['/relay', 'http://localhost/relay?a=b', 'WS://localhost:80/relay'], ['http://localhost/relays', 'http://localhost', '/x/http://localhost/relay', '*']],
     ['/', ['/', '/?a', 'http://localhost', 'http://localhost?a'], ['/a', '//']],
   ]) {
-    test(`${door}: what is at ${path}, and what is not`, async (t) => {
+    test(`${way}: what is at ${path}, and what is not`, async (t) => {
       const port = await open(t, { path });
       for (const target of at) assert.equal(await statusAt(port, target), 101, target);
       for (const target of not) assert.equal(await statusAt(port, target), 404, target);

@@ -13,15 +13,15 @@ const OPENERS = {
   handleUpgrade: WAYS['handleUpgrade()'].listen,
 };
 
-export const DOORS = Object.keys(OPENERS);
+export const ENTRIES = Object.keys(OPENERS);
 
-/** How often the neighbour says something, in milliseconds. */
+/** How often the echoClient says something, in milliseconds. */
 const SAID_EVERY = 5;
 
 /** Opens a relay; resolves to itself and where it is reached: its `url`, and its certificate (`ca`) if it speaks TLS. */
-export async function open(door, options) {
+export async function open(entry, options) {
   // What a test closes at its end is closed with the process.
-  const server = await OPENERS[door]({ after() {} }, options);
+  const server = await OPENERS[entry]({ after() {} }, options);
   return { server, ...placeOf(server) };
 }
 
@@ -32,14 +32,14 @@ async function listenSecurely(test, options) {
 }
 
 /** Somebody who talks to the other WebSocket library on the same server, where there is one. */
-export class Neighbour {
+export class EchoClient {
   #socket;
   #timer;
   #sent = 0;
   #echoed = 0;
 
-  constructor(door, url) {
-    if (door !== 'express') return;
+  constructor(entry, url) {
+    if (entry !== 'express') return;
     this.#socket = new WebSocket(new URL('/echo', url));
     this.#socket.on('open', () => (this.#timer = setInterval(() => this.#socket.send(String((this.#sent += 1))), SAID_EVERY)));
     // An echo that is out of turn counts as none.
