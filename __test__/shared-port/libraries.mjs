@@ -41,7 +41,7 @@ async function hearEcho(url, ca, path = '/chat') {
  * Each `open` resolves to the server, and to how the neighbour's own WebSockets are tried: `talk` says 'its own'.
  * `loses` is which of its marks an error names where it answers what is not its own, on sockets that stay in Node.
  */
-export const NEIGHBOURS = {
+export const LIBRARIES = {
   'socket.io': {
     open(t, server) {
       const web = makeWeb(server);

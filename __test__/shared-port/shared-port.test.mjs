@@ -6,7 +6,7 @@ import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import RelayServer from 'websocket-relay';
 import { Connection, pair } from '../server/support.mjs';
-import { NEIGHBOURS, SERVERS } from './neighbours.mjs';
+import { LIBRARIES, SERVERS } from './libraries.mjs';
 
 /** Answers when the timers that others have begun are over: those of the same length end in the order of their beginning. */
 const SLOW = {
@@ -40,7 +40,7 @@ async function share(t, { open }, server, isFirst, options) {
   return { web, relay, errors, url, talk: () => talk(url, server.ca), place: { url: `${url}/relay`, ca: server.ca } };
 }
 
-for (const [name, neighbour] of Object.entries(NEIGHBOURS)) {
+for (const [name, neighbour] of Object.entries(LIBRARIES)) {
   for (const [kind, makeServer] of Object.entries(SERVERS)) {
     for (const [speed, options] of Object.entries({ 'nobody is asked': {}, 'verifyClient takes its time': SLOW })) {
       for (const isFirst of [true, false]) {
