@@ -1,4 +1,4 @@
-// From when an http server has read a request to when it is answered: whose the connection is, and who else sees it.
+// Upgrade requests between being read by an http server and being answered: who owns the connection, and who sees it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { Connection, attach, keepsSockets, knock, placeOf, run, statusOf } from 
 
 const isTakenOver = process.platform !== 'win32';
 
-/** A verifyClient that answers when it is told to. */
+/** A verifyClient that decides when told to. */
 function asked() {
   const questions = [];
   const waiting = [];
@@ -26,7 +26,7 @@ function asked() {
 }
 
 for (const answer of [true, false]) {
-  test(`a connection is gone from Node while it is asked about, and is answered: ${answer}`, { skip: !isTakenOver && 'none is taken over' }, async (t) => {
+  test(`takes a connection from Node while it is verified, and answers: ${answer}`, { skip: !isTakenOver && 'none is taken over' }, async (t) => {
     const { verifyClient, next } = asked();
     const web = http.createServer();
     const relay = await attach(t, web, { verifyClient });
@@ -44,7 +44,7 @@ for (const answer of [true, false]) {
   });
 }
 
-test('who is asked may look at where a connection came from, which has left its socket', async (t) => {
+test('verifyClient can read the address of a detached connection', async (t) => {
   const seen = [];
   const verifyClient = async ({ req: { socket } }) => {
     seen.push(socket.destroyed, socket.remoteAddress);
@@ -58,11 +58,11 @@ test('who is asked may look at where a connection came from, which has left its 
 });
 
 for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by Node': keepsSockets })) {
-  test(`${way}: what comes behind a request while it is asked about is not lost`, async (t) => {
+  test(`${way}: keeps bytes received during verification`, async (t) => {
     const { verifyClient, next } = asked();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const client = relay.registerClient();
-    // Not a client that waits for the answer.
+    // A client that does not wait for the response.
     const head = 'GET /relay HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n';
     const key = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
     const payload = Buffer.from(JSON.stringify({ authentication: { clientId: client.id, token: client.token } }));
@@ -81,7 +81,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
     socket.destroy();
   });
 
-  test(`${way}: close() refuses who is asked about, and does not wait`, async (t) => {
+  test(`${way}: close() rejects requests being verified without waiting`, async (t) => {
     const { verifyClient, next } = asked();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const knocked = knock(relay);
@@ -93,7 +93,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
     assert.deepEqual(relay.stats().turnedAway, { closing: 1 });
   });
 
-  test(`${way}: a client that leaves while it is asked about costs nothing`, { skip: !existsSync('/proc/self/fd') && 'needs /proc' }, async (t) => {
+  test(`${way}: releases a client that leaves during verification`, { skip: !existsSync('/proc/self/fd') && 'needs /proc' }, async (t) => {
     const { verifyClient, next } = asked();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const descriptors = () => readdirSync('/proc/self/fd').length;
@@ -111,7 +111,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
   });
 }
 
-test('a relay with a path comes before one without, in any order', async (t) => {
+test('prefers a relay with a path to one without, in any order', async (t) => {
   for (const paths of [[undefined, '/own'], ['/own', undefined]]) {
     const web = http.createServer();
     const relays = paths.map((path) => new RelayServer({ server: web, path }));
@@ -132,7 +132,7 @@ test('a relay with a path comes before one without, in any order', async (t) => 
   }
 });
 
-test('by hand, what somebody has answered before is left to them, and is told', async (t) => {
+test('handleUpgrade() leaves an answered socket alone and reports it', async (t) => {
   const relay = new RelayServer({ noServer: true });
   t.after(() => relay.close());
   const web = http.createServer();
@@ -151,7 +151,7 @@ test('by hand, what somebody has answered before is left to them, and is told', 
   other.close();
 });
 
-test('where nobody listens for errors there is one warning', async () => {
+test("warns once without an 'error' listener", async () => {
   const { stderr, code } = await run(`
     import { once } from 'node:events';
     import http from 'node:http';

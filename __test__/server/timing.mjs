@@ -1,5 +1,5 @@
-// npm run torture:timing: whether the time of the answer tells an unknown id, or where a token is wrong. Attempts of all kinds
-// take turns, in random order; two of the kinds are the same, to show what chance alone does.
+// `npm run torture:timing` checks that response times reveal neither unknown ids nor parts of a token. Attempts of all kinds
+// alternate in random order; two kinds are the same, to show what chance alone does.
 import { once } from 'node:events';
 import net from 'node:net';
 import { parseArgs } from 'node:util';
@@ -10,7 +10,7 @@ const { values } = parseArgs({ options: { attempts: { type: 'string', default: '
 const attempts = Number(values.attempts);
 const random = new Random(values.seed);
 
-/** Those that have an id of four digits are tried, and as many ids of four digits that are nobody's. */
+/** Registered ids of four digits are tried, and as many unregistered ones. */
 const [FIRST, UNKNOWN] = [1000, 2000];
 const UPGRADE = [
   'GET / HTTP/1.1',
@@ -27,7 +27,7 @@ await once(server, 'listening');
 const clients = Array.from({ length: UNKNOWN }, () => server.registerClient()).slice(FIRST);
 const { port } = server.address();
 
-/** With another digit at a place. */
+/** Returns a token with another digit at a position. */
 const wrong = (token, place) => token.slice(0, place) + (token[place] === '0' ? '1' : '0') + token.slice(place + 1);
 const kinds = {
   'the first digit wrong': ({ id, token }) => ({ id, token: wrong(token, 0) }),
@@ -36,12 +36,12 @@ const kinds = {
   'an unknown id': ({ id, token }) => ({ id: id - FIRST + UNKNOWN, token: wrong(token, 0) }),
 };
 
-/** A text frame, with a mask of zeros. */
+/** A text frame, masked with zeros. */
 function frame(text) {
   return Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)]);
 }
 
-/** Microseconds from a wrong authentication to the answer. */
+/** Returns the microseconds from a wrong authentication to the response. */
 async function attempt({ id, token }) {
   const socket = net.connect(port, '127.0.0.1').setNoDelay(true);
   socket.write(UPGRADE);
@@ -62,7 +62,7 @@ for (let n = 0; n < attempts; n += 1) {
 }
 server.close();
 
-/** How unlikely it is, in standard deviations, that two lists are of one kind: Mann and Whitney's. */
+/** Returns the Mann-Whitney U statistic of two samples, in standard deviations. */
 function deviations(one, other) {
   const all = [...one.map((time) => [time, 1]), ...other.map((time) => [time, 0])].sort(([a], [b]) => a - b);
   const ranks = all.reduce((sum, [, is], rank) => sum + is * (rank + 1), 0);
