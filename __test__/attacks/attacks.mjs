@@ -1,4 +1,4 @@
-// The attacks, by name. Each is run by attacker.mjs, against relay.mjs, while healthy.mjs talks.
+// The attacks, by name. attacker.mjs runs each against relay.mjs, while the clients of healthy.mjs communicate.
 import { calls } from './calls.mjs';
 import { clients } from './clients.mjs';
 import { closing } from './closing.mjs';

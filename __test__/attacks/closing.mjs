@@ -1,10 +1,10 @@
-// Attacks on the end of connections: what is still sent when there is nobody to hear it, and who does not let go.
+// Attacks on closing connections: peers that keep sending, or do not close.
 import assert from 'node:assert/strict';
 import tls from 'node:tls';
 import { KIB, forEver } from './parts.mjs';
 import { HEAD, Opcode, frame } from './peer.mjs';
 
-/** Strangers who go on sending what can only be discarded. Each has an end. */
+/** Strangers that keep sending data that is discarded. Each connection ends. */
 function discarded(first, chunk) {
   return {
     quick: { peers: 10, closeTimeout: 2000 },
@@ -42,7 +42,7 @@ export const closing = {
         const ended = new Promise((resolve) => socket.once('end', resolve).once('close', resolve));
         socket.resume().write('GET / HTTP/1.1\r\n\r\n');
         for (let n = 0; n < records && socket.writable; n += 1) {
-          // Each by itself: what is written while another waits goes with it.
+          // One by one: writes that wait are combined into one record.
           await new Promise((resolve) => socket.write('x', resolve));
         }
         socket.end();
@@ -56,7 +56,7 @@ export const closing = {
   'connections that do not close when the relay does': {
     quick: { peers: 30, timeout: 500 },
     long: { peers: 3000, timeout: 500 },
-    // The connections of the healthy as well, which therefore are all reliable.
+    // Including those of the healthy clients, which are therefore all reliable.
     interrupts: true,
     options: () => ({ closeTimeout: 60_000, headersTimeout: 60_000 }),
     grows: ({ peers }) => peers * 8 * KIB,
@@ -66,7 +66,7 @@ export const closing = {
       const all = await a.many(peers, async (n) => {
         if (n % 3 === 0) return (await a.connect()).write(HEAD.slice(0, 60));
         const peer = await a.open();
-        // Closed by the server already, or when it closes.
+        // Closed by the server before, or while it closes.
         return n % 3 === 1 ? peer.write(frame(Opcode.BINARY)) : peer;
       });
       await Promise.all(all.filter((_, n) => n % 3 === 1).map(async (peer) => assert.equal(await peer.ending(), 1003)));

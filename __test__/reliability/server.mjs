@@ -1,4 +1,4 @@
-// The harness's server, in a process of its own so that its memory is its own.
+// The server of the harness, in its own process, so that its memory can be measured.
 import { once } from 'node:events';
 import { EchoClient, open } from './entries.mjs';
 
@@ -26,5 +26,5 @@ process.on('message', async ({ channel, close }) => {
   await server.close();
   process.send({ errors, rss, echoClient: { sent, echoed } }, () => process.exit());
 });
-// Whoever started it is gone.
+// The parent has ended.
 process.on('disconnect', () => process.exit());

@@ -1,6 +1,6 @@
-// `npm run torture:delivery`: the test of reliability.test.mjs at full size, a run for each entry and seed, with a scorecard.
-// Options: --entry (one of entries.mjs) and --seed (both may be repeated), --pairs, --messages, --seconds (over which they are
-// sent), --together (connections that share the faults of one storm).
+// `npm run torture:delivery` runs the test of reliability.test.mjs at full size, for each entry and seed, and prints a scorecard.
+// Options: --entry (see entries.mjs) and --seed, which may be repeated; --pairs, --messages, --seconds (over which they are sent),
+// --together (connections that share faults).
 import { parseArgs } from 'node:util';
 import { ENTRIES } from './entries.mjs';
 import { run } from './harness.mjs';
@@ -18,7 +18,7 @@ const { values } = parseArgs({
 });
 const unknown = values.entry.find((entry) => !ENTRIES.includes(entry));
 if (unknown !== undefined) {
-  console.error(`There is no entry "${unknown}". There are: ${ENTRIES.join(', ')}`);
+  console.error(`There is no entry "${unknown}". The entries are: ${ENTRIES.join(', ')}`);
   process.exit(1);
 }
 const rows = [];
