@@ -2,10 +2,10 @@
 
 // The options that decide who may connect: `allowedOrigins`, `verifyClient` and `trustProxy`.
 
-const net = require('node:net');
 const { URL } = require('node:url');
 const { isRegExp } = require('node:util').types;
 const { rangeError, typeError } = require('./argument-errors.js');
+const { isNetwork } = require('./engine.js');
 
 /** Networks that have a name, the same names as in Express. */
 const NAMED_NETWORKS = {
@@ -78,13 +78,6 @@ function checkTrust(value) {
     return [entry];
   });
   return { ...nobody, trustedNetworks };
-}
-
-/** Whether a text is an IP address, optionally with a prefix length. @param {string} text */
-function isNetwork(text) {
-  const [address, prefix = '0', ...more] = text.split('/');
-  const version = net.isIP(address);
-  return version > 0 && !address.includes('%') && more.length === 0 && /^\d{1,3}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128);
 }
 
 module.exports = { checkAccess };

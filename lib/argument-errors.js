@@ -3,6 +3,7 @@
 // The errors thrown for invalid arguments and options.
 
 const { inspect } = require('node:util');
+const { redactTokens } = require('./engine.js');
 const { printable } = require('./printable.js');
 
 /**
@@ -60,11 +61,6 @@ function integer(name, value, min, max, unit) {
 function describe(value) {
   const text = printable(redactTokens(inspect(value, { depth: 0, breakLength: Infinity })));
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
-}
-
-/** Replaces every run of 32 or more hex digits, as `Token` in src/ids.rs does. @param {string} text */
-function redactTokens(text) {
-  return text.replace(/[0-9a-f]{32,}/gi, '[redacted]');
 }
 
 module.exports = { conflictError, describe, integer, rangeError, secretTypeError, typeError };

@@ -5,7 +5,7 @@
 const { Buffer } = require('node:buffer');
 const { nextTick } = require('node:process');
 const { clearInterval, setInterval } = require('node:timers');
-const { MAX_EARLY_BYTES } = require('./engine-limits.js');
+const { MAX_EARLY_BYTES } = require('./engine.js');
 const http2 = require('./http2.js');
 
 /** Milliseconds between two checks whether the client of a detached connection is still there. */

@@ -6,7 +6,7 @@ const { Buffer } = require('node:buffer');
 const { performance } = require('node:perf_hooks');
 const { platform } = require('node:process');
 const { clearTimeout, setTimeout } = require('node:timers');
-const { MAX_DISCARDED_BYTES } = require('./engine-limits.js');
+const { MAX_DISCARDED_BYTES } = require('./engine.js');
 const http2 = require('./http2.js');
 
 /**

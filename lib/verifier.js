@@ -3,6 +3,7 @@
 // Asks the functions given as `allowedOrigins` and `verifyClient` whether a client may connect.
 
 const { clearTimeout, setTimeout } = require('node:timers');
+const { MAX_UNANSWERED_VERIFICATIONS } = require('./engine.js');
 const { UNDECIDED, rejection } = require('./rejection.js');
 
 /**
@@ -10,9 +11,6 @@ const { UNDECIDED, rejection } = require('./rejection.js');
  * @typedef {{ origin: string | undefined, secure: boolean, remoteAddress: string | undefined, req: any }} ClientInfo
  *   what the functions are given
  */
-
-/** Most requests the functions may be deciding about at a time, including those of clients that have left since. */
-const MAX_PENDING = 8192;
 
 class Verifier {
   #isOriginAllowed;
@@ -44,7 +42,7 @@ class Verifier {
 
   /** Whether another request may be passed to the functions now. */
   get hasCapacity() {
-    return this.#pending < MAX_PENDING;
+    return this.#pending < MAX_UNANSWERED_VERIFICATIONS;
   }
 
   /**
