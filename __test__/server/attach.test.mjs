@@ -218,7 +218,7 @@ for (const [way, make] of Object.entries({ detached: (web) => web, bridged: keep
   });
 
   test(`${way}: applies the limits of its own port`, async (t) => {
-    const relay = await attach(t, make(http.createServer()), { maxConnections: 2, authTimeout: 50, maxOffences: 2 });
+    const relay = await attach(t, make(http.createServer()), { maxConnections: 2, authTimeout: 300, maxOffences: 2 });
     const [silent, rude] = [await Connection.open(relay), await Connection.open(relay)];
     const third = await Connection.open(relay);
     assert.equal((await third.closed).code, 1013);
