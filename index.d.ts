@@ -429,16 +429,16 @@ declare namespace RelayServer {
   export type VerifyClient = (
     info: ClientInfo,
     callback: (result: boolean, code?: number, message?: string, headers?: OutgoingHttpHeaders) => void,
-    // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- who calls back returns nothing
+    // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- a function with a callback returns nothing
   ) => boolean | Promise<boolean> | void;
 
   /** What is known about a client that wants to connect. */
   export interface ClientInfo {
     /** The page's origin, if the client is a page. */
     origin: string | undefined;
-    /** Whether the client uses TLS, as far as `trustProxy` allows to tell. */
+    /** Whether the client uses TLS. Proxies tell it if `trustProxy` trusts them. */
     secure: boolean;
-    /** The client's address, as far as `trustProxy` allows to tell. */
+    /** The client's address, as `trustProxy` determines it. */
     remoteAddress: string | undefined;
     /**
      * The request: Node's own with `server` and `noServer`; on the relay's own port and over HTTP/2, a {@link

@@ -333,7 +333,7 @@ class RelayServer extends ObservedEmitter {
     this.emit('close');
   }
 
-  /** Handles each event in its own turn, so that a listener added after the one before hears it, even behind an `await`. */
+  /** Handles each event in its own turn, so that a listener added after the one before receives it, even behind an `await`. */
   static #onEvents(server, events) {
     for (const event of events) setImmediate(() => server.#emitSafely(() => server.#handleEvent(event)));
     if (events.length > 0) setImmediate(() => server.#native.delivered());

@@ -62,12 +62,12 @@ function isOrigin(text) {
  * @returns {{ trustsAll: boolean, trustedHops: number, trustedNetworks: string[] }}
  */
 function checkTrust(value) {
-  const nobody = { trustsAll: false, trustedHops: 0, trustedNetworks: [] };
-  if (value === undefined || value === false) return nobody;
-  if (value === true) return { ...nobody, trustsAll: true };
+  const none = { trustsAll: false, trustedHops: 0, trustedNetworks: [] };
+  if (value === undefined || value === false) return none;
+  if (value === true) return { ...none, trustsAll: true };
   if (typeof value === 'number') {
     if (!Number.isInteger(value) || value < 0 || value > MAX_HOPS) throw rangeError('options.trustProxy', `an integer from 0 to ${MAX_HOPS} (proxies)`, value);
-    return { ...nobody, trustedHops: value };
+    return { ...none, trustedHops: value };
   }
   const list = typeof value === 'string' ? value.split(',').map((entry) => entry.trim()) : value;
   const expected = 'a boolean, a number of proxies, or addresses of proxies (loopback, linklocal, uniquelocal, 10.0.0.1, 10.0.0.0/8)';
@@ -77,7 +77,7 @@ function checkTrust(value) {
     if (typeof entry !== 'string' || !isNetwork(entry)) throw typeError('options.trustProxy', expected, entry);
     return [entry];
   });
-  return { ...nobody, trustedNetworks };
+  return { ...none, trustedNetworks };
 }
 
 module.exports = { checkAccess };

@@ -5,7 +5,7 @@ import { closing } from './closing.mjs';
 import { floods } from './floods.mjs';
 import { frames } from './frames.mjs';
 import { memory } from './memory.mjs';
-import { questions } from './verify-queue.mjs';
+import { verifyQueue } from './verify-queue.mjs';
 import { time } from './time.mjs';
 
-export const attacks = { ...frames, ...time, ...floods, ...calls, ...clients, ...memory, ...questions, ...closing };
+export const attacks = { ...frames, ...time, ...floods, ...calls, ...clients, ...memory, ...verifyQueue, ...closing };

@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { KIB, MIB } from './parts.mjs';
 
 export const calls = {
-  'calls of the developer': {
+  'expensive calls of the developer': {
     quick: { room: 300, joins: 10, expiring: 500, expiresIn: 200 },
     long: { room: 4000, joins: 200, expiring: 100_000, expiresIn: 2000 },
     grows: ({ expiring }) => 1.5 * KIB * expiring + 100 * MIB,
@@ -22,7 +22,7 @@ export const calls = {
     },
   },
 
-  'members of a room that come and go': {
+  'room members that connect and disconnect': {
     quick: { members: 40, restless: 3, times: 5, wait: 10 },
     long: { members: 1000, restless: 3, times: 200, wait: 20 },
     grows: ({ members }) => members * 200 * KIB,

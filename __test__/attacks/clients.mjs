@@ -63,7 +63,7 @@ export const clients = {
     },
   },
 
-  'messages that may not be sent': {
+  'forbidden messages': {
     quick: { peers: 4, messages: 3000, connections: 3, room: 100, maxQueuedMessages: 1000 },
     long: { peers: 50, messages: 20_000, connections: 5, room: 1000, maxQueuedMessages: 1000 },
     options: ({ maxQueuedMessages }) => ({ maxQueuedMessages }),

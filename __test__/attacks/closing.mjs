@@ -26,10 +26,10 @@ function discarded(first, chunk) {
 }
 
 export const closing = {
-  'data behind an HTTP answer': discarded('GET / HTTP/1.1\r\n\r\n', Buffer.alloc(256 * KIB)),
+  'data after an HTTP response': discarded('GET / HTTP/1.1\r\n\r\n', Buffer.alloc(256 * KIB)),
   'empty lines before a request': discarded('\r\n', Buffer.from('\r\n'.repeat(32 * KIB))),
 
-  'TLS records of a byte': {
+  'TLS records of one byte': {
     quick: { peers: 4, records: 20_000 },
     long: { peers: 20, records: 1_000_000 },
     tls: true,
@@ -53,7 +53,7 @@ export const closing = {
     },
   },
 
-  'connections that do not close when the relay does': {
+  'connections that do not close with the relay': {
     quick: { peers: 30, timeout: 500 },
     long: { peers: 3000, timeout: 500 },
     // Including those of the healthy clients, which are therefore all reliable.

@@ -5,7 +5,7 @@ import { KIB, MIB, SOON, times } from './parts.mjs';
 import { HEAD, Opcode, authentication, frame, text } from './peer.mjs';
 
 export const floods = {
-  'connections until there are no files': {
+  'connections until no files are left': {
     needs: 'linux',
     quick: { files: 50, more: 50, pause: 500 },
     long: { files: 1000, more: 1000, pause: 5000 },
@@ -218,7 +218,7 @@ export const floods = {
     },
   },
 
-  'many short messages in many lanes': {
+  'short messages in many lanes': {
     quick: { clients: 450, maxTotalBytes: 12 * MIB },
     long: { clients: 1000, maxTotalBytes: 256 * MIB },
     options: ({ maxTotalBytes }) => ({ authorizeAllChannels: true, maxTotalBytes, pingTimeout: 60_000 }),

@@ -38,7 +38,7 @@ function endless(pieces, sizes) {
   };
 }
 
-function* followedForEver(first, chunk) {
+function* followedForever(first, chunk) {
   yield first;
   yield* forEver(chunk);
 }
@@ -54,19 +54,19 @@ export const frames = {
   'text that is not UTF-8': breaking(() => [frame(Opcode.TEXT, Buffer.of(0xff))], 1007, 'ERR_INVALID_UTF8'),
   'oversize, announced': breaking(() => [frame(Opcode.TEXT, '', { length: 2 ** 40 })], 1009, 'ERR_MESSAGE_TOO_BIG'),
   'oversize, sent': {
-    ...breaking(() => followedForEver(frame(Opcode.TEXT, '', { length: 60 * MIB }), Buffer.alloc(256 * KIB)), 1009, 'ERR_MESSAGE_TOO_BIG', { stops: false }),
+    ...breaking(() => followedForever(frame(Opcode.TEXT, '', { length: 60 * MIB }), Buffer.alloc(256 * KIB)), 1009, 'ERR_MESSAGE_TOO_BIG', { stops: false }),
     quick: { peers: 4 },
     long: { peers: 200 },
   },
-  'endless messages': endless(() => followedForEver(begin, continuing('x'.repeat(1000), 50)), {
+  'endless messages': endless(() => followedForever(begin, continuing('x'.repeat(1000), 50)), {
     quick: { peers: 4, maxPayload: 64 * KIB },
     long: { peers: 100 },
   }),
-  'endless messages, byte by byte': endless(() => followedForEver(begin, continuing('x', 10_000)), {
+  'endless messages, byte by byte': endless(() => followedForever(begin, continuing('x', 10_000)), {
     quick: { peers: 4, maxPayload: 64 * KIB },
     long: { peers: 50 },
   }),
-  'endless messages, of empty fragments': endless(() => followedForEver(begin, continuing('', 10_000)), {
+  'endless messages of empty fragments': endless(() => followedForever(begin, continuing('', 10_000)), {
     quick: { peers: 4, maxPayload: 64 * KIB },
     long: { peers: 50 },
   }),
@@ -115,7 +115,7 @@ export const frames = {
     },
   },
 
-  'data behind the close': {
+  'data after the close frame': {
     quick: { peers: 10 },
     long: { peers: 1000 },
     // The attacker is busy, so its own requests may take a while.

@@ -5,7 +5,7 @@ import { MIB, times } from './parts.mjs';
 import { text } from './peer.mjs';
 
 export const memory = {
-  'every second number, from senders that do not read': {
+  'every second message expired, from senders that do not read': {
     quick: { peers: 2, targets: 10, numbers: 300, milliseconds: 5000 },
     long: { peers: 20, targets: 50, numbers: 4000, milliseconds: 30_000 },
     options: () => ({ authorizeAllChannels: true, messageTtl: 50, maxTotalBytes: 64 * MIB, pingInterval: 600_000 }),
@@ -37,7 +37,7 @@ export const memory = {
     },
   },
 
-  'lanes that were full once': {
+  'lanes that were once full': {
     quick: { readers: 2, senders: 5, messages: 2000 },
     long: { readers: 8, senders: 25, messages: 10_000 },
     options: ({ messages }) => ({ authorizeAllChannels: true, maxInFlightMessages: messages, pingInterval: 600_000 }),
@@ -67,7 +67,7 @@ export const memory = {
       const { queuedMessages } = await a.relay('stats');
       assert.ok(queuedMessages - before.queuedMessages >= readers * senders, `${queuedMessages} wait`);
       peers.forEach((peer) => peer.destroy());
-      return { sent: `${readers * senders} lanes of ${messages} messages, of which one was left in each`, count: readers * senders * messages };
+      return { sent: `${readers * senders} lanes of ${messages} messages, with one left in each`, count: readers * senders * messages };
     },
   },
 };

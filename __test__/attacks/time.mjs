@@ -71,7 +71,7 @@ export const time = {
     },
   },
 
-  'readers that stop, and answer pings': {
+  'readers that stop but answer pings': {
     quick: { peers: 4, maxTotalBytes: 8 * MIB, maxWriteAhead: 64 * KIB, ...SOON },
     // The attacker is busy, so its pongs take a while.
     long: { peers: 100, maxTotalBytes: 256 * MIB, maxWriteAhead: 256 * KIB, ...SOON, pingTimeout: 10_000 },

@@ -76,11 +76,11 @@ async function knock(a, localAddress) {
 const leaves = () => 50;
 const waits = ({ milliseconds }) => milliseconds;
 
-export const questions = {
-  'questions about strangers who leave': flood({ stays: leaves }),
-  'questions about strangers who leave, on an http server': flood({ stays: leaves, isAttached: true }),
-  'questions about strangers who leave, from the same address': flood({ stays: leaves, own: STRANGERS[0], isLetIn: false }),
-  'questions about strangers who wait': flood({ stays: waits }),
-  'questions about strangers who wait, on an http server': flood({ stays: waits, isAttached: true }),
-  'questions without an answer': flood({ stays: waits, path: '/never' }),
+export const verifyQueue = {
+  'requests of strangers that leave': flood({ stays: leaves }),
+  'requests of strangers that leave, on an http server': flood({ stays: leaves, isAttached: true }),
+  'requests of strangers that leave, from the same address': flood({ stays: leaves, own: STRANGERS[0], isLetIn: false }),
+  'requests of strangers that wait': flood({ stays: waits }),
+  'requests of strangers that wait, on an http server': flood({ stays: waits, isAttached: true }),
+  'requests that are never decided about': flood({ stays: waits, path: '/never' }),
 };

@@ -7,7 +7,7 @@ const OPENERS = {
   port: WAYS['its own port'].listen,
   tls: listenSecurely,
   server: WAYS['an http server'].listen,
-  bridge: WAYS['an http server whose sockets stay with it'].listen,
+  bridge: WAYS['an http server with bridged sockets'].listen,
   https: WAYS['an https server'].listen,
   express: WAYS['Express, beside another WebSocket library'].listen,
   handleUpgrade: WAYS['handleUpgrade()'].listen,

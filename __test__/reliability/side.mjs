@@ -99,7 +99,7 @@ export class Side {
       const known = recognize(text);
       const [id, page] = known?.page.split('.') ?? [];
       if (Number(id) === peer.id) heard.hear(listener, Number(page), known.n);
-      else this.problems.push(`client ${client.id} got what nobody sent: ${JSON.stringify(text.slice(0, 60))}`);
+      else this.problems.push(`client ${client.id} received a message that was not sent: ${JSON.stringify(text.slice(0, 60))}`);
       progress();
     };
     const end = ({ code, reason }) => {

@@ -46,7 +46,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     assert.equal(await statusOf(server, { origin: HERE, headers: { cookie: 'a=b' } }), 101);
     assert.equal(await statusOf(server), 401);
     const [{ origin, secure, remoteAddress, req }, second] = seen;
-    assert.deepEqual([origin, secure, remoteAddress], [HERE, way === 'an https server' || way === 'an http server whose sockets stay with it', '127.0.0.1']);
+    assert.deepEqual([origin, secure, remoteAddress], [HERE, way === 'an https server' || way === 'an http server with bridged sockets', '127.0.0.1']);
     assert.equal(req.url, new URL(placeOf(server).url).pathname);
     assert.equal(req.headers.upgrade, 'websocket');
     assert.equal(second.origin, undefined);
@@ -126,7 +126,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
   });
 
   test(`${way}: trusts X-Forwarded-Proto of trusted proxies only`, async (t) => {
-    const isTls = way === 'an https server' || way === 'an http server whose sockets stay with it';
+    const isTls = way === 'an https server' || way === 'an http server with bridged sockets';
     for (const [trustProxy, believes] of [['loopback', true], [1, true], [true, true], ['10.0.0.0/8', false], [0, false], [undefined, false]]) {
       const seen = [];
       const server = await open(t, { trustProxy, verifyClient: ({ secure }) => seen.push(secure) });

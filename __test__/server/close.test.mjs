@@ -27,7 +27,7 @@ const BINARY = [0x82, 0x80, 0, 0, 0, 0];
 for (const [name, open] of [
   ['its own port', listen],
   ['an http server', (t, options) => attach(t, http.createServer(), options)],
-  ['an http server whose sockets stay with it', (t, options) => attach(t, keepsSockets(http.createServer()), options)],
+  ['an http server with bridged sockets', (t, options) => attach(t, keepsSockets(http.createServer()), options)],
 ]) {
   for (const [way, close] of [
     ['close({ timeout })', (server) => server.close({ timeout: 50 })],

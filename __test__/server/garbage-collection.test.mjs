@@ -40,7 +40,7 @@ const START = `
 
 /** Ways in which servers come and go. Each makes one. */
 const LIVES = {
-  'that has served and was closed': `async () => {
+  'closed after serving': `async () => {
     const server = watched(new RelayServer({ ...port, threads: 2, verifyClient: () => true }));
     server.on('connection', () => server.stats()).on('error', () => {}).on('expired', () => {});
     await once(server, 'listening');
@@ -48,46 +48,46 @@ const LIVES = {
     const closed = once(socket, 'close');
     await Promise.all([server.close(), closed]);
   }`,
-  'that was closed at once': `() => watched(new RelayServer(port)).close()`,
-  'that drained': `async () => {
+  'closed at once': `() => watched(new RelayServer(port)).close()`,
+  'drained': `async () => {
     const server = watched(new RelayServer(port));
     await once(server, 'listening');
     const socket = await client(server);
     await server.close({ timeout: 10_000 });
     if (socket.readyState !== WebSocket.CLOSED) await once(socket, 'close');
   }`,
-  'whose port could not be opened': `async () => {
+  'with a port in use': `async () => {
     const server = watched(new RelayServer({ port: taken.address().port, host: '127.0.0.1' }));
     await once(server, 'error');
     await server.close().catch(() => {});
   }`,
-  'whose port could not be opened and that was not closed': `async () => {
+  'with a port in use, not closed': `async () => {
     const server = watched(new RelayServer({ port: taken.address().port, host: '127.0.0.1' }));
     server.on('error', () => {});
     await new Promise((resolve) => server.on('close', resolve));
   }`,
-  'whose host does not exist': `async () => {
+  'with an unknown host': `async () => {
     const server = watched(new RelayServer({ port: 0, host: 'no-such-host.invalid' }));
     await new Promise((resolve) => server.on('error', () => {}).on('close', resolve));
   }`,
-  'without a server, closed': `async () => {
+  'with noServer, closed': `async () => {
     const server = watched(new RelayServer({ noServer: true, verifyClient: async () => true }));
     server.registerClient({ data: server, expiresIn: 1_000_000 });
     await server.close();
   }`,
-  'without a server, never closed': `async () => {
+  'with noServer, never closed': `async () => {
     const server = watched(new RelayServer({ noServer: true, allowedOrigins: /x/ }));
     server.on('connection', () => server.stats());
     server.registerClient({ data: server, expiresIn: 1_000_000 });
     await once(server, 'listening');
   }`,
-  'at an http server, closed': `async () => {
+  'attached to an http server, closed': `async () => {
     const server = watched(new RelayServer({ server: web, path: '/relay' }));
     const socket = await client(server, 'ws://127.0.0.1:' + web.address().port + '/relay');
     const closed = once(socket, 'close');
     await Promise.all([server.close(), closed]);
   }`,
-  'at an http server that is gone too': `async () => {
+  'attached to an http server that is unreferenced too': `async () => {
     const own = http.createServer();
     const server = watched(new RelayServer({ server: own }));
     own.listen(0, '127.0.0.1');
@@ -98,7 +98,7 @@ const LIVES = {
     await closed;
     await new Promise((resolve) => own.close(resolve));
   }`,
-  'with handleUpgrade(), over both kinds of connections': `async () => {
+  'with handleUpgrade() and both kinds of connections': `async () => {
     for (const encrypted of [false, true]) {
       const own = http.createServer();
       // A socket that stays with Node, as with TLS.
@@ -115,12 +115,12 @@ const LIVES = {
       await new Promise((resolve) => own.close(resolve));
     }
   }`,
-  'with a signal that outlives it': `async () => {
+  'with a longer-lived signal': `async () => {
     const server = watched(new RelayServer({ ...port, signal: long.signal }));
     await once(server, 'listening');
     await server.close();
   }`,
-  'with a signal that was aborted': `async () => {
+  'with an aborted signal': `async () => {
     const own = new AbortController();
     const server = watched(new RelayServer({ ...port, signal: own.signal }));
     await once(server, 'listening');

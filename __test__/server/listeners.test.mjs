@@ -195,7 +195,7 @@ test('does not deliver an event to listeners added in a later turn', async (t) =
 });
 
 const DEAF = {
-  'nobody has ever listened': () => {},
+  'never a listener': () => {},
   'off()': (server) => server.on('error', assert.fail).off('error', assert.fail),
   'removeListener()': (server) => server.prependListener('error', assert.fail).removeListener('error', assert.fail),
   'removeAllListeners()': (server) => server.addListener('error', assert.fail).removeAllListeners(),

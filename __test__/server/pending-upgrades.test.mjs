@@ -12,7 +12,7 @@ import { Connection, attach, keepsSockets, knock, placeOf, run, statusOf } from 
 const isTakenOver = process.platform !== 'win32';
 
 /** A verifyClient that decides when told to. */
-function asked() {
+function manualVerifier() {
   const questions = [];
   const waiting = [];
   return {
@@ -27,7 +27,7 @@ function asked() {
 
 for (const answer of [true, false]) {
   test(`takes a connection from Node while it is verified, and answers: ${answer}`, { skip: !isTakenOver && 'none is taken over' }, async (t) => {
-    const { verifyClient, next } = asked();
+    const { verifyClient, next } = manualVerifier();
     const web = http.createServer();
     const relay = await attach(t, web, { verifyClient });
     const seen = new Promise((resolve) => {
@@ -59,7 +59,7 @@ test('verifyClient can read the address of a detached connection', async (t) => 
 
 for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by Node': keepsSockets })) {
   test(`${way}: keeps bytes received during verification`, async (t) => {
-    const { verifyClient, next } = asked();
+    const { verifyClient, next } = manualVerifier();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const client = relay.registerClient();
     // A client that does not wait for the response.
@@ -82,7 +82,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
   });
 
   test(`${way}: close() rejects requests being verified without waiting`, async (t) => {
-    const { verifyClient, next } = asked();
+    const { verifyClient, next } = manualVerifier();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const knocked = knock(relay);
     const { callback } = await next();
@@ -94,7 +94,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
   });
 
   test(`${way}: releases a client that leaves during verification`, { skip: !existsSync('/proc/self/fd') && 'needs /proc' }, async (t) => {
-    const { verifyClient, next } = asked();
+    const { verifyClient, next } = manualVerifier();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const descriptors = () => readdirSync('/proc/self/fd').length;
     const visit = async (answer) => {

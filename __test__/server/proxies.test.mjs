@@ -50,7 +50,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
   });
 
   test(`${way}: does not take a connection as secure without a trusted header`, async (t) => {
-    const isTls = ['an https server', 'an http server whose sockets stay with it'].includes(way);
+    const isTls = ['an https server', 'an http server with bridged sockets'].includes(way);
     const seen = [];
     const server = await open(t, { trustProxy: 'loopback', verifyClient: ({ secure }) => seen.push(secure) });
     for (const [value, expected] of [
@@ -89,7 +89,7 @@ test('counts unnamed clients behind a pipe together', { skip: process.platform =
 const hasNginx = spawnSync('nginx', ['-v']).status === 0;
 
 test('works behind nginx', { skip: !(hasNginx && process.platform === 'linux') && 'nginx is not installed' }, async (t) => {
-  for (const way of ['its own port', 'an http server', 'an http server whose sockets stay with it']) {
+  for (const way of ['its own port', 'an http server', 'an http server with bridged sockets']) {
     const seen = [];
     const server = await WAYS[way].listen(t, {
       ...{ trustProxy: '127.0.0.1', maxConnectionsPerAddress: 1 },

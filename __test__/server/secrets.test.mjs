@@ -24,7 +24,7 @@ test('prints no token, whatever is done with it', async (t) => {
     'wrong arguments': /received \{ id: 0, token: '\[redacted\]' \}/,
     'warnings': /has no option '\[redacted\]'/,
     'metrics': /websocket_relay_offences/,
-    'an exception that nobody caught': /ClientNotFoundException: clientId1 must be[^]*Node\.js v/,
+    'an uncaught exception': /ClientNotFoundException: clientId1 must be[^]*Node\.js v/,
   })) {
     assert.match(output, pattern, name);
   }

@@ -55,7 +55,7 @@ export function keepsSockets(web) {
 export const WAYS = {
   'its own port': { listen, bypasses: true },
   'an http server': { listen: (test, options) => attach(test, http.createServer(), options), bypasses: process.platform !== 'win32' },
-  'an http server whose sockets stay with it': {
+  'an http server with bridged sockets': {
     listen: (test, options) => attach(test, keepsSockets(http.createServer()), options),
   },
   'an https server': {

@@ -281,7 +281,7 @@ impl Client {
                 let seq = number("seq").context("an `accepted` without `seq`")?;
                 let target = number("targetId").context("an `accepted` without `targetId`")?;
                 let at = (target as usize ^ self.id).wrapping_sub(1);
-                let partner = self.partners.get_mut(at).with_context(|| format!("who is that? {text}"))?;
+                let partner = self.partners.get_mut(at).with_context(|| format!("unknown sender: {text}"))?;
                 let (accepted, sent) = (partner.accepted, partner.sent);
                 let is_possible = (accepted..=sent).contains(&seq);
                 ensure!(is_possible, "client {}: {text} after {accepted} of {sent}", self.id);

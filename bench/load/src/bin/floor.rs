@@ -174,7 +174,7 @@ impl Floor {
         ensure!(size < 126, "an authentication is short");
         let Some((text, behind)) = rest.split_at_checked(size) else { return Ok(()) };
         let client = handshake::client(&[a, b, c, d], text)?;
-        ensure!(client < self.clients.len(), "who?");
+        ensure!(client < self.clients.len(), "unknown client");
         let behind = behind.to_vec();
         connection.input = Vec::new();
         connection.client = Some(client);
