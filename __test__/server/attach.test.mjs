@@ -14,10 +14,9 @@ import { fileURLToPath } from 'node:url';
 import express from 'express';
 import RelayServer from 'websocket-relay';
 import WebSocket, { WebSocketServer } from 'ws';
+import { jsonFrame, upgradeRequest } from './raw.mjs';
 import { Connection, WAYS, attach, keepsSockets, pair, placeOf } from './support.mjs';
 import { terminateInTraffic } from './workers.mjs';
-
-const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
 
 /** A server that is closed when the test ends. */
 async function open(t, web = http.createServer()) {
@@ -32,14 +31,12 @@ async function open(t, web = http.createServer()) {
 /** Sends a request and resolves to everything received until the connection ends. */
 async function ask(web, head, port = web.address().port) {
   const socket = net.connect(port, '127.0.0.1');
-  socket.write(`${head}\r\n`);
+  socket.write(head);
   let answer = '';
   socket.setEncoding('latin1').on('data', (text) => (answer += text));
   await once(socket, 'close');
   return answer;
 }
-
-const upgradeTo = (path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${UPGRADE}`;
 
 const countConnections = (web) => new Promise((resolve) => web.getConnections((_error, count) => resolve(count)));
 
@@ -86,20 +83,20 @@ test('answers an unhandled upgrade with 404, at once or after headersTimeout', a
   const relay = await attach(t, web, { headersTimeout: 100 });
   const second = new RelayServer({ server: web, path: '/second' });
   t.after(() => second.close());
-  assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 Not Found\r\nConnection: close\r\n.*\r\n\r\nnothing is here\n$/s);
+  assert.match(await ask(web, upgradeRequest('/nobody')), /^HTTP\/1\.1 404 Not Found\r\nConnection: close\r\n.*\r\n\r\nnothing is here\n$/s);
   // Another listener, which does not answer either.
   web.on('upgrade', () => {});
-  assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 /);
+  assert.match(await ask(web, upgradeRequest('/nobody')), /^HTTP\/1\.1 404 /);
   // A listener that answers even later is not interrupted.
   web.on('upgrade', async (request, socket) => {
     if (request.url !== '/slow') return;
     socket.on('error', () => {});
-    assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 /);
+    assert.match(await ask(web, upgradeRequest('/nobody')), /^HTTP\/1\.1 404 /);
     socket.end('HTTP/1.1 401 Unauthorized\r\n\r\n');
   });
-  assert.match(await ask(web, upgradeTo('/slow')), /^HTTP\/1\.1 401 /);
+  assert.match(await ask(web, upgradeRequest('/slow')), /^HTTP\/1\.1 401 /);
   // A client that resets meanwhile crashes nothing.
-  const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(`${upgradeTo('/nobody')}\r\n`));
+  const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(upgradeRequest('/nobody')));
   socket.once('finish', () => socket.resetAndDestroy());
   await once(socket, 'close');
   await talk(relay);
@@ -109,10 +106,10 @@ test('rejects requests that open no WebSocket as on its own port', async (t) => 
   const ways = [WAYS['an http server'], WAYS['handleUpgrade()'], WAYS['its own port']];
   const relays = await Promise.all(ways.map(({ listen }) => listen(t, { path: '/relay' })));
   for (const [head, status] of [
-    [upgradeTo('/relay').replace('13', '8'), '426 Upgrade Required'],
-    [upgradeTo('/relay').replace('dGhl', 'd'), '400 Bad Request'],
-    [upgradeTo('/relay').replace('websocket', 'h2c'), '400 Bad Request'],
-    [upgradeTo('/relay').replace('GET', 'POST'), '400 Bad Request'],
+    [upgradeRequest('/relay').replace('13', '8'), '426 Upgrade Required'],
+    [upgradeRequest('/relay').replace('dGhl', 'd'), '400 Bad Request'],
+    [upgradeRequest('/relay').replace('websocket', 'h2c'), '400 Bad Request'],
+    [upgradeRequest('/relay').replace('GET', 'POST'), '400 Bad Request'],
   ]) {
     const answers = await Promise.all(relays.map((relay) => ask(null, head, new URL(placeOf(relay).url).port)));
     assert.match(answers[0], new RegExp(`^HTTP/1\\.1 ${status}\r\n`), head);
@@ -138,7 +135,7 @@ test('shouldHandle() compares the path, and may be overridden', async (t) => {
   const answers = Object.entries({ '/relay': true, '/relay?x': true, '/relay/': false, '/': false, '/x?/relay': false });
   for (const [url, answer] of answers) assert.equal(relay.shouldHandle({ url }), answer, url);
   relay.shouldHandle = ({ headers }) => headers.origin === 'https://friend.example';
-  assert.match(await ask(web, upgradeTo('/relay')), /^HTTP\/1\.1 404 /);
+  assert.match(await ask(web, upgradeRequest('/relay')), /^HTTP\/1\.1 404 /);
   const socket = new WebSocket(`ws://127.0.0.1:${relay.address().port}/any`, { origin: 'https://friend.example' });
   await once(socket, 'open');
   socket.terminate();
@@ -181,7 +178,7 @@ for (const [way, make] of Object.entries({ detached: (web) => web, bridged: keep
     const connections = await Promise.all(
       [relay.registerClient(), relay.registerClient()].map((client) => Connection.open({ url }, client)),
     );
-    const raw = net.connect(port, '127.0.0.1', () => raw.write(`${upgradeTo('/relay')}\r\n`));
+    const raw = net.connect(port, '127.0.0.1', () => raw.write(upgradeRequest('/relay')));
     await once(raw, 'data');
     const heard = [];
     relay.on('close', () => heard.push('close'));
@@ -195,7 +192,7 @@ for (const [way, make] of Object.entries({ detached: (web) => web, bridged: keep
     const told = new Promise((resolve) => {
       web.once('upgrade', (request, socket, head) => resolve(relay.handleUpgrade(request, socket, head)));
     });
-    assert.match(await ask(web, upgradeTo('/relay')), /^HTTP\/1\.1 503 /);
+    assert.match(await ask(web, upgradeRequest('/relay')), /^HTTP\/1\.1 503 /);
     await told;
     await relay.close();
   });
@@ -241,8 +238,8 @@ for (const [way, make] of Object.entries({ detached: (web) => web, bridged: keep
     const frames = [
       { authentication: { clientId: ada.id, token: ada.token } },
       { relay: { targetId: grace.id, message: 'early' } },
-    ].map((frame) => masked(JSON.stringify(frame)));
-    const bytes = Buffer.concat([Buffer.from(`${upgradeTo('/relay')}\r\n`), ...frames]);
+    ].map(jsonFrame);
+    const bytes = Buffer.concat([Buffer.from(upgradeRequest('/relay')), ...frames]);
     for (let size = bytes.length; size > 40; size = Math.ceil(size / 2)) {
       const socket = net.connect(relay.address().port, '127.0.0.1');
       for (let at = 0; at < bytes.length; at += size) {
@@ -253,13 +250,6 @@ for (const [way, make] of Object.entries({ detached: (web) => web, bridged: keep
       socket.destroy();
     }
   });
-}
-
-/** A text frame, masked with zeros. */
-function masked(text) {
-  const payload = Buffer.from(text);
-  const length = payload.length < 126 ? [0x80 | payload.length] : [0x80 | 126, payload.length >> 8, payload.length & 0xff];
-  return Buffer.concat([Buffer.from([0x81, ...length, 0, 0, 0, 0]), payload]);
 }
 
 test("emits 'listening' once for a server that is about to listen", async (t) => {
@@ -343,8 +333,8 @@ test('detaching connections leaks no descriptor and closes none twice', { skip: 
   for (let round = 0; round < 10; round += 1) {
     await Promise.all(Array.from({ length: 50 }, (_, n) => visit((socket) => (n % 2 ? socket.close() : socket.terminate()))));
     // Rejected, and reset in the handshake.
-    await ask(web, upgradeTo('/relay').replace('13', '8'));
-    const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(`${upgradeTo('/relay')}\r\n`));
+    await ask(web, upgradeRequest('/relay').replace('13', '8'));
+    const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(upgradeRequest('/relay')));
     await once(socket.resume(), 'close');
   }
   // The relay's thread closes its ends soon after the clients'.

@@ -2,20 +2,16 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
-import net from 'node:net';
 import test from 'node:test';
+import { openRaw } from './raw.mjs';
 import { attach, keepsSockets, listen, placeOf } from './support.mjs';
 
 /** Longer than any test. */
 const LONG = 2 ** 31 - 1;
 
-/** Sent by a client that never closes its side; the connection stays open until the server cuts it. */
+/** Opens a connection that stays open until the server cuts it, and sends frames. */
 async function linger(server, ...frames) {
-  const { port, pathname } = new URL(placeOf(server).url);
-  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  socket.on('error', () => {});
-  const lines = ['Host: localhost', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='];
-  socket.write([`GET ${pathname} HTTP/1.1`, ...lines, '', ''].join('\r\n'));
+  const socket = openRaw(server);
   await once(socket, 'data');
   frames.forEach((frame) => socket.write(Buffer.from(frame)));
   return socket;

@@ -3,17 +3,11 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
-import WebSocketRelay from 'websocket-relay/client';
+import { happened, openClient } from './client.mjs';
 import { Connection, listen, pair } from './support.mjs';
 
 /** Connects the client of this package, which reconnects at once. */
-function open(t, server, { id, token }) {
-  const relay = new WebSocketRelay(`127.0.0.1:${server.address().port}`, { clientId: id, token }, { reconnectionDelay: 1 });
-  t.after(() => relay.close());
-  return relay;
-}
-
-const happened = (emitter, name) => new Promise((resolve) => emitter.once(name, (...args) => resolve(args)));
+const open = (t, server, client) => openClient(t, server, client, { reconnectionDelay: 1 });
 
 /** Returns a growing list of the expired messages that a channel reports. */
 function expiredOf(channel) {

@@ -6,6 +6,7 @@ import net from 'node:net';
 import { networkInterfaces } from 'node:os';
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
+import { upgradeRequest } from './raw.mjs';
 import { knock, listen, run, statusOf } from './support.mjs';
 
 const found = Object.entries(networkInterfaces()).flatMap(([name, addresses]) =>
@@ -30,8 +31,7 @@ async function serve(t, options) {
 /** Returns the status of an upgrade request. URLs cannot contain zones, so the socket is opened directly. */
 async function knockAt(port) {
   const socket = net.connect(port, host);
-  const lines = ['GET / HTTP/1.1', 'Host: localhost', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
-  socket.write([...lines, 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', '', ''].join('\r\n'));
+  socket.write(upgradeRequest());
   const [chunk] = await once(socket, 'data');
   return { status: Number(String(chunk).slice(9, 12)), socket };
 }

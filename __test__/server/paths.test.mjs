@@ -5,6 +5,7 @@ import http from 'node:http';
 import net from 'node:net';
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
+import { upgradeRequest } from './raw.mjs';
 import { listen, statusOf } from './support.mjs';
 
 const own = async (t, options) => {
@@ -25,8 +26,7 @@ const attached = async (t, options) => {
 /** Returns the status of a request for exactly this target. */
 async function statusAt(port, target) {
   const socket = net.connect(port, '127.0.0.1');
-  const lines = [`GET ${target} HTTP/1.1`, 'Host: localhost', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
-  socket.write([...lines, 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', '', ''].join('\r\n'));
+  socket.write(upgradeRequest(target));
   const [chunk] = await once(socket, 'data');
   socket.destroy();
   return Number(String(chunk).slice(9, 12));

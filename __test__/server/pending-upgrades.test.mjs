@@ -7,6 +7,7 @@ import net from 'node:net';
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
 import WebSocket, { WebSocketServer } from 'ws';
+import { authenticationFrame, upgradeRequest } from './raw.mjs';
 import { Connection, attach, keepsSockets, knock, placeOf, run, statusOf } from './support.mjs';
 
 const isTakenOver = process.platform !== 'win32';
@@ -57,18 +58,15 @@ test('verifyClient can read the address of a detached connection', async (t) => 
   assert.deepEqual(seen, [true, '127.0.0.1', '127.0.0.1']);
 });
 
-for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by Node': keepsSockets })) {
+for (const [way, make] of Object.entries({ detached: (web) => web, bridged: keepsSockets })) {
   test(`${way}: keeps bytes received during verification`, async (t) => {
     const { verifyClient, next } = manualVerifier();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const client = relay.registerClient();
     // A client that does not wait for the response.
-    const head = 'GET /relay HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n';
-    const key = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
-    const payload = Buffer.from(JSON.stringify({ authentication: { clientId: client.id, token: client.token } }));
-    const frame = Buffer.concat([Buffer.from([0x81, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+    const frame = authenticationFrame(client);
     const socket = net.connect(new URL(placeOf(relay).url).port, '127.0.0.1');
-    socket.write(head + key);
+    socket.write(upgradeRequest('/relay'));
     socket.write(frame.subarray(0, 5));
     const { callback } = await next();
     const connected = once(relay, 'connection');

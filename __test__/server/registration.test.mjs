@@ -2,25 +2,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
-import WebSocketRelay from 'websocket-relay/client';
+import { happened, openClient } from './client.mjs';
 import { Connection, listen, pair, run } from './support.mjs';
-
-const address = (server) => `127.0.0.1:${server.address().port}`;
-
-/** Connects the client of this package. */
-function open(t, server, { id, token }, options) {
-  const relay = new WebSocketRelay(address(server), { clientId: id, token }, options);
-  relay.on('error', () => {});
-  t.after(() => relay.close());
-  return relay;
-}
-
-const happened = (emitter, name) => new Promise((resolve) => emitter.once(name, (...args) => resolve(args)));
 
 test('closes an unregistered client for good, and tells its peers that it left', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
-  const [one, two] = [open(t, server, ada), open(t, server, grace)];
+  const [one, two] = [openClient(t, server, ada), openClient(t, server, grace)];
   const channel = one.createChannel(grace.id);
   await happened(channel, 'join');
   const disconnected = once(server, 'disconnect');
@@ -38,7 +26,7 @@ test('closes an unregistered client for good, and tells its peers that it left',
 test('registers an unregistered channel again', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
-  const [one, two] = [open(t, server, ada), open(t, server, grace)];
+  const [one, two] = [openClient(t, server, ada), openClient(t, server, grace)];
   const [to, from] = [one.createChannel(grace.id), two.createChannel(ada.id)];
   await happened(to, 'join');
   const left = happened(to, 'leave');
@@ -80,7 +68,7 @@ test('keeps a disconnected client registered; it reconnects unless the code is f
   const server = await listen(t);
   const [ada, grace] = pair(server);
   assert.equal(server.disconnectClient(ada.id), false);
-  const [one, two] = [open(t, server, ada, { reconnectionDelay: 1 }), open(t, server, grace)];
+  const [one, two] = [openClient(t, server, ada, { reconnectionDelay: 1 }), openClient(t, server, grace)];
   await Promise.all([happened(one, 'open'), happened(two, 'open')]);
   const closed = happened(one, 'close');
   assert.equal(server.isConnected(ada.id), true);
@@ -113,7 +101,7 @@ test('expires a registration with its undelivered messages', async (t) => {
   server.registerRelayChannel(ada.id, grace.id);
   const heard = [];
   for (const name of ['connection', 'disconnect', 'expired']) server.on(name, (...args) => heard.push([name, ...args]));
-  const one = open(t, server, ada);
+  const one = openClient(t, server, ada);
   const [two] = await Promise.all([Connection.open(server, grace), happened(one, 'open')]);
   // The recipient is not connected, so they wait.
   for (let n = 0; n < 3; n += 1) two.relay(ada.id, String(n));

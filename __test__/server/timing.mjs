@@ -5,6 +5,7 @@ import net from 'node:net';
 import { parseArgs } from 'node:util';
 import RelayServer from 'websocket-relay';
 import { Random } from '../reliability/random.mjs';
+import { authenticationFrame, upgradeRequest } from './raw.mjs';
 
 const { values } = parseArgs({ options: { attempts: { type: 'string', default: '20000' }, seed: { type: 'string', default: '1' } } });
 const attempts = Number(values.attempts);
@@ -12,15 +13,6 @@ const random = new Random(values.seed);
 
 /** Registered ids of four digits are tried, and as many unregistered ones. */
 const [FIRST, UNKNOWN] = [1000, 2000];
-const UPGRADE = [
-  'GET / HTTP/1.1',
-  'Host: localhost',
-  'Connection: Upgrade',
-  'Upgrade: websocket',
-  'Sec-WebSocket-Version: 13',
-  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-  '\r\n',
-].join('\r\n');
 
 const server = new RelayServer({ port: 0, host: '127.0.0.1' });
 await once(server, 'listening');
@@ -36,17 +28,12 @@ const kinds = {
   'an unknown id': ({ id, token }) => ({ id: id - FIRST + UNKNOWN, token: wrong(token, 0) }),
 };
 
-/** A text frame, masked with zeros. */
-function frame(text) {
-  return Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)]);
-}
-
 /** Returns the microseconds from a wrong authentication to the response. */
 async function attempt({ id, token }) {
   const socket = net.connect(port, '127.0.0.1').setNoDelay(true);
-  socket.write(UPGRADE);
+  socket.write(upgradeRequest());
   await once(socket, 'data');
-  const bytes = frame(`{"authentication":{"clientId":${id},"token":"${token}"}}`);
+  const bytes = authenticationFrame({ id, token });
   const start = process.hrtime.bigint();
   socket.write(bytes);
   await once(socket, 'data');
@@ -71,7 +58,7 @@ function deviations(one, other) {
 }
 
 const [reference] = Object.values(times);
-console.log(`${attempts} attempts of each kind; microseconds to the answer: quartiles, and how far from the first kind`);
+console.log(`${attempts} attempts of each kind; microseconds to the response: quartiles, and deviation from the first kind`);
 for (const [kind, list] of Object.entries(times)) {
   const sorted = [...list].sort((a, b) => a - b);
   const quartiles = [0.25, 0.5, 0.75].map((part) => sorted[Math.floor(part * sorted.length)].toFixed(1).padStart(8)).join('');

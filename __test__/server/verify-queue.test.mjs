@@ -3,22 +3,12 @@ import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
 import http from 'node:http';
-import net from 'node:net';
 import test from 'node:test';
-import { WAYS, attach, keepsSockets, knock, listen, pair, placeOf, statusOf } from './support.mjs';
+import { authenticationFrame, openRaw } from './raw.mjs';
+import { WAYS, attach, keepsSockets, knock, listen, pair, statusOf } from './support.mjs';
 
 /** Ways in which Node reads the requests. */
 const OTHERS = Object.entries(WAYS).filter(([way]) => way !== 'its own port' && way !== 'an https server');
-
-/** A connection that sends an upgrade request when it opens. */
-function raw(server) {
-  const { port, pathname } = new URL(placeOf(server).url);
-  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  socket.on('error', () => {});
-  const lines = ['Host: localhost', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='];
-  socket.write([`GET ${pathname} HTTP/1.1`, ...lines, '', ''].join('\r\n'));
-  return socket;
-}
 
 /** Blocks the thread for longer than one slice of verification. */
 function work() {
@@ -38,7 +28,7 @@ for (const [way, { listen: open }] of OTHERS) {
         return false;
       },
     });
-    sockets.push(...Array.from({ length: 20 }, () => raw(server)));
+    sockets.push(...Array.from({ length: 20 }, () => openRaw(server)));
     while (asked === 0) await new Promise(setImmediate);
     assert.equal(await statusOf(server), 401);
     assert.equal(asked, 2);
@@ -70,9 +60,8 @@ for (const [way, { listen: open }] of OTHERS) {
     let answer;
     const server = await open(t, { verifyClient: (info, callback) => (answer = callback) });
     const [ada] = pair(server);
-    const authentication = JSON.stringify({ authentication: { clientId: ada.id, token: ada.token } });
-    const frame = Buffer.concat([Buffer.from([0x81, 0x80 | authentication.length, 0, 0, 0, 0]), Buffer.from(authentication)]);
-    const socket = raw(server);
+    const frame = authenticationFrame(ada);
+    const socket = openRaw(server);
     while (!answer) await new Promise(setImmediate);
     socket.write(frame.subarray(0, 20));
     socket.write(frame.subarray(20));
@@ -83,7 +72,7 @@ for (const [way, { listen: open }] of OTHERS) {
     assert.equal((await connected)[0], ada.id);
     socket.destroy();
     answer = undefined;
-    const talker = raw(server);
+    const talker = openRaw(server);
     while (!answer) await new Promise(setImmediate);
     // The end may be a reset.
     talker.on('error', () => {});
@@ -112,7 +101,7 @@ for (const [name, open] of [['its own port', listen], ['an http server', (t, opt
     const server = await open(t, { verifyClient, headersTimeout: 60_000 });
     // More than may be verified at a time.
     for (let n = 0; n < 2500; n += 250) {
-      const sockets = Array.from({ length: 250 }, () => raw(server));
+      const sockets = Array.from({ length: 250 }, () => openRaw(server));
       while (asked < n + 250) await new Promise(setImmediate);
       sockets.forEach((socket) => socket.destroy());
     }
