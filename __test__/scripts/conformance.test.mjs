@@ -4,7 +4,7 @@ import { groups, judged, table } from '../../conformance/report.mjs';
 
 const result = (behavior, behaviorClose = 'OK') => ({ behavior, behaviorClose });
 
-test('counts cases by group and verdict, and cases that did not run as failed', () => {
+test('cases are counted by group and verdict, and what was not run has failed', () => {
   const chosen = [
     { number: 1, title: 'One', cases: 3 },
     { number: 10, title: 'Ten', cases: 4 },
@@ -26,6 +26,6 @@ test('counts cases by group and verdict, and cases that did not run as failed', 
   assert.equal(table(rows.slice(0, 1)), '       cases  OK  non-strict  informational  failed\n1 One      3   1           1              1       0');
 });
 
-test('runs 301 cases', () => {
+test('301 cases are run', () => {
   assert.equal(judged(groups, {}).rows.at(-1).cases, 301);
 });

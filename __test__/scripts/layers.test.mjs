@@ -4,13 +4,13 @@ import { layerProblems } from '../../scripts/layers.mjs';
 
 const problems = (path, code) => layerProblems(path, code).length;
 
-test("allows lower floors and the module's own room", () => {
+test('a module may use lower floors and its own room', () => {
   assert.deepEqual(layerProblems('src/session.rs', 'use crate::{wire::Wire, backend::{Backend, Verdict}};\nuse crate::limits::Limits;'), []);
   assert.deepEqual(layerProblems('src/backend/memory.rs', 'use super::Verdict;\nuse crate::model::mailbox::Mailbox;'), []);
   assert.deepEqual(layerProblems('src/node/mod.rs', 'use napi_derive::napi;\nuse crate::relay::Relay;'), []);
 });
 
-test('rejects a higher floor', () => {
+test('a module may not use a higher floor', () => {
   assert.deepEqual(layerProblems('src/limits.rs', 'use crate::session::Session;'), [
     'src/limits.rs: `limits` uses `session`, which is not on a lower floor.',
   ]);
@@ -20,16 +20,16 @@ test('rejects a higher floor', () => {
   assert.equal(problems('src/wire.rs', 'use super::relay;'), 1);
 });
 
-test('rejects another room of the same floor', () => {
+test('a module may not use another room of its floor', () => {
   assert.equal(problems('src/protocol/decode.rs', 'use crate::model::registry::Registry;'), 1);
 });
 
-test('rejects napi outside of the binding', () => {
+test('only the binding may name napi', () => {
   assert.deepEqual(layerProblems('src/wire.rs', '#[napi]\nfn f() {}'), ['src/wire.rs: only src/node/ may name `napi`.']);
   assert.equal(problems('src/wire.rs', 'use napi::bindgen_prelude::*;'), 1);
 });
 
-test('ignores comments and strings', () => {
+test('what comments and strings name does not count', () => {
   const code = `
     //! napi and crate::relay
     /* crate::relay */
@@ -39,7 +39,7 @@ test('ignores comments and strings', () => {
   assert.equal(problems('src/wire.rs', `const A: char = '"'; use crate::relay::Relay; const B: char = '"';`), 1);
 });
 
-test('rejects a module without a floor', () => {
+test('a module without a floor is refused', () => {
   assert.deepEqual(layerProblems('src/extra/mod.rs', ''), [
     'src/extra/mod.rs: the module `extra` has no floor; give it one in scripts/layers.mjs.',
   ]);
