@@ -20,7 +20,7 @@ try {
 async function measure() {
   await installTool('cargo-llvm-cov');
   const env = { ...process.env, ...(await llvmTools()) };
-  console.log('Running the Rust tests with coverage (some minutes) ...');
+  console.log('Running the Rust tests, built to count what they run (some minutes) ...');
   await capture('cargo', ['llvm-cov', 'test', '--locked', '--no-default-features', '--lcov', '--output-path', REPORT], { env });
   report(counts(readFileSync(REPORT, 'utf8')));
 }
