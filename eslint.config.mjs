@@ -1,4 +1,4 @@
-// One configuration for the whole repository: JavaScript everywhere, and in client/ TypeScript with its types.
+// The ESLint configuration of the whole repository: JavaScript, and TypeScript with type information in client/.
 import js from '@eslint/js';
 import { defineConfig } from 'eslint/config';
 import globals from 'globals';
@@ -20,25 +20,29 @@ export default defineConfig(
   },
   { files: ['**/*.js', '**/*.cjs'], languageOptions: { sourceType: 'commonjs' } },
   {
-    // What Node has is imported: where tests run in a realm of their own, as with Jest's jsdom, the globals are others.
+    files: ['index.js', 'native.js', 'lib/**', 'client/**', 'scripts/**', 'bench/**', 'conformance/**'],
+    rules: { 'max-lines-per-function': ['error', { max: 60, skipBlankLines: true, skipComments: true }] },
+  },
+  {
+    // Globals of Node are imported: in a realm of its own, as with Jest's jsdom, they would be other ones.
     files: ['index.js', 'native.js', 'lib/**'],
     languageOptions: { globals: { ...Object.fromEntries(Object.keys(globals.node).map((name) => [name, 'off'])), ...globals.commonjs, __dirname: 'readonly' } },
     rules: {
-      // Whose constructor made something says little: each realm has its own.
-      'no-restricted-syntax': ['error', { selector: "BinaryExpression[operator='instanceof']", message: 'Check what it is.' }],
+      // Each realm has its own constructors.
+      'no-restricted-syntax': ['error', { selector: "BinaryExpression[operator='instanceof']", message: 'Check its shape instead: each realm has its own constructors.' }],
     },
   },
-  // These run partly in a page: what a test hands to the browser, and examples.
+  // Parts of these run in a page.
   { files: ['__test__/**', 'examples/**'], languageOptions: { globals: { ...globals.browser, ...globals.node } } },
   {
     files: ['client/*.ts'],
     extends: [js.configs.recommended, tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
     languageOptions: { parserOptions: { projectService: true } },
     rules: {
-      // Between two that cannot both be obeyed, `as` is the plainer.
+      // Contradicts no-non-null-assertion; `as` is the plainer of the two.
       '@typescript-eslint/non-nullable-type-assertion-style': 'off',
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
-      // An empty text is to fall back like a missing one.
+      // An empty string falls back like a missing one.
       '@typescript-eslint/prefer-nullish-coalescing': ['error', { ignorePrimitives: { string: true } }],
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
     },
@@ -47,7 +51,7 @@ export default defineConfig(
     files: ['client/package/*.{mts,cts}', '__test__/types/**/*.{ts,mts,cts}', '*.d.ts'],
     extends: [js.configs.recommended, tseslint.configs.strict],
     rules: {
-      // The only way to say in types what `require` gives.
+      // The only way to type what `require` returns.
       '@typescript-eslint/no-require-imports': 'off',
     },
   },

@@ -6,169 +6,179 @@ import type { Server as HttpsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 
 /**
- * A WebSocket relay server: on a port of its own, on an http server that there is, or by hand. It runs on threads of
- * its own: however busy the JavaScript thread is, messages flow.
+ * A WebSocket relay server: on its own port, attached to an http server, or fed with connections by `handleUpgrade()`.
+ * It runs on its own threads, so messages are relayed however busy the JavaScript thread is.
  *
  * @example
+ * ```js
  * const RelayServer = require('websocket-relay');
  * const relayServer = new RelayServer({ port: 4000 });
  * const client1 = relayServer.registerClient();
  * const client2 = relayServer.registerClient();
  * relayServer.registerRelayChannel(client1.id, client2.id);
+ * ```
  */
 declare class RelayServer extends EventEmitter<RelayServer.Events> {
   /**
-   * @param options where to listen, and the bounds
+   * @param options where to listen, and the limits
    * @param callback called once, on `'listening'`
-   * @throws TypeError or RangeError naming the option that is wrong and what was given (`code`:
-   *   `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`; `ERR_INVALID_ARG_VALUE` when more than one of `port`, `server` and
-   *   `noServer` is given)
-   * @throws Error saying what is wrong with certificate or key; see {@link RelayServer.setSecureContext}
+   * @throws TypeError or RangeError that names the invalid option and the value received. `code` is
+   *   `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, or `ERR_INVALID_ARG_VALUE` for options that exclude each other
+   * @throws Error if the certificate or key cannot be used; see {@link RelayServer.setSecureContext}
    */
   constructor(options: RelayServer.Options, callback?: () => void);
 
   /**
-   * Where the server listens; `null` before `'listening'`, after `'close'`, with `noServer`, and for an http server on
-   * a pipe. With `server` it is that server's address.
+   * Returns the address the server listens on; with `server`, that server's address. `null` before `'listening'`, after
+   * `'close'`, with `noServer`, and if the http server listens on a pipe.
    */
   address(): RelayServer.AddressInfo | null;
 
   /**
-   * Whether a request is for this relay: whether its path is `options.path`, or there is none. May be replaced by a
-   * function of one's own; on a port of its own the relay does not ask it.
+   * Returns whether a request is for this relay: its path is `options.path`, or that option is not set. May be
+   * overridden to attach by other rules. On its own port the relay does not call it.
    */
   shouldHandle(request: IncomingMessage | Http2ServerRequest): boolean;
 
   /**
-   * Answers a request to upgrade that an http server has read, and takes its connection: for `noServer`. It does not
-   * ask `shouldHandle()`. A request that does not open a WebSocket is refused, and so is each one after `close()` (503).
+   * Serves or rejects an upgrade request that an http server has read, and takes over its connection. For `noServer`.
+   * Does not call `shouldHandle()`. Requests that do not open a WebSocket are rejected, and after `close()` all are
+   * (503).
    *
-   * @param request the three arguments of the event `'upgrade'`; over HTTP/2 a request that `'connect'` gave, and its
-   *   `stream`
-   * @param socket is the relay's from here on: plain TCP connections leave Node at once, and `socket` is destroyed; others
-   *   stay open as long as the relay's connection
-   * @param head the bytes behind the request
-   * @throws Error with `code` `ERR_SOCKET_TAKEN` when a relay has this socket already
+   * @param request the first argument of the `'upgrade'` event; over HTTP/2, the request of the `'connect'` event
+   * @param socket the second argument; over HTTP/2, the request's `stream`. It belongs to the relay from here on: a
+   *   plain TCP socket is destroyed, because its connection leaves Node, and any other stays open as long as the
+   *   connection
+   * @param head the third argument: bytes received behind the request
+   * @throws Error with `code` `ERR_SOCKET_TAKEN` if a relay already handles this socket
    */
   handleUpgrade(request: IncomingMessage | Http2ServerRequest, socket: Duplex, head?: Uint8Array): void;
 
   /**
-   * Registers a client. Ids count up from 0 and are never given again; the token is 32 hex digits from the system's
-   * CSPRNG.
+   * Registers a client. Ids count up from 0 and are never reused. The token is 32 hex digits from the system's CSPRNG.
    *
-   * @throws TypeError or RangeError for options that are wrong
+   * @throws TypeError or RangeError if an option is invalid
    */
   registerClient(options?: RelayServer.RegisterOptions): RelayServer.RegisteredClient;
 
   /**
-   * Ends a client's registration: its connection is closed with 4502, its mailbox, its channels and what it has waiting
-   * for others are forgotten, and those who shared a channel are told that it left.
+   * Unregisters a client: closes its connection with 4502, deletes its mailbox, its channels and the messages it has
+   * sent that are not delivered, and tells the clients that shared a channel with it.
    *
-   * @throws Error with `name` `ClientNotFoundException`
+   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) if there is no such client
    */
   unregisterClient(clientId: number): void;
 
   /**
-   * Gives a client another token, which is returned; the one before opens nothing any more. A connection goes on. If the
-   * registration ends by itself, it does so after `expiresIn`, or after as long as was said last, counted from now.
+   * Returns a new token for a client. The old token no longer authenticates; an open connection stays open. If the
+   * registration expires, its time starts again: `expiresIn` if given, else the last one given.
    *
-   * @throws Error with `name` `ClientNotFoundException`
+   * @param options `expiresIn` is in milliseconds
+   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) if there is no such client
    */
   refreshToken(clientId: number, options?: { expiresIn?: number | undefined }): string;
 
   /**
-   * Ends a client's connection. It stays registered, and what it has not received waits for its next connection. The
-   * client of this package comes back by itself, unless the code is 4500 or above.
+   * Closes a client's connection. The client stays registered, and its undelivered messages wait for its next
+   * connection. The client of this package reconnects unless the code is 4500 or above.
    *
-   * @param code 1000 (the default), or 3000 to 4999
-   * @param reason at most 123 bytes of UTF-8
-   * @returns whether it was connected
-   * @throws Error with `name` `ClientNotFoundException`
+   * @param code 1000, or 3000 to 4999. Default: 1000
+   * @param reason at most 123 bytes of UTF-8. Default: empty
+   * @returns whether the client was connected
+   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) if there is no such client
    */
   disconnectClient(clientId: number, code?: number, reason?: string): boolean;
 
   /**
-   * Whether a client is connected and authenticated.
+   * Returns whether a client is connected and authenticated.
    *
-   * @throws Error with `name` `ClientNotFoundException`
+   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) if there is no such client
    */
   isConnected(clientId: number): boolean;
 
-  /** The registered clients, by id. Each is looked up when its turn comes; those that are gone by then are left out. */
+  /**
+   * Iterates over the registered clients, by id. Each is looked up when the iteration reaches it; clients unregistered
+   * by then are skipped.
+   */
   clients(): IterableIterator<RelayServer.Client>;
 
-  /** What the server counts. Counting costs next to nothing and is always on. */
+  /** Returns the server's counters. Counting is always on and costs next to nothing. */
   stats(): RelayServer.Stats;
 
   /**
-   * Lets two clients talk to each other. A client may have a channel to itself.
+   * Registers a channel, so that two clients can send each other messages. A client may have a channel to itself.
    *
-   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) when an id is nobody's (a
-   *   TypeError or RangeError of that name when it cannot be an id), or `ClientsAlreadyHaveChannel`
+   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) if there is no such client, a
+   *   TypeError or RangeError of that name if the value cannot be an id, or `ClientsAlreadyHaveChannel`
    *   (`ERR_CHANNEL_EXISTS`)
    */
   registerRelayChannel(clientId1: number, clientId2: number): void;
 
   /**
-   * Greets new connections with another certificate; those that there are go on. For renewal without a restart.
+   * Replaces the TLS certificate for new connections; open ones keep theirs. For renewal without a restart.
    *
-   * @param options all of what TLS is to be spoken with from now on, also what stays as it was
-   * @throws Error that says what is wrong with certificate or key (`code`: `ERR_TLS_CERT`, `ERR_TLS_KEY`,
-   *   `ERR_TLS_PASSPHRASE`, `ERR_TLS_MISMATCH`, `ERR_TLS_CA`), and nothing has changed; or that the server was made
-   *   without (`ERR_TLS_NOT_SECURE`)
+   * @param options the complete TLS options, including those that stay the same
+   * @throws Error if the certificate or key cannot be used (`code`: `ERR_TLS_CERT`, `ERR_TLS_KEY`,
+   *   `ERR_TLS_PASSPHRASE`, `ERR_TLS_MISMATCH`, `ERR_TLS_CA`), in which case nothing has changed, or if the server was
+   *   created without TLS (`ERR_TLS_NOT_SECURE`)
    */
   setSecureContext(options: RelayServer.SecureContext): void;
 
   /**
-   * Lets all clients of a room talk to each other. Channels that exist already stay. No client gets a channel to itself.
-   * If an id is wrong, nothing has changed.
+   * Registers the channels between all clients of a room. Existing channels stay. No client gets a channel to itself.
+   * If an id is invalid, nothing changes.
    *
    * @returns how many channels are new
-   * @throws Error with `name` `ClientNotFoundException`
+   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) if there is no such client
    */
   registerRelayChannels(clientIds: Iterable<number>): number;
   /**
-   * Lets a client that joins a room talk to each of the others. The cost grows with the number of `clientIds`, not with
-   * the number of pairs among them. `clientId` may be one of `clientIds`; it gets no channel to itself.
+   * Registers the channels between a client that joins a room and the clients in it. The cost grows with the number of
+   * `clientIds`, not with the number of pairs among them. If `clientIds` contains `clientId`, it gets no channel to
+   * itself.
    *
    * @param clientId the client that joins
-   * @param clientIds the clients that it may talk to
+   * @param clientIds the clients in the room
    * @returns how many channels are new
-   * @throws Error with `name` `ClientNotFoundException`
+   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) if there is no such client
    */
   registerRelayChannels(clientId: number, clientIds: Iterable<number>): number;
 
   /**
-   * Ends the channel between two clients, and drops what waits in it. If it is registered again, nothing is delivered
-   * twice.
+   * Unregisters the channel between two clients and drops its undelivered messages. If it is registered again, nothing
+   * is delivered twice.
    *
-   * @throws Error with `name` `ClientNotFoundException` or `ClientsHaveNoChannel` (`ERR_CHANNEL_NOT_FOUND`)
+   * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) or `ClientsHaveNoChannel`
+   *   (`ERR_CHANNEL_NOT_FOUND`)
    */
   unregisterRelayChannel(clientId1: number, clientId2: number): void;
 
   /**
-   * Closes every connection of the relay (code 1001) and frees its port; an http server that it is attached to stays
-   * open, without the relay's listeners. May be called at any time, and again.
+   * Closes the relay's connections (code 1001) and frees its port. An attached http server stays open and loses the
+   * relay's listeners. May be called at any time, and repeatedly.
    *
-   * @param callback called when done, with the error that kept the server from listening, if one did
+   * @param callback called when the server has closed, with the error that kept it from listening, if there was one
    */
   close(callback: (error?: Error) => void): void;
   /**
-   * Drains: takes no more messages, lets what waits for the clients that are connected go out,
-   * and closes each connection then (code 1012). Clients of this package come back by themselves, spread over
-   * `retryAfter`, and send what was not accepted again. Without `timeout` it is `close()`, which also cuts short a `close()`
-   * with a timeout.
+   * Drains the server: accepts no more messages, delivers those that wait for connected clients, then closes each
+   * connection (code 1012). Clients of this package reconnect after a random delay of up to `retryAfter`, and resend
+   * what was not accepted. Without `timeout` it is the same as `close()`, which also cuts an earlier `close()` with a
+   * timeout short.
    */
   close(options: RelayServer.CloseOptions, callback: (error?: Error) => void): void;
-  /** As with a callback, as a promise. */
+  /** As with a callback, but returns a promise. */
   close(options?: RelayServer.CloseOptions): Promise<void>;
 
-  /** `close()`, for `await using`. */
+  /** The same as `close()`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 
-  /** Keeps the process alive while the server listens on its own port, and while its connections last. The default. */
+  /**
+   * Keeps the process alive while the server listens on its own port and while connections are open. This is the
+   * default.
+   */
   ref(): this;
-  /** Lets the process exit although the server listens, or connections that were taken over last. */
+  /** Allows the process to exit while the server listens or has connections. */
   unref(): this;
 }
 
@@ -177,63 +187,69 @@ declare namespace RelayServer {
   export { RelayServer as default };
 
   export interface CloseOptions {
-    /** After so many milliseconds every connection is cut, whatever it is doing. */
+    /** Milliseconds after which all remaining connections are cut. Default: close at once, without draining. */
     timeout?: number | undefined;
-    /** Over how many milliseconds clients are asked to spread their coming back. Default: 5,000. */
+    /** Milliseconds over which clients spread their reconnects. Default: 5,000. */
     retryAfter?: number | undefined;
   }
 
-  /** PEM, as text or as bytes. */
+  /** PEM, as text or bytes. */
   export type Pem = string | NodeJS.ArrayBufferView | ArrayBuffer;
 
-  /** What TLS is spoken with, as `https.createServer()` takes it. */
+  /** The TLS options, which are those of `https.createServer()`. */
   export interface SecureContext {
-    /** The server's certificate, and behind it those that lead to its root. An array has one such chain for each key. */
+    /** The server's certificate, followed by the intermediate ones. An array has one such chain for each key. */
     cert: Pem | readonly Pem[];
-    /** The private key: PKCS#8, PKCS#1 or SEC 1; PKCS#8 may be encrypted. */
+    /** The private key: PKCS#8, PKCS#1 or SEC 1. Only PKCS#8 may be encrypted. */
     key: Pem | readonly Pem[];
-    /** What the key is encrypted with. */
+    /** The passphrase of an encrypted key. */
     passphrase?: string | undefined;
-    /** Authorities: they complete a chain that misses some and, with `requestCert`, say whose clients are let in. */
+    /** CA certificates. They complete a chain without intermediates and, with `requestCert`, verify the clients. */
     ca?: Pem | readonly Pem[] | undefined;
-    /** Whether clients must have a certificate of one of `ca`. Default: `false`. */
+    /** Whether clients must present a certificate issued by one of `ca`. Default: `false`. */
     requestCert?: boolean | undefined;
   }
 
   type Optional<T> = { [Name in keyof T]?: T[Name] | undefined };
 
-  /** Exactly one of `port`, `server` and `noServer`, and anything of the rest. */
+  /** Exactly one of `port`, `server` and `noServer`, plus any of the others. */
   export type Options = PortOptions | ServerOptions | NoServerOptions;
 
-  /** A port of its own. It also answers `GET /health`: 200, and 503 while closing. */
+  /** A port of the relay's own. It also answers `GET /health`: 200, or 503 while closing. */
   export interface PortOptions extends SharedOptions, Optional<SecureContext> {
-    /** The port, 0 to 65535; 0 is a free one, which `address()` tells. A string of digits will do. */
+    /** The port, from 0 to 65535; 0 picks a free one, which `address()` returns. May be a string of digits. */
     port: number | string;
     server?: undefined;
     noServer?: false | undefined;
-    /** The host name or IP address to listen on; a link-local one with its interface, `fe80::1%eth0`. Default: all addresses of
-     * this machine. */
+    /**
+     * The host name or IP address to listen on. A link-local address needs its interface: `fe80::1%eth0`. Default: all
+     * addresses.
+     */
     host?: string | undefined;
-    /** Whether `GET /metrics` gives what is counted, for Prometheus. Default: `false`. */
+    /** Whether `GET /metrics` returns the counters in Prometheus' format. Default: `false`. */
     metrics?: boolean | undefined;
-    /** Whether `GET /websocket_relay.min.js` gives the client for browsers. Default: `true`. */
+    /** Whether `GET /websocket_relay.min.js` returns the browser client. Default: `true`. */
     serveClient?: boolean | undefined;
-    /** The largest HTTP head of a connection, in bytes, at least 1,024 (431 above it). Default: 16,384. */
+    /** Largest HTTP head of a request, in bytes, at least 1,024; above it the response is 431. Default: 16,384. */
     maxHeaderSize?: number | undefined;
   }
 
-  /** The port of an http server that there is. Its requests, also those for the client, stay its own. */
+  /**
+   * The port of an existing http server, which still answers all other requests, including those for the browser
+   * client.
+   */
   export interface ServerOptions extends SharedOptions {
     /**
-     * The server whose upgrades are taken; those for other paths are left to others, or get a 404. One of `node:http2` needs
-     * `allowHTTP1: true` or `settings: { enableConnectProtocol: true }`, or no browser opens a WebSocket with it.
+     * The server to attach to. Upgrade requests for other paths are left to its other listeners, and answered with 404
+     * if there are none. A server of `node:http2` needs `allowHTTP1: true` or
+     * `settings: { enableConnectProtocol: true }`; without, no browser can open a WebSocket.
      */
     server: HttpServer | HttpsServer | Http2Server | Http2SecureServer;
     port?: undefined;
     noServer?: false | undefined;
   }
 
-  /** No port: each connection comes by `handleUpgrade()`. */
+  /** No port: each connection is passed to `handleUpgrade()`. */
   export interface NoServerOptions extends SharedOptions {
     noServer: true;
     port?: undefined;
@@ -241,184 +257,197 @@ declare namespace RelayServer {
   }
 
   /**
-   * All limits are integers, at least 1 unless said otherwise; what they may be at most is in the error that a
-   * value above it throws.
+   * The options of all three ways to listen. Limits are integers of at least 1 unless stated otherwise; the error for a
+   * value above the maximum states it.
    */
   export interface SharedOptions {
-    /** The only path where WebSockets are opened, as in a URL, without a query; what is not ASCII may be percent-encoded.
-     * Default: every path. */
+    /**
+     * The only path that opens WebSockets, as in a URL but without a query. Non-ASCII characters may be
+     * percent-encoded. Default: every path.
+     */
     path?: string | undefined;
     /**
-     * The pages that may open WebSockets, as browsers name them in `Origin`; others get 403. Strings are compared
-     * without JavaScript. Where it is set, a request without `Origin` is refused unless a function allows it. Default: any.
+     * The origins whose pages may open WebSockets, compared with the `Origin` header; others are rejected with 403.
+     * Strings are compared without the JavaScript thread. If set, requests without `Origin` are rejected unless a
+     * function allows them. Default: any origin.
      */
     allowedOrigins?: AllowedOrigin | AllowedOrigin[] | OriginFunction | undefined;
     /**
-     * Whether a client may connect, as in `ws`: returned, or a promise of it, or given to the callback. It is asked of the
-     * JavaScript thread before each WebSocket is opened, while the client still waits; without an answer within
-     * `headersTimeout` it is refused (503).
+     * Decides whether a client may connect, with the signature of `ws`: returns a boolean or a promise, or calls back.
+     * It is called on the JavaScript thread before a WebSocket opens, if the client is still there. Without a decision
+     * within `headersTimeout` the request is rejected (503).
      */
     verifyClient?: VerifyClient | undefined;
     /**
-     * Which proxies are believed when `X-Forwarded-For` says for whom they come, and `X-Forwarded-Proto` by what: all, so
-     * many in a row, or those with these addresses (`'10.0.0.1'`, `'10.0.0.0/8'`, `'loopback'`, `'linklocal'`, `'uniquelocal'`). Default: `false`.
+     * The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` headers are trusted: all (`true`), that many in a
+     * row, or those with these addresses (`'10.0.0.1'`, `'10.0.0.0/8'`, `'loopback'`, `'linklocal'`, `'uniquelocal'`).
+     * Default: `false`.
      */
     trustProxy?: boolean | number | string | string[] | undefined;
-    /** Whether registered clients may talk without a registered channel. Default: `false`. */
+    /** Whether all registered clients may send each other messages without a registered channel. Default: `false`. */
     authorizeAllChannels?: boolean | undefined;
-    /** When it is aborted the server closes, as by `close()`. It may be that of many servers. */
+    /** Closes the server when aborted, as `close()` does. One signal may close many servers. */
     signal?: AbortSignal | undefined;
-    /** How many threads of its own the server runs on, at most 64. One carries hundreds of thousands of messages a second;
-     * more help when the thread `websocket-relay` is busy all the time and there are cores to spare. Default: 1. */
+    /** Threads that the server runs on, at most 64. One relays hundreds of thousands of messages a second. More help
+     * if the thread `websocket-relay` is always busy and cores are idle. Default: 1. */
     threads?: number | undefined;
 
-    /** The largest message, in bytes of its JSON string. Default: 1,048,576 (1 MiB). */
+    /** Largest message, in bytes of its JSON string. Default: 1,048,576 (1 MiB). */
     maxPayload?: number | undefined;
-    /** The largest frame before authentication, in bytes, at least 128. Default: 16,384. */
+    /** Largest frame before authentication, in bytes, at least 128. Default: 16,384. */
     maxUnauthenticatedPayload?: number | undefined;
-    /** How long a connection may take to authenticate, in milliseconds. Default: 10,000. */
+    /** Time for a connection to authenticate, in milliseconds. Default: 10,000. */
     authTimeout?: number | undefined;
-    /** How long the HTTP head of a connection may take, a TLS handshake included, in milliseconds. Default: 5,000. */
+    /** Time for a connection to send its HTTP head, including the TLS handshake, in milliseconds. Default: 5,000. */
     headersTimeout?: number | undefined;
-    /** How long a message that has begun may take, as the heartbeats find it, in milliseconds. Default: 120,000. */
+    /** Time for a message to arrive completely once it has begun, in milliseconds; checked at each heartbeat.
+     * Default: 120,000. */
     messageTimeout?: number | undefined;
-    /** The offence that closes a connection; ten messages without a channel of a reliable client are one. Default: 10. */
+    /** Offences after which a connection is closed. Ten messages of a reliable client without a channel count as one.
+     * Default: 10. */
     maxOffences?: number | undefined;
-    /** Messages that wait from one sender for one recipient. Default: 10,000. */
+    /** Undelivered messages from one sender to one recipient. Default: 10,000. */
     maxQueuedMessages?: number | undefined;
-    /** Bytes of messages that wait from one sender for one recipient. Default: 4,194,304 (4 MiB). */
+    /** Bytes of undelivered messages from one sender to one recipient. Default: 4,194,304 (4 MiB). */
     maxQueuedBytes?: number | undefined;
-    /** Bytes that wait for one recipient, 64 for each message and 320 for each sender included. Default: 67,108,864 (64 MiB). */
+    /** Bytes of undelivered messages to one recipient, plus 64 for each message and 320 for each sender.
+     * Default: 67,108,864 (64 MiB). */
     maxMailboxBytes?: number | undefined;
-    /** Bytes that wait for all recipients, 64 for each message and 320 for each sender to each of them included, bytes that
-     * sockets have not taken, and 64 for each notice of expired messages above 64 that a client has not confirmed. The last
-     * eighth is for recipients that are connected and keep up. Default: 536,870,912 (512 MiB). */
+    /** Bytes of undelivered messages to all recipients, plus 64 for each message and 320 for each pair of sender and
+     * recipient, plus bytes that sockets have not accepted, plus 64 for each unconfirmed notice of expired messages
+     * beyond a client's first 64. The last eighth is reserved for recipients that are connected and keep up.
+     * Default: 536,870,912 (512 MiB). */
     maxTotalBytes?: number | undefined;
     /** Channels that one client may open by sending, with `authorizeAllChannels`. Default: 10,000. */
     maxOpenedChannels?: number | undefined;
-    /** How long a message may wait for its recipient, in milliseconds, at least 0. Then it is dropped and its sender is told,
-     * unless it is on its way. 0 is any time. Default: 0. */
+    /** Time that a message may wait for its recipient, in milliseconds. An expired message is dropped and its sender
+     * told, unless it is being delivered. 0: no limit. Default: 0. */
     messageTtl?: number | undefined;
-    /** Messages from one sender that are on their way to a recipient that acknowledges. Default: 256. */
+    /** Unacknowledged messages in flight from one sender to one reliable client. Default: 256. */
     maxInFlightMessages?: number | undefined;
-    /** Bytes of those; one message may exceed it. Default: 1,048,576 (1 MiB). */
+    /** Bytes of such messages; a single message may exceed it. Default: 1,048,576 (1 MiB). */
     maxInFlightBytes?: number | undefined;
-    /** How long a full queue of a connected recipient holds a sender back, in milliseconds. Default: 20,000. */
+    /** Longest time that a sender is held back by a connected recipient whose queue is full, in milliseconds.
+     * Default: 20,000. */
     holdTimeout?: number | undefined;
-    /** The time between two heartbeats, in milliseconds. Default: 25,000. */
+    /** Interval between heartbeats, in milliseconds. Default: 25,000. */
     pingInterval?: number | undefined;
-    /** How long the answer to a heartbeat may take, in milliseconds. Default: 20,000. */
+    /** Time for a client to answer a heartbeat, in milliseconds. Default: 20,000. */
     pingTimeout?: number | undefined;
-    /** Connections at one time, those not yet authenticated included. Default: 100,000. */
+    /** Open connections, including those that have not authenticated. Default: 100,000. */
     maxConnections?: number | undefined;
-    /** Connections from one address at one time, at least 0; an IPv6 one counts with its /64. 0 is any number. Default: 0. */
+    /** Open connections from one address; IPv6 addresses count by their /64. 0: no limit. Default: 0. */
     maxConnectionsPerAddress?: number | undefined;
-    /** New connections from one address in a second, at least 0. 0 is any number. Default: 0. */
+    /** New connections from one address per second. 0: no limit. Default: 0. */
     connectionRate?: number | undefined;
-    /** New connections from one address at once, at least 0. 0 is as many as in a second. Default: 0. */
+    /** New connections from one address at once. 0: as many as `connectionRate`. Default: 0. */
     connectionBurst?: number | undefined;
-    /** Messages from one client in a second, over all its connections, at least 0. 0 is any number. Default: 0. */
+    /** Messages from one client per second, over all its connections. 0: no limit. Default: 0. */
     rateLimit?: number | undefined;
-    /** Messages from one client at once, at least 0. 0 is as many as in a second. Default: 0. */
+    /** Messages from one client at once. 0: as many as `rateLimit`. Default: 0. */
     rateLimitBurst?: number | undefined;
-    /** Authentications from one address that may fail in a minute, at least 0. 0 is any number. Default: 0. */
+    /** Failed authentications from one address per minute. 0: no limit. Default: 0. */
     maxAuthFailuresPerAddress?: number | undefined;
-    /** Authentications as one client that may fail in a minute, at least 0. 0 is any number. Default: 0. */
+    /** Failed authentications as one client per minute. 0: no limit. Default: 0. */
     maxAuthFailuresPerClient?: number | undefined;
-    /** How long a connection that is being closed may take to answer, and `close()` in all, in milliseconds. Default: 5,000. */
+    /** Time for a client to complete a close handshake, and for `close()` to complete, in milliseconds.
+     * Default: 5,000. */
     closeTimeout?: number | undefined;
-    /** Bytes written to one connection at a time; one message may exceed it. What its socket does not take at once
-     * counts against `maxTotalBytes`. Default: 262,144. */
+    /** Bytes written to one connection ahead of its socket; a single message may exceed it. What the socket does not
+     * accept at once counts against `maxTotalBytes`. Default: 262,144. */
     maxWriteAhead?: number | undefined;
     /** Events that wait for a busy JavaScript thread, at least 16. Default: 65,536. */
     maxQueuedEvents?: number | undefined;
   }
 
   export interface RegisterOptions {
-    /**
-     * After how many milliseconds the registration ends, unless `refreshToken()` is called before. Default: never.
-     */
+    /** Milliseconds after which the registration expires, unless `refreshToken()` is called. Default: never. */
     expiresIn?: number | undefined;
-    /** Anything, kept with the registration: events and `clients()` have it. It goes to no client. */
+    /** Any value, passed to events and returned by `clients()`. It is never sent to a client. */
     data?: unknown;
   }
 
-  /** What there is to know of a client. */
+  /** The state of a client. */
   export interface Client {
     id: number;
     connected: boolean;
-    /** Messages for it that it has not received. */
+    /** Undelivered messages to it. */
     queuedMessages: number;
-    /** Their bytes, 64 for each message and 320 for each sender of some included. */
+    /** Their bytes, plus 64 for each message and 320 for each sender. */
     queuedBytes: number;
-    /** What was given when it was registered. */
+    /** The value given at registration. */
     data: unknown;
   }
 
-  /** What the server counts, some of it now and some of it since it was made. */
+  /** Gauges, and counters since the server was created. */
   export interface Stats {
-    /** Now: open connections, those not yet authenticated included. */
+    /** Gauge: open connections, including those that have not authenticated. */
     connections: number;
-    /** Now: registered clients. */
+    /** Gauge: registered clients. */
     registered: number;
-    /** Now: registered channels. */
+    /** Gauge: registered channels. */
     channels: number;
-    /** Now: messages that wait for their recipients. */
+    /** Gauge: undelivered messages. */
     queuedMessages: number;
-    /** Now: what counts against `maxTotalBytes`. */
+    /** Gauge: bytes that count against `maxTotalBytes`. */
     queuedBytes: number;
-    /** Ever: messages that were taken. */
+    /** Counter: accepted messages. */
     relayedMessages: number;
-    /** Ever: bytes of those, as JSON strings. */
+    /** Counter: their bytes, as JSON strings. */
     relayedBytes: number;
-    /** Ever: messages that were refused for good or, as `ERR_MESSAGE_EXPIRED`, have expired, by code. */
+    /** Counter: messages rejected for good, and those that expired (`ERR_MESSAGE_EXPIRED`), by code. */
     rejected: Record<string, number>;
-    /** Ever: mistakes of clients, by code, those included that `'error'` was not told. */
+    /** Counter: clients' offences, by code, including those not reported as `'error'`. */
     offences: Record<string, number>;
     /**
-     * Ever: clients that were not let in, by reason: `maxConnections`, `maxConnectionsPerAddress`, `connectionRate`,
-     * `headersTimeout`, `maxHeaderSize`, `allowedOrigins`, `verifyClient`, `undecided`, `closing`, `taken`, `maxAuthFailuresPerAddress`,
-     * `maxAuthFailuresPerClient`.
+     * Counter: rejected connections, by reason: `maxConnections`, `maxConnectionsPerAddress`, `connectionRate`,
+     * `headersTimeout`, `maxHeaderSize`, `allowedOrigins`, `verifyClient`, `undecided`, `closing`, `taken`,
+     * `maxAuthFailuresPerAddress`, `maxAuthFailuresPerClient`.
      */
     turnedAway: Record<string, number>;
-    /** Ever: WebSockets that were not ended by their clients, by close code; 1006 are those that broke off. */
+    /** Counter: WebSockets that were not closed by their clients, by close code; 1006 if the connection broke off. */
     closed: Record<string, number>;
-    /** Ever: events that a busy JavaScript thread could not take. */
+    /** Counter: events dropped because the JavaScript thread was busy. */
     eventsDropped: number;
-    /** Ever: bugs of the server, each of which cost one connection, or events, at most and was an `'error'` with `ERR_INTERNAL`. */
+    /**
+     * Counter: bugs of the server. Each ended at most one connection, or lost events, and was reported as an `'error'`
+     * with `ERR_INTERNAL`.
+     */
     panics: number;
   }
 
-  /** An origin, such as `'https://example.com'`, or a RegExp that is searched for in it. */
+  /** An origin, such as `'https://example.com'`, or a RegExp to search for in it. */
   export type AllowedOrigin = string | RegExp;
 
-  /** Whether the page may connect; `origin` is `undefined` for who is no page. */
+  /** Returns whether the origin may connect. `origin` is `undefined` if the client is not a page. */
   export type OriginFunction = (origin: string | undefined, info: ClientInfo) => boolean | Promise<boolean>;
 
   /**
-   * Returns whether a client may connect, or, if it has two parameters, calls the second one with it. `code` is an HTTP
-   * status from 300 to 599. Default: 401.
+   * Returns whether a client may connect, or, if declared with two parameters, calls the second one with the decision.
+   * `code` is an HTTP status from 300 to 599. Default: 401.
    */
   export type VerifyClient = (
     info: ClientInfo,
     callback: (result: boolean, code?: number, message?: string, headers?: OutgoingHttpHeaders) => void,
-    // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- who calls back returns nothing
+    // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- a function with a callback returns nothing
   ) => boolean | Promise<boolean> | void;
 
-  /** Who wants to connect. */
+  /** What is known about a client that wants to connect. */
   export interface ClientInfo {
-    /** The page's origin, if it is one. */
+    /** The page's origin, if the client is a page. */
     origin: string | undefined;
-    /** Whether the client's connection is TLS: see `trustProxy`. */
+    /** Whether the client uses TLS. Proxies tell it if `trustProxy` trusts them. */
     secure: boolean;
-    /** The address that counts as the client's: see `trustProxy`. */
+    /** The client's address, as `trustProxy` determines it. */
     remoteAddress: string | undefined;
-    /** The request: Node's own with `server` and `noServer`, and on a port of the relay's own, or over HTTP/2, what there
-     * is of it. */
+    /**
+     * The request: Node's own with `server` and `noServer`; on the relay's own port and over HTTP/2, a {@link
+     * ClientRequest}.
+     */
     req: ClientRequest | IncomingMessage;
   }
 
-  /** What there is of a request on a port of the relay's own, or over HTTP/2. */
+  /** A request on the relay's own port, or over HTTP/2. */
   export interface ClientRequest {
     method: 'GET' | 'CONNECT';
     httpVersion: '1.1' | '2.0';
@@ -430,7 +459,7 @@ declare namespace RelayServer {
 
   export interface RegisteredClient {
     id: number;
-    /** 32 lower-case hex digits. Only this client should ever see it. */
+    /** 32 lower-case hex digits. Reveal it to this client only. */
     token: string;
   }
 
@@ -440,41 +469,44 @@ declare namespace RelayServer {
     port: number;
   }
 
-  /** What a client did wrong. `String(error)` is its message alone. */
+  /** A client's mistake, or a failure of the server. `String(error)` is its message alone. */
   export interface RelayError extends Error {
     /**
-     * Stable, where the message may change: `ERR_INVALID_JSON`, `ERR_UNRECOGNIZED_MESSAGE`, `ERR_INCORRECT_TOKEN`,
+     * Stable, unlike the message: `ERR_INVALID_JSON`, `ERR_UNRECOGNIZED_MESSAGE`, `ERR_INCORRECT_TOKEN`,
      * `ERR_NOT_AUTHENTICATED`, `ERR_ALREADY_AUTHENTICATED`, `ERR_CHANNEL_NOT_REGISTERED`, `ERR_QUEUE_FULL`,
-     * `ERR_INVALID_ACKNOWLEDGEMENT`, `ERR_MESSAGE_TOO_BIG`, `ERR_BINARY_MESSAGE`, `ERR_INVALID_UTF8`, `ERR_WEBSOCKET_PROTOCOL`; or, of the server
-     * itself, `ERR_EVENTS_DROPPED`, `ERR_UPGRADE_TAKEN`, `ERR_INTERNAL`.
+     * `ERR_INVALID_ACKNOWLEDGEMENT`, `ERR_MESSAGE_TOO_BIG`, `ERR_BINARY_MESSAGE`, `ERR_INVALID_UTF8`,
+     * `ERR_WEBSOCKET_PROTOCOL`; or, for failures of the server, `ERR_EVENTS_DROPPED`, `ERR_UPGRADE_TAKEN`,
+     * `ERR_INTERNAL`.
      */
     code: string;
-    /** Who it was, if it had authenticated. */
+    /** The client, if it had authenticated. */
     clientId?: number;
   }
 
   export interface Events {
-    /** The port is open: its own, or that of the http server. With `noServer`, soon after the relay was made. */
+    /** The server listens; with `server`, the http server does. With `noServer`, emitted in the next tick. */
     listening: [];
-    /** A client authenticated. `data` is what was given when it was registered. */
+    /** A client has authenticated. `data` is the value given at registration. */
     connection: [clientId: number, data?: unknown];
     /**
-     * A client is gone: the WebSocket close code (1006 when the connection broke off) and reason. What cannot be printed in a
-     * reason of the client's is escaped, as in `\n`, `\x1b` and `\u202e`.
+     * A client's connection has ended, with this WebSocket close code (1006 if it broke off) and reason. Unprintable
+     * characters in a client's reason are escaped, as in `\n`, `\x1b` and `\u202e`.
      */
     disconnect: [clientId: number, code: number, reason: string, data?: unknown];
-    /** A registration has ended by itself; `undelivered` messages for the client are dropped. */
+    /** A registration has expired. `undelivered` messages to the client were dropped. */
     expired: [clientId: number, undelivered: number, data?: unknown];
-    /** So many messages from one client for another waited for longer than `messageTtl` and are dropped. */
+    /** Messages from one client to another waited longer than `messageTtl` and were dropped. */
     messagesExpired: [senderId: number, recipientId: number, messages: number];
     /**
-     * The port could not be opened: an error as Node's own servers emit it, which throws if nobody listens; every
-     * error of an http server that it is attached to is passed on like that. Or
-     * a client did something wrong: a {@link RelayError}, emitted only if somebody listens. Its message can be printed: what
-     * cannot in a client's text is escaped.
+     * The port could not be opened: an error as Node's servers emit it, which throws if there is no listener. Errors of
+     * an attached http server are passed on in the same way. Or a client made a mistake: a {@link RelayError}, emitted
+     * only if there is a listener. Its message is safe to print: unprintable characters in a client's text are escaped.
      */
     error: [error: NodeJS.ErrnoException | RelayError];
-    /** Every connection has ended and its own port is free; threads, descriptors and messages are given back. */
+    /**
+     * The server has closed: all connections have ended, its own port is free, and its threads, descriptors and
+     * messages are released.
+     */
     close: [];
   }
 }

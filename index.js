@@ -2,57 +2,47 @@
 
 const { Buffer } = require('node:buffer');
 const dns = require('node:dns');
-const { EventEmitter } = require('node:events');
 const net = require('node:net');
 const { constants } = require('node:os');
-const { performance } = require('node:perf_hooks');
 const process = require('node:process');
 const { setImmediate } = require('node:timers');
-const { debuglog } = require('node:util');
 const { NativeRelay, limits } = require('./native.js');
-const { Gate } = require('./lib/access.js');
+const { onAbort } = require('./lib/abort-signal.js');
 const { withZoneName } = require('./lib/address.js');
-const { attach } = require('./lib/attachment.js');
-const { Bridge } = require('./lib/bridge.js');
-const { listenError, RelayError } = require('./lib/errors.js');
-const {
-  checkCallback,
-  checkClientId,
-  checkClientIds,
-  checkClose,
-  checkCloseOptions,
-  checkLife,
-  checkOptions,
-  checkRequest,
-  checkUpgrade,
-} = require('./lib/options.js');
-const { printable } = require('./lib/printable.js');
-const { Questions } = require('./lib/questions.js');
-const browserClient = require('./lib/script.js');
-const { onAbort } = require('./lib/signal.js');
-const { refuse } = require('./lib/upgrade.js');
-const { checkCredentials } = require('./lib/tls.js');
-const { UpgradeHandler } = require('./lib/upgrades.js');
+const { checkCallback, checkCloseOptions, checkRequest, checkUpgrade } = require('./lib/arguments.js');
+const browserClient = require('./lib/browser-client.js');
+const { emitClientEvent } = require('./lib/client-events.js');
+const { ClientRegistry } = require('./lib/client-registry.js');
+const debug = require('./lib/debug.js');
+const { callNative, listenError } = require('./lib/errors.js');
+const { NodeSockets } = require('./lib/node-sockets.js');
+const { ObservedEmitter } = require('./lib/observed-emitter.js');
+const { checkOptions } = require('./lib/options.js');
+const { readStats } = require('./lib/stats.js');
+const { checkCredentials } = require('./lib/tls-options.js');
+const { attach } = require('./lib/upgrade-dispatcher.js');
+const { UpgradeHandler } = require('./lib/upgrade-handler.js');
+const { Verifier } = require('./lib/verifier.js');
+const { VerifyQueue } = require('./lib/verify-queue.js');
+const { weakCallback } = require('./lib/weak-callback.js');
 
-/** Tracing, with `NODE_DEBUG=websocket-relay`. Tokens never go in. */
-const debug = debuglog('websocket-relay');
-
-/** The `name`s that errors of these codes have. */
-const ERROR_NAMES = {
-  ERR_CLIENT_NOT_FOUND: 'ClientNotFoundException',
-  ERR_CHANNEL_EXISTS: 'ClientsAlreadyHaveChannel',
-  ERR_CHANNEL_NOT_FOUND: 'ClientsHaveNoChannel',
-};
-
-/** Servers that go on without a reference: they listen on a port of their own, have connections, or are closing. */
+/** Servers that may not be collected although nothing refers to them: those with a port or connections, or that are closing. */
 const running = new Set();
 
-/** The events that the engine tells only if somebody listens for them. */
+/** The events that the engine reports only if there is a listener. */
 const EVENTS = ['connection', 'disconnect', 'expired', 'messagesExpired', 'error'];
 
-const State = Object.freeze({ STARTING: 'starting', LISTENING: 'listening', CLOSING: 'closing', ENDING: 'ending', CLOSED: 'closed' });
+const State = Object.freeze({
+  STARTING: 'starting',
+  LISTENING: 'listening',
+  /** The engine is closing. */
+  CLOSING: 'closing',
+  /** The engine has closed, and sockets of Node are still being written to. */
+  FLUSHING: 'flushing',
+  CLOSED: 'closed',
+});
 
-class RelayServer extends EventEmitter {
+class RelayServer extends ObservedEmitter {
   #state = State.STARTING;
   /** @type {Error | undefined} why it could not listen */
   #failure;
@@ -62,74 +52,37 @@ class RelayServer extends EventEmitter {
   #closeCallbacks = [];
   #forgetSignal = () => {};
   #native;
+  /** @type {ClientRegistry} */
+  #registry;
   #host;
   #port;
-  /** @type {import('node:http').Server | undefined} the server of somebody else that it is attached to */
+  /** @type {import('node:http').Server | undefined} the server that it is attached to */
   #server;
-  /** Leaves that server, where there is one. */
   #detach = () => {};
+  /** @type {Record<string, number>} */
   #limits;
-  /** @type {Gate} the developer's own rules of who may come */
-  #gate;
-  /** @type {Questions | undefined} where there is anything to ask */
-  #questions;
-  /** @type {Map<number, Bridge>} */
-  #bridges = new Map();
-  /** @type {Set<(patience: number) => void>} what closes sockets sooner that are being refused */
-  #refused = new Set();
-  /** When everything is cut that is not closed, once it is closing, on the clock of `performance`. */
-  #deadline = Infinity;
-  /** @type {UpgradeHandler} requests that a server of Node has read */
+  /** @type {VerifyQueue | undefined} if there is a function to ask */
+  #verifyQueue;
+  /** @type {NodeSockets} */
+  #sockets;
+  /** @type {UpgradeHandler} */
   #upgrades;
-  /** One warning is enough. */
   #hasWarned = false;
-  /** Whether what is its own keeps the process alive. */
-  #counts = true;
-  /** @type {Map<number, unknown>} what was given as `data` */
-  #data = new Map();
-  /** Whether `data` is to be forgotten when registrations expire. */
-  #dataExpires = false;
+  /** Whether its port and connections keep the process alive. */
+  #isRef = true;
 
   constructor(options, callback) {
     const bounds = limits();
-    const { port, host, server, path, serveClient, authorizeAllChannels, settings, credentials, signal, metrics, access } =
-      checkOptions(options, bounds);
+    const checked = checkOptions(options, bounds);
     checkCallback(callback);
-    super();
+    super((name) => this.#listenersChanged(name));
+    const { port, host, server, path, settings, signal } = checked;
     this.#host = host;
     this.#port = port;
     this.#server = server;
-    this.#limits = Object.fromEntries([
-      ...bounds.map((bound) => [bound.name, bound.default]),
-      ...settings.map(({ name, value }) => [name, value]),
-    ]);
-    const { script, sourceMap } = port !== undefined && serveClient ? browserClient() : {};
-    const { origins, isOriginAllowed, verifyClient, ...trust } = access;
-    const fail = (error) => this.#emitSafely(() => { throw error; });
-    this.#gate = new Gate({ isOriginAllowed, verifyClient, patience: this.#limits.headersTimeout, fail });
-    const rules = { ...trust, origins, hasVerifier: this.#gate.asks };
-    const native = callNative(
-      () =>
-        new NativeRelay(
-          { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules },
-          weakly(this, RelayServer.#deliver),
-          weakly(this, RelayServer.#runSocketCommands),
-          weakly(this, RelayServer.#askQuestions),
-        ),
-    );
-    this.#native = native;
-    if (this.#gate.asks) {
-      this.#questions = new Questions({ gate: this.#gate, takeVerifyRequest: () => native.takeVerifyRequest(), patience: this.#limits.headersTimeout });
-    }
-    this.#upgrades = new UpgradeHandler({
-      native,
-      questions: this.#questions,
-      adopt: (serve) => this.#adopt(serve),
-      refuse: (socket, answer) => this.#refuse(socket, answer),
-      bridge: (socket, bridge, taken) => this.#bridge(socket, bridge, taken),
-      warn: (error) => this.#warn(error),
-    });
-    EVENTS.forEach((name) => this.#want(name));
+    this.#limits = Object.fromEntries([...bounds.map((bound) => [bound.name, bound.default]), ...settings.map(({ name, value }) => [name, value])]);
+    this.#start(checked);
+    this.#listenersChanged();
     if (callback) this.once('listening', callback);
     try {
       if (signal) this.#forgetSignal = onAbort(signal, () => this.close());
@@ -143,7 +96,7 @@ class RelayServer extends EventEmitter {
         process.nextTick(() => this.#listening());
       }
     } catch (error) {
-      // Nobody will have this server, to close it.
+      // The caller gets no server that it could close.
       this.#forgetSignal();
       this.#native.unrefLoop();
       this.#native.close();
@@ -151,39 +104,34 @@ class RelayServer extends EventEmitter {
     }
   }
 
-  on(name, listener) {
-    super.on(name, listener);
-    return this.#want(name);
-  }
-
-  addListener(name, listener) {
-    super.addListener(name, listener);
-    return this.#want(name);
-  }
-
-  prependListener(name, listener) {
-    super.prependListener(name, listener);
-    return this.#want(name);
-  }
-
-  removeListener(name, listener) {
-    super.removeListener(name, listener);
-    return this.#want(name);
-  }
-
-  off(name, listener) {
-    return this.removeListener(name, listener);
-  }
-
-  removeAllListeners(...names) {
-    super.removeAllListeners(...names);
-    EVENTS.forEach((name) => this.#want(name));
-    return this;
+  /** Creates the engine and what serves the requests of Node servers. */
+  #start({ port, path, serveClient, authorizeAllChannels, settings, credentials, metrics, access }) {
+    const { headersTimeout: timeout, closeTimeout } = this.#limits;
+    const { script, sourceMap } = port !== undefined && serveClient ? browserClient() : {};
+    const { origins, isOriginAllowed, verifyClient, trust } = access;
+    const onError = (error) => this.#emitSafely(() => { throw error; });
+    const verifier = new Verifier({ isOriginAllowed, verifyClient, timeout, onError });
+    const rules = { ...trust, origins, hasVerifier: verifier.isNeeded };
+    const engineOptions = { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules };
+    const callbacks = [RelayServer.#onEvents, RelayServer.#runBridges, RelayServer.#runVerifyQueue];
+    const native = callNative(() => new NativeRelay(engineOptions, ...callbacks.map((call) => weakCallback(this, call))));
+    this.#native = native;
+    this.#registry = new ClientRegistry(native, () => this.#listenersChanged('expired'));
+    if (verifier.isNeeded) this.#verifyQueue = new VerifyQueue({ verifier, takeVerifyRequest: () => native.takeVerifyRequest(), timeout });
+    this.#sockets = new NodeSockets(closeTimeout, () => this.#closeWhenFlushed());
+    this.#upgrades = new UpgradeHandler({
+      native,
+      verifyQueue: this.#verifyQueue,
+      adopt: (upgrade) => this.#adopt(upgrade),
+      respondAndClose: (socket, response) => this.#sockets.respondAndClose(socket, response),
+      openBridge: (socket, bridge, onAnsweredByOther) => this.#sockets.openBridge(socket, bridge, onAnsweredByOther),
+      warn: (error) => this.#warn(error),
+    });
   }
 
   address() {
     const address = this.#server && this.#state !== State.CLOSED ? this.#server.address() : this.#address;
-    // That of a pipe is a string.
+    // The address of a pipe is a string.
     return typeof address === 'object' && address ? { ...address } : null;
   }
 
@@ -197,110 +145,50 @@ class RelayServer extends EventEmitter {
     this.#upgrades.handle(request, socket, head);
   }
 
-  /** Has a connection served that a server of Node gave. */
-  #adopt(serve) {
-    // Not given up before the engine tells that the last connection has ended.
-    running.add(this);
-    serve();
-    this.#letGo();
-  }
-
-  #refuse(socket, answer) {
-    const destroyAfter = refuse(socket, answer, Math.min(this.#limits.closeTimeout, this.#timeLeft()));
-    this.#refused.add(destroyAfter);
-    socket.once('close', () => this.#refused.delete(destroyAfter));
-  }
-
-  /** Milliseconds until everything is cut. */
-  #timeLeft() {
-    return Math.max(0, this.#deadline - performance.now());
-  }
-
   registerClient(options) {
-    const { expiresIn, data } = checkLife(options);
-    const { id, token } = this.#call('registerClient', expiresIn);
-    const client = { id, token };
-    if (data !== undefined) {
-      this.#data.set(client.id, data);
-      if (expiresIn !== undefined) this.#forgetExpired();
-    }
-    debug('client %d registered', client.id);
-    return client;
+    return this.#registry.register(options);
   }
 
   unregisterClient(clientId) {
-    checkClientId('clientId', clientId);
-    this.#call('unregisterClient', clientId);
-    this.#data.delete(clientId);
-    debug('client %d unregistered', clientId);
+    this.#registry.unregister(clientId);
   }
 
   refreshToken(clientId, options) {
-    checkClientId('clientId', clientId);
-    const { expiresIn } = checkLife(options);
-    const token = this.#call('refreshToken', clientId, expiresIn);
-    if (expiresIn !== undefined && this.#data.has(clientId)) this.#forgetExpired();
-    debug('client %d has a new token', clientId);
-    return token;
+    return this.#registry.refreshToken(clientId, options);
   }
 
   disconnectClient(clientId, code = 1000, reason = '') {
-    checkClientId('clientId', clientId);
-    checkClose(code, reason);
-    return this.#call('disconnectClient', clientId, code, reason);
+    return this.#registry.disconnect(clientId, code, reason);
   }
 
   isConnected(clientId) {
-    checkClientId('clientId', clientId);
-    return this.#call('isConnected', clientId);
+    return this.#registry.isConnected(clientId);
   }
 
-  *clients() {
-    for (const id of this.#native.clientIds()) {
-      const status = this.#native.clientStatus(id);
-      // It may be gone since.
-      if (status) yield { id, ...status, data: this.#data.get(id) };
-    }
-  }
-
-  stats() {
-    const { rejected, offences, turnedAway, closed, ...stats } = this.#native.stats();
-    const tables = Object.entries({ rejected, offences, turnedAway, closed }).map(([name, counts]) => [name, byCode(counts)]);
-    return { ...stats, ...Object.fromEntries(tables) };
+  clients() {
+    return this.#registry.clients();
   }
 
   registerRelayChannel(clientId1, clientId2) {
-    checkClientId('clientId1', clientId1);
-    checkClientId('clientId2', clientId2);
-    this.#call('registerRelayChannel', clientId1, clientId2);
-    debug('clients %d and %d have a channel', clientId1, clientId2);
+    this.#registry.registerChannel(clientId1, clientId2);
   }
 
   registerRelayChannels(clientId, clientIds) {
-    if (typeof clientId === 'object' || clientIds === undefined) return this.#connectRoom(clientId);
-    checkClientId('clientId', clientId);
-    const ids = checkClientIds(clientIds);
-    const count = this.#call('registerRelayChannelsWith', clientId, ids);
-    debug('client %d has channels with %j, %d of them new', clientId, ids, count);
-    return count;
-  }
-
-  #connectRoom(clientIds) {
-    const ids = checkClientIds(clientIds);
-    const count = this.#call('registerRelayChannels', ids);
-    debug('clients %j have all channels, %d of them new', ids, count);
-    return count;
+    if (typeof clientId === 'object' || clientIds === undefined) return this.#registry.registerRoom(clientId);
+    return this.#registry.registerChannels(clientId, clientIds);
   }
 
   unregisterRelayChannel(clientId1, clientId2) {
-    checkClientId('clientId1', clientId1);
-    checkClientId('clientId2', clientId2);
-    this.#call('unregisterRelayChannel', clientId1, clientId2);
-    debug('clients %d and %d have no channel any more', clientId1, clientId2);
+    this.#registry.unregisterChannel(clientId1, clientId2);
+  }
+
+  stats() {
+    return readStats(this.#native);
   }
 
   setSecureContext(options) {
-    this.#call('setCredentials', checkCredentials(Object(options)) ?? { certs: [], keys: [], ca: [], requestCert: false });
+    const credentials = checkCredentials(Object(options)) ?? { certs: [], keys: [], ca: [], requestCert: false };
+    callNative(() => this.#native.setCredentials(credentials));
   }
 
   close(options, callback) {
@@ -311,7 +199,7 @@ class RelayServer extends EventEmitter {
       const closed = new Promise((resolve, reject) => {
         this.close(options, (error) => (error ? reject(error) : resolve()));
       });
-      // Who does not wait for it has heard of the failure from 'error'.
+      // The failure was an 'error' event; a promise that nobody awaits must not make it an unhandled rejection too.
       closed.catch(() => {});
       return closed;
     }
@@ -323,53 +211,49 @@ class RelayServer extends EventEmitter {
     this.#stop(drain);
   }
 
-  // Before 20.5.1 Node has no symbol for it.
+  // Before 20.5.1 Node has no such symbol.
   [Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')]() {
     return this.close();
   }
 
   ref() {
-    return this.#count(true);
+    return this.#setRef(true);
   }
 
   unref() {
-    return this.#count(false);
+    return this.#setRef(false);
   }
 
-  /** An attached one is kept alive by its server, and the connections count like that server's own. */
-  #count(counts) {
-    this.#counts = counts;
-    this.#native.refAdopted(counts);
-    const isIts = this.#isOpen() ? this.#port !== undefined : this.#state !== State.CLOSED;
-    if (counts && isIts) this.#native.refLoop();
+  /** Without a port of its own, the http server keeps the process alive, and the relay only while it is closing. */
+  #setRef(isRef) {
+    this.#isRef = isRef;
+    this.#native.refAdopted(isRef);
+    const needsLoop = this.#isOpen() ? this.#port !== undefined : this.#state !== State.CLOSED;
+    if (isRef && needsLoop) this.#native.refLoop();
     else this.#native.unrefLoop();
     return this;
   }
 
-  /** Has the engine do something, and gives its errors their names. */
-  #call(method, ...args) {
-    return callNative(() => this.#native[method](...args));
-  }
-
-  /** Tells the engine whether an event is to be told. */
-  #want(name) {
-    if (EVENTS.includes(name)) {
-      const isNeeded = debug.enabled || (name === 'expired' && this.#dataExpires);
-      this.#native.setInterest(name, isNeeded || this.listenerCount(name) > 0);
+  /** Tells the engine which events to report. @param {string} [name] an event, or all if omitted */
+  #listenersChanged(name) {
+    for (const event of name === undefined ? EVENTS : EVENTS.filter((other) => other === name)) {
+      const isNeeded = debug.enabled || (event === 'expired' && this.#registry.dataExpires);
+      this.#native.setInterest(event, isNeeded || this.listenerCount(event) > 0);
     }
-    return this;
   }
 
-  /** What was given as `data` is to be forgotten with its client. */
-  #forgetExpired() {
-    this.#dataExpires = true;
-    this.#want('expired');
+  /** Hands a connection of a Node server to the engine. */
+  #adopt(upgrade) {
+    // Until the engine reports that the last such connection has ended.
+    running.add(this);
+    upgrade();
+    this.#allowCollection();
   }
 
-  /** Lets the server be collected when nobody holds it, if it does not go on by itself. */
-  #letGo() {
-    const goesOn = this.#port !== undefined || this.#native.hasAdopted || this.#state === State.CLOSING || this.#state === State.ENDING;
-    if (!goesOn) running.delete(this);
+  /** Allows the server to be collected, unless it still has something to do. */
+  #allowCollection() {
+    const isClosing = this.#state === State.CLOSING || this.#state === State.FLUSHING;
+    if (this.#port === undefined && !this.#native.hasAdopted && !isClosing) running.delete(this);
   }
 
   #resolve(host) {
@@ -386,9 +270,9 @@ class RelayServer extends EventEmitter {
 
   #listen(ip) {
     try {
-      this.#call('listen', ip, this.#port);
+      callNative(() => this.#native.listen(ip, this.#port));
     } catch {
-      // An interface that does not exist. Heard by who listens for it right after construction.
+      // The zone names no interface. In the next tick, for listeners that are added after the construction.
       const error = listenError(constants.errno.EINVAL, '', this.#host, this.#port);
       process.nextTick(() => this.#state === State.STARTING && this.#emitSafely(() => this.#fail(error)));
     }
@@ -398,28 +282,10 @@ class RelayServer extends EventEmitter {
     return this.#state === State.STARTING || this.#state === State.LISTENING;
   }
 
-  /** @param {{ timeout: number, retryAfter: number }} [drain] */
-  #stop(drain) {
-    if (this.#isOpen()) {
-      this.#state = State.CLOSING;
-      this.#detach();
-      running.add(this);
-      this.#upgrades.close();
-      // While the engine still takes answers to be given.
-      this.#questions?.close();
-      // Until it has told that it is closed.
-      if (this.#counts) this.#native.refLoop();
-    }
-    // Also when it is closing: that may be cut short.
-    if (drain) this.#native.drain(drain.timeout, drain.retryAfter);
-    else this.#native.close();
-    this.#deadline = Math.min(this.#deadline, performance.now() + (drain?.timeout ?? this.#limits.closeTimeout));
-    this.#refused.forEach((destroyAfter) => destroyAfter(this.#timeLeft()));
-    if (this.#state === State.ENDING) this.#leaveBridges();
-  }
-
-  #leaveBridges() {
-    this.#bridges.forEach((bridge) => bridge.leave(this.#timeLeft()));
+  #listening() {
+    if (!this.#isOpen()) return;
+    this.#state = State.LISTENING;
+    this.emit('listening');
   }
 
   #fail(error) {
@@ -428,21 +294,61 @@ class RelayServer extends EventEmitter {
     this.emit('error', error);
   }
 
-  /** Each event in a turn of its own: a listener that was added after the event before it hears it, also behind an `await`. */
-  static #deliver(server, events) {
-    for (const event of events) setImmediate(() => server.#emitSafely(() => server.#tell(event)));
+  /** @param {{ timeout: number, retryAfter: number }} [drain] */
+  #stop(drain) {
+    if (this.#isOpen()) {
+      this.#state = State.CLOSING;
+      this.#detach();
+      running.add(this);
+      this.#upgrades.close();
+      // Before the engine closes, which sends no response afterwards.
+      this.#verifyQueue?.close();
+      // Until the engine reports that it has closed.
+      if (this.#isRef) this.#native.refLoop();
+    }
+    // Also if it is closing already: a later call may shorten the timeout.
+    if (drain) this.#native.drain(drain.timeout, drain.retryAfter);
+    else this.#native.close();
+    this.#sockets.destroyAfter(drain?.timeout ?? this.#limits.closeTimeout);
+    if (this.#state === State.FLUSHING) this.#sockets.closeBridges();
+  }
+
+  /** The engine has closed every connection. Sockets of Node may have something left to write. */
+  #flush() {
+    this.#state = State.FLUSHING;
+    RelayServer.#runBridges(this);
+    this.#sockets.closeBridges();
+    this.#closeWhenFlushed();
+  }
+
+  #closeWhenFlushed() {
+    if (this.#state !== State.FLUSHING || this.#sockets.hasBridges) return;
+    this.#state = State.CLOSED;
+    this.#sockets.resetDeadline();
+    this.#forgetSignal();
+    this.#address = null;
+    this.#native.dispose();
+    running.delete(this);
+    for (const callback of this.#closeCallbacks.splice(0)) this.#emitSafely(() => callback(this.#failure));
+    this.emit('close');
+  }
+
+  /** Handles each event in its own turn, so that a listener added after the one before receives it, even behind an `await`. */
+  static #onEvents(server, events) {
+    for (const event of events) setImmediate(() => server.#emitSafely(() => server.#handleEvent(event)));
     if (events.length > 0) setImmediate(() => server.#native.batchHandled());
   }
 
-  static #askQuestions(server) {
-    server.#questions?.run();
+  static #runBridges(server) {
+    for (const number of server.#native.bridgesWithCommands()) server.#emitSafely(() => server.#sockets.runBridge(number));
   }
 
-  static #runSocketCommands(server) {
-    for (const number of server.#native.bridgesWithCommands()) server.#emitSafely(() => server.#bridges.get(number)?.run());
+  static #runVerifyQueue(server) {
+    server.#verifyQueue?.run();
   }
 
-  #tell({ name, clientId, targetId, code, number, text }) {
+  #handleEvent(event) {
+    const { name, number, text } = event;
     switch (name) {
       case 'listening':
         if (this.#state !== State.STARTING) return;
@@ -452,55 +358,18 @@ class RelayServer extends EventEmitter {
       case 'listenFailed':
         if (this.#state === State.STARTING) this.#fail(listenError(number, text, this.#host ?? '::', this.#port));
         return;
-      case 'connection':
-        debug('client %d connected', clientId);
-        this.emit('connection', clientId, ...this.#dataOf(clientId));
-        return;
-      case 'disconnect':
-        // The text may be of `disconnectClient()`, and so of anybody.
-        if (debug.enabled) debug('client %d disconnected: %d %s', clientId, number, printable(text));
-        this.emit('disconnect', clientId, number, text, ...this.#dataOf(clientId));
-        return;
-      case 'expired': {
-        const data = this.#dataOf(clientId);
-        this.#data.delete(clientId);
-        debug('client %d expired, %d messages were never delivered', clientId, number);
-        this.emit('expired', clientId, number, ...data);
-        return;
-      }
-      case 'messagesExpired':
-        debug('%d messages of client %d for client %d expired', number, clientId, targetId);
-        this.emit('messagesExpired', clientId, targetId, number);
-        return;
-      case 'error':
-        debug('%s of client %s: %s', code, clientId ?? '(unknown)', text);
-        // A stranger's mistake must not crash the process of who does not listen.
-        if (this.listenerCount('error') > 0) this.emit('error', new RelayError(code, text, clientId));
-        return;
       case 'adoptedConnectionsEnded':
-        this.#letGo();
+        this.#allowCollection();
         return;
       case 'close':
-        // The engine has left every connection; their sockets may still have something to write.
-        this.#state = State.ENDING;
-        RelayServer.#runSocketCommands(this);
-        this.#leaveBridges();
-        this.#closeWhenEnded();
+        this.#flush();
+        return;
+      default:
+        emitClientEvent(this, this.#registry, event);
     }
   }
 
-  /** What was given as `data`, as arguments of an event. */
-  #dataOf(clientId) {
-    return this.#data.has(clientId) ? [this.#data.get(clientId)] : [];
-  }
-
-  #listening() {
-    if (!this.#isOpen()) return;
-    this.#state = State.LISTENING;
-    this.emit('listening');
-  }
-
-  /** Tells what is wrong with how the server is used, which nobody may be listening for. @param {RelayError} error */
+  /** Reports a mistake in how the server is used: as an 'error' event, or else as a process warning, once. @param {any} error */
   #warn(error) {
     debug('%s: %s', error.code, error.message);
     if (this.listenerCount('error') > 0) this.#emitSafely(() => this.emit('error', error));
@@ -508,65 +377,16 @@ class RelayServer extends EventEmitter {
     this.#hasWarned = true;
   }
 
-  #bridge(socket, native, taken) {
-    const { number } = native;
-    const { closeTimeout } = this.#limits;
-    const closed = () => {
-      this.#bridges.delete(number);
-      this.#closeWhenEnded();
-    };
-    this.#bridges.set(number, new Bridge(socket, native, { closeTimeout, closed, taken }));
-  }
-
-  #closeWhenEnded() {
-    if (this.#state !== State.ENDING || this.#bridges.size > 0) return;
-    this.#state = State.CLOSED;
-    this.#deadline = Infinity;
-    this.#forgetSignal();
-    this.#address = null;
-    this.#native.dispose();
-    running.delete(this);
-    for (const callback of this.#closeCallbacks.splice(0)) this.#emitSafely(() => callback(this.#failure));
-    this.emit('close');
-  }
-
-  /** Makes an exception of a listener an ordinary uncaught one, without losing what comes after it. */
-  #emitSafely(tell) {
+  /** Rethrows exceptions of listeners as uncaught ones, so that what follows still runs. */
+  #emitSafely(emit) {
     try {
-      tell();
+      emit();
     } catch (error) {
       process.nextTick(() => {
         throw error;
       });
     }
   }
-}
-
-/**
- * A function for the engine, which holds it, that does not keep the server from being collected. It is made here, and not
- * in a method, for closures of one scope hold all that any of them uses.
- */
-function weakly(server, call) {
-  const reference = new WeakRef(server);
-  return (_error, value) => {
-    const found = reference.deref();
-    if (found) call(found, value);
-  };
-}
-
-/** The addon's errors are of the realm that loaded it first, which may not be this one. */
-function callNative(call) {
-  try {
-    return call();
-  } catch (error) {
-    const { message, code } = error;
-    const name = ERROR_NAMES[code];
-    throw Object.assign(new Error(message), { code }, name ? { name } : {});
-  }
-}
-
-function byCode(counts) {
-  return Object.fromEntries(counts.map(({ code, count }) => [code, count]));
 }
 
 module.exports = RelayServer;

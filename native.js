@@ -9,17 +9,17 @@ const file = join(__dirname, binaryName());
 module.exports = load();
 
 function load() {
-  if (!existsSync(file)) throw unusable('ERR_NATIVE_NOT_FOUND', `${file} is missing`);
+  if (!existsSync(file)) throw loadError('ERR_NATIVE_NOT_FOUND', `${file} is missing`);
   try {
     return require(file);
   } catch (cause) {
-    // Made for another C library, most often.
-    throw unusable(cause.code, cause.message, cause);
+    // Usually an addon for another C library.
+    throw loadError(cause.code, cause.message, cause);
   }
 }
 
-function unusable(code, why, cause) {
-  const text = `websocket-relay has no native addon that works here: ${why}.\n${howToBuild()}`;
+function loadError(code, why, cause) {
+  const text = `websocket-relay cannot load its native addon: ${why}.\n${howToBuild()}`;
   return Object.assign(new Error(text, { cause }), { code });
 }
 

@@ -1,5 +1,5 @@
-// npm run bench:glibc: fetches Debian's current C library into bench/.glibc, for peers that need a newer one
-// than this machine has. apt checks its signatures; nothing of the system is touched.
+// `npm run bench:glibc` downloads Debian's current C library into bench/.glibc, for peers that need a newer one than the
+// system's. apt verifies the signatures. The system is not changed.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ const apt = join(folder, 'apt');
 rmSync(folder, { recursive: true, force: true });
 for (const name of ['lists/partial', 'cache/archives/partial', 'sources', 'debs']) mkdirSync(join(apt, name), { recursive: true });
 writeFileSync(join(apt, 'sources/trixie.sources'), SOURCE);
-// Lists and sources of its own, as if nothing were installed.
+// Separate lists and sources, as if nothing were installed.
 const options = {
   'Dir::Etc::SourceList': '/dev/null',
   'Dir::Etc::SourceParts': join(apt, 'sources'),
@@ -39,7 +39,7 @@ try {
   await get('download', ...PACKAGES);
   for (const name of await readdir(join(apt, 'debs'))) await capture('dpkg-deb', ['-x', join(apt, 'debs', name), folder]);
   rmSync(apt, { recursive: true });
-  console.log(`There it is: ${loader().join(' ')}`);
+  console.log(`Installed: ${loader().join(' ')}`);
 } catch (error) {
   rmSync(folder, { recursive: true, force: true });
   console.error(error.message);

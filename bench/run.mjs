@@ -1,4 +1,4 @@
-// npm run bench: measures this relay against others, in rounds, and writes a table and plots to bench/results/.
+// `npm run bench` measures this relay and others in rounds, and writes a table and plots to bench/results/.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, release } from 'node:os';
@@ -12,16 +12,16 @@ import { setup } from './lib/setup.mjs';
 import { short } from './lib/statistics.mjs';
 
 const results = new URL('results/', import.meta.url);
-/** Descriptors that a process needs beside those of its connections. */
+/** Descriptors that a process needs besides those of its connections. */
 const SPARE_FILES = 200;
 const QUICK = { rounds: 1, share: 0.25, peers: ['floor', 'ours', 'ours-2', 'uws-corked', 'ws'] };
 
 const USAGE = `npm run bench -- [options]
-  --quick              one short round of the most telling servers, within two minutes
+  --quick              one short round of the main servers, within two minutes
   --rounds N           default 5
-  --peers A,B          of: ${peers.map(({ id }) => id).join(', ')}
-  --scenarios A,B      of: ${[...scenarios, ...curves].map(({ id }) => id).join(', ')}; "curves" means the last ${curves.length}
-  --name NAME          of the files in bench/results/, default latest`;
+  --peers A,B          some of: ${peers.map(({ id }) => id).join(', ')}
+  --scenarios A,B      some of: ${[...scenarios, ...curves].map(({ id }) => id).join(', ')}; "curves" stands for the last ${curves.length}
+  --name NAME          of the files in bench/results/; default latest`;
 
 async function main() {
   const { values: options } = parseArgs({
@@ -50,7 +50,7 @@ async function main() {
     for (const scenario of chosen) {
       for (const point of scenario.points) {
         if (scenario.axis && connectionsOf(point.plan) > machine.files - SPARE_FILES) {
-          addNote(notes, `${label(scenario, point)}: left out, for a process may have but ${machine.files} open files here.`);
+          addNote(notes, `${label(scenario, point)}: left out, because a process may open only ${machine.files} files here.`);
           continue;
         }
         for (const peer of present.filter((one) => takesPart(one, scenario, options.peers))) {
@@ -74,10 +74,10 @@ function choose(list, names, what) {
   });
 }
 
-/** Some are only for one scenario, and curves are only of some, unless they are asked for by name. */
-function takesPart(peer, scenario, isAsked) {
+/** Whether a peer is measured in a scenario: some peers have only one, and curves only have some, unless named. */
+function takesPart(peer, scenario, isNamed) {
   if (peer.only && !peer.only.includes(scenario.id)) return false;
-  return isAsked || !scenario.peers || scenario.peers.includes(peer.id);
+  return isNamed || !scenario.peers || scenario.peers.includes(peer.id);
 }
 
 const connectionsOf = ({ clients, idle = 0 }) => clients + idle;
@@ -122,7 +122,7 @@ function describe() {
   return { system: `Linux ${release()}`, cpu: cpu.model, cores: availableParallelism(), commit: git('rev-parse', '--short', 'HEAD') };
 }
 
-/** The peers without those that cannot run here, with a word about it and about everybody's versions. */
+/** Returns the peers that can run here, and notes the versions and the missing ones. */
 function presentOf(chosenPeers, notes) {
   const versionOf = (name) => JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url), 'utf8')).version;
   const versions = ['ws', 'socket.io'].map((name) => `${name} ${versionOf(name)}`);
@@ -130,7 +130,7 @@ function presentOf(chosenPeers, notes) {
   const present = [];
   for (const peer of chosenPeers) {
     const resolved = peer.resolve ? peer.resolve() : peer;
-    const text = resolved ? resolved.note : `${peer.title} is left out: no build of it loads here.`;
+    const text = resolved ? resolved.note : `${peer.title} is left out: none of its builds loads here.`;
     if (text) addNote(notes, text);
     if (resolved) present.push(resolved);
   }
@@ -139,7 +139,7 @@ function presentOf(chosenPeers, notes) {
 
 function notesOn(machine, chosen) {
   const notes = [];
-  if (!machine.isPinned) notes.push('Nothing was pinned: there is but one core, or no taskset.');
+  if (!machine.isPinned) notes.push('Nothing was pinned: there is only one core, or no taskset.');
   if (chosen.some(({ isRealTime }) => isRealTime)) {
     notes.push(machine.isRealTime ? 'The round trips were measured with real-time priority.' : 'Round trips without real-time priority: not permitted here.');
   }
@@ -165,7 +165,7 @@ const coloured = (peer) => ({ title: peer.title, colour: colourOf(peers.findInde
 
 function plotBars(scenario, { title, unit, figure }, cells, chosenPeers) {
   const found = medians(cells, scenario, scenario.points[0], figure, chosenPeers);
-  // What is next to nothing has no place on a logarithmic scale.
+  // Zero has no place on a logarithmic scale.
   const rows = [...found].map(([peer, summary]) => ({ ...coloured(peer), ...summary })).filter(({ median }) => median > 0);
   return rows.length > 0 ? bars(title, unit, rows) : null;
 }

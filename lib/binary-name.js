@@ -2,7 +2,7 @@
 
 const process = require('node:process');
 
-/** The file name of the native addon for the platform this runs on; the build writes it, the loader reads it. */
+/** Returns the file name of the native addon for this platform. */
 module.exports = function binaryName() {
   return `websocket_relay.${[process.platform, process.arch, ...abi()].join('-')}.node`;
 };
@@ -15,7 +15,7 @@ function abi() {
 
 function isGlibc() {
   const { report } = process;
-  // The report would otherwise look up the host name of every open socket, which can take seconds.
+  // Otherwise the report looks up the host name of every open socket, which can take seconds.
   const { excludeNetwork } = report;
   report.excludeNetwork = true;
   const { header } = report.getReport();

@@ -3,7 +3,14 @@
 const os = require('node:os');
 const { getSystemErrorMap } = require('node:util');
 
-/** What a client did wrong, or what went wrong with it. As text it is its message alone, as 0.3.3 had it. */
+/** The `name`s of errors, by code. */
+const NAMES = {
+  ERR_CLIENT_NOT_FOUND: 'ClientNotFoundException',
+  ERR_CHANNEL_EXISTS: 'ClientsAlreadyHaveChannel',
+  ERR_CHANNEL_NOT_FOUND: 'ClientsHaveNoChannel',
+};
+
+/** A client's mistake, or a failure of the relay. Converted to a string it is only its message, as in 0.3.3. */
 class RelayError extends Error {
   /** @param {string} code @param {string} message @param {number | undefined} clientId */
   constructor(code, message, clientId) {
@@ -19,15 +26,15 @@ class RelayError extends Error {
 Object.defineProperty(RelayError.prototype, 'name', { value: 'RelayError', configurable: true, writable: true });
 
 /**
- * The error that Node's own servers emit when a port cannot be opened.
- * @param {number | undefined} number the system's
- * @param {string} text the system's
+ * Returns the error that Node's own servers emit when a port cannot be opened.
+ * @param {number | undefined} number the system's error number
+ * @param {string} text the system's description
  * @param {string} address
  * @param {number} port
  */
 function listenError(number, text, address, port) {
   const known = Object.entries(os.constants.errno).find(([, value]) => value === number);
-  // Windows names them WSAEADDRINUSE and so on.
+  // On Windows the names are WSAEADDRINUSE and so on.
   const code = known ? known[0].replace(/^WSA/, '') : 'UNKNOWN';
   const entry = [...getSystemErrorMap()].find(([, [name]]) => name === code);
   const [errno, [, description]] = entry ?? [number, [code, text]];
@@ -35,4 +42,20 @@ function listenError(number, text, address, port) {
   return Object.assign(error, { errno, code, syscall: 'listen', address }, port ? { port } : {});
 }
 
-module.exports = { RelayError, listenError };
+/**
+ * Calls the addon. Its errors belong to the realm that loaded it first, so they are thrown again as errors of this one.
+ * @template T
+ * @param {() => T} call
+ * @returns {T}
+ */
+function callNative(call) {
+  try {
+    return call();
+  } catch (error) {
+    const { message, code } = error;
+    const name = NAMES[code];
+    throw Object.assign(new Error(message), { code }, name ? { name } : {});
+  }
+}
+
+module.exports = { RelayError, callNative, listenError };

@@ -1,20 +1,20 @@
 'use strict';
 
-// WebSockets over HTTP/2 (RFC 8441): a stream in the place of a socket.
+// WebSockets over HTTP/2 (RFC 8441), where a stream takes the place of a socket.
 
-/** Headers that HTTP/2 has not, or whose meaning is in `:status`. */
-const ABSENT = new Set(['connection', 'upgrade', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'sec-websocket-accept', 'http2-settings', 'te', 'host']);
+/** Headers that HTTP/2 does not allow, or that `:status` replaces. */
+const FORBIDDEN = new Set(['connection', 'upgrade', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'sec-websocket-accept', 'http2-settings', 'te', 'host']);
 
-/** What an HTTP/1.1 request would have that asks for the same. The key is one: its answer is dropped. */
-const ASKING = { connection: 'upgrade', 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==' };
+/** Headers of the equivalent HTTP/1.1 request. Any key will do: the response to it is dropped. */
+const UPGRADE_HEADERS = { connection: 'upgrade', 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==' };
 
-/** Whether a socket is a stream of HTTP/2. @param {any} socket */
+/** Whether a socket is an HTTP/2 stream. @param {any} socket */
 function isStream(socket) {
   return typeof socket?.respond === 'function' && typeof socket.pushStream === 'function';
 }
 
 /**
- * The request of a stream, in the shape of Node's own.
+ * Returns the request of a stream, shaped like an `http.IncomingMessage`.
  * @param {import('node:http2').ServerHttp2Stream} stream
  * @param {import('node:http2').IncomingHttpHeaders} headers
  */
@@ -31,43 +31,43 @@ function requestOf(stream, headers) {
 }
 
 /**
- * What HTTP/1.1 would have in the place of a request for a WebSocket over HTTP/2.
+ * Returns the HTTP/1.1 request that is equivalent to a CONNECT request for a WebSocket.
  * @param {{ method?: string, headers: any }} request
  */
 function asHttp1({ method, url, headers }) {
   const upgrade = headers.upgrade ?? headers[':protocol'];
-  return { method: method === 'CONNECT' ? 'GET' : method, url, httpVersion: '1.1', headers: { ...headers, ...ASKING, upgrade } };
+  return { method: method === 'CONNECT' ? 'GET' : method, url, httpVersion: '1.1', headers: { ...headers, ...UPGRADE_HEADERS, upgrade } };
 }
 
 /**
- * Answers a stream with an answer of HTTP/1.1.
+ * Sends an HTTP/1.1 response on a stream.
  * @param {import('node:http2').ServerHttp2Stream} stream
- * @param {Buffer} answer
- * @returns {boolean} whether the stream is a WebSocket from here on
+ * @param {Buffer} response
+ * @returns {boolean} whether the stream is a WebSocket now
  */
-function respond(stream, answer) {
+function respond(stream, response) {
   if (stream.destroyed || stream.headersSent) return false;
-  const end = answer.indexOf('\r\n\r\n');
-  const [first, ...lines] = answer.toString('latin1', 0, end).split('\r\n');
+  const end = response.indexOf('\r\n\r\n');
+  const [first, ...lines] = response.toString('latin1', 0, end).split('\r\n');
   const status = Number(first.split(' ')[1]);
   /** @type {Record<string, string | number | string[]>} */
   const headers = {};
   for (const line of lines) {
     const name = line.slice(0, line.indexOf(':')).toLowerCase();
     const value = line.slice(line.indexOf(':') + 1).trim();
-    if (ABSENT.has(name)) continue;
+    if (FORBIDDEN.has(name)) continue;
     headers[name] = Object.hasOwn(headers, name) ? [headers[name], value].flat() : value;
   }
   const isOpen = status === 101;
-  const response = { ':status': isOpen ? 200 : status };
+  const pseudoHeaders = { ':status': isOpen ? 200 : status };
   try {
-    stream.respond({ ...headers, ...response });
+    stream.respond({ ...headers, ...pseudoHeaders });
   } catch {
-    // A header that is there twice, and may not.
-    stream.respond(response);
+    // A header occurs twice that may not.
+    stream.respond(pseudoHeaders);
   }
   if (!isOpen) {
-    stream.end(answer.subarray(end + 4));
+    stream.end(response.subarray(end + 4));
     stream.close();
   }
   return isOpen;

@@ -1,11 +1,12 @@
 'use strict';
 
-/** Control, format and surrogate characters, and separators of lines; not the joiners, which words and emoji are made of. */
+/** Control, format, surrogate and line separator characters, except the joiners that words and emoji contain. */
 const HIDDEN = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
 const SHORT = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
 /**
- * A text as it may be written to a log or a terminal: what cannot be printed is escaped, as in `\n`, `\x1b` and `\u202e`.
+ * Escapes the unprintable characters of a text, as in `\n`, `\x1b` and `\u202e`, so that it is safe in logs and terminals.
  * @param {string} text
  */
 function printable(text) {

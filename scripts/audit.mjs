@@ -1,25 +1,26 @@
-// npm run audit: whether what this is made of is sound; `npm run audit -- licences` only that, which needs no network.
+// `npm run audit` checks licences, sources and known vulnerabilities of the dependencies; `npm run audit -- licences` checks only
+// the licences and sources, which needs no network.
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { needTool } from './cargo-tools.mjs';
+import { installTool } from './cargo-tools.mjs';
 import { Problem } from './process.mjs';
 import { runSteps } from './steps.mjs';
 
 const npm = process.platform === 'win32' ? ['cmd', '/c', 'npm'] : ['npm'];
 const deny = ['cargo', 'deny', '--locked'];
 
-/** What has a lock file of its own. */
+/** The workspaces that have a lock file. */
 const CRATES = { 'the addon': 'Cargo.toml', 'fuzz targets': 'fuzz/Cargo.toml', 'load generator': 'bench/load/Cargo.toml' };
 
-/** What cargo-deny holds to is in deny.toml. */
+/** The rules of cargo-deny are in deny.toml. */
 const steps = [
   { name: 'Crates: licences, bans, sources', command: [...deny, 'check', 'licenses', 'bans', 'sources'] },
   ...advisories(process.env.ADVISORY_DB),
-  { name: 'Packages: advisories of npm, for who installs this', command: [...npm, 'audit', '--omit=dev'] },
-  { name: 'Packages: advisories of npm, for who works on it', command: [...npm, 'audit'] },
+  { name: 'Packages: advisories of npm, runtime', command: [...npm, 'audit', '--omit=dev'] },
+  { name: 'Packages: advisories of npm, development', command: [...npm, 'audit'] },
 ];
 
-/** @param clone a clone of RustSec's database, for where GitHub cannot be reached: it is then fetched from there */
+/** @param clone path of a clone of RustSec's database, to fetch from in place of GitHub */
 function advisories(clone) {
   const check = Object.entries(CRATES).map(([name, path]) => ({
     name: `Crates: advisories of RustSec, ${name}`,
@@ -32,14 +33,14 @@ function advisories(clone) {
     GIT_CONFIG_VALUE_0: 'https://github.com/RustSec/advisory-db',
   };
   return [
-    { name: 'Crates: advisories of RustSec, their date', command: ['git', '-C', clone, 'log', '-1', '--format=%H %cs', 'main'] },
+    { name: 'Crates: advisories of RustSec, date of the clone', command: ['git', '-C', clone, 'log', '-1', '--format=%H %cs', 'main'] },
     ...check.map((step) => ({ ...step, env })),
   ];
 }
 
 const words = process.argv.slice(2).map((word) => word.toLowerCase());
 try {
-  await needTool('cargo-deny');
+  await installTool('cargo-deny');
   await runSteps(steps.filter((step) => words.every((word) => step.name.toLowerCase().includes(word))));
 } catch (error) {
   if (!(error instanceof Problem)) throw error;

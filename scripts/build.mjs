@@ -1,4 +1,4 @@
-// Builds what the package ships: the native addon of this platform and the client bundle.
+// `npm run build` builds the native addon for this platform and the browser client.
 import { onRightNode } from './node-version.mjs';
 
 onRightNode('./prepare.mjs', ({ build }) => build());

@@ -1,4 +1,4 @@
-// Programs that cargo runs and that are installed for this repository alone, when they are wanted first.
+// Cargo subcommands, installed into target/tools on first use, and properties of the compiler.
 import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { capture, root, seconds } from './process.mjs';
@@ -6,8 +6,8 @@ import { addRustToPath } from './rust.mjs';
 
 const folder = join(root, 'target', 'tools');
 
-/** Puts `name` where cargo finds it, as `cargo-fuzz` for `cargo fuzz`. */
-export async function needTool(name) {
+/** Installs a program such as `cargo-fuzz`, unless it is installed, and adds it to the PATH. */
+export async function installTool(name) {
   addRustToPath();
   process.env.PATH = join(folder, 'bin') + delimiter + process.env.PATH;
   const program = process.platform === 'win32' ? `${name}.exe` : name;
@@ -18,7 +18,7 @@ export async function needTool(name) {
   process.stdout.write(`${seconds(started)}\n`);
 }
 
-/** Of the compiler that these arguments choose: for what machine it compiles, with which LLVM, and where its libraries are. */
+/** Returns the LLVM version of a compiler and the folder of its libraries. @param choice arguments such as `+nightly` */
 export async function compiler(choice = [], env = {}) {
   const ask = (...questions) => capture('rustc', [...choice, ...questions], { env: { ...process.env, ...env } });
   const shown = await ask('-vV');
@@ -27,7 +27,7 @@ export async function compiler(choice = [], env = {}) {
   return { llvm, libraries: join((await ask('--print', 'sysroot')).trim(), 'lib', 'rustlib', host) };
 }
 
-/** Whether a compiler brings the runtime of a sanitizer, as `asan`, to its libraries. */
+/** Whether a compiler's libraries include the runtime of a sanitizer, such as `asan`. */
 export function hasSanitizer(libraries, name) {
   return readdirSync(join(libraries, 'lib')).some((file) => file.includes(`_rt.${name}.`));
 }

@@ -1,4 +1,4 @@
-// The one list of all that `npm run lint` and `npm test` run.
+// The steps of `npm run lint` and `npm test`.
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { findFiles } from './files.mjs';
@@ -10,21 +10,22 @@ function clippy(name, ...choice) {
   return { name, command: ['cargo', 'clippy', '--locked', ...choice, '--', '-D', 'warnings'] };
 }
 
-/** Two files of tests at one time, also on two cores, where Node would run one: they wait more than they work. */
+/** Runs two test files at a time, even on two cores, where Node would run one: tests mostly wait. */
 function concurrency() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   return major > 20 || minor >= 10 ? ['--test-concurrency=2'] : [];
 }
 
 function nodeTests(name, files, ...options) {
-  // Paths, one by one: what a folder or a pattern means to `node --test` differs between Node 20, 22 and 24.
-  // A message that never comes must not keep the rest waiting for ever.
+  // Explicit paths, because Node 20, 22 and 24 treat folders and patterns differently. A timeout, because a test may wait for
+  // a message that never comes.
   return { name, command: [node, '--test', '--test-reporter=spec', '--test-timeout=300000', ...options, ...files] };
 }
 
-/** What is checked without running the code. */
+/** Checks that do not run the code. */
 export const lints = [
   { name: 'Layers', command: [node, 'scripts/layers.mjs'] },
+  { name: 'Import cycles', command: [node, 'scripts/cycles.mjs'] },
   { name: 'Docs', command: [node, 'scripts/docs.mjs'] },
   { name: 'ESLint', command: [node, 'node_modules/eslint/bin/eslint.js', '.'] },
   ...findFiles('', /(^|\/)tsconfig[^/]*\.json$/).map((project) => ({
@@ -33,9 +34,9 @@ export const lints = [
   })),
   { name: 'rustfmt', command: ['cargo', 'fmt', '--check'] },
   clippy('Clippy', '--all-targets'),
-  // Everything that a feature adds, and nothing of Node.
+  // With the code that the features add, without the binding.
   clippy('Clippy, engine with faults and shuttle', '--all-targets', '--no-default-features', '--features', 'faults,shuttle'),
-  // The engine with neither: code that only a feature or Node uses is dead here.
+  // Without either: finds code that only a feature or the binding uses.
   clippy('Clippy, conformance', '--lib', '--examples', '--no-default-features', '--features', 'conformance'),
 ];
 
@@ -44,7 +45,7 @@ const isBrowserTest = (path) => path.startsWith('__test__/browser/');
 
 const rustTests = ['cargo', 'test', '--locked', '--no-default-features', '--no-fail-fast'];
 
-/** Tests of a relay with as many threads as the environment says. All others would only do the same again. */
+/** The Rust tests that start a relay, whose number of threads the environment sets. */
 const relayTests = findFiles('tests', /^tests\/\w+\.rs$/)
   .filter((path) => /^mod common;$/m.test(readFileSync(join(root, path), 'utf8')))
   .filter((path) => !/\/(panics|threads)\.rs$/.test(path))

@@ -1,4 +1,4 @@
-// Finds a Chromium for the browser tests: one that was named, one that is installed, or one from an npm package.
+// Finds a Chromium for the browser tests: from an environment variable, installed, or from an npm package.
 import { accessSync, constants, existsSync, mkdtempSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { Problem, root } from './process.mjs';
@@ -14,7 +14,7 @@ const ARGS = [
   '--no-first-run',
 ];
 
-/** What playwright's `chromium.launch` needs. */
+/** Returns the options for playwright's `chromium.launch()`. */
 export async function chromiumOptions() {
   const installed = installedChromium();
   return { args: ARGS, ...(installed ? { executablePath: installed } : await bundledChromium()) };
@@ -23,16 +23,16 @@ export async function chromiumOptions() {
 export function installedChromium() {
   const { CHROME_PATH, CHROMIUM_PATH, PATH } = process.env;
   const named = CHROME_PATH || CHROMIUM_PATH;
-  if (named && !isExecutable(named)) throw new Problem(`CHROME_PATH or CHROMIUM_PATH says ${named}, which is no program.`);
+  if (named && !isExecutable(named)) throw new Problem(`CHROME_PATH or CHROMIUM_PATH names ${named}, which is not an executable.`);
   return named || PATH.split(delimiter).flatMap((folder) => NAMES.map((name) => join(folder, name))).find(isExecutable);
 }
 
-/** Whether `chromiumOptions` would first have to unpack the one of the npm package. */
+/** Whether `chromiumOptions()` would first unpack the npm package. */
 export function needsUnpacking() {
   return !installedChromium() && !existsSync(bundledFolder());
 }
 
-/** The Chromium of @sparticuz/chromium, unpacked once, with the libraries and fonts that a bare machine lacks. */
+/** Returns the Chromium of @sparticuz/chromium, unpacked once, with the libraries and fonts that a bare machine lacks. */
 async function bundledChromium() {
   const folder = bundledFolder();
   if (!existsSync(folder)) await unpack(folder);
@@ -44,7 +44,7 @@ async function bundledChromium() {
 
 function bundledFolder() {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new Problem('The browser tests need Chromium or Chrome: install one, or name it in CHROME_PATH.');
+    throw new Problem('The browser tests need Chromium or Chrome: install one, or set CHROME_PATH.');
   }
   const { version } = JSON.parse(readFileSync(join(root, 'node_modules/@sparticuz/chromium/package.json'), 'utf8'));
   return join(root, `node_modules/.cache/chromium-${version}`);
@@ -56,14 +56,14 @@ async function unpack(folder) {
   const { TMPDIR, AWS_EXECUTION_ENV } = process.env;
   try {
     const { default: chromium } = await import('@sparticuz/chromium');
-    // It unpacks into the system's temporary folder, and its libraries only on Amazon's machines, unless told so.
+    // By default it unpacks into the system's temporary folder, and its libraries only on AWS Lambda.
     Object.assign(process.env, { TMPDIR: temporary, AWS_EXECUTION_ENV: 'nodejs20.x' });
     await chromium.executablePath();
     writeFileSync(
       join(temporary, 'fonts.conf'),
       `<fontconfig><dir>/usr/share/fonts</dir><dir>${folder}/fonts</dir><cachedir>${folder}/fonts-cache</cachedir></fontconfig>\n`,
     );
-    // In one step, so that an unpacking that was cut short is never taken for a browser.
+    // Atomically: an interrupted unpacking must not be taken for a browser.
     renameSync(temporary, folder);
   } finally {
     restore({ TMPDIR, AWS_EXECUTION_ENV });

@@ -1,8 +1,8 @@
-// `npm run coverage` counts which lines of the engine its tests run, the corpora of the fuzzers among them, and fails when
-// those of protocol/ or model/ are too few.
+// `npm run coverage` measures the line coverage of the Rust tests, fuzzing corpora included, and fails if that of protocol/ or
+// model/ is too low.
 import { existsSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
-import { compiler, needTool } from './cargo-tools.mjs';
+import { compiler, installTool } from './cargo-tools.mjs';
 import { capture, Problem, root } from './process.mjs';
 
 /** Percent of the lines. */
@@ -18,14 +18,14 @@ try {
 }
 
 async function measure() {
-  await needTool('cargo-llvm-cov');
+  await installTool('cargo-llvm-cov');
   const env = { ...process.env, ...(await llvmTools()) };
   console.log('Running the Rust tests, built to count what they run (some minutes) ...');
   await capture('cargo', ['llvm-cov', 'test', '--locked', '--no-default-features', '--features', 'faults', '--lcov', '--output-path', REPORT], { env });
   report(counts(readFileSync(REPORT, 'utf8')));
 }
 
-/** What reads the counts must be of the compiler's LLVM: rustup's, else the system's. */
+/** Finds LLVM tools of the compiler's version: rustup's, or the system's. */
 async function llvmTools() {
   if (process.env.LLVM_COV && process.env.LLVM_PROFDATA) return {};
   const { llvm, libraries } = await compiler();
@@ -34,13 +34,13 @@ async function llvmTools() {
   if (!find()) {
     console.log('Installing llvm-tools ...');
     await capture('rustup', ['component', 'add', 'llvm-tools']).catch(() => {
-      throw new Problem(`llvm-cov and llvm-profdata of LLVM ${llvm} are needed: "rustup component add llvm-tools", or a package llvm-${llvm}.`);
+      throw new Problem(`llvm-cov and llvm-profdata of LLVM ${llvm} are required: run "rustup component add llvm-tools", or install the package llvm-${llvm}.`);
     });
   }
   return { LLVM_COV: join(find(), 'llvm-cov'), LLVM_PROFDATA: join(find(), 'llvm-profdata') };
 }
 
-/** For each file of src/, the lines that are code and the numbers of those that never ran. Unit tests are no code. */
+/** Returns the number of code lines and the uncovered lines of each file in src/, without unit tests. */
 function counts(lcov) {
   return lcov
     .split('end_of_record')
@@ -66,7 +66,7 @@ function report(files) {
     const [lines, missed] = [sum((file) => file.lines), sum((file) => file.missed.length)];
     const needed = NEEDED[folder];
     const tooFew = needed > percent(lines, missed);
-    console.log(row(folder, lines, missed), tooFew ? `TOO FEW: ${needed} % are needed` : '');
+    console.log(row(folder, lines, missed), tooFew ? `TOO LOW: ${needed} % is required` : '');
     if (tooFew) process.exitCode = 1;
   }
 }

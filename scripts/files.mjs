@@ -2,12 +2,12 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './process.mjs';
 
-const NOT_OURS = new Set(['.git', 'node_modules', 'target', 'dist', 'test-results']);
+const IGNORED = new Set(['.git', 'node_modules', 'target', 'dist', 'test-results']);
 
-/** The project's own files below `folder` whose path matches, as sorted paths from the root with forward slashes. */
+/** Returns the project's files in `folder` whose path matches, sorted, relative to the root, with forward slashes. */
 export function findFiles(folder, pattern) {
   return readdirSync(join(root, folder), { withFileTypes: true })
-    .filter(({ name }) => !NOT_OURS.has(name))
+    .filter(({ name }) => !IGNORED.has(name))
     .flatMap((entry) => {
       const path = folder ? `${folder}/${entry.name}` : entry.name;
       if (entry.isDirectory()) return findFiles(path, pattern);

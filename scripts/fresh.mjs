@@ -1,14 +1,14 @@
-// Whether something that was built is out of date, by the dates of the files.
+// Decides by modification times whether something must be built again.
 import { readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { root } from './process.mjs';
 
-/** Paths are taken from the root; what is missing is as old as can be. */
+/** Whether a file is older than any of its sources, or missing. Paths are relative to the root. */
 export function isOlder(made, sources) {
   return newest(resolve(root, made)) < Math.max(...sources.map((path) => newest(resolve(root, path))));
 }
 
-/** A folder's own date counts as well as its files': it is all that changes when one of them is deleted. */
+/** Includes the folder's own time, which changes when a file in it is deleted. */
 function newest(path) {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (!stats) return 0;

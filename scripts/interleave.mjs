@@ -1,4 +1,4 @@
-// `npm run torture:interleavings`: tests/interleavings over many schedules. Options: --schedules (of each scenario), --seed.
+// `npm run torture:interleavings` runs tests/interleavings over many schedules. Options: --schedules (per scenario), --seed.
 import { parseArgs } from 'node:util';
 import { runSteps } from './steps.mjs';
 

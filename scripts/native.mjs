@@ -1,4 +1,4 @@
-// Builds the native addon and puts it where native.js looks for it.
+// Builds the native addon and installs it where native.js loads it from.
 import { copyFileSync, renameSync, rmSync, utimesSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ export const binary = join(root, createRequire(import.meta.url)('../lib/binary-n
 
 export async function buildNative() {
   const started = new Date();
-  // Cargo itself tells where it put the library: target directory and triple may be configured elsewhere.
+  // The path from Cargo's messages: target directory and triple may be configured elsewhere.
   const messages = await capture('cargo', ['build', '--release', '--locked', '--message-format=json-render-diagnostics']);
   const { filenames } = messages
     .split('\n')
@@ -18,12 +18,12 @@ export async function buildNative() {
   install(filenames.find((name) => /\.(so|dylib|dll)$/.test(name)), started);
 }
 
-/** In one step, so that a process that runs the old addon, or starts meanwhile, never sees half of the new one. */
+/** Replaces the addon atomically, for processes that use or load it meanwhile. */
 function install(library, started) {
   const temporary = join(root, `tmp-${process.pid}.node`);
   try {
     copyFileSync(library, temporary);
-    // Dated when the build began: a source saved during the build is newer than what was built.
+    // The time the build began, so that a source saved during the build counts as newer.
     utimesSync(temporary, started, started);
     renameSync(temporary, binary);
   } finally {

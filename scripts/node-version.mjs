@@ -1,13 +1,13 @@
-// Old Nodes read this file too: nothing in it is newer than Node 12.
+// Old versions of Node parse this file too: use nothing newer than Node 12.
 
-const NEEDED = 20;
+const REQUIRED = 20;
 
 export function nodeProblem(version) {
-  if (parseInt(version.replace('v', ''), 10) >= NEEDED) return null;
-  return 'websocket-relay needs Node ' + NEEDED + ' or newer, and this is Node ' + version + ': get one from https://nodejs.org/.';
+  if (parseInt(version.replace('v', ''), 10) >= REQUIRED) return null;
+  return 'websocket-relay needs Node ' + REQUIRED + ' or newer, and this is Node ' + version + ': get one from https://nodejs.org/.';
 }
 
-/** Calls `main` of `file`, which may be as modern as it likes, unless this Node is too old to read it. */
+/** Imports `file` and calls `main` with it, unless this Node is too old. */
 export function onRightNode(file, main) {
   const problem = nodeProblem(process.version);
   if (problem) {
@@ -16,7 +16,7 @@ export function onRightNode(file, main) {
     return;
   }
   import(file).then(main).catch((error) => {
-    // A Problem is a sentence for the reader; anything else is a bug, which needs its stack.
+    // A Problem is a message for the user; anything else is a bug and needs its stack.
     console.error(error.name === 'Problem' ? error.message : error);
     process.exitCode = 1;
   });

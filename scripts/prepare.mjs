@@ -1,4 +1,4 @@
-// The steps that setup.mjs and build.mjs are made of.
+// The steps of setup.mjs and build.mjs.
 import { join } from 'node:path';
 import { chromiumOptions, needsUnpacking } from './chromium.mjs';
 import { isOlder } from './fresh.mjs';
@@ -26,7 +26,7 @@ export async function build() {
 
 async function installPackages() {
   if (!isOlder('node_modules/.package-lock.json', ['package-lock.json'])) return;
-  // No dependency needs its install script, and npm 12 runs none.
+  // No dependency needs its install script, and npm 12 does not run them.
   await step('Installing the npm packages', () => npm('ci', '--ignore-scripts', '--no-audit', '--no-fund'));
 }
 
@@ -36,7 +36,7 @@ function compileClient() {
 
 function compileNative() {
   checkRust();
-  return step('Building the native addon (a minute or two when it is new)', buildNative);
+  return step('Building the native addon (a minute or two the first time)', buildNative);
 }
 
 async function step(title, work) {

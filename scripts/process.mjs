@@ -1,15 +1,15 @@
-// Starting other programs, and saying what goes wrong in one sentence.
+// Runs other programs.
 import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Something the reader can put right; its message is all that they are shown. */
+/** An error that the user can fix. Only its message is shown. */
 export class Problem extends Error {
   name = 'Problem';
 }
 
-/** Runs a program without showing what it prints, unless it fails; resolves to its stdout. */
+/** Runs a program and resolves to its stdout. If it fails, the error has all of its output. */
 export function capture(command, args, options = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd: root, ...options, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -25,10 +25,10 @@ export function capture(command, args, options = {}) {
   });
 }
 
-/** Whether a program is there and does what it is asked. */
+/** Whether a program is installed and succeeds. */
 export const works = (program, ...args) => spawnSync(program, args, { stdio: 'ignore' }).status === 0;
 
-/** Whether the system lets processes have real-time priorities. */
+/** Whether processes may have real-time priorities. */
 export const hasPriorities = () => works('chrt', '-f', '10', 'true');
 
 export const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`;

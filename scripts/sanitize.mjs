@@ -1,6 +1,6 @@
-// `npm run sanitize -- thread` runs the Rust tests under ThreadSanitizer, `-- address` the addon and its Node tests under
-// AddressSanitizer, on Linux, with a compiler of any channel: the features that they need are not stable. `-- miri` runs the
-// Rust tests of all unsafe code that needs no system call under Miri, which only nightly toolchains have.
+// `npm run sanitize -- thread` runs the Rust tests under ThreadSanitizer, `-- address` the Node tests with the addon under
+// AddressSanitizer. Both need Linux, and enable unstable features of any compiler. `-- miri` runs the Rust tests of unsafe code
+// without system calls under Miri, which needs a nightly toolchain.
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -14,7 +14,7 @@ import { runSteps } from './steps.mjs';
 const TARGET = `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-unknown-linux-gnu`;
 const MINUTES = 120;
 
-/** Each builds and runs in a folder of its own, to which the runtime writes what it finds: a file for each process. */
+/** Each kind builds in a folder of its own, where the runtime writes a report file for each process. */
 const KINDS = { thread: testEngine, address: testAddon, miri: interpretEngine };
 const [kind] = process.argv.slice(2);
 const folder = join(root, 'target', 'sanitize', kind ?? '');
@@ -24,31 +24,31 @@ const base = {
   RUSTC_BOOTSTRAP: '1',
   CARGO_TARGET_DIR: folder,
   CARGO_PROFILE_DEV_DEBUG: 'line-tables-only',
-  // Not optimised at all it is so slow that clients are taken for dead.
+  // Unoptimized code is so slow that clients time out.
   CARGO_PROFILE_DEV_OPT_LEVEL: '1',
 };
 
 try {
   if (!(kind in KINDS)) throw new Problem(`npm run sanitize -- ${Object.keys(KINDS).join(', or -- ')}`);
   addRustToPath();
-  for (const file of written()) rmSync(file);
+  for (const file of reports()) rmSync(file);
   await KINDS[kind]();
-  written().forEach((file) => console.error(`\n${readFileSync(file, 'utf8')}`));
-  console.log(`\n${written().length} reports`);
-  if (written().length > 0) process.exitCode = 1;
+  reports().forEach((file) => console.error(`\n${readFileSync(file, 'utf8')}`));
+  console.log(`\n${reports().length} reports`);
+  if (reports().length > 0) process.exitCode = 1;
 } catch (error) {
   if (!(error instanceof Problem)) throw error;
   console.error(error.message);
   process.exitCode = 1;
 }
 
-/** What was found: the runtime adds the number of the process to the name that it is given. */
-function written() {
+/** Returns the paths of the reports. The runtime appends the process id to the name. */
+function reports() {
   if (!existsSync(folder)) return [];
   return readdirSync(folder).filter((name) => name.startsWith('report.')).map((name) => join(folder, name));
 }
 
-/** All tests of the engine, with several threads. */
+/** Runs all Rust tests with several threads. */
 async function testEngine() {
   const { env, flags, symbolizer } = await instrumentable();
   const cargo = ['cargo', 'test', '--locked', '-Zbuild-std', '--target', TARGET, '--no-default-features', '--no-fail-fast'];
@@ -70,8 +70,8 @@ async function testEngine() {
 }
 
 /**
- * A compiler that has the source of its standard library: what that synchronises is seen only where it is built with the
- * sanitizer too. The runtime is its own, or where it has none that of the Clang with the same LLVM.
+ * Returns the settings of a compiler that has the source of the standard library, which must be built with the sanitizer
+ * too, or its synchronization is not seen. Without a sanitizer runtime of its own it uses that of Clang with the same LLVM.
  */
 async function instrumentable() {
   const { SANITIZE_RUST, PATH } = process.env;
@@ -79,7 +79,7 @@ async function instrumentable() {
   const place = places.find((path) => existsSync(join(path, 'lib/rustlib/src/rust/library/Cargo.lock')));
   if (!place) {
     const how = 'run "rustup component add rust-src", or see "Sanitizers" in CONTRIBUTING.md';
-    throw new Problem(`There is no source of the standard library in ${places.join(' or ')}: ${how}.`);
+    throw new Problem(`${places.join(' or ')} has no source of the standard library: ${how}.`);
   }
   const env = { PATH: join(place, 'bin') + delimiter + PATH };
   const { llvm, libraries } = await compiler([], env);
@@ -88,15 +88,15 @@ async function instrumentable() {
   if (hasSanitizer(libraries, 'tsan')) return { env, flags, symbolizer: [] };
   const clang = `clang-${llvm}`;
   flags.push('-Zexternal-clangrt', `-Clinker=${clang}`, '-Clink-arg=-fsanitize=thread');
-  // What names the functions of a report, by which it is known which are suppressed.
+  // Names the functions in a report, which suppressions refer to.
   const symbolizer = (await capture(clang, ['--print-prog-name=llvm-symbolizer'])).trim();
   return { env, flags, symbolizer: [`external_symbolizer_path=${symbolizer}`] };
 }
 
-/** The unit tests of these modules hold or reach all `unsafe` of the engine, but for single system calls. */
+/** Modules whose unit tests cover all `unsafe` code except single system calls. */
 const INTERPRETED = ['read_buffer', 'copy', 'protocol', 'model', 'backend', 'session', 'stream::bridge'];
 
-/** Tests of unsafe code, and whole sessions over simulated sockets, under both of Miri's models of borrowing. */
+/** Runs tests of unsafe code, and sessions over simulated sockets, under both borrow models of Miri. */
 async function interpretEngine() {
   const miri = await interpreter();
   const cargo = [...miri, 'test', '--locked', '--no-default-features'];
@@ -104,7 +104,7 @@ async function interpretEngine() {
   const models = { 'Stacked Borrows': '', 'Tree Borrows': '-Zmiri-tree-borrows' };
   const steps = Object.entries(models).flatMap(([model, flag]) => {
     const env = {
-      // Clocks and randomness are the system's.
+      // Clocks and randomness are read from the system.
       MIRIFLAGS: `-Zmiri-disable-isolation ${flag}`.trim(),
       CARGO_TARGET_DIR: folder,
       PROPTEST_CASES: '4',
@@ -118,7 +118,7 @@ async function interpretEngine() {
   await runSteps(steps);
 }
 
-/** `cargo miri` of the toolchain that is in use, or of rustup's nightly one. */
+/** Returns the `cargo miri` command of the current toolchain, or of rustup's nightly one. */
 async function interpreter() {
   const choices = [['cargo', 'miri'], ['cargo', '+nightly', 'miri']];
   for (const [program, ...args] of choices) {
@@ -126,13 +126,13 @@ async function interpreter() {
       console.log((await capture(program, [...args, '--version'])).trim());
       return [program, ...args];
     } catch {
-      // It is not there.
+      // Not installed.
     }
   }
-  throw new Problem('No toolchain here has Miri: run "rustup toolchain install nightly --component miri,rust-src".');
+  throw new Problem('No toolchain has Miri: run "rustup toolchain install nightly --component miri,rust-src".');
 }
 
-/** The Node tests with an addon of its own kind in place of the one that is there, which comes back. */
+/** Runs the Node tests with a sanitized addon, and restores the original one. */
 async function testAddon() {
   const flags = '-Zsanitizer=address -Zexternal-clangrt -Cunsafe-allow-abi-mismatch=sanitizer';
   const env = { ...process.env, ...base, RUSTFLAGS: flags };
@@ -143,7 +143,7 @@ async function testAddon() {
   if (existsSync(place)) copyFileSync(place, kept);
   try {
     copyFileSync(join(folder, TARGET, 'debug', 'libwebsocket_relay.so'), place);
-    // What V8 and Node keep until the end is no leak of ours: only errors count.
+    // Without leaks: V8 and Node keep memory until the end.
     const options = `detect_leaks=0:log_path=${report}:exitcode=67`;
     const node = [process.execPath, '--test', '--test-reporter=spec', '--test-timeout=600000'];
     const tests = ['server', 'attacks'].map((name) => ({

@@ -1,4 +1,4 @@
-// Makes a fresh clone ready to start, or with --browser to be tested; does nothing that is done already.
+// Prepares a fresh clone for `npm start`, or with --browser for `npm test`. Skips what is up to date.
 import { onRightNode } from './node-version.mjs';
 
 onRightNode('./prepare.mjs', ({ setup }) => setup({ forTests: process.argv.includes('--browser') }));

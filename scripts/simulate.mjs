@@ -1,4 +1,4 @@
-// `npm run torture:simulation`: tests/simulation over many seeds. Options: --seeds, --from, --lines (of a run that fails).
+// `npm run torture:simulation` runs tests/simulation over many seeds. Options: --seeds, --from, --lines (shown of a failed run).
 import { parseArgs } from 'node:util';
 import { runSteps } from './steps.mjs';
 

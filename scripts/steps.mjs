@@ -1,4 +1,4 @@
-// Runs a list of commands one after the other, each under a heading, and ends with a table of how they went.
+// Runs commands one after the other and prints a summary of their results.
 import { spawn } from 'node:child_process';
 import { stripVTControlCharacters } from 'node:util';
 import { root, seconds } from './process.mjs';
@@ -6,14 +6,14 @@ import { addRustToPath } from './rust.mjs';
 
 const MINUTES = 15;
 
-// How cargo and node:test end: "test result: ok. 12 passed; 0 failed; 0 ignored" and "ℹ pass 12".
+// The summaries of cargo, "test result: ok. 12 passed; 0 failed; 0 ignored", and of node:test, "ℹ pass 12".
 const COUNTS = {
   passed: /^test result: .* (\d+) passed;|^ℹ pass (\d+)$/gm,
   failed: /^test result: .*; (\d+) failed;|^ℹ fail (\d+)$/gm,
   skipped: /^test result: .*; (\d+) ignored;|^ℹ (?:skipped|todo) (\d+)$/gm,
 };
 
-/** A step that fails hides none of those after it. Each step is `{ name, command: [program, ...arguments], env, minutes }`. */
+/** Runs all steps, even after a failure. A step is `{ name, command: [program, ...arguments], env, minutes }`. */
 export async function runSteps(steps) {
   addRustToPath();
   const results = [];
@@ -30,7 +30,7 @@ function runStep({ command: [program, ...args], env, minutes = MINUTES }) {
   return new Promise((resolve) => {
     const child = spawn(program, args, {
       cwd: root,
-      // Their output goes through a pipe, so that it can be counted; they keep their colours all the same.
+      // Forced colors, because the output goes through a pipe.
       env: { ...process.env, ...(process.stdout.isTTY && { CARGO_TERM_COLOR: 'always', FORCE_COLOR: '1' }), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: minutes * 60_000,
@@ -40,8 +40,8 @@ function runStep({ command: [program, ...args], env, minutes = MINUTES }) {
     child.stderr.on('data', (chunk) => process.stderr.write(chunk));
     child.stdout.setEncoding('utf8').on('data', (text) => (output += text));
     const end = (failure) => {
-      const counts = counted(output);
-      // A failure outside any test, such as code that does not compile, counts as one.
+      const counts = countTests(output);
+      // A failure outside of tests, such as a compile error, counts as one.
       if (failure) counts.failed = Math.max(counts.failed, 1);
       resolve({ failure, time: seconds(started), ...counts });
     };
@@ -50,7 +50,7 @@ function runStep({ command: [program, ...args], env, minutes = MINUTES }) {
   });
 }
 
-export function counted(output) {
+export function countTests(output) {
   const text = stripVTControlCharacters(output);
   const sum = (pattern) => Array.from(text.matchAll(pattern), ([, a, b]) => Number(a ?? b)).reduce((a, b) => a + b, 0);
   return { passed: sum(COUNTS.passed), failed: sum(COUNTS.failed), skipped: sum(COUNTS.skipped) };
@@ -67,7 +67,7 @@ function summarize(results) {
   console.log(`\n${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`);
 }
 
-/** The command as one would type it, without the lists of files that grow too long to read. */
+/** Formats a command, with the number of test files in place of their names. */
 function shown([program, ...args]) {
   const name = program === process.execPath ? 'node' : program;
   const files = args.filter((argument) => argument.includes('.test.'));

@@ -1,10 +1,10 @@
-// `npm run torture` runs what takes long, one part after the other; `npm run torture -- attacks` only the parts with that name.
-// What follows a single part is passed on to it: `npm run torture -- delivery --seed 7`.
+// `npm run torture` runs the long tests; `npm run torture -- attacks` only the parts named. Arguments behind a single part are
+// passed on to it: `npm run torture -- delivery --seed 7`.
 import { runSteps } from './steps.mjs';
 
 const node = process.execPath;
 
-/** The parts, by name: each is a command that ends with another code than 0 when something is wrong. */
+/** The command of each part. */
 const PARTS = {
   delivery: [node, '__test__/reliability/torture.mjs'],
   attacks: [node, '__test__/attacks/torture.mjs'],
@@ -20,7 +20,7 @@ const options = rest.every((word) => word in PARTS) ? [] : rest;
 const names = first === undefined ? Object.keys(PARTS) : [first, ...(options.length > 0 ? [] : rest)];
 const unknown = names.find((name) => !(name in PARTS));
 if (unknown !== undefined) {
-  console.error(`There is no part "${unknown}". There are: ${Object.keys(PARTS).join(', ')}.`);
+  console.error(`There is no part "${unknown}". The parts are: ${Object.keys(PARTS).join(', ')}.`);
   process.exit(1);
 }
 await runSteps(names.map((name) => ({ name, command: [...PARTS[name], ...options], minutes: 60 })));

@@ -1,20 +1,20 @@
-// The attacker, in a process of its own that has less of the processor than the others.
+// The attacker, in its own process with a lower priority than the others.
 import os from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { attacks } from './attacks.mjs';
 import { HEAD, Opcode, Peer, authentication, frame } from './peer.mjs';
 import { serve } from './remote.mjs';
 
-/** Connections that are made at one time. */
+/** Connections opened at a time. */
 const AT_ONCE = 100;
 
-/** How many addresses of this machine connections come from: one has too few ports for all. */
+/** Number of local addresses that connections use: one has too few ports. */
 const ADDRESSES = 200;
 
 os.setPriority(os.constants.priority.PRIORITY_BELOW_NORMAL);
 
 const parent = serve({
-  /** Attacks, and again until so many milliseconds have passed. */
+  /** Attacks, repeatedly until a time has passed, in milliseconds. */
   async run({ name, form, atLeast, ...place }) {
     const end = performance.now() + atLeast;
     const all = [];
@@ -26,16 +26,16 @@ const parent = serve({
   },
 });
 
-/** What an attack has at hand. */
+/** The methods that attacks use. */
 class Attacker {
   #made = 0;
 
-  /** The how manieth time it is, from 1. What is counted in all is so many times as much. */
+  /** The number of the repetition, from 1, by which totals are multiplied. */
   constructor({ pairs, ...place }, size, round) {
     Object.assign(this, { pairs, place, size, round });
   }
 
-  /** Calls the relay's process, and that of the healthy pairs. */
+  /** Call the processes of the relay and of the healthy clients. */
   relay(...args) {
     return parent('relay', ...args);
   }
@@ -44,28 +44,28 @@ class Attacker {
     return parent('healthy', ...args);
   }
 
-  /** A connection that is being made. */
+  /** Begins a connection. */
   peer(options) {
     this.#made += 1;
     const localAddress = process.platform === 'linux' ? `127.0.1.${1 + (this.#made % ADDRESSES)}` : undefined;
     return new Peer({ ...this.place, localAddress, ...options });
   }
 
-  /** A connection on which nothing was sent. */
+  /** Opens a connection and sends nothing. */
   async connect(options) {
     const peer = this.peer(options);
     await Promise.race([peer.connected, peer.ended]);
     return peer;
   }
 
-  /** A WebSocket; of a client, if one is given. */
+  /** Opens a WebSocket, authenticated if a client is given. */
   async open(client, reliable) {
     const peer = await this.connect();
     peer.write(client ? Buffer.concat([Buffer.from(HEAD), authentication(client, reliable)]) : HEAD);
     return peer.until(() => peer.status);
   }
 
-  /** A client that is let in, sooner or later. It may ask for more than reliable delivery. */
+  /** Opens an authenticated WebSocket, retrying until it is admitted. */
   async admitted(client, more = true) {
     for (;;) {
       const peer = await this.open(client, more);
@@ -75,7 +75,7 @@ class Attacker {
     }
   }
 
-  /** Runs it so many times, with a number from 0 up, some at a time; all results. */
+  /** Calls a function `count` times with the numbers from 0, several at a time. Resolves to the results. */
   async many(count, run, atOnce = AT_ONCE) {
     const results = Array(count);
     let next = 0;
@@ -90,19 +90,19 @@ class Attacker {
     return results;
   }
 
-  /** Resolves when all that was written to this connection has been read. */
+  /** Resolves when the relay has read everything written to this connection. */
   async read(peer) {
     const { pongs } = peer;
     peer.write(frame(Opcode.PING));
     await peer.until(() => peer.pongs > pongs);
   }
 
-  /** Resolves when the relay's statistics are so. */
+  /** Resolves when the relay's statistics satisfy a condition. */
   async until(isSo) {
     while (!isSo(await this.relay('stats'))) await pause(50);
   }
 
-  /** Resolves when a number is not 0 any more, and has not changed for a while. */
+  /** Resolves when a number is above 0 and has not changed for a while. */
   async settled(number) {
     for (let before = 0; before === 0 || before !== number(); ) {
       before = number();

@@ -1,13 +1,13 @@
-// Whatever strangers and clients do, the others talk on. torture.mjs does the same at full size.
+// Whatever strangers and clients do, other clients can communicate. torture.mjs does the same at full size.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { attacks } from './attacks.mjs';
 import { run } from './run.mjs';
 
-/** Milliseconds that one of them may take, and not all together. */
+/** Milliseconds for one attack. */
 const TIMEOUT = 300_000;
 
-describe('the healthy talk on', { concurrency: 2, timeout: Infinity }, () => {
+describe('healthy clients communicate', { concurrency: 2, timeout: Infinity }, () => {
   for (const [name, { needs }] of Object.entries(attacks)) {
     const skip = needs && process.platform !== needs && `needs ${needs}`;
     test(`during: ${name}`, { skip, timeout: TIMEOUT }, async (t) => {

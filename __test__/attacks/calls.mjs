@@ -1,10 +1,10 @@
-// Attacks from within: calls of the developer that are much work, and clients whose coming and going is told to many.
+// Expensive calls of the developer, and clients whose presence is reported to many.
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { KIB, MIB } from './parts.mjs';
 
 export const calls = {
-  'calls of the developer': {
+  'expensive calls of the developer': {
     quick: { room: 300, joins: 10, expiring: 500, expiresIn: 200 },
     long: { room: 4000, joins: 200, expiring: 100_000, expiresIn: 2000 },
     grows: ({ expiring }) => 1.5 * KIB * expiring + 100 * MIB,
@@ -15,14 +15,14 @@ export const calls = {
       assert.equal(channels, (room * (room - 1)) / 2);
       assert.deepEqual(joined, Array.from({ length: joins }, (_, n) => room + n));
       assert.equal(expired, expiring);
-      // Every channel but those of the healthy has gone with its clients.
+      // All channels except those of the healthy clients are gone.
       const stats = await a.relay('stats');
       assert.deepEqual([stats.channels, stats.registered], [a.pairs, 2 * a.pairs]);
       return { sent: `a room of ${room}, ${joins} that joined it, ${expiring} registrations that expired`, count: 1 };
     },
   },
 
-  'members of a room that come and go': {
+  'room members that connect and disconnect': {
     quick: { members: 40, restless: 3, times: 5, wait: 10 },
     long: { members: 1000, restless: 3, times: 200, wait: 20 },
     grows: ({ members }) => members * 200 * KIB,
@@ -49,14 +49,14 @@ export const calls = {
           const peer = await a.admitted(client, { presence: true });
           peer.hear = () => {};
           await pause(wait);
-          // One of them is sent away by the server.
+          // One of them is disconnected by the server.
           if (which === 0) await a.relay('disconnect', client.id);
           peer.destroy();
           await pause(wait);
         }
         return a.admitted(client, { presence: true });
       }));
-      // What each was told last is true.
+      // The last state reported to each is correct.
       await a.until(() => isTold(moving, true));
       const [first, ...others] = last;
       first.destroy();

@@ -1,15 +1,15 @@
-// Attacks of clients that have a token: more than they may send, where they may not, and the same on the next connection.
+// Attacks by authenticated clients: too many messages, and forbidden ones, repeated on the next connection.
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { HEAD, Opcode, authentication, frame, text } from './peer.mjs';
 
-/** Mistakes of one client that are told at once; then it is one in a second. */
+/** 'error' events of one client at once; beyond it, one per second. */
 const TOLD_AT_ONCE = 100;
 
-/** Frames that are written at one time. */
+/** Frames written at a time. */
 const BATCH = 100;
 
-/** As many frames as `count`, by number from 1. */
+/** Makes `count` frames, numbered from 1. */
 function* numbered(count, frameOf) {
   for (let from = 1; from <= count; from += BATCH) {
     const length = Math.min(BATCH, count - from + 1);
@@ -43,13 +43,13 @@ export const clients = {
         assert.ok(taken > 0 && taken <= rateLimit + 1 + rateLimit * seconds, `${taken} messages were taken in ${seconds} s`);
         return taken;
       };
-      // Several at a time, of which the newest takes over from the others,
+      // Several at a time, of which the newest replaces the others,
       const loop = async () => {
         while (performance.now() < start + milliseconds) await send(({ status }) => status);
       };
       await Promise.all(Array.from({ length: loops }, loop));
       await check();
-      // and one behind the other with more than it may send: after a while none of them is read.
+      // and one after the other, each over the rate: after a while none of them is read.
       const isRead = ({ code, pongs }) => code || pongs > 0;
       const more = Array(Math.ceil(rateLimit / 4)).fill(message);
       let code;
@@ -63,7 +63,7 @@ export const clients = {
     },
   },
 
-  'messages that may not be sent': {
+  'forbidden messages': {
     quick: { peers: 4, messages: 3000, connections: 3, room: 100, maxQueuedMessages: 1000 },
     long: { peers: 50, messages: 20_000, connections: 5, room: 1000, maxQueuedMessages: 1000 },
     options: ({ maxQueuedMessages }) => ({ maxQueuedMessages }),
@@ -75,19 +75,19 @@ export const clients = {
       const all = await a.relay('register', peers);
       const [hub, ...members] = await a.relay('registerStar', room + 1);
       const pairs = await a.relay('registerPairs', peers);
-      // Where there is no channel, and again on the next connection.
+      // Without a channel, and again on the next connection.
       await a.many(peers, async (n) => {
         const targetId = all[(n + 1) % peers].id;
         for (let times = 0; times < connections; times += 1) {
           const peer = await a.open(all[n], true);
           await peer.pour(numbered(messages, (seq) => text({ relay: { targetId, message: 'x', seq, first: true } })));
           const code = await peer.ending();
-          // It does not stop, and may find the connection cut.
+          // It does not stop, and may be cut.
           assert.ok(code === 4504 || code === 1006, `closed with ${code}`);
           peer.destroy();
         }
       });
-      // Whose queue is full: that is no mistake, but is not told without end either.
+      // To a full queue, which is no offence, but is not reported without limit either.
       await a.many(peers, async (n) => {
         const [sender, { id }] = pairs[n];
         const peer = await a.open(sender);
@@ -95,7 +95,7 @@ export const clients = {
         await a.read(peer);
         peer.destroy();
       });
-      // A page that could not know that its room is gone.
+      // A page that cannot know that its room is gone.
       const page = await a.open(hub, true);
       await a.read(page);
       await a.relay('unregister', members);

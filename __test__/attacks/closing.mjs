@@ -1,10 +1,10 @@
-// Attacks on the end of connections: what is still sent when there is nobody to hear it, and who does not let go.
+// Attacks on closing connections: peers that keep sending, or do not close.
 import assert from 'node:assert/strict';
 import tls from 'node:tls';
 import { KIB, forEver } from './parts.mjs';
 import { HEAD, Opcode, frame } from './peer.mjs';
 
-/** Strangers who go on sending what can only be discarded. Each has an end. */
+/** Strangers that keep sending data that is discarded. Each connection ends. */
 function discarded(first, chunk) {
   return {
     quick: { peers: 10, closeTimeout: 2000 },
@@ -26,10 +26,10 @@ function discarded(first, chunk) {
 }
 
 export const closing = {
-  'data behind an HTTP answer': discarded('GET / HTTP/1.1\r\n\r\n', Buffer.alloc(256 * KIB)),
+  'data after an HTTP response': discarded('GET / HTTP/1.1\r\n\r\n', Buffer.alloc(256 * KIB)),
   'empty lines before a request': discarded('\r\n', Buffer.from('\r\n'.repeat(32 * KIB))),
 
-  'TLS records of a byte': {
+  'TLS records of one byte': {
     quick: { peers: 4, records: 20_000 },
     long: { peers: 20, records: 1_000_000 },
     tls: true,
@@ -42,7 +42,7 @@ export const closing = {
         const ended = new Promise((resolve) => socket.once('end', resolve).once('close', resolve));
         socket.resume().write('GET / HTTP/1.1\r\n\r\n');
         for (let n = 0; n < records && socket.writable; n += 1) {
-          // Each by itself: what is written while another waits goes with it.
+          // One by one: writes that wait are combined into one record.
           await new Promise((resolve) => socket.write('x', resolve));
         }
         socket.end();
@@ -53,10 +53,10 @@ export const closing = {
     },
   },
 
-  'connections that do not close when the relay does': {
+  'connections that do not close with the relay': {
     quick: { peers: 30, timeout: 500 },
     long: { peers: 3000, timeout: 500 },
-    // The connections of the healthy as well, which therefore are all reliable.
+    // Including those of the healthy clients, which are therefore all reliable.
     interrupts: true,
     options: () => ({ closeTimeout: 60_000, headersTimeout: 60_000 }),
     grows: ({ peers }) => peers * 8 * KIB,
@@ -66,7 +66,7 @@ export const closing = {
       const all = await a.many(peers, async (n) => {
         if (n % 3 === 0) return (await a.connect()).write(HEAD.slice(0, 60));
         const peer = await a.open();
-        // Closed by the server already, or when it closes.
+        // Closed by the server before, or while it closes.
         return n % 3 === 1 ? peer.write(frame(Opcode.BINARY)) : peer;
       });
       await Promise.all(all.filter((_, n) => n % 3 === 1).map(async (peer) => assert.equal(await peer.ending(), 1003)));

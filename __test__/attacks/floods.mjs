@@ -1,11 +1,11 @@
-// Attacks by number: connections, guesses, handshakes, messages, channels, events.
+// Floods of connections, guesses, handshakes, messages, channels and events.
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { KIB, MIB, SOON, times } from './parts.mjs';
 import { HEAD, Opcode, authentication, frame, text } from './peer.mjs';
 
 export const floods = {
-  'connections until there are no files': {
+  'connections until no files are left': {
     needs: 'linux',
     quick: { files: 50, more: 50, pause: 500 },
     long: { files: 1000, more: 1000, pause: 5000 },
@@ -17,10 +17,10 @@ export const floods = {
         await pause(milliseconds);
         return ((await a.relay('stats')).cpu - before.cpu) / milliseconds;
       };
-      // What it has to do for the healthy.
+      // CPU time for the healthy clients.
       const usual = await cpu();
       await a.relay('limitFiles', files);
-      // Not one by one: the system's queue may be full as well.
+      // All at once: the system's queue may be full as well.
       const peers = Array.from({ length: files + more }, () => a.peer().write(HEAD));
       const opened = () => peers.filter(({ status, isOver, socket }) => status === 101 && !isOver && !socket.destroyed);
       await a.settled(() => opened().length);
@@ -57,7 +57,7 @@ export const floods = {
       });
       await Promise.all(all.map(async (peer) => assert.equal(await peer.ending(), 4000)));
       all.forEach((peer) => peer.destroy());
-      // There is room again.
+      // There are places again.
       const late = await a.admitted(client);
       late.destroy();
       return { sent: `${peers} silent, ${more} more`, count: more };
@@ -106,10 +106,10 @@ export const floods = {
     },
   },
 
-  'everybody comes back after a restart': {
+  'all clients reconnect after a restart': {
     quick: { peers: 300 },
     long: { peers: 10_000 },
-    // The connections of the healthy as well, which therefore are all reliable.
+    // Including those of the healthy clients, which are therefore all reliable.
     interrupts: true,
     grows: ({ peers }) => peers * 8 * KIB,
     seen: 'connections',
@@ -146,7 +146,7 @@ export const floods = {
       const peers = await Promise.all(clients.map((client) => a.open(client)));
       const chunk = 'x'.repeat(message - 2);
       let sent = 0;
-      // More than one recipient may have from one sender.
+      // More than one sender may queue for one recipient.
       const fill = async (peer, { id }) => {
         const frame = text({ relay: { targetId: id, message: chunk } });
         const count = Math.ceil((1.5 * maxQueuedBytes) / message);
@@ -166,18 +166,18 @@ export const floods = {
       const { peak, queuedBytes } = await a.relay('stats');
       assert.ok(queuedBytes > maxTotalBytes / 2 && peak.queuedBytes <= maxTotalBytes, `for all: ${queuedBytes}`);
       peers.forEach((peer) => peer.destroy());
-      // As long as it is full the others go on; that is measured.
+      // While it is full the healthy clients continue, which is measured.
       await pause(1000);
       await a.relay('unregister', [...away, ...clients]);
       return { sent: `${sent} messages of ${message / KIB} KiB`, count: 1 };
     },
   },
 
-  'channels to everybody': {
+  'channels to every client': {
     quick: { peers: 4, targets: 2000, maxOpenedChannels: 100 },
     long: { peers: 50, targets: 50_000, maxOpenedChannels: 1000 },
     options: ({ maxOpenedChannels }) => ({ authorizeAllChannels: true, maxOpenedChannels }),
-    // Clients that are registered take memory too.
+    // Registered clients take memory too.
     grows: ({ peers, targets, maxOpenedChannels }) => targets * KIB + peers * maxOpenedChannels * KIB,
     seen: 'rejected.ERR_CHANNEL_NOT_REGISTERED',
     error: 'ERR_CHANNEL_NOT_REGISTERED',
@@ -218,11 +218,11 @@ export const floods = {
     },
   },
 
-  'many short messages in many lanes': {
+  'short messages in many lanes': {
     quick: { clients: 450, maxTotalBytes: 12 * MIB },
     long: { clients: 1000, maxTotalBytes: 256 * MIB },
     options: ({ maxTotalBytes }) => ({ authorizeAllChannels: true, maxTotalBytes, pingTimeout: 60_000 }),
-    // What is counted is what is taken: nearly, for the tables of who may send double when they are full.
+    // Nearly what is counted: the tables of senders double when full.
     grows: ({ maxTotalBytes }) => 1.25 * maxTotalBytes,
     seen: 'rejected.ERR_QUEUE_FULL',
     error: 'ERR_QUEUE_FULL',

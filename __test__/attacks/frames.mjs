@@ -1,11 +1,11 @@
-// Attacks by what is sent: frames that are wrong, too large, too many or without an end.
+// Attacks with invalid, oversized, unfinished or too many frames.
 import assert from 'node:assert/strict';
 import { KIB, MIB, SOON, allAreClosed, begin, forEver, times } from './parts.mjs';
 import { Opcode, frame, text } from './peer.mjs';
 
 /**
- * Peers that break the protocol, strangers and clients in turn: each is closed with `code`. Who does not stop sending may find
- * the connection cut before it has read that.
+ * Peers that violate the protocol, strangers and clients alternating. Each is closed with `code`; one that keeps sending may be
+ * cut before it has read the code.
  */
 function breaking(bytes, code, error, { stops = true } = {}) {
   return {
@@ -27,18 +27,18 @@ function breaking(bytes, code, error, { stops = true } = {}) {
   };
 }
 
-/** Clients that begin messages without an end: each is closed with 1009. */
+/** Clients that send endless messages. Each is closed with 1009. */
 function endless(pieces, sizes) {
   return {
     ...breaking(pieces, 1009, 'ERR_MESSAGE_TOO_BIG', { stops: false }),
     ...sizes,
     options: ({ maxPayload }) => ({ maxPayload, maxUnauthenticatedPayload: 4 * KIB }),
-    // A message that is put together may take twice its size, until it is closed.
+    // Assembling a message may take twice its size.
     grows: ({ peers, maxPayload = MIB }) => 2 * peers * maxPayload,
   };
 }
 
-function* followedForEver(first, chunk) {
+function* followedForever(first, chunk) {
   yield first;
   yield* forEver(chunk);
 }
@@ -54,24 +54,24 @@ export const frames = {
   'text that is not UTF-8': breaking(() => [frame(Opcode.TEXT, Buffer.of(0xff))], 1007, 'ERR_INVALID_UTF8'),
   'oversize, announced': breaking(() => [frame(Opcode.TEXT, '', { length: 2 ** 40 })], 1009, 'ERR_MESSAGE_TOO_BIG'),
   'oversize, sent': {
-    ...breaking(() => followedForEver(frame(Opcode.TEXT, '', { length: 60 * MIB }), Buffer.alloc(256 * KIB)), 1009, 'ERR_MESSAGE_TOO_BIG', { stops: false }),
+    ...breaking(() => followedForever(frame(Opcode.TEXT, '', { length: 60 * MIB }), Buffer.alloc(256 * KIB)), 1009, 'ERR_MESSAGE_TOO_BIG', { stops: false }),
     quick: { peers: 4 },
     long: { peers: 200 },
   },
-  'endless messages': endless(() => followedForEver(begin, continuing('x'.repeat(1000), 50)), {
+  'endless messages': endless(() => followedForever(begin, continuing('x'.repeat(1000), 50)), {
     quick: { peers: 4, maxPayload: 64 * KIB },
     long: { peers: 100 },
   }),
-  'endless messages, byte by byte': endless(() => followedForEver(begin, continuing('x', 10_000)), {
+  'endless messages, byte by byte': endless(() => followedForever(begin, continuing('x', 10_000)), {
     quick: { peers: 4, maxPayload: 64 * KIB },
     long: { peers: 50 },
   }),
-  'endless messages, of empty fragments': endless(() => followedForEver(begin, continuing('', 10_000)), {
+  'endless messages of empty fragments': endless(() => followedForever(begin, continuing('', 10_000)), {
     quick: { peers: 4, maxPayload: 64 * KIB },
     long: { peers: 50 },
   }),
 
-  'pings whose answers nobody reads': {
+  'pings with unread pongs': {
     quick: { peers: 2, mib: 32, ...SOON },
     long: { peers: 20, mib: 40, ...SOON },
     options: ({ pingInterval, pingTimeout, closeTimeout }) => ({ pingInterval, pingTimeout, closeTimeout }),
@@ -115,10 +115,10 @@ export const frames = {
     },
   },
 
-  'data behind the close': {
+  'data after the close frame': {
     quick: { peers: 10 },
     long: { peers: 1000 },
-    // The attacker is busy: a request of its own may take a while.
+    // The attacker is busy, so its own requests may take a while.
     options: () => ({ closeTimeout: 500, headersTimeout: 60_000, authTimeout: 60_000 }),
     seen: 'offences.ERR_BINARY_MESSAGE',
     error: 'ERR_BINARY_MESSAGE',
@@ -130,7 +130,7 @@ export const frames = {
         const relay = (message) => text({ relay: { targetId: receiver.id, message } });
         const reader = await a.open(receiver);
         const peer = await a.open(sender);
-        // Closed by the client, or by the server for what the client did: what is behind it counts for nothing, and has an end.
+        // Closed by the client, or by the server: what follows is discarded, up to a limit.
         const last = n % 2 === 0 ? frame(Opcode.CLOSE, Buffer.of(3, 232)) : frame(Opcode.BINARY);
         peer.write(Buffer.concat([relay('before'), last, relay('behind')]));
         await peer.pour(forEver(relay('long behind')));
@@ -153,7 +153,7 @@ export const frames = {
       const clients = await a.relay('register', a.size.peers);
       await a.many(a.size.peers, async (n) => {
         const peer = await a.open(clients[n]);
-        // Between two frames, or in one.
+        // Between two frames, or within one.
         if (n % 2 === 0) peer.write(begin.subarray(0, 5));
         peer.socket.end();
         await peer.ended;

@@ -1,4 +1,5 @@
-// Pairs of clients that talk while others attack: half of them plain, half reliable. Each message is counted, in order, and timed.
+// Pairs of clients that exchange messages during an attack, half of them plain, half reliable. Messages are counted, checked for
+// order, and timed.
 import WebSocket from 'ws';
 import WebSocketRelay from 'websocket-relay/client';
 import { serve } from './remote.mjs';
@@ -6,7 +7,7 @@ import { serve } from './remote.mjs';
 /** Milliseconds between two messages of a client. */
 const EVERY = 50;
 
-/** What is longer on its way than this, in milliseconds, when all has been sent, is lost. */
+/** A message that takes longer than this, in milliseconds, is lost. */
 const PATIENCE = 30_000;
 
 const FILLING = 'x'.repeat(200);
@@ -14,10 +15,10 @@ const FILLING = 'x'.repeat(200);
 let sides = [];
 let tokens = new Map();
 let known;
-/** The latencies in milliseconds, a list for each time since a mark. */
+/** The latencies in milliseconds, one list for each mark. */
 const latencies = [[]];
 
-/** One direction: what one client sends and the other gets. */
+/** One direction of a pair. */
 class Direction {
   sent = 0;
   next = 0;
@@ -48,7 +49,7 @@ class Side {
   direction = new Direction();
 
   constructor({ port, ca }, client, peer, reliable) {
-    // A plain client does not come back.
+    // A plain client does not reconnect.
     this.onlyOnce = !reliable;
     const Secure = class extends WebSocket {
       constructor(url) {
@@ -65,10 +66,10 @@ class Side {
     relay.on('close', () => (this.closed += 1));
   }
 
-  /** Sends every now and then, not all at one time. */
+  /** Sends at intervals, each pair at its own time. */
   talk() {
     const send = () => {
-      // It would throw; that it was closed is told at the end.
+      // Closed, which is reported at the end.
       if (this.onlyOnce && this.closed > 0) clearTimeout(this.timer);
       else this.channel.send(this.direction.compose());
     };
@@ -86,23 +87,23 @@ serve({
       return both;
     });
     await Promise.all(sides.map((side) => side.opened));
-    // A plain client is told by nobody that it is in, but for what it gets: from here on each has got something.
+    // A plain client learns that it is authenticated only from a message. From here on each has received one.
     sides.forEach((side) => side.channel.send(side.direction.compose()));
     await until(() => sides.every((side) => side.direction.lost === 0));
     sides.forEach((side) => side.talk());
   },
 
-  /** The tokens are wrong from now on; whoever connects waits for those to come. */
+  /** Invalidates the tokens. Clients that connect wait for new ones. */
   forget() {
     known = new Promise((resolve) => (learn.resolve = resolve));
   },
 
   learn,
 
-  /** What is timed from here on counts by itself. */
+  /** Begins a new list of latencies. */
   mark: () => void latencies.push([]),
 
-  /** Of each time since a mark, what its latencies were. To be asked when all is over: to sort them takes its time too. */
+  /** Returns a summary of each list. Call it at the end: sorting takes time. */
   latencies: () =>
     latencies.slice(1).map((times) => {
       const sorted = times.sort((one, other) => one - other);
@@ -110,7 +111,7 @@ serve({
       return { p50: at(0.5), p99: at(0.99) };
     }),
 
-  /** Sends no more, and waits for what is on its way. */
+  /** Stops sending, and waits for messages in flight. */
   async finish() {
     for (const { timer } of sides) clearTimeout(timer);
     await until(() => sides.every(({ direction }) => direction.lost === 0));
@@ -131,7 +132,7 @@ function learn(pairs) {
   learn.resolve?.();
 }
 
-/** Until it is so, or nothing is to be expected any more. */
+/** Waits until it is so, or until nothing more is expected. */
 async function until(isSo) {
   const end = performance.now() + PATIENCE;
   while (!isSo() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 10));

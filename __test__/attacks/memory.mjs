@@ -1,15 +1,15 @@
-// Attacks on what is kept: it may be no more than what is counted, and goes when it is needed no more.
+// Attacks on memory: it stays within what is counted, and is released when no longer needed.
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { MIB, times } from './parts.mjs';
 import { text } from './peer.mjs';
 
 export const memory = {
-  'every second number, from senders that do not read': {
+  'every second message expired, from senders that do not read': {
     quick: { peers: 2, targets: 10, numbers: 300, milliseconds: 5000 },
     long: { peers: 20, targets: 50, numbers: 4000, milliseconds: 30_000 },
     options: () => ({ authorizeAllChannels: true, messageTtl: 50, maxTotalBytes: 64 * MIB, pingInterval: 600_000 }),
-    // What waits for 50 ms, and what of the notices was written.
+    // Messages that wait for 50 ms, and written notices.
     grows: ({ peers }) => 32 * MIB + peers * MIB,
     seen: 'rejected.ERR_MESSAGE_EXPIRED',
     async run(a) {
@@ -24,7 +24,7 @@ export const memory = {
         peer.socket.pause();
         for (let number = 1; number < 2 * numbers && performance.now() < end; number += 2) {
           const round = away.map(({ id }) => text({ relay: { targetId: id, message: 'x', seq: number } }));
-          // The relay stops reading from a client that reads none of the answers.
+          // The relay stops reading from a client that does not read the replies.
           await Promise.race([peer.pour([Buffer.concat(round)]), pause(end - performance.now())]);
           sent += targets;
         }
@@ -32,16 +32,16 @@ export const memory = {
       });
       await a.until((stats) => stats.queuedMessages <= before.queuedMessages);
       all.forEach((peer) => peer.destroy());
-      // They stay registered: whoever has left takes nothing.
+      // They stay registered, but an absent client needs no memory.
       return { sent: `${sent} messages with every second number`, count: peers * targets };
     },
   },
 
-  'lanes that were full once': {
+  'lanes that were once full': {
     quick: { readers: 2, senders: 5, messages: 2000 },
     long: { readers: 8, senders: 25, messages: 10_000 },
     options: ({ messages }) => ({ authorizeAllChannels: true, maxInFlightMessages: messages, pingInterval: 600_000 }),
-    // What of each reader is full at one time.
+    // The part of each reader's mailbox that is full at a time.
     grows: ({ readers, messages }) => readers * messages * 256,
     seen: 'relayedMessages',
     async run(a) {
@@ -57,7 +57,7 @@ export const memory = {
           await peer.pour([Buffer.concat([...times(messages, text({ relay: { targetId: clients[n].id, message: 'x' } }))])]);
           const relayed = () => reader.texts.filter((frame) => frame.startsWith('{"relay"'));
           await reader.until(() => reader.texts.length >= messages && relayed().length === messages);
-          // All but the last: the lane is not empty.
+          // All but the last one, so that the lane is not empty.
           const { offset } = JSON.parse(relayed().at(-2)).relay;
           reader.write(text({ received: { senderId: clients[readers + index].id, offset } }));
         }
@@ -67,7 +67,7 @@ export const memory = {
       const { queuedMessages } = await a.relay('stats');
       assert.ok(queuedMessages - before.queuedMessages >= readers * senders, `${queuedMessages} wait`);
       peers.forEach((peer) => peer.destroy());
-      return { sent: `${readers * senders} lanes of ${messages} messages, of which one was left in each`, count: readers * senders * messages };
+      return { sent: `${readers * senders} lanes of ${messages} messages, with one left in each`, count: readers * senders * messages };
     },
   },
 };

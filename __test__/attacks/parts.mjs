@@ -1,13 +1,13 @@
-// What attacks of several kinds are made of.
+// Shared by several attacks.
 import { Opcode, frame } from './peer.mjs';
 
 export const KIB = 2 ** 10;
 export const MIB = 2 ** 20;
 
-/** What is scaled down, so that a short run sees its end: as short as a busy machine allows. */
+/** Options scaled down for a short run, as far as a busy machine allows. */
 export const SOON = { headersTimeout: 2000, authTimeout: 2000, messageTimeout: 2000, closeTimeout: 500, pingInterval: 500, pingTimeout: 2000 };
 
-/** Whether the server has closed so many, with whatever code: that is looked at in the end. */
+/** Whether the server has closed that many connections, with any code. */
 export function allAreClosed(peers) {
   return ({ closed }) => Object.values(closed).reduce((sum, count) => sum + count, 0) >= peers;
 }
@@ -20,5 +20,5 @@ export function* times(count, chunk) {
   for (let n = 0; n < count; n += 1) yield chunk;
 }
 
-/** A message that begins, and does not end. */
+/** A message that begins and does not end. */
 export const begin = frame(Opcode.TEXT, 'x', { fin: false });

@@ -1,21 +1,19 @@
-// A connection of which every byte is the attacker's own.
+// A raw connection on which the attacker writes every byte.
 import { randomBytes } from 'node:crypto';
 import net from 'node:net';
 import { Duplex } from 'node:stream';
 import tls from 'node:tls';
+import { upgradeRequest } from '../server/raw.mjs';
 
 export const Opcode = { CONTINUATION: 0, TEXT: 1, BINARY: 2, CLOSE: 8, PING: 9, PONG: 10 };
 
-/** The request for a WebSocket. */
-export const HEAD = [
-  ...['GET / HTTP/1.1', 'Host: localhost', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13'],
-  ...['Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', '', ''],
-].join('\r\n');
+/** An upgrade request. */
+export const HEAD = upgradeRequest();
 
-/** Bytes that one connection pours at a time. */
+/** Bytes written at a time by `pour()`. */
 const TURN = 65_536;
 
-/** A frame. `length` may be another than the payload's. */
+/** A WebSocket frame. `length` may differ from the payload's. */
 export function frame(opcode, payload = '', { fin = true, reserved = 0, masked = true, length } = {}) {
   const bytes = Buffer.from(payload);
   const announced = length ?? bytes.length;
@@ -25,7 +23,7 @@ export function frame(opcode, payload = '', { fin = true, reserved = 0, masked =
   else head.push(127, ...lengthOf8(announced));
   if (!masked) return Buffer.concat([Buffer.from(head), bytes]);
   head[1] |= 0x80;
-  // A mask of zeros masks nothing.
+  // Masked with zeros.
   return Buffer.concat([Buffer.from(head), Buffer.alloc(4), bytes]);
 }
 
@@ -35,12 +33,12 @@ function lengthOf8(number) {
   return bytes;
 }
 
-/** A text frame of the protocol. */
+/** A text frame with JSON. */
 export function text(value) {
   return frame(Opcode.TEXT, JSON.stringify(value));
 }
 
-/** What a client says who it is with; a `reliable` one says more, and may ask for more. */
+/** An authentication frame, of a plain or a `reliable` client. */
 export function authentication({ id, token }, reliable = false) {
   const session = reliable ? { version: 2, session: randomBytes(8).toString('hex'), connection: 1, ...Object(reliable) } : {};
   return text({ authentication: { clientId: id, token, ...session } });
@@ -61,24 +59,24 @@ export function clientHello() {
 }
 
 export class Peer {
-  /** The HTTP status that was answered. */
+  /** The HTTP status of the response. */
   status;
-  /** The close code that came, 1005 for none. */
+  /** The close code received; 1005 if the frame had none. */
   code;
   texts = [];
-  /** Whether nothing more will come. */
+  /** Whether the connection has ended. */
   isOver = false;
-  /** Answers to pings that came. */
+  /** The number of pongs received. */
   pongs = 0;
   #received = Buffer.alloc(0);
   #onChange = () => {};
 
-  /** @param place where to connect to, and from */
+  /** @param place options of `net.connect()` */
   constructor({ port, localAddress }) {
     this.socket = net.connect({ host: '127.0.0.1', port, localAddress, allowHalfOpen: true });
     this.socket.setNoDelay(true);
     this.connected = new Promise((resolve) => this.socket.once('connect', resolve));
-    // Connections that are reset are the rule here.
+    // Resets are expected.
     this.socket.on('error', () => {});
     this.socket.on('data', (bytes) => this.#receive(bytes));
     this.ended = new Promise((resolve) => this.socket.once('end', resolve).once('close', resolve));
@@ -93,7 +91,7 @@ export class Peer {
     return this;
   }
 
-  /** Writes all of it as fast as it is taken; ends early with the connection. */
+  /** Writes everything as fast as the socket accepts it. Stops when the connection ends. */
   async pour(chunks) {
     let written = 0;
     for (const chunk of chunks) {
@@ -101,7 +99,7 @@ export class Peer {
       if (!this.socket.write(chunk)) {
         await Promise.race([new Promise((resolve) => this.socket.once('drain', resolve)), this.ended]);
       }
-      // As long as all is taken at once, nobody else in this process has a turn.
+      // While the socket accepts everything at once, nothing else in this process would run.
       written += chunk.length;
       if (written > TURN) {
         written = 0;
@@ -110,13 +108,13 @@ export class Peer {
     }
   }
 
-  /** Resolves when `isSo`, or the connection is over. */
+  /** Resolves when `isSo()`, or when the connection has ended. */
   async until(isSo) {
     while (!isSo() && !this.isOver) await new Promise((resolve) => (this.#onChange = resolve));
     return this;
   }
 
-  /** Resolves to the close code, 1006 when there came none. */
+  /** Resolves to the close code, or 1006 if none was received. */
   async ending() {
     await this.until(() => this.code);
     return this.code ?? 1006;
@@ -126,7 +124,7 @@ export class Peer {
     this.socket.destroy();
   }
 
-  /** What becomes of each text; may be replaced. */
+  /** Called with each text; may be replaced. */
   hear(text) {
     this.texts.push(text);
   }

@@ -1,4 +1,4 @@
-// The relay under attack, in a process of its own: what it does, and what it takes, is its own.
+// The relay under attack, in its own process, so that its CPU time and memory can be measured.
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
@@ -12,7 +12,7 @@ import { serve } from './remote.mjs';
 v8.setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc');
 
-/** As users have it. */
+/** The defaults. */
 const RelayServer = createRequire(import.meta.url)('websocket-relay');
 
 /** How often memory is measured, in milliseconds. */
@@ -20,12 +20,12 @@ const MEASURED_EVERY = 20;
 
 let server;
 let settings;
-/** The http server that the relay is attached to, where it has no port of its own. */
+/** The http server that the relay is attached to, if any. */
 let web;
-/** Questions that `verifyClient` was asked. */
+/** Calls of `verifyClient`. */
 let asked = 0;
 let enginePriority;
-/** Errors by code, the memory that was taken last, and the most that was taken and queued. */
+/** Errors by code, the last measured memory, and the peaks of memory and queue. */
 const errors = {};
 let latest = 0;
 const peak = { rss: 0, queuedBytes: 0 };
@@ -43,13 +43,13 @@ async function listen() {
   if (enginePriority && process.platform === 'linux') prefer('websocket-relay', enginePriority);
 }
 
-/** Gives the threads of this name a real-time priority, where the system lets us. */
+/** Gives the threads of this name a real-time priority, if the system allows it. */
 function prefer(name, priority) {
   const threads = readdirSync('/proc/self/task').filter((id) => readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim() === name);
   for (const id of threads) spawnSync('chrt', ['-f', '-p', String(priority), id]);
 }
 
-/** Lets everybody in, which takes so many milliseconds for who is not one of the healthy. Who asks for `/never` gets no answer. */
+/** Admits every client, after a delay in milliseconds unless it is a healthy one. `/never` is not decided about. */
 function verify({ remoteAddress, req }, { milliseconds }) {
   if (remoteAddress === '127.0.0.1') return true;
   asked += 1;
@@ -70,7 +70,7 @@ function registerPairs(count) {
   });
 }
 
-/** Whatever a developer may do with many clients. */
+/** Calls that a developer may make with many clients. */
 async function develop({ room, joins, expiring, expiresIn }) {
   const ids = register(room).map(({ id }) => id);
   const channels = server.registerRelayChannels(ids);
@@ -115,7 +115,7 @@ serve({
     for (const { id } of clients) server.unregisterClient(id);
   },
 
-  /** Clients that all have a channel with each other. */
+  /** Registers a room of clients. */
   registerRoom(count) {
     const room = register(count);
     server.registerRelayChannels(room.map(({ id }) => id));
@@ -128,24 +128,24 @@ serve({
 
   develop,
 
-  /** Clients of which each has a channel with the first. */
+  /** Registers clients that each have a channel with the first. */
   registerStar(count) {
     const [hub, ...others] = register(count);
     for (const { id } of others) server.registerRelayChannel(hub.id, id);
     return [hub, ...others];
   },
 
-  /** Messages that wait for a client. */
+  /** Returns the undelivered messages to a client. */
   queuedMessages(id) {
     return [...server.clients()].find((client) => client.id === id).queuedMessages;
   },
 
-  /** Bytes that wait for a client. */
+  /** Returns the undelivered bytes to a client. */
   queued(id) {
     return [...server.clients()].find((client) => client.id === id).queuedBytes;
   },
 
-  /** Another server on the same port, and as many clients and pairs as before; how long it took to close the one before. */
+  /** Restarts the server on the same port with as many clients and pairs. Returns how long closing took. */
   async restart({ pairs, clients, timeout = 10_000 }) {
     const start = performance.now();
     await server.close({ timeout, retryAfter: 1000 });
@@ -154,19 +154,19 @@ serve({
     return { pairs: registerPairs(pairs), clients: register(clients), closedIn };
   },
 
-  /** So many files more may be opened. */
+  /** Limits how many more files may be opened. */
   limitFiles(more) {
     const count = readdirSync('/proc/self/fd').length + more;
     const { status, stderr } = spawnSync('prlimit', ['--pid', String(process.pid), `--nofile=${count}:`], { encoding: 'utf8' });
     if (status !== 0) throw new Error(`prlimit: ${stderr}`);
   },
 
-  /** Whatever comes, the JavaScript thread does nothing for so long. */
+  /** Blocks the JavaScript thread for a time. */
   block(milliseconds) {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
   },
 
-  /** What it does and takes when JavaScript's garbage is gone, which else goes when V8 finds it worth the while. */
+  /** Returns statistics and memory after a garbage collection. */
   rest() {
     collectGarbage();
     return this.stats();
@@ -178,7 +178,7 @@ serve({
     return { ...server.stats(), asked, errors, rss: latest, peak, cpu: (user + system) / 1000 };
   },
 
-  /** Forgets what was most. */
+  /** Resets the peaks. */
   forgetPeak() {
     Object.assign(peak, { rss: 0, queuedBytes: 0 });
   },
@@ -188,7 +188,7 @@ function measure() {
   try {
     latest = process.memoryUsage.rss();
   } catch (error) {
-    // To know it takes a file.
+    // Reading it takes a file descriptor.
     if (error.code !== 'EMFILE') throw error;
   }
   peak.rss = Math.max(peak.rss, latest);

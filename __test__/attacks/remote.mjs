@@ -1,9 +1,9 @@
-// Calls from one process to another, over the channel that Node opens between a process and those it forks.
+// Remote calls between a process and its children, over Node's IPC channel.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { hasPriorities } from '../../scripts/process.mjs';
 
-/** Answers calls from the other end by `methods`; returns a function that calls what is there. */
+/** Serves the other end's calls with `methods`. Returns a function that calls the other end. */
 export function link(end, methods = {}) {
   const waiting = new Map();
   let last = 0;
@@ -36,8 +36,8 @@ export function link(end, methods = {}) {
 }
 
 /**
- * A program of this folder in a process of its own: how to call it, and how to end it. With a real-time `priority` it goes before
- * those that have a lower one or none, where the system lets it.
+ * Starts a program of this folder in a process. Returns functions to call it and to end it. `priority` is a real-time
+ * priority, used if the system allows it.
  */
 export function start(program, { methods, priority = 0 } = {}) {
   const first = priority > 0 && hasPriorities() ? { execPath: 'chrt', execArgv: ['-f', String(priority), process.execPath] } : {};
@@ -52,7 +52,7 @@ export function start(program, { methods, priority = 0 } = {}) {
   return { call: link(child, methods), isAlive, end };
 }
 
-/** What such a program has to do: answer, and end when whoever started it is gone. */
+/** Serves calls in such a program, and exits when its parent has ended. */
 export function serve(methods) {
   process.on('disconnect', () => process.exit());
   return link(process, methods);

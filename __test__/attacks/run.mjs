@@ -1,4 +1,4 @@
-// Runs one attack while healthy pairs talk, and says what became of everybody.
+// Runs one attack while healthy clients communicate, and judges the outcome.
 import { setTimeout as pause } from 'node:timers/promises';
 import { attacks } from './attacks.mjs';
 import { start } from './remote.mjs';
@@ -6,10 +6,9 @@ import { start } from './remote.mjs';
 const MIB = 2 ** 20;
 
 /**
- * Pairs of healthy clients, and how long they talk before and after the attack, in milliseconds. Where latencies are judged, the
- * relay and the healthy go before the attacker, who elsewhere has machines of his own, and the relay's engine before its
- * JavaScript, which elsewhere has a core of its own. And an attack that is over sooner is repeated: one pause of the machine would else be more than a hundredth of all
- * that was measured.
+ * Pairs of healthy clients, and milliseconds of communication before and after the attack. Where latencies are judged, the relay
+ * and the healthy clients have priority over the attacker, which in reality has its own machines, and the engine over JavaScript,
+ * which in reality has its own core. A short attack is repeated: otherwise one pause of the machine would dominate the p99.
  */
 const FORMS = {
   quick: { pairs: 4, calm: 300, atLeast: 0 },
@@ -19,21 +18,21 @@ const FORMS = {
   },
 };
 
-/** What memory may be taken in any case: JavaScript takes some, and the allocator keeps some. */
+/** Memory allowed in any case, for JavaScript and the allocator. */
 const SLACK = 32 * MIB;
 
-/** Milliseconds in which memory that is needed no more goes back to the system: it is looked at every five seconds. */
+/** Milliseconds until unused memory is returned to the system, which is done every five seconds. */
 const RETURNS_WITHIN = 20_000;
 
-/** AddressSanitizer keeps what is freed for a while, and puts something around whatever is there. */
+/** AddressSanitizer keeps freed memory for a while, and pads allocations. */
 const isMemoryJudged = !process.env.ASAN_OPTIONS;
 
 /**
- * Runs an attack by its name. `wrong` is a list of what is wrong, empty when all is well; `p99` has the latencies of the healthy in
- * milliseconds, `before`, `during` and `after`, which say as much of the machine.
+ * Runs an attack by name. `wrong` lists the problems; `p99` has the latencies of healthy clients in milliseconds, `before`, `during`
+ * and `after` the attack.
  *
- * With `isElsewhere` all is the same, but another server on this machine is attacked, one that goes behind that of the healthy:
- * `p99` is what the machine makes of it.
+ * With `isElsewhere`, another server on this machine is attacked, with a lower priority than that of the healthy clients, so that
+ * `p99` shows the influence of the machine.
  */
 export async function run(name, form, { isElsewhere = false } = {}) {
   const { tls = false, interrupts = false, options = () => ({}), grows = () => 0, seen, error, ...sizes } = attacks[name];
@@ -46,7 +45,7 @@ export async function run(name, form, { isElsewhere = false } = {}) {
     const place = await relay.call('open', { ...settings, engine: priorities.engine });
     const { port } = isElsewhere ? await target.call('open', settings) : place;
     await healthy.call('connect', { ...place, onlyReliable: interrupts });
-    // What is new is slow at first.
+    // A new process is slow at first.
     await pause(calm);
     await healthy.call('mark');
     await pause(calm);
@@ -68,7 +67,7 @@ export async function run(name, form, { isElsewhere = false } = {}) {
   }
 }
 
-/** Looks until it is so, or for so many milliseconds; what was seen last. */
+/** Polls until a condition holds, or for a time in milliseconds. Returns the last value. */
 async function settled(look, isSo, milliseconds) {
   const end = performance.now() + milliseconds;
   let seen = await look();
@@ -84,17 +83,17 @@ function judge({ name, form, size, grows, seen, error, interrupts, before, attac
   const { lost, doubled, reordered, closed } = talk;
   const wrong = [];
   if (reason) wrong.push(reason.message);
-  if (lost + doubled + reordered > 0) wrong.push(`the healthy lost ${lost}, got ${doubled} twice and ${reordered} in another order`);
-  if (closed > 0 && !interrupts) wrong.push(`${closed} connections of the healthy were closed`);
+  if (lost + doubled + reordered > 0) wrong.push(`healthy clients lost ${lost} messages, ${doubled} arrived twice and ${reordered} out of order`);
+  if (closed > 0 && !interrupts) wrong.push(`${closed} connections of healthy clients were closed`);
   const found = seen.split('.').reduce((value, key) => value?.[key], after) ?? 0;
   if (found < count) wrong.push(`stats().${seen} is ${found}, not ${count}`);
-  if (error && !after.errors[error]) wrong.push(`no error ${error} was told`);
+  if (error && !after.errors[error]) wrong.push(`no error ${error} was emitted`);
   const [most, end] = [after.peak.rss - before.rss, after.rss - before.rss];
   if (isMemoryJudged && most > grows(size) + SLACK) {
-    wrong.push(`memory grew by ${mib(most)}; it may by ${mib(grows(size) + SLACK)}`);
+    wrong.push(`memory grew by ${mib(most)}, more than ${mib(grows(size) + SLACK)}`);
   }
   if (form === 'long') {
-    if (end > SLACK) wrong.push(`memory is ${mib(end)} above what it was`);
+    if (end > SLACK) wrong.push(`memory stays ${mib(end)} higher`);
     if (took && took.ms > took.max) wrong.push(`${took.what} after ${Math.round(took.ms)} ms, not ${took.max}`);
   }
   const p99 = Object.fromEntries(['before', 'during', 'after'].map((when, index) => [when, latencies[index].p99]));
@@ -113,7 +112,7 @@ function judge({ name, form, size, grows, seen, error, interrupts, before, attac
   return { row, wrong, p99 };
 }
 
-/** A latency; none when nothing arrived meanwhile. */
+/** Formats a latency, which is absent if no message arrived. */
 export function shown(latency) {
   return latency?.toFixed(1) ?? '–';
 }

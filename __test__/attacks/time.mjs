@@ -1,10 +1,10 @@
-// Attacks by what is not sent, or not read: all that takes time.
+// Attacks that send or read slowly, or not at all.
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { KIB, MIB, SOON, allAreClosed, forEver } from './parts.mjs';
 import { HEAD, Opcode, authentication, clientHello, frame, text } from './peer.mjs';
 
-/** Peers that are slow at something: the server ends each of them by itself. */
+/** Slow peers, each of which the server ends by itself. */
 function slow(timeout, seen, drag, { tls = false } = {}) {
   return {
     quick: { peers: 10, every: 100, ...SOON },
@@ -25,7 +25,7 @@ function slow(timeout, seen, drag, { tls = false } = {}) {
         peer.destroy();
         return end - start;
       }, peers);
-      // The system keeps who says nothing for a second; a message is looked at with each heartbeat.
+      // The system defers silent connections for a second; messages are checked at each heartbeat.
       const late = { headersTimeout: 1000, authTimeout: 0, messageTimeout: pingInterval + pingTimeout }[timeout];
       const max = a.size[timeout] + late + closeTimeout + 1000;
       return { sent: `${peers} connections, a byte every ${every} ms`, count: peers, took: { what: 'the last was ended', ms: Math.max(...took), max } };
@@ -71,9 +71,9 @@ export const time = {
     },
   },
 
-  'readers that stop, and answer pings': {
+  'readers that stop but answer pings': {
     quick: { peers: 4, maxTotalBytes: 8 * MIB, maxWriteAhead: 64 * KIB, ...SOON },
-    // The attacker is busy: its answers to pings take a while.
+    // The attacker is busy, so its pongs take a while.
     long: { peers: 100, maxTotalBytes: 256 * MIB, maxWriteAhead: 256 * KIB, ...SOON, pingTimeout: 10_000 },
     options: ({ maxTotalBytes, maxWriteAhead, pingInterval, pingTimeout, closeTimeout }) => ({
       ...{ maxTotalBytes, maxWriteAhead, pingInterval, pingTimeout, closeTimeout },

@@ -1,21 +1,21 @@
-// The attacks at full size, with a scorecard: `npm run torture -- attacks`, and behind it words of the names of those that are
-// wanted.
+// `npm run torture -- attacks` runs the attacks at full size and prints a scorecard; with words, only attacks whose names contain
+// them.
 import { attacks } from './attacks.mjs';
 import { run, shown } from './run.mjs';
 
 /**
- * So many times as long the p99 latency of the healthy may be meanwhile. When it is longer the attack is made once more, on another
- * server, and the latency may be so many times what it is then: the machine has but so many cores, and its kernel work of its own.
+ * Factor by which the p99 latency of healthy clients may grow during an attack. If it grows more, the attack is repeated on another
+ * server, and the factor applies to the latency then, because the attack also takes cores and kernel time.
  */
 const SLOWER = 2;
 
-/** How often that is tried, for the machine has its pauses too. */
+/** Number of tries, because the machine has pauses of its own. */
 const TRIES = 3;
 
 const words = process.argv.slice(2).map((word) => word.toLowerCase());
 const names = Object.keys(attacks).filter((name) => words.every((word) => name.toLowerCase().includes(word)));
 if (names.length === 0) {
-  console.error(`No attack has "${words.join(' ')}" in its name. There are:\n${Object.keys(attacks).map((name) => `  ${name}`).join('\n')}`);
+  console.error(`No attack is named "${words.join(' ')}". The attacks are:\n${Object.keys(attacks).map((name) => `  ${name}`).join('\n')}`);
   process.exitCode = 1;
 }
 for (const name of names) {
@@ -35,7 +35,7 @@ async function isWithstood(name) {
     for (const [column, value] of Object.entries(row)) if (column !== 'attack') console.log(`  ${column}: ${value}`);
     wrong.forEach((line) => console.log(`  WRONG: ${line}`));
     if (wrong.length > 0) return false;
-    // Their own connections end meanwhile: there is nothing to compare.
+    // Their own connections end meanwhile, so there is nothing to compare.
     if (attacks[name].interrupts || p99.during <= SLOWER * p99.before) return true;
     const elsewhere = await run(name, 'long', { isElsewhere: true });
     console.log(`  p99 during the same on another server (ms): ${shown(elsewhere.p99.during)}`);

@@ -1,8 +1,8 @@
-// What clients do, and what is done for them: each behaviour is played to 0.3.3 and to this server.
+// Behaviours of clients and applications. Each is played to 0.3.3 and to this server.
 //
-// There are clients 0, 1 and 2, and a channel between 0 and 1, unless a behaviour says otherwise. `a`, `b`, … are
-// connections, `$TOKEN0` is the token of client 0. 0.3.3 forgets who a connection is after each frame, so most behaviours
-// authenticate before each relay: what they are about is something else.
+// Unless a behaviour says otherwise there are clients 0, 1 and 2, and a channel between 0 and 1. `a`, `b`, … are connections,
+// `$TOKEN0` is the token of client 0. 0.3.3 forgets the authentication of a connection after each frame, so most behaviours
+// authenticate before each relay frame.
 
 const authentication = (id) => `{"authentication":{"clientId":${id},"token":"$TOKEN${id}"}}`;
 const relay = (target, message) => JSON.stringify({ relay: { targetId: target, message } });
@@ -10,7 +10,7 @@ const relay = (target, message) => JSON.stringify({ relay: { targetId: target, m
 const open = (...names) => ['open', ...names];
 const send = (name, ...frames) => ['send', name, ...frames];
 const auth = (name, id) => send(name, authentication(id));
-/** Says who it is, and relays. */
+/** Authenticates and relays. */
 const tell = (name, id, target, message) => send(name, authentication(id), relay(target, message));
 
 /** `a` is client 0, `b` client 1. */
@@ -22,9 +22,9 @@ function add(name, steps, rest = {}) {
   behaviours.push({ name, steps, ...rest });
 }
 
-/** A frame of an authenticated client, and whether its channel still works. */
+/** Sends a frame of an authenticated client, and checks that its channel still works. */
 const frame = (name, text, rest) => add(name, [...both, send('a', text), ...alive], rest);
-/** A first frame of somebody unknown, and whether it can still say who it is. */
+/** Sends a first frame of an unauthenticated client, and checks that it can still authenticate. */
 const greeting = (name, text, rest) => add(name, [open('a', 'b'), auth('b', 1), send('a', text), open('c'), tell('c', 0, 1, 'alive')], rest);
 
 // Messages: every string arrives as it was sent.
@@ -74,7 +74,7 @@ for (const [name, message] of Object.entries({
 })) {
   add(`message: ${name}`, [...both, send('a', relay(1, message)), ...alive]);
 }
-// The same characters, however they are written.
+// The same characters in different notations.
 for (const [name, json] of Object.entries({
   'escapes nobody needs': '"\\u0041\\u007a\\/"',
   'escapes in capitals': '"\\u00E9\\u00Af"',
@@ -133,7 +133,7 @@ for (const [name, number] of Object.entries({ 'minus zero': '-0', 'zero with an 
   greeting(`client ${name}`, `{"authentication":{"clientId":${number},"token":"$TOKEN0"}}`);
 }
 
-// What is no JSON.
+// Invalid JSON.
 for (const [name, text] of Object.entries({
   'nothing': '',
   'a space': ' ',
@@ -167,7 +167,7 @@ for (const [name, text] of Object.entries({
 }
 greeting('not JSON, of a stranger', 'hello');
 
-// JSON, written oddly.
+// Unusual JSON.
 for (const [name, text] of Object.entries({
   'white space': ' \t\r\n{ "relay" : { "targetId" : 1 , "message" : "x" } }\n',
   'megabytes of white space': `{"relay":${' '.repeat(500_000)}{"targetId":1,${'\n'.repeat(500_000)}"message":"x"}}`,
@@ -219,7 +219,7 @@ for (const [name, text] of Object.entries({
 frame('unrecognized: brackets that never close', '['.repeat(100_000));
 frame('relay with a message nested beside it', `{"a":${'['.repeat(100)}${']'.repeat(100)},"relay":{"targetId":1,"message":"x"}}`);
 
-// Who says who it is, when and how often.
+// Authentication.
 add('authenticates and waits', [open('a'), auth('a', 0)]);
 add('authenticates and relays in one go', [open('a', 'b'), auth('b', 1), tell('a', 0, 1, 'x')]);
 add('both authenticate, one relays', [...both, send('a', relay(1, 'x'))]);
@@ -293,7 +293,7 @@ add('one who writes to two', [open('a', 'b', 'c'), auth('b', 1), auth('c', 2), s
 add('a third hears nothing', [...both, open('c'), auth('c', 2), tell('a', 0, 1, 'x')]);
 add('a stranger hears nothing', [...both, open('c'), tell('a', 0, 1, 'x')]);
 
-// What waits for who is not there yet.
+// Messages for absent clients.
 add('waits for who was never there', [open('a'), tell('a', 0, 1, 'x'), open('b'), auth('b', 1)]);
 add('three wait, and come in order', [open('a'), tell('a', 0, 1, '1'), tell('a', 0, 1, '2'), tell('a', 0, 1, '3'), open('b'), auth('b', 1)]);
 add('waits although its sender has left', [open('a'), tell('a', 0, 1, 'x'), ['close', 'a', 1000], open('b'), auth('b', 1)]);
@@ -306,7 +306,7 @@ add('a wrong token gets nothing that waits', [open('a'), tell('a', 0, 1, 'x'), o
 add('every string waits as it was sent', [open('a'), tell('a', 0, 1, '\ud800\0"\\\u2028😀'), open('b'), auth('b', 1)]);
 add('a hundred wait', [open('a'), send('a', ...Array.from({ length: 100 }, (_, n) => [authentication(0), relay(1, `${n}`)]).flat()), open('b'), auth('b', 1)]);
 
-// Connections that come and go.
+// Connecting and disconnecting.
 add('opens and closes', [open('a'), ['close', 'a', 1000]]);
 add('opens and breaks off', [open('a'), ['terminate', 'a'], open('b'), auth('b', 0)]);
 add('closes with a code and a reason', [open('a'), auth('a', 0), ['close', 'a', 4321, 'bye']]);
@@ -326,7 +326,7 @@ add('two strangers', [open('a', 'b'), send('a', 'x'), send('b', 'y')]);
 add('two clients on one connection', [open('a', 'b'), auth('b', 1), auth('a', 0), tell('a', 2, 1, 'x')], { channels: [[0, 1], [2, 1]] });
 add('comes before its channel is there', [open('a', 'b'), auth('a', 0), auth('b', 2), ['channel', 0, 2], tell('a', 0, 2, 'x')]);
 
-// Channels for all.
+// authorizeAllChannels.
 const all = { options: { authorizeAllChannels: true }, channels: [] };
 add('all channels: to who is there', [...both, tell('a', 0, 1, 'x')], all);
 add('all channels: and back', [...both, tell('a', 0, 1, 'x'), tell('b', 1, 0, 'y')], all);
@@ -343,7 +343,7 @@ add('all channels: a wrong token', [open('a'), send('a', '{"authentication":{"cl
 add('authorizeAllChannels: false', [...both, tell('a', 0, 1, 'x')], { options: { authorizeAllChannels: false }, channels: [] });
 add('authorizeAllChannels: undefined', [...both, tell('a', 0, 1, 'x')], { options: { authorizeAllChannels: undefined }, channels: [] });
 
-// What the developer calls.
+// Calls of the developer.
 for (const [name, ids] of Object.entries({
   'a new channel': [0, 2],
   'the same channel again': [0, 1],
@@ -393,7 +393,7 @@ add('a large frame of a client', [...both, send('a', relay(1, 'x'.repeat(900_000
 add('a large frame of a stranger', [open('a'), send('a', `{"hello":"${'x'.repeat(20_000)}"}`)]);
 add('a frame of two megabytes', [...both, send('a', relay(1, 'x'.repeat(2_000_000)))]);
 
-// Nobody listens for 'error'.
+// Without an 'error' listener.
 const deaf = { listens: false };
 add('nobody listens: a message', [...both, tell('a', 0, 1, 'x')], deaf);
 add('nobody listens: no JSON', [...both, send('a', 'x')], deaf);

@@ -1,4 +1,4 @@
-// Plays a behaviour to a server and writes down what everybody hears.
+// Plays a behaviour to a server and records what each client and the application receive.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -6,15 +6,15 @@ import WebSocket from 'ws';
 
 const SERVER = fileURLToPath(new URL('server.mjs', import.meta.url));
 
-/** What is longer is written down by its beginning and its length. */
+/** Longer texts are recorded by their beginning and length. */
 const LONGEST = 300;
 
-/** A process that runs servers, one after the other, until one takes it down. */
+/** A process that runs servers, one after the other, until one crashes it. */
 class Host {
   #process;
   #replies = [];
   #stderr = '';
-  /** @type {string[]} what the server emitted as 'error' since it was last asked */
+  /** @type {string[]} the 'error' events since the last query */
   errors = [];
   died;
 
@@ -25,7 +25,7 @@ class Host {
       if ('emitted' in message) this.errors.push(message.emitted);
       else this.#replies.shift()(message);
     });
-    // Not its 'close', which does not come once it has been disconnected.
+    // Not 'close', which is not emitted after a disconnect.
     this.died = Promise.all([once(this.#process, 'exit'), once(this.#process.stderr, 'close')]).then(() => {
       this.isDead = true;
       return this.#stderr;
@@ -45,7 +45,7 @@ class Host {
   }
 }
 
-/** A behaviour that is being played. */
+/** A behaviour being played. */
 class Play {
   #host;
   #port;
@@ -83,10 +83,10 @@ class Play {
     open: async (...names) => {
       await Promise.all(names.map((name) => this.#open(name)));
     },
-    /** Frames, right behind each other. */
+    /** Sends frames at once. */
     send: (name, ...frames) => frames.forEach((frame) => this.#send(name, frame, {})),
     binary: (name, frame) => this.#send(name, Buffer.from(this.#filled(frame)), { binary: true }),
-    /** Parts of one frame: texts, or bytes in hex. */
+    /** Sends the parts of one frame: texts, or bytes in hex. */
     parts: (name, ...parts) =>
       parts.forEach((part, n) => {
         const bytes = typeof part === 'string' ? Buffer.from(this.#filled(part)) : Buffer.from(part.hex, 'hex');
@@ -152,9 +152,9 @@ class Play {
     return this.#tokens.reduce((masked, token, n) => masked.replaceAll(token, `$TOKEN${n}`), text);
   }
 
-  /** Waits until nothing is on its way any more. */
+  /** Waits until nothing is in flight. */
   async #settle(listens) {
-    // Once for what each has sent, once for what came of it to the others.
+    // Once for what each has sent, and once for what the others receive from it.
     for (let round = 0; round < 2; round += 1) {
       for (const { socket, over } of this.#connections.values()) {
         if (socket.readyState !== WebSocket.OPEN) continue;
@@ -164,11 +164,11 @@ class Play {
       }
     }
     if (listens) await this.#settleEvents();
-    // It answers, or is dying.
+    // It answers, or has crashed.
     await this.#host.ask('call', 'listenerCount', ['error']);
   }
 
-  /** Events come in order: when that of a mistake made now has come, those before it have. */
+  /** Events are ordered: makes a mistake and waits for its event, which follows all earlier ones. */
   async #settleEvents() {
     const sentinel = this.#connect();
     await this.#opened(sentinel);
@@ -188,7 +188,7 @@ class Play {
 
   #heard() {
     const errors = this.#host.errors.splice(0).map((text) => `error: ${shortened(this.#masked(text))}`);
-    // Of a process that has died all connections break, in no order.
+    // The connections of a crashed process break in no particular order.
     const frames = [...this.#connections].flatMap(([name, { heard }]) =>
       heard.splice(0).filter((text) => !(this.#host.isDead && text === 'closed 1006')).map((text) => `${name}: ${shortened(this.#masked(text))}`),
     );
@@ -196,7 +196,7 @@ class Play {
   }
 }
 
-/** Two ways to write the same JSON are one, and what is drawn at random is left out. */
+/** Normalizes JSON, and leaves out random values. */
 function shownFrame(text) {
   try {
     return JSON.stringify(JSON.parse(text)).replace(/"epoch":"[0-9a-f]{8}"/, '"epoch":"$EPOCH"');

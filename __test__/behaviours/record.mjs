@@ -1,4 +1,4 @@
-// npm run record: plays all behaviours to the published 0.3.3 and writes down what they come to.
+// `npm run record` plays all behaviours to the published 0.3.3 and records the outcomes.
 import { writeFileSync } from 'node:fs';
 import behaviours from './behaviours.mjs';
 import { play } from './player.mjs';

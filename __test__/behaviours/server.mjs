@@ -1,5 +1,5 @@
-// A server in a process of its own, which it may take down: that is an outcome like any other. Does what it is told by
-// messages, and tells what it emits.
+// A server in its own process, which it may crash: that is an outcome like any other. Follows commands from IPC messages and
+// reports its events.
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import net from 'node:net';
@@ -7,7 +7,7 @@ import net from 'node:net';
 const require = createRequire(import.meta.url);
 const RelayServer = require(process.argv[2]);
 
-/** 0.3.3 does not tell its port. */
+/** 0.3.3 does not expose its port. */
 const { listen } = net.Server.prototype;
 let port;
 net.Server.prototype.listen = function (...args) {

@@ -1,5 +1,5 @@
-// `npm run torture:cycles`: a million connections that authenticate, relay a message and close. Memory and descriptors must
-// not grow. Options: --cycles, --growth (MB from the first hundred thousand on).
+// `npm run torture:cycles` opens a million connections that authenticate, relay a message and close. Memory and descriptors must
+// not grow. Options: --cycles, --growth (MB allowed after the first hundred thousand).
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
@@ -27,7 +27,7 @@ server.on('disconnect', () => {});
 await once(server, 'listening');
 const clients = Array.from({ length: CLIENTS }, () => server.registerClient());
 for (const { id } of clients) server.registerRelayChannel(id, id);
-// Opened for the first one, and kept.
+// Opened with the first connection, and kept.
 await new Promise((resolve) => setImmediate(resolve));
 const before = descriptors();
 
@@ -38,7 +38,7 @@ const rows = [];
 for await (const line of createInterface(load.stdout)) rows.push(row(Number(line)));
 const [code] = await ended;
 while (server.stats().connections > 0) await new Promise((resolve) => setImmediate(resolve));
-// So are their descriptors, a moment after.
+// Their descriptors are closed a moment later.
 const deadline = performance.now() + 10_000;
 while (descriptors() > before && performance.now() < deadline) await new Promise((resolve) => setImmediate(resolve));
 const after = descriptors();
@@ -64,7 +64,7 @@ function row(cycles) {
   return figures;
 }
 
-/** Those of this process; the load's are not among them, but for its pipes. */
+/** Returns the descriptors of this process, which include only pipes to the load's process. */
 function descriptors() {
   return readdirSync('/proc/self/fd').length;
 }

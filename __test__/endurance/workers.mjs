@@ -1,5 +1,5 @@
-// `npm run torture:workers`: threads with a server each, terminated in mid-traffic again and again. Nothing may crash, and
-// neither memory nor descriptors grow in the second half. Option: --workers.
+// `npm run torture:workers` starts threads with a server each and terminates them under traffic. Nothing may crash, and neither
+// memory nor descriptors may grow in the second half. Option: --workers.
 import { readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { onItsPort, terminateInTraffic } from '../server/workers.mjs';
@@ -13,7 +13,7 @@ for (let done = 0; done < Number(values.workers); done += TOGETHER) {
   if ((done + TOGETHER) % 40 === 0) rows.push(row(done + TOGETHER));
 }
 console.table(rows);
-// The allocator needs some two hundred of them until it has what it needs.
+// The allocator's memory settles after about two hundred threads.
 const [first, last] = [rows[Math.floor(rows.length / 2) - 1] ?? rows[0], rows.at(-1)];
 const problems = [
   last.descriptors > first.descriptors && `${first.descriptors} descriptors, then ${last.descriptors}`,

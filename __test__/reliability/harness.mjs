@@ -1,4 +1,4 @@
-// Runs a server, pairs of clients and a bad network between them, each in processes of their own, and adds up the result.
+// Runs a server, pairs of clients and a bad network between them, in separate processes, and adds up the results.
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -6,12 +6,12 @@ import { Random } from './random.mjs';
 
 const MIB = 2 ** 20;
 
-/** Pairs of one process: each client has four open files there, and 1,024 are what a process may have at least. */
+/** Pairs in one process. Each client needs four open files, of the 1,024 that every process may have. */
 const PAIRS_PER_PROCESS = 125;
 
 /**
- * Lanes that get full, and connections whose death is noticed soon, but not before they have begun. No more than half a lane can be on its way, so that the
- * few messages that plain clients have on theirs always find room: they are not told of a refusal.
+ * Limits that make lanes fill and dead connections end soon. At most half a lane can be in flight, so that the few messages
+ * of plain clients always fit: plain clients are not told of rejections.
  */
 const SERVER = {
   maxQueuedMessages: 64,
@@ -24,40 +24,40 @@ const SERVER = {
 };
 
 const DEFAULTS = {
-  /** Which generations the clients of a pair are of, and how often, compared with one another. */
+  /** Relative frequency of the generations of a pair's clients. */
   generations: { '2 2': 7, '1 2': 1, '2 1': 1, '1 1': 1 },
-  /** The shortest and the longest pause, in milliseconds, between two faults of one group of connections. */
+  /** Shortest and longest pause between two faults of one group of connections, in milliseconds. */
   faultEvery: [50, 500],
-  /** How often the page of a client reloads, and how often a second page takes over from the first; both on average. */
+  /** Average number of reloads of a client's page, and of take-overs by a second page. */
   reloads: 1,
   takeovers: 1,
-  /** The share of pairs whose channel is not registered before something was refused. */
+  /** Share of pairs whose channel is registered only after a message was rejected. */
   late: 0.2,
-  /** Milliseconds until a connection that is half-open is given up. A plain client that the machine keeps waiting loses then. */
+  /** Milliseconds until a half-open connection ends. On a slow machine plain clients lose messages by it. */
   pingTimeout: 4500,
-  /** How the clients come in: see doors.mjs. */
-  door: 'port',
+  /** The way to the relay, see entries.mjs. */
+  entry: 'port',
 };
 
 /**
- * Runs once, and resolves to what came of it: see score.mjs.
+ * Runs once and resolves to the result, see score.mjs.
  *
- * @param options.seed - whatever is random comes of it
- * @param options.pairs - of clients; each sends to the other
- * @param options.messages - in all
- * @param options.milliseconds - over which the clients spread what they send
- * @param options.together - how many connections share their faults
+ * @param options.seed - of everything random
+ * @param options.pairs - number of pairs of clients, which send to each other
+ * @param options.messages - total number of messages
+ * @param options.milliseconds - time over which messages are sent
+ * @param options.together - number of connections that share their faults
  */
 export async function run(options) {
-  const { seed, pairs, messages, generations, late, pingTimeout, door, ...plan } = { ...DEFAULTS, ...options };
+  const { seed, pairs, messages, generations, late, pingTimeout, entry, ...plan } = { ...DEFAULTS, ...options };
   const random = new Random(seed);
   const kinds = Array.from({ length: pairs }, () => {
     const reliable = random.weighted(generations).split(' ').map((generation) => generation === '2');
-    // Plain clients are not told when what they send is refused, so theirs is not.
+    // Plain clients are not told of rejections, so they get none.
     return { reliable, late: reliable.every(Boolean) && random.chance(late) };
   });
   const began = Date.now();
-  const server = await start('server.mjs', { door, options: { ...SERVER, pingTimeout }, channels: kinds.map((kind) => !kind.late) });
+  const server = await start('server.mjs', { entry, options: { ...SERVER, pingTimeout }, channels: kinds.map((kind) => !kind.late) });
   const [{ url, ca, clients }] = await once(server, 'message');
   const all = kinds.map((kind, index) => ({ ...kind, clients: clients[index] }));
   const loads = [];
@@ -67,14 +67,14 @@ export async function run(options) {
   }
   const results = await Promise.all(loads);
   server.send({ close: true });
-  const [{ errors, rss, neighbour }] = await once(server, 'message');
+  const [{ errors, rss, echoClient }] = await once(server, 'message');
   return {
-    ...{ seed, door, clients: 2 * pairs, ...results.reduce(add), milliseconds: Date.now() - began },
-    ...{ errors, neighbour, rss, rssBound: rss[0] + SERVER.maxTotalBytes + 2 * pairs * SERVER.maxWriteAhead },
+    ...{ seed, entry, clients: 2 * pairs, ...results.reduce(add), milliseconds: Date.now() - began },
+    ...{ errors, echoClient, rss, rssBound: rss[0] + SERVER.maxTotalBytes + 2 * pairs * SERVER.maxWriteAhead },
   };
 }
 
-/** Runs a part of the pairs; resolves to what came of them. */
+/** Runs some of the pairs. Resolves to their result. */
 async function load(plan, server) {
   const process = await start('load.mjs', plan);
   return new Promise((resolve) => {
@@ -82,10 +82,10 @@ async function load(plan, server) {
   });
 }
 
-/** Starts a program of this folder and tells it what to do. If it fails, so does this process. */
+/** Starts a program of this folder with a plan. If it fails, so does this process. */
 async function start(program, order) {
   const child = fork(new URL(program, import.meta.url));
-  // What it was told to do it does to the end, or this is over: a rejection that nobody awaits ends the process.
+  // Not awaited: if it fails, the unhandled rejection ends this process.
   void once(child, 'exit').then(([code, signal]) => assert.equal(code, 0, `${program} ended with ${code ?? signal}`));
   child.send(order);
   return child;

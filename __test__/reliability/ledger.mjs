@@ -1,28 +1,28 @@
-// Holds what a client's listeners got against what the other client sent. Pure: no socket, no clock.
+// Compares what a client received with what the other client sent. Pure: no sockets, no clock.
 
-/** How many violations are described; the rest are only counted. */
+/** Number of violations that are described; others are only counted. */
 const DESCRIBED = 5;
 
-/** More messages than one page sends: a message's key is its page times this, plus its number. */
+/** More than the messages of one page. The key of a message is its page times this, plus its number. */
 const PAGE = 2 ** 24;
 
 /**
- * All that one client sends another, over all pages of both. A page of a client is one `WebSocketRelay`.
+ * Everything that one client sends another, over all pages of both. A page of a client is one `WebSocketRelay`.
  *
- * What the recipient hears is one sequence. Each page of the sender is in it from its first message on that was not refused,
- * without a gap, up to one that is not before the last that was accepted; and the sender's pages follow one another. Each
- * page of the recipient hears a stretch of it without a gap: it may begin with what an earlier page has heard already, but
- * begins no later than where the others have got to.
+ * The recipient receives one sequence. It contains the messages of each page of the sender, one page after the other, from the
+ * first message that was not rejected up to at least the last accepted one, without gaps. Each page of the recipient receives
+ * a part of the sequence without gaps. The part may begin with messages that an earlier page has received, but leaves none
+ * out.
  */
 export class Ledger {
   lost = 0;
   doubled = 0;
   reordered = 0;
-  /** Messages that a later page of the recipient was handed again. */
+  /** Messages that a later page of the recipient received again. */
   repeated = 0;
-  /** Pages that were gone before they ever heard of the server, but whose messages came behind those of a newer page. */
+  /** Pages that were gone before the server replied, and whose messages arrived after those of a newer page. */
   late = 0;
-  /** Nothing is promised any more: a plain client's connection has ended. */
+  /** Whether nothing is guaranteed any more: a plain client's connection has ended. */
   isExcused = false;
   violations = [];
   #pages = [];
@@ -30,19 +30,19 @@ export class Ledger {
   #sequence = [];
   #places = new Map();
 
-  /** A new page of the sender. */
+  /** Begins a page of the sender. */
   openSender() {
     this.#pages.push({ sent: 0, accepted: 0, heard: 0, isLate: false, refused: new Set(), missing: new Set() });
     return this.#pages.length - 1;
   }
 
-  /** A new page of the recipient. */
+  /** Begins a page of the recipient. */
   openListener() {
     this.#listeners.push({ start: -1, place: -1, missing: new Set() });
     return this.#listeners.length - 1;
   }
 
-  /** The number of the page's next message, counted from 1. */
+  /** Returns the number of a page's next message, from 1. */
   send(page) {
     this.#pages[page].sent += 1;
     return this.#pages[page].sent;
@@ -56,7 +56,7 @@ export class Ledger {
     this.#pages[page].refused.add(n);
   }
 
-  /** A page of the recipient was handed the `n`th message of a page of the sender. */
+  /** Records that a page of the recipient received the `n`th message of a page of the sender. */
   hear(listener, page, n) {
     const key = page * PAGE + n;
     const of = this.#pages[page];
@@ -71,17 +71,17 @@ export class Ledger {
     }
   }
 
-  /** How many messages some page of the recipient was handed. */
+  /** The number of messages received by any page of the recipient. */
   get arrivals() {
     return this.#sequence.length;
   }
 
-  /** Whether all that was accepted has been heard by somebody. */
+  /** Whether every accepted message has been received. */
   get isComplete() {
     return this.isExcused || this.#pages.every(({ accepted, heard }) => heard >= accepted);
   }
 
-  /** Counts as lost what has not come; nothing is expected any more. */
+  /** Counts missing messages as lost, at the end of a run. */
   close() {
     if (this.isExcused) return;
     this.#pages.forEach((of, page) => {
@@ -94,7 +94,7 @@ export class Ledger {
     });
   }
 
-  /** Adds to the sequence a message that nobody has heard yet; false if its place would have been further back. */
+  /** Appends a new message to the sequence. Returns false if it belongs further back. */
   #extend(page, n) {
     const of = this.#pages[page];
     const newest = Math.floor((this.#sequence.at(-1) ?? 0) / PAGE);
@@ -111,7 +111,7 @@ export class Ledger {
     return true;
   }
 
-  /** Moves a page of the recipient on to a message of the sequence. */
+  /** Advances a page of the recipient to a message of the sequence. */
   #follow(listener, key, isNew) {
     const own = this.#listeners[listener];
     const place = this.#places.get(key);
@@ -134,7 +134,7 @@ export class Ledger {
   }
 }
 
-/** The numbers of a page above the last heard, up to one, that were not refused. */
+/** Returns the numbers of a page that were not rejected, above the last received one and up to `n`. */
 function numbers({ heard, refused }, upto) {
   return Array.from({ length: Math.max(0, upto - heard) }, (_, index) => heard + 1 + index).filter((n) => !refused.has(n));
 }

@@ -1,10 +1,10 @@
-// The harness's bookkeeping notices each kind of violation, and nothing else.
+// The ledger detects each kind of violation, and nothing else.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Ledger } from './ledger.mjs';
 import { compose, recognize } from './messages.mjs';
 
-/** A ledger with a page of each side, the sender's with so many messages accepted. */
+/** A ledger with a page on each side, and accepted messages of the sender. */
 function ledger(accepted = 5) {
   const book = new Ledger();
   book.openSender();
@@ -29,7 +29,7 @@ function score(book) {
 
 const GOOD = { lost: 0, doubled: 0, reordered: 0, repeated: 0 };
 
-test('each message once and in order is right', () => {
+test('accepts each message once and in order', () => {
   const book = ledger();
   hear(book, 0, 0, 1, 2, 3);
   assert.equal(book.isComplete, false);
@@ -38,26 +38,26 @@ test('each message once and in order is right', () => {
   assert.deepEqual(score(book), GOOD);
 });
 
-test('what is missing in the middle or at the end is lost', () => {
+test('counts missing messages as lost', () => {
   const book = ledger();
   hear(book, 0, 0, 1, 3, 4);
   assert.deepEqual(score(book), { ...GOOD, lost: 2 });
   assert.match(book.violations.join('\n'), /never got 0 2\n.*never got 0 5$/);
 });
 
-test('what comes twice is doubled, at once or later', () => {
+test('counts repeated messages as doubled', () => {
   const book = ledger();
   hear(book, 0, 0, 1, 1, 2, 3, 4, 2, 5);
   assert.deepEqual(score(book), { ...GOOD, doubled: 2 });
 });
 
-test('what comes late is reordered', () => {
+test('counts late messages as reordered', () => {
   const book = ledger();
   hear(book, 0, 0, 1, 3, 2, 4, 5);
   assert.deepEqual(score(book), { ...GOOD, reordered: 1 });
 });
 
-test('what was refused is not missed, and must not come', () => {
+test('does not expect rejected messages, and does not allow them', () => {
   const book = ledger(3);
   book.refuse(0, book.send(0));
   send(book, 0, 1);
@@ -67,7 +67,7 @@ test('what was refused is not missed, and must not come', () => {
   assert.equal(book.doubled, 1);
 });
 
-test('a page that reloads may hear again what was not acknowledged, and leaves nothing out', () => {
+test('allows a reloaded page to receive unacknowledged messages again, without gaps', () => {
   const again = ledger();
   hear(again, 0, 0, 1, 2, 3);
   again.openListener();
@@ -87,7 +87,7 @@ test('a page that reloads may hear again what was not acknowledged, and leaves n
   assert.deepEqual(score(swap), { ...GOOD, reordered: 1, repeated: 1 });
 });
 
-test('of a page that is gone, what it was told is accepted must come, what it was not may, and all before its successor', () => {
+test('expects accepted messages of a page that is gone, and allows others, all before its successor', () => {
   const may = ledger(3);
   may.send(0);
   may.send(0);
@@ -115,7 +115,7 @@ test('of a page that is gone, what it was told is accepted must come, what it wa
   assert.deepEqual(score(after), { ...GOOD, reordered: 1 });
 });
 
-test('a page that never heard of the server may come late, as one piece; one that did may not', () => {
+test('allows a page without a reply from the server to arrive late, as a whole', () => {
   const book = ledger(0);
   book.send(0);
   book.send(0);
@@ -131,7 +131,7 @@ test('a page that never heard of the server may come late, as one piece; one tha
   assert.equal(book.late, 1);
 });
 
-test('a message is known by its text, and any change to it is seen', () => {
+test('recognizes a message by its text, and detects any change', () => {
   const text = compose('7.1', 12);
   assert.deepEqual(recognize(text), { page: '7.1', n: 12 });
   assert.equal(recognize(`${text}.`), null);

@@ -1,4 +1,4 @@
-// A process that is some of the harness's pairs of clients, and the bad network between them and the server.
+// A process with some pairs of clients, and the bad network between them and the server.
 import { once, setMaxListeners } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Ledger } from './ledger.mjs';
@@ -6,19 +6,19 @@ import { Proxy } from './proxy.mjs';
 import { Random } from './random.mjs';
 import { Side } from './side.mjs';
 
-/** How often each fault strikes, compared with the others. What is half-open takes long to be noticed, so it is rarer. */
+/** Relative frequency of each fault. Half-open connections take long to detect, so they are rarer. */
 const FAULTS = { cut: 8, reset: 8, stall: 6, chop: 8, swallow: 1, swallowUp: 1, swallowDown: 1, deafen: 1, orphan: 2 };
 
-/** When nothing has arrived anywhere for so many milliseconds, nothing more is expected. */
+/** Milliseconds without any arrival after which nothing more is expected. */
 const PATIENCE = 60_000;
 
-/** When no more than this share of the clients has something to send, the faults end: those are not hunted for ever. */
+/** Faults end when at most this share of clients still has messages to send. */
 const REST = 0.1;
 
-/** How many pairs with violations are described. */
+/** Number of pairs with violations that are described. */
 const DESCRIBED = 5;
 
-// Whoever started it is gone.
+// The parent has ended.
 process.on('disconnect', () => process.exit());
 const [plan] = await once(process, 'message');
 const random = new Random(plan.seed);
@@ -43,7 +43,7 @@ async function everything() {
   });
   await Promise.all([...runs, ...storms]);
   await Promise.all(sides.map((side) => side.heardAll()));
-  // What is going to come once more comes on a new connection, in front of one last message.
+  // A duplicate would arrive on a new connection, before one last message.
   for (const proxy of proxies) proxy.strike('reset');
   await Promise.all(sides.map((side) => side.finish()));
   return false;
@@ -55,8 +55,8 @@ async function nothingForLong() {
 }
 
 /**
- * Strikes one of the connections, then another, with a pause before each. Not while nothing gets through: on a machine that is
- * too busy to make connections as fast as they are cut, nothing ever would.
+ * Applies faults to one connection after the other, with pauses. Waits while nothing gets through: on a busy machine,
+ * connections might be cut faster than they are made.
  */
 async function storm(group, own, signal) {
   let before = -1;
@@ -89,7 +89,7 @@ async function makePair({ clients, reliable, late }) {
   };
   for (const [index, client] of clients.entries()) {
     const url = new URL(plan.url);
-    // A plain client was promised nothing when its connection fails, so its connection does not.
+    // A plain client has no guarantee when its connection fails, so its connection gets no faults.
     if (reliable[index]) {
       const proxy = new Proxy({ host: url.hostname, port: url.port }, own.fork(`proxy ${index}`));
       url.host = await proxy.listen();
@@ -134,7 +134,7 @@ function result(gaveUp) {
   };
 }
 
-/** What is wrong with a pair, and what its connections went through last; nothing if all is well. */
+/** Returns the problems of a pair with the last faults of its connections, or nothing. */
 function describe({ ids, ledgers, proxies }) {
   const violations = ledgers.flatMap((ledger, index) =>
     ledger.violations.map((text) => `  from ${ids[index]} to ${ids[1 - index]}, ${text}`),

@@ -1,21 +1,21 @@
-// What the harness sends: each text can be made again from who sent it and its number, so that any change shows.
+// The messages of the harness. Each text can be generated again from its page and number, so that any change is detected.
 import { Random } from './random.mjs';
 
 const SMALL = [0, 300];
 const LARGE = [10_000, 100_000];
 const HUGE = 500_000;
 
-/** Mostly ASCII, in places what JSON or UTF-8 writes in other ways. */
+/** Mostly ASCII, with some characters that JSON escapes or UTF-8 encodes in several bytes. */
 const TEXT = makeText(HUGE + 10_000);
 
-/** The `n`th message of a page. It starts with both, so that a message can be told whatever has become of it. */
+/** Returns the `n`th message of a page. It starts with both numbers. */
 export function compose(page, n) {
   const random = new Random(`${page} ${n}`);
   const start = random.between(0, 9_999);
   return `${page} ${n} ${TEXT.slice(start, start + size(random))}`;
 }
 
-/** The page and the number that a text starts with; null if it is not, to the last character, what was sent. */
+/** Returns the page and number of a text, or `null` if it differs from what was sent. */
 export function recognize(text) {
   const [page, n] = text.slice(0, 40).split(' ', 2);
   return compose(page, n) === text ? { page, n: Number(n) } : null;

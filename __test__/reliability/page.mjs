@@ -1,13 +1,13 @@
-// A page of a client: one WebSocketRelay, on connections that end with the page.
+// A page of a client: one WebSocketRelay, whose connections end with the page.
 import { WebSocket } from 'ws';
 import WebSocketRelay from 'websocket-relay/client';
 
-/** Not what suits people and their networks: the harness has many connections to lose. */
+/** Shorter delays than in reality: the harness loses many connections. */
 const OPTIONS = { reconnectionDelay: 20, reconnectionDelayMax: 500 };
 
 /**
- * Milliseconds until a connection is authenticated. The client itself would wait for longer than the harness wants to. Each
- * try has as long again, or on a machine that is too busy none would ever do.
+ * Milliseconds for a connection to authenticate, less than the client itself would wait. Each attempt gets as much again,
+ * or none would succeed on a busy machine.
  */
 const CONNECT_TIMEOUT = 4000;
 
@@ -15,20 +15,20 @@ export class Page {
   #relay;
   #channel;
   #gone = false;
-  /** How often it has tried since it was last connected. */
+  /** Attempts since the last connection. */
   #tries = 0;
-  /** Messages whose callbacks are still to come. */
+  /** Messages whose callbacks were not called yet. */
   outstanding = 0;
-  /** How many connections it has made. */
+  /** The number of connections made. */
   connections = 0;
-  /** How many `hold` and `rejected` frames it got. */
+  /** The number of `hold` and `rejected` frames received. */
   refusals = 0;
 
   /**
-   * @param server - its `url`, and its certificate (`ca`) if it speaks TLS
-   * @param client - who: `id` and `token`
-   * @param listeners - `hear(text)`, `open()`, `end({ code, reason })` when it will not come back. None is called any more
-   *   once the page is gone.
+   * @param server - its `url`, and with TLS its certificate (`ca`)
+   * @param client - `id` and `token`
+   * @param listeners - `hear(text)`, `open()`, and `end({ code, reason })` when it will not reconnect. None is called once
+   *   the page is gone.
    */
   constructor({ url, ca }, client, peerId, reliable, listeners) {
     this.#relay = new WebSocketRelay(url, {
@@ -38,9 +38,9 @@ export class Page {
     this.#channel = this.#relay.createChannel(peerId);
     this.#channel.on('message', (text) => this.#gone || listeners.hear(text));
     this.#relay.on('open', () => this.#gone || listeners.open());
-    // Each break of a connection is one; what ends the page is told by 'close'.
+    // Every lost connection is an 'error'; the end of the page is 'close'.
     this.#relay.on('error', () => {});
-    // There are many, and else they are printed.
+    // Otherwise they would be printed, and there are many.
     this.#relay.on('connectError', () => {});
     this.#relay.on('close', (info) => {
       if (this.#gone || info.willReconnect) return;
@@ -50,8 +50,8 @@ export class Page {
   }
 
   /**
-   * Sends; `settled(error)` is called when the message was accepted or refused, if the page lives to hear of it. A plain
-   * client never does, and gives none.
+   * Sends a message. `settled(error)` is called when it is accepted or rejected, unless the page is gone by then. Not for
+   * plain clients.
    */
   send(text, settled) {
     if (!settled) return this.#channel.send(text);
@@ -63,7 +63,7 @@ export class Page {
     return undefined;
   }
 
-  /** What a reload does to a page, or a crash: it is gone in the middle of whatever it did, without a goodbye. */
+  /** Ends the page like a reload or a crash, without closing anything. */
   drop() {
     this.#gone = true;
     this.socket?.vanish();
@@ -77,7 +77,7 @@ export class Page {
         super(url, { ca });
         page.socket = this;
         page.connections += 1;
-        // Without a listener it would throw what nobody hears any more.
+        // Without a listener it would throw.
         this.on('error', () => {});
         if (reliable) {
           page.#tries += 1;

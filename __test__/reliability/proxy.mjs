@@ -1,46 +1,46 @@
-// A bad network: a TCP proxy in front of the server whose connections break in all the ways that real ones do.
+// A TCP proxy in front of the server, with the faults of a bad network.
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
-/** How many milliseconds a connection is stalled for. */
+/** Duration of a stall, in milliseconds. */
 const STALLED = [20, 600];
 
-/** How many milliseconds a client hears nothing before it is cut off, and how many later what it said arrives. */
+/** Milliseconds until an orphaned client is cut off, and until its bytes are delivered after that. */
 const ORPHANED = [20, 200];
 
-/** How many bytes of a direction are chopped before the rest passes whole again. */
+/** Bytes of a direction that are chopped. */
 const CHOPPED = [20, 800];
 
-/** What is remembered of the last faults, for a failure's report. */
+/** Number of recent faults kept for reports. */
 const REMEMBERED = 12;
 
-/** A port that leads to the server, over connections that can be told to fail. */
+/** A port that forwards to the server over connections with faults. */
 export class Proxy {
   #target;
   #random;
   #server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
-  /** What becomes of the connections that come next. */
+  /** The fates of the next connections. */
   #next = [];
   #links = new Set();
   /** The last faults, oldest first. */
   faults = [];
-  /** How many connections it has taken. */
+  /** The number of connections accepted. */
   accepted = 0;
 
-  /** @param target - where it leads to: `host` and `port` */
+  /** @param target - `host` and `port` of the server */
   constructor(target, random) {
     this.#target = target;
     this.#random = random;
   }
 
-  /** Opens the port; resolves to its address. */
+  /** Opens the port and resolves to its address. */
   async listen() {
     this.#server.listen(0, '127.0.0.1');
     await once(this.#server, 'listening');
     return `127.0.0.1:${this.#server.address().port}`;
   }
 
-  /** Does to every connection what `fault` says, the name of a method below. What is half-open stays so. */
+  /** Applies a fault, the name of a method below, to every connection. Half-open ones stay as they are. */
   strike(fault) {
     const links = [...this.#links].filter((link) => !link.halfOpen);
     this.faults.push(`${new Date().toISOString().slice(14, -1)} ${fault} of ${links.length}`);
@@ -48,50 +48,50 @@ export class Proxy {
     for (const link of links) this[fault](link);
   }
 
-  /** Ends both sides in an orderly way (FIN), behind what has been forwarded. */
+  /** Ends both sides with FIN, after the forwarded bytes. */
   cut(link) {
     link.cut();
   }
 
-  /** Breaks both sides off (RST); what has been forwarded may be lost too. */
+  /** Resets both sides with RST. Forwarded bytes may be lost. */
   reset(link) {
     link.reset();
   }
 
-  /** Forwards nothing for a while, and then all of it. */
+  /** Delays all bytes for a while. */
   stall(link) {
     link.stall(this.#random.between(...STALLED));
   }
 
-  /** Forwards a stretch of bytes in pieces of 1 to 7. */
+  /** Forwards some bytes in pieces of 1 to 7. */
   chop(link) {
     link.chop(this.#random.between(...CHOPPED));
   }
 
-  /** Takes from now on everything and forwards nothing, not even an end: half-open both ways. */
+  /** Half-open in both directions: swallows everything from now on, ends included. */
   swallow(link) {
     link.swallow(true, true);
   }
 
-  /** Half-open one way: swallows what the client says. */
+  /** Half-open in one direction: swallows the client's bytes. */
   swallowUp(link) {
     link.swallow(true, false);
   }
 
-  /** Half-open one way: swallows what the server says. */
+  /** Half-open in one direction: swallows the server's bytes. */
   swallowDown(link) {
     link.swallow(false, true);
   }
 
-  /** Breaks off, and swallows the next connection from its first byte on. */
+  /** Resets, and swallows the next connection from its first byte. */
   deafen(link) {
     this.#next.push((next) => next.swallow(true, true));
     link.reset();
   }
 
   /**
-   * Breaks off, and cuts off the client of the next connection soon; but what that client says after the first chunk,
-   * which is the HTTP request, arrives later, when perhaps the client has come back on another way.
+   * Resets, and soon cuts off the client of the next connection. Its bytes after the first chunk, the HTTP request, are
+   * delivered later, when the client may have reconnected.
    */
   orphan(link) {
     this.#next.push((next) => next.orphan(this.#random.between(...ORPHANED), this.#random.between(...STALLED)));
@@ -111,7 +111,7 @@ export class Proxy {
   }
 }
 
-/** A client's connection, and the one with the server that stands behind it. */
+/** A client's connection and its connection to the server. */
 class Link {
   #sockets;
   #up;
@@ -148,7 +148,7 @@ class Link {
   }
 
   orphan(silence, delay) {
-    // Nothing else is to happen to it meanwhile.
+    // No other fault may hit it meanwhile.
     this.halfOpen = true;
     this.#up.stallAfterFirst();
     this.#timer = setTimeout(() => {
@@ -169,7 +169,7 @@ class Link {
   }
 
   #closed(other, closed) {
-    // Nobody is left to whom the other end would matter, once it has ended too.
+    // Once both have ended, nothing is left to forward.
     if (other.readableEnded) other.destroy();
     if (!other.closed) return;
     clearTimeout(this.#timer);
@@ -177,10 +177,10 @@ class Link {
   }
 }
 
-/** One direction. It holds one chunk at most: while that is on its way, nothing is read. */
+/** One direction. It holds at most one chunk, and reads nothing while that is being written. */
 class Pipe {
   #from;
-  /** Null when what comes is to be thrown away. */
+  /** `null` if everything is discarded. */
   #to;
   #random;
   #chunk = null;
@@ -197,7 +197,7 @@ class Pipe {
     from.on('end', () => this.#end());
     from.on('error', () => {});
     from.on('close', (broken) => {
-      // A break is passed on as a break. An end has been passed on already, behind what was in front of it.
+      // Forwards a reset. An end has been forwarded already, after the bytes before it.
       if (broken && !this.#swallows) to.resetAndDestroy();
     });
     to.on('drain', () => this.#forward());
@@ -261,7 +261,7 @@ class Pipe {
     const piece = this.#chunk.subarray(0, size);
     this.#chunk = this.#chunk.length > size ? this.#chunk.subarray(size) : null;
     this.#chopped -= size;
-    // One at a time, or the system would send several as one.
+    // One at a time, or the system would combine them.
     this.#to.write(piece, () => setImmediate(() => this.#forward()));
   }
 

@@ -1,4 +1,4 @@
-// The bad network of these tests does to connections what it says it does.
+// The faults of the proxy do to connections what they are named after.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { Proxy } from './proxy.mjs';
 import { Random } from './random.mjs';
 
-/** A server behind a proxy. `open()` makes a connection and resolves to its two ends. */
+/** A server behind a proxy. `open()` opens a connection and resolves to its two ends. */
 async function network(t) {
   const server = createServer({ allowHalfOpen: true });
   server.listen(0, '127.0.0.1');
@@ -29,7 +29,7 @@ async function network(t) {
     return pair;
   }
 
-  /** Passes when whatever is going to be forwarded has been: a connection made later has carried bytes both ways. */
+  /** Waits until everything is forwarded, by sending bytes both ways over a new connection. */
   async function quiet() {
     const { client, server } = await open();
     client.socket.write('ping');
@@ -40,7 +40,7 @@ async function network(t) {
   return { proxy, open, quiet };
 }
 
-/** One end of a connection, and what it has heard. */
+/** One end of a connection, and what it has received. */
 class End {
   text = '';
   chunks = 0;
@@ -66,7 +66,7 @@ class End {
   }
 }
 
-test('without a fault all bytes pass both ways, and so do the ends, each by itself', async (t) => {
+test('forwards bytes and ends in both directions without a fault', async (t) => {
   const { open } = await network(t);
   const { client, server } = await open();
   const text = 'x'.repeat(2 ** 22);
@@ -80,14 +80,14 @@ test('without a fault all bytes pass both ways, and so do the ends, each by itse
   assert.deepEqual(await Promise.all([client.closed, server.closed]), ['no error', 'no error']);
 });
 
-test('a break passes too', async (t) => {
+test('forwards a reset', async (t) => {
   const { open } = await network(t);
   const { client, server } = await open();
   client.socket.resetAndDestroy();
   assert.equal(await server.closed, 'ECONNRESET');
 });
 
-test('cut ends both sides in an orderly way', async (t) => {
+test('cut ends both sides with FIN', async (t) => {
   const { proxy, open } = await network(t);
   const { client, server } = await open();
   proxy.strike('cut');
@@ -98,14 +98,14 @@ test('cut ends both sides in an orderly way', async (t) => {
   assert.deepEqual([client.text, server.text], ['', '']);
 });
 
-test('reset breaks both sides off', async (t) => {
+test('reset resets both sides', async (t) => {
   const { proxy, open } = await network(t);
   const { client, server } = await open();
   proxy.strike('reset');
   assert.deepEqual(await Promise.all([client.closed, server.closed]), ['ECONNRESET', 'ECONNRESET']);
 });
 
-test('stall holds everything back, the end included, and loses nothing', async (t) => {
+test('stall delays everything, the end included, and loses nothing', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { proxy, open, quiet } = await network(t);
   const { client, server } = await open();
@@ -119,7 +119,7 @@ test('stall holds everything back, the end included, and loses nothing', async (
   assert.deepEqual([client.text, server.text], ['late', 'late']);
 });
 
-test('chop forwards in small pieces, and all of them', async (t) => {
+test('chop forwards everything in small pieces', async (t) => {
   const { proxy, open } = await network(t);
   const { client, server } = await open();
   proxy.strike('chop');
@@ -131,11 +131,11 @@ test('chop forwards in small pieces, and all of them', async (t) => {
 
 const SWALLOWS = { swallow: [false, false], swallowUp: [false, true], swallowDown: [true, false] };
 for (const [fault, [up, down]] of Object.entries(SWALLOWS)) {
-  test(`${fault} leaves a connection open that says nothing ${up || down ? 'one way' : 'either way'}`, async (t) => {
+  test(`${fault} leaves a connection open and silent in ${up || down ? 'one direction' : 'both directions'}`, async (t) => {
     const { proxy, open, quiet } = await network(t);
     const { client, server } = await open();
     proxy.strike(fault);
-    // A connection that is half-open is not brought to an end by what comes after.
+    // Later bytes do not end a half-open connection.
     proxy.strike('reset');
     client.socket.write('up');
     server.socket.write('down');
@@ -148,7 +148,7 @@ for (const [fault, [up, down]] of Object.entries(SWALLOWS)) {
   });
 }
 
-test('deafen swallows the next connection from its beginning, and not the one after', async (t) => {
+test('deafen swallows the next connection from its beginning, but not the one after', async (t) => {
   const { proxy, open, quiet } = await network(t);
   const first = await open();
   proxy.strike('deafen');
@@ -159,7 +159,7 @@ test('deafen swallows the next connection from its beginning, and not the one af
   assert.deepEqual([second.server.text, second.client.ended], ['', false]);
 });
 
-test('orphan cuts the next client off, and lets what it said arrive later', async (t) => {
+test('orphan cuts the next client off and delivers its bytes later', async (t) => {
   const { proxy, open, quiet } = await network(t);
   const first = await open();
   t.mock.timers.enable({ apis: ['setTimeout'] });

@@ -1,6 +1,6 @@
-// Random numbers that a seed brings back.
+// Reproducible random numbers.
 
-/** A stream of numbers. Streams forked from one seed under different names have nothing to do with one another. */
+/** A stream of random numbers. Streams forked under different names are independent. */
 export class Random {
   #seed;
   #state;
@@ -14,7 +14,7 @@ export class Random {
     return new Random(`${this.#seed}/${name}`);
   }
 
-  /** From 0 up to, not including, 1: mulberry32. */
+  /** Returns a number in [0, 1), by mulberry32. */
   next() {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
@@ -22,7 +22,7 @@ export class Random {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** An integer, both ends included. */
+  /** Returns an integer between two, inclusive. */
   between(min, max) {
     return min + Math.floor(this.next() * (max - min + 1));
   }
@@ -35,7 +35,7 @@ export class Random {
     return list[this.between(0, list.length - 1)];
   }
 
-  /** A key of an object whose values say how often, compared with one another. */
+  /** Returns a key of an object, weighted by the values. */
   weighted(weights) {
     let rest = this.next() * Object.values(weights).reduce((sum, weight) => sum + weight, 0);
     return Object.keys(weights).find((key) => (rest -= weights[key]) < 0);

@@ -1,29 +1,29 @@
-// What a run of the harness comes to: right or wrong, and in figures.
+// Judges and formats the result of a run.
 const MIB = 2 ** 20;
 
-/** What the server is expected to complain of: channels are registered only after something was refused. */
+/** The expected error: channels are registered only after a message was rejected. */
 const FORESEEN = ['ERR_CHANNEL_NOT_REGISTERED'];
 
-/** What is wrong with a result, a line each; none when all is well. */
+/** Returns the problems of a result, one line each. */
 export function failures(result) {
-  const { seed, door, lost, doubled, reordered, problems, details, errors, neighbour } = result;
+  const { seed, entry, lost, doubled, reordered, problems, details, errors, echoClient } = result;
   const rss = peak(result);
   const wrong = [];
   if (lost + doubled + reordered > 0) wrong.push(`lost ${lost}, doubled ${doubled}, reordered ${reordered}`);
   if (problems > 0) wrong.push(`${problems} other problems`);
-  // Nobody in the harness does what a client must not, however its connections end.
+  // No client of the harness commits an offence.
   for (const [code, count] of Object.entries(errors)) {
     if (!FORESEEN.includes(code)) wrong.push(`the server complained ${count} times of ${code}`);
   }
-  if (neighbour.echoed < neighbour.sent) wrong.push(`beside it, ${neighbour.sent - neighbour.echoed} of ${neighbour.sent} echoes were lost`);
+  if (echoClient.echoed < echoClient.sent) wrong.push(`beside it, ${echoClient.sent - echoClient.echoed} of ${echoClient.sent} echoes were lost`);
   if (rss > result.rssBound) wrong.push(`the server took ${mib(rss)} of memory; it may take ${mib(result.rssBound)}`);
-  return wrong.length === 0 ? [] : [`seed ${seed}, door ${door}:`, ...wrong, ...details];
+  return wrong.length === 0 ? [] : [`seed ${seed}, entry ${entry}:`, ...wrong, ...details];
 }
 
-/** The scorecard's columns: how each is made from a result. */
+/** The columns of the scorecard, computed from a result. */
 const COLUMNS = {
   seed: ({ seed }) => seed,
-  door: ({ door }) => door,
+  entry: ({ entry }) => entry,
   messages: ({ arrivals }) => arrivals,
   faults: ({ faults }) => Object.values(faults).reduce((sum, count) => sum + count),
   reconnects: ({ connections, clients }) => connections - clients,
@@ -38,7 +38,7 @@ const COLUMNS = {
   'server RSS: start, peak, end': (result) => [result.rss[0], peak(result), result.rss.at(-1)].map(mib).join(', '),
 };
 
-/** A result as a row: an object with a value for each column. */
+/** Returns a row of the scorecard. */
 export function row(result) {
   return Object.fromEntries(Object.entries(COLUMNS).map(([name, of]) => [name, of(result)]));
 }

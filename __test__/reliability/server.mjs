@@ -1,13 +1,13 @@
-// The harness's server, in a process of its own so that its memory is its own.
+// The server of the harness, in its own process, so that its memory can be measured.
 import { once } from 'node:events';
-import { Neighbour, open } from './doors.mjs';
+import { EchoClient, open } from './entries.mjs';
 
 /** How often memory is measured, in milliseconds. */
 const MEASURED_EVERY = 100;
 
-const [{ door, options, channels }] = await once(process, 'message');
-const { server, url, ca } = await open(door, options);
-const neighbour = new Neighbour(door, url);
+const [{ entry, options, channels }] = await once(process, 'message');
+const { server, url, ca } = await open(entry, options);
+const echoClient = new EchoClient(entry, url);
 const errors = {};
 server.on('error', ({ code }) => (errors[code] = (errors[code] ?? 0) + 1));
 const clients = channels.map((registered) => {
@@ -22,9 +22,9 @@ process.send({ url, ca, clients });
 process.on('message', async ({ channel, close }) => {
   if (channel) server.registerRelayChannel(...channel);
   if (!close) return;
-  const { sent, echoed } = await neighbour.leave();
+  const { sent, echoed } = await echoClient.leave();
   await server.close();
-  process.send({ errors, rss, neighbour: { sent, echoed } }, () => process.exit());
+  process.send({ errors, rss, echoClient: { sent, echoed } }, () => process.exit());
 });
-// Whoever started it is gone.
+// The parent has ended.
 process.on('disconnect', () => process.exit());

@@ -1,15 +1,15 @@
-// One client of a pair: sends its share through one page after the other, and books what it hears.
+// One client of a pair. It sends its messages from one page after the other, and records what it receives.
 import { setTimeout as pause } from 'node:timers/promises';
 import { compose, recognize } from './messages.mjs';
 import { Page } from './page.mjs';
 
-/** How many messages are sent at once, on average. */
+/** Messages sent at once, on average. */
 const BURST = 10;
 
-/** How many messages a plain client may have on their way: it is not told of a refusal, so there must be none. */
+/** Messages that a plain client may have in flight, few enough that none is rejected: it would not be told. */
 const PLAIN_WINDOW = 4;
 
-/** The errors that say of a message that it will never arrive. Any other leaves that open. */
+/** The errors after which a message never arrives. After others it may. */
 const REFUSALS = ['ERR_CHANNEL_NOT_REGISTERED', 'ERR_QUEUE_FULL'];
 
 export class Side {
@@ -20,14 +20,14 @@ export class Side {
   #wake = () => {};
   #sent = 0;
   #refused = 0;
-  /** What went wrong beyond what the ledgers know. */
+  /** Problems that the ledgers do not cover. */
   problems = [];
   counts = { connections: 0, refusals: 0, reloads: 0, takeovers: 0 };
 
   /**
-   * @param plan - `client`, `peer`, `reliable`, the `url` to connect to, and the certificate (`ca`) if it speaks TLS, `messages` to send over so many `milliseconds`,
-   *   so many `reloads` and `takeovers` on the way, `out` and `in`, the ledgers of both directions, and what is called
-   *   when something arrived (`progress`) and when there is no channel (`refused`)
+   * @param plan - `client`, `peer`, `reliable`, the `url` and certificate (`ca`) of the server, `messages` to send over
+   *   `milliseconds`, the number of `reloads` and `takeovers`, the ledgers `out` and `in`, and functions called when
+   *   something arrives (`progress`) and when there is no channel (`refused`)
    */
   constructor(plan, random) {
     this.#plan = plan;
@@ -36,7 +36,7 @@ export class Side {
     this.#open();
   }
 
-  /** Sends all and resolves when what became of it is known. */
+  /** Sends all messages and resolves when their outcome is known. */
   async run() {
     const { messages, milliseconds, reloads, takeovers, reliable } = this.#plan;
     const rounds = Math.max(1, messages / BURST);
@@ -51,18 +51,18 @@ export class Side {
     }
   }
 
-  /** Sends one message more, behind everything else. */
+  /** Sends one more message, after all others. */
   async finish() {
     this.#send(1);
     await this.heardAll();
   }
 
-  /** Resolves when the other side has heard all that was accepted. */
+  /** Resolves when the other side has received every accepted message. */
   async heardAll() {
     await this.#until(() => this.#current.outstanding === 0 && this.#plan.out.isComplete);
   }
 
-  /** Something has arrived, here or there. */
+  /** Called when something has arrived on either side. */
   wake() {
     this.#wake();
   }
@@ -99,13 +99,13 @@ export class Side {
       const known = recognize(text);
       const [id, page] = known?.page.split('.') ?? [];
       if (Number(id) === peer.id) heard.hear(listener, Number(page), known.n);
-      else this.problems.push(`client ${client.id} got what nobody sent: ${JSON.stringify(text.slice(0, 60))}`);
+      else this.problems.push(`client ${client.id} received a message that was not sent: ${JSON.stringify(text.slice(0, 60))}`);
       progress();
     };
     const end = ({ code, reason }) => {
-      // By an older one too, if it comes back, or its last try to connect arrives, while the newer has no connection.
+      // Also by an older page that reconnects while the newer one is disconnected.
       const isReplaced = code === 4501 && number + this.#pages.length > 1;
-      // On a machine that stood still for so long, an answer to a ping comes too late. A plain client has lost then.
+      // After a pause of the machine a pong comes too late, and a plain client has lost messages.
       if (!reliable && code === 4001) out.isExcused = heard.isExcused = true;
       else if (!isReplaced) this.problems.push(`page ${number} of client ${client.id} was sent away: ${code} ${reason}`);
       this.#leave(entry);
@@ -137,7 +137,7 @@ export class Side {
         page.send(compose(`${client.id}.${number}`, n), reliable ? settled : undefined);
         if (!reliable) out.accept(number, n);
       } catch {
-        // It is about to be told of its end, and so are we.
+        // Its end is about to be reported.
         return;
       }
     }
@@ -149,7 +149,7 @@ export class Side {
     this.#open();
   }
 
-  /** A second page, while the first goes on; when the second is there, the first is closed, if it has not been already. */
+  /** Opens a second page beside the first, and closes the first when the second is connected. */
   async #takeOver() {
     this.counts.takeovers += 1;
     const [first] = this.#pages;

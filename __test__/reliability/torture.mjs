@@ -1,14 +1,14 @@
-// `npm run torture:delivery`: the test of reliability.test.mjs at full size, a run for each door and seed, with a scorecard.
-// Options: --door (one of doors.mjs) and --seed (both may be repeated), --pairs, --messages, --seconds (over which they are
-// sent), --together (connections that share the faults of one storm).
+// `npm run torture:delivery` runs the test of reliability.test.mjs at full size, for each entry and seed, and prints a scorecard.
+// Options: --entry (see entries.mjs) and --seed, which may be repeated; --pairs, --messages, --seconds (over which they are sent),
+// --together (connections that share faults).
 import { parseArgs } from 'node:util';
-import { DOORS } from './doors.mjs';
+import { ENTRIES } from './entries.mjs';
 import { run } from './harness.mjs';
 import { failures, row } from './score.mjs';
 
 const { values } = parseArgs({
   options: {
-    door: { type: 'string', multiple: true, default: ['port'] },
+    entry: { type: 'string', multiple: true, default: ['port'] },
     seed: { type: 'string', multiple: true, default: ['1', '2', '3', '4', '5'] },
     pairs: { type: 'string', default: '1000' },
     messages: { type: 'string', default: '1000000' },
@@ -16,16 +16,16 @@ const { values } = parseArgs({
     together: { type: 'string', default: '20' },
   },
 });
-const unknown = values.door.find((door) => !DOORS.includes(door));
+const unknown = values.entry.find((entry) => !ENTRIES.includes(entry));
 if (unknown !== undefined) {
-  console.error(`There is no door "${unknown}". There are: ${DOORS.join(', ')}`);
+  console.error(`There is no entry "${unknown}". The entries are: ${ENTRIES.join(', ')}`);
   process.exit(1);
 }
 const rows = [];
-for (const [door, seed] of values.door.flatMap((door) => values.seed.map((seed) => [door, seed]))) {
-  console.log(`door ${door}, seed ${seed} …`);
+for (const [entry, seed] of values.entry.flatMap((entry) => values.seed.map((seed) => [entry, seed]))) {
+  console.log(`entry ${entry}, seed ${seed} …`);
   const result = await run({
-    door,
+    entry,
     seed,
     pairs: Number(values.pairs),
     messages: Number(values.messages),

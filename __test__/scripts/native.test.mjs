@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 const require = createRequire(import.meta.url);
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-test('without an addon that works here, the loader says how to build one', (t) => {
+test('says how to build the addon if it is missing or cannot be loaded', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'loader-'));
   t.after(() => rmSync(folder, { recursive: true }));
   for (const path of ['native.js', 'lib/binary-name.js', 'package.json']) cpSync(join(root, path), join(folder, path));

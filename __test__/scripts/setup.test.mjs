@@ -7,9 +7,9 @@ import { docProblems } from '../../scripts/docs.mjs';
 import { isOlder } from '../../scripts/fresh.mjs';
 import { nodeProblem } from '../../scripts/node-version.mjs';
 import { rustProblem } from '../../scripts/rust.mjs';
-import { counted } from '../../scripts/steps.mjs';
+import { countTests } from '../../scripts/steps.mjs';
 
-test('an old Node is told which one is needed', () => {
+test('names the required version of Node to an old one', () => {
   assert.equal(
     nodeProblem('v18.20.8'),
     'websocket-relay needs Node 20 or newer, and this is Node v18.20.8: get one from https://nodejs.org/.',
@@ -17,13 +17,13 @@ test('an old Node is told which one is needed', () => {
   for (const version of ['v20.0.0', 'v26.1.0', 'v100.0.0']) assert.equal(nodeProblem(version), null);
 });
 
-test('a missing or old Rust is told which one is needed', () => {
-  assert.match(rustProblem(null, '1.88'), /^websocket-relay needs Rust 1\.88 or newer, and no cargo and rustc were found: .*rustup/);
+test('names the required version of Rust if it is missing or old', () => {
+  assert.match(rustProblem(null, '1.88'), /^websocket-relay needs Rust 1\.88 or newer, but cargo or rustc was not found: .*rustup/);
   assert.match(rustProblem('rustc 1.63.0 (4b91a6ea7 2022-08-08)', '1.88'), /needs Rust 1\.88 or newer, and this is Rust 1\.63\.0: /);
   for (const version of ['1.88.0', '1.95.0', '1.100.0', '2.0.0']) assert.equal(rustProblem(`rustc ${version} (abc 2026-01-01)`, '1.88'), null);
 });
 
-test('what was made is older than its sources when one of them is missing, changed or deleted', (t) => {
+test('rebuilds when a source is newer or deleted, or the output is missing', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'fresh-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const path = (name) => join(folder, name);
@@ -46,15 +46,15 @@ test('what was made is older than its sources when one of them is missing, chang
   assert.equal(older(), true);
 });
 
-test('the tests that cargo and node:test ran are added up', () => {
+test('adds up the tests of cargo and node:test', () => {
   assert.deepEqual(
-    counted('test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured\ntest result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured\n'),
+    countTests('test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured\ntest result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured\n'),
     { passed: 15, failed: 2, skipped: 1 },
   );
-  assert.deepEqual(counted('\x1b[34mℹ pass 7\x1b[39m\nℹ fail 1\nℹ skipped 2\nℹ todo 0\n'), { passed: 7, failed: 1, skipped: 2 });
+  assert.deepEqual(countTests('\x1b[34mℹ pass 7\x1b[39m\nℹ fail 1\nℹ skipped 2\nℹ todo 0\n'), { passed: 7, failed: 1, skipped: 2 });
 });
 
-test('documents may only name scripts and files that are there', () => {
+test('rejects documents that name missing scripts or files', () => {
   const text = 'Run `npm test` or `npm run nothing`, see [the map](../map.md), [that](gone.md) and [the site](https://example.org/x.md).';
   assert.deepEqual(docProblems('docs/a.md', text, { test: '' }, (path) => path === 'map.md'), [
     'docs/a.md: `npm run nothing` is no script of package.json.',

@@ -1,4 +1,4 @@
-// Who may come, how many, and how often.
+// Who may connect, how many, and how often.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
@@ -16,9 +16,9 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     'a RegExp': /^https:\/\/(\w+\.)?example\.com$/g,
     'strings and RegExps': ['https://other.example', /^https:\/\/example\.com$/],
     'a function': (origin) => origin === HERE,
-    'a function that answers later': async (origin) => origin === HERE,
+    'an async function': async (origin) => origin === HERE,
   })) {
-    test(`${way}: allowedOrigins as ${name}`, async (t) => {
+    test(`${way}: checks allowedOrigins given as ${name}`, async (t) => {
       const server = await open(t, { allowedOrigins });
       for (let n = 0; n < 2; n++) {
         assert.equal(await statusOf(server, { origin: HERE }), 101);
@@ -29,13 +29,13 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     });
   }
 
-  test(`${way}: any origin where nothing is said`, async (t) => {
+  test(`${way}: allows any origin by default`, async (t) => {
     const server = await open(t);
     assert.equal(await statusOf(server, { origin: OTHER }), 101);
     assert.equal(await statusOf(server), 101);
   });
 
-  test(`${way}: verifyClient is asked, and tells why not`, async (t) => {
+  test(`${way}: verifyClient decides, given the client's info`, async (t) => {
     const seen = [];
     const server = await open(t, {
       verifyClient(info) {
@@ -46,35 +46,35 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     assert.equal(await statusOf(server, { origin: HERE, headers: { cookie: 'a=b' } }), 101);
     assert.equal(await statusOf(server), 401);
     const [{ origin, secure, remoteAddress, req }, second] = seen;
-    assert.deepEqual([origin, secure, remoteAddress], [HERE, way === 'an https server' || way === 'an http server whose sockets stay with it', '127.0.0.1']);
+    assert.deepEqual([origin, secure, remoteAddress], [HERE, way === 'an https server' || way === 'an http server with bridged sockets', '127.0.0.1']);
     assert.equal(req.url, new URL(placeOf(server).url).pathname);
     assert.equal(req.headers.upgrade, 'websocket');
     assert.equal(second.origin, undefined);
   });
 
-  test(`${way}: verifyClient with a callback says the status, the text and headers`, async (t) => {
+  test(`${way}: verifyClient's callback sets the status, text and headers`, async (t) => {
     const server = await open(t, {
       verifyClient(info, callback) {
         const wanted = info.req.headers['x-wanted'];
         if (!wanted) setImmediate(callback, true);
         else callback(false, Number(wanted), 'not you', { 'X-Why': 'so', 'set-cookie': ['a=1', 'b=2'], 'bad name': 'x', bad: 'a\r\nb: c' });
-        // A second answer counts for nothing.
+        // A second call has no effect.
         callback(false, 418);
       },
     });
-    // The first answer is the one of this turn.
+    // The synchronous call is the first one.
     assert.equal(await statusOf(server), 418);
     const { status, text, headers } = await knock(server, { headers: { 'x-wanted': '429' } });
     assert.deepEqual([status, text, headers['x-why'], headers['set-cookie'], headers.b], [429, 'not you\n', 'so', ['a=1', 'b=2'], undefined]);
     assert.equal(await statusOf(server, { headers: { 'x-wanted': '101' } }), 401);
   });
 
-  test(`${way}: who is not answered is refused`, async (t) => {
+  test(`${way}: rejects a request that is not decided about`, async (t) => {
     const server = await open(t, { verifyClient: (info, callback) => void callback, headersTimeout: 50 });
     assert.equal(await statusOf(server), 503);
   });
 
-  test(`${way}: who is let in is served`, async (t) => {
+  test(`${way}: serves an admitted client`, async (t) => {
     const server = await open(t, { verifyClient: async () => true, allowedOrigins: /./ });
     const [ada, grace] = pair(server);
     const connect = async (client) => {
@@ -90,7 +90,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     two.terminate();
   });
 
-  test(`${way}: an address has its number of connections`, async (t) => {
+  test(`${way}: limits the connections of an address`, async (t) => {
     const server = await open(t, { maxConnectionsPerAddress: 2 });
     const [one, two] = [await knock(server), await knock(server)];
     assert.deepEqual([one.status, two.status], [101, 101]);
@@ -105,7 +105,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     two.socket.terminate();
   });
 
-  test(`${way}: an address has its rate of connections`, async (t) => {
+  test(`${way}: limits the connection rate of an address`, async (t) => {
     const server = await open(t, { connectionRate: 1, connectionBurst: 3 });
     const statuses = await Promise.all(Array.from({ length: 30 }, () => statusOf(server)));
     const admitted = statuses.filter((status) => status === 101).length;
@@ -113,7 +113,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     assert.ok(statuses.every((status) => status === 101 || status === 429), String(statuses));
   });
 
-  test(`${way}: proxies that are trusted say for whom they come`, async (t) => {
+  test(`${way}: trusts X-Forwarded-For of trusted proxies`, async (t) => {
     const addresses = [];
     const verifyClient = ({ remoteAddress }) => addresses.push(remoteAddress);
     const server = await open(t, { maxConnectionsPerAddress: 1, trustProxy: 'loopback', verifyClient });
@@ -125,8 +125,8 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     for (const { socket } of [one, two]) socket.terminate();
   });
 
-  test(`${way}: proxies that are trusted say what the client's connection is, and others do not`, async (t) => {
-    const isTls = way === 'an https server' || way === 'an http server whose sockets stay with it';
+  test(`${way}: trusts X-Forwarded-Proto of trusted proxies only`, async (t) => {
+    const isTls = way === 'an https server' || way === 'an http server with bridged sockets';
     for (const [trustProxy, believes] of [['loopback', true], [1, true], [true, true], ['10.0.0.0/8', false], [0, false], [undefined, false]]) {
       const seen = [];
       const server = await open(t, { trustProxy, verifyClient: ({ secure }) => seen.push(secure) });
@@ -137,7 +137,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     }
   });
 
-  test(`${way}: others are not believed`, async (t) => {
+  test(`${way}: ignores X-Forwarded-For of other proxies`, async (t) => {
     const server = await open(t, { maxConnectionsPerAddress: 1, trustProxy: ['10.0.0.0/8'] });
     const one = await knock(server, { headers: { 'x-forwarded-for': '1.2.3.4' } });
     assert.equal(await statusOf(server, { headers: { 'x-forwarded-for': '5.6.7.8' } }), 429);
@@ -145,7 +145,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
   });
 }
 
-test('what the functions throw refuses, and is told like any exception', async (t) => {
+test('rejects when a function throws, and rethrows', async (t) => {
   const server = await listen(t, {
     verifyClient() {
       throw new Error('mine');
@@ -158,7 +158,7 @@ test('what the functions throw refuses, and is told like any exception', async (
   assert.equal(await statusOf(server), 500);
 });
 
-test('failed authentications close as ever, and the owner of an id is let in whatever others do', async (t) => {
+test('limits failed authentications without locking out the owner of an id', async (t) => {
   const server = await listen(t, { maxAuthFailuresPerAddress: 3, maxAuthFailuresPerClient: 3, trustProxy: 1 });
   const client = server.registerClient();
   const attempt = async (address, token) => {
@@ -176,7 +176,7 @@ test('failed authentications close as ever, and the owner of an id is let in wha
   assert.equal(await attempt('1.2.3.4', client.token), 'connected');
 });
 
-test('a plain client over its rate is held back and loses nothing', async (t) => {
+test('holds back a plain client over its rate without loss', async (t) => {
   const server = await listen(t, { rateLimit: 100, rateLimitBurst: 5 });
   const [ada, grace] = pair(server);
   const [one, two] = [await Connection.open(server, ada), await Connection.open(server, grace)];
@@ -184,7 +184,7 @@ test('a plain client over its rate is held back and loses nothing', async (t) =>
   for (let n = 0; n < 40; n++) assert.equal((await two.relayed()).message, String(n));
 });
 
-test('a plain client that is over its rate for too long is closed', async (t) => {
+test('closes a plain client that stays over its rate', async (t) => {
   const server = await listen(t, { rateLimit: 1, holdTimeout: 1 });
   const [ada, grace] = pair(server);
   const one = await Connection.open(server, ada);
@@ -192,7 +192,7 @@ test('a plain client that is over its rate for too long is closed', async (t) =>
   assert.deepEqual(await one.closed, { code: 4003, reason: 'over the rate limit' });
 });
 
-test('a reliable client over its rate is told when to send again', async (t) => {
+test('tells a reliable client over its rate when to resend', async (t) => {
   const server = await listen(t, { rateLimit: 1, rateLimitBurst: 2 });
   const [ada, grace] = pair(server);
   const one = await Connection.open(server);
@@ -205,7 +205,7 @@ test('a reliable client over its rate is told when to send again', async (t) => 
   assert.ok(seq >= 3 && retryAfter >= 250 && retryAfter <= 1000, JSON.stringify(frames));
 });
 
-test('what is counted, as Prometheus reads it', async (t) => {
+test('serves the counters to Prometheus', async (t) => {
   const get = async (server, path) => {
     const { port } = server.address();
     const response = await fetch(`http://127.0.0.1:${port}${path}`);
@@ -274,12 +274,12 @@ for (const [options, expected, text] of [
   });
 }
 
-test('an empty list of origins lets no page in', async (t) => {
+test('rejects every page with an empty list of origins', async (t) => {
   const server = await listen(t, { allowedOrigins: [] });
   assert.equal(await statusOf(server, { origin: HERE }), 403);
 });
 
-test('with an http server, others are asked nothing', async (t) => {
+test('does not verify plain requests of an http server', async (t) => {
   let asked = 0;
   const web = http.createServer((request, response) => response.end('the application'));
   const server = await attach(t, web, { verifyClient: () => ++asked });

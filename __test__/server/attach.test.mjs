@@ -1,4 +1,4 @@
-// A relay on a server of somebody else: it takes what is its own, and leaves the rest to others or answers it.
+// A relay attached to an http server: it serves its own requests and leaves the others alone, or rejects them.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,10 +14,9 @@ import { fileURLToPath } from 'node:url';
 import express from 'express';
 import RelayServer from 'websocket-relay';
 import WebSocket, { WebSocketServer } from 'ws';
+import { jsonFrame, upgradeRequest } from './raw.mjs';
 import { Connection, WAYS, attach, keepsSockets, pair, placeOf } from './support.mjs';
 import { terminateInTraffic } from './workers.mjs';
-
-const UPGRADE = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
 
 /** A server that is closed when the test ends. */
 async function open(t, web = http.createServer()) {
@@ -29,17 +28,15 @@ async function open(t, web = http.createServer()) {
   return web;
 }
 
-/** Sends a request and returns everything that is answered until the connection ends. */
+/** Sends a request and resolves to everything received until the connection ends. */
 async function ask(web, head, port = web.address().port) {
   const socket = net.connect(port, '127.0.0.1');
-  socket.write(`${head}\r\n`);
+  socket.write(head);
   let answer = '';
   socket.setEncoding('latin1').on('data', (text) => (answer += text));
   await once(socket, 'close');
   return answer;
 }
-
-const upgradeTo = (path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${UPGRADE}`;
 
 const countConnections = (web) => new Promise((resolve) => web.getConnections((_error, count) => resolve(count)));
 
@@ -53,7 +50,7 @@ async function talk(server) {
   return [one, two];
 }
 
-test('upgrades for other paths are left to others, whoever was there first', async (t) => {
+test('leaves upgrades for other paths to other listeners, in any order', async (t) => {
   for (const isFirst of [true, false]) {
     const web = http.createServer((request, response) => response.end('the application'));
     const echo = new WebSocketServer({ noServer: true });
@@ -81,38 +78,38 @@ test('upgrades for other paths are left to others, whoever was there first', asy
   }
 });
 
-test('an upgrade that nobody takes gets a 404, at once or when the others have had their time', async (t) => {
+test('answers an unhandled upgrade with 404, at once or after headersTimeout', async (t) => {
   const web = http.createServer();
   const relay = await attach(t, web, { headersTimeout: 100 });
   const second = new RelayServer({ server: web, path: '/second' });
   t.after(() => second.close());
-  assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 Not Found\r\nConnection: close\r\n.*\r\n\r\nnothing is here\n$/s);
-  // Somebody else, who leaves it alone as well.
+  assert.match(await ask(web, upgradeRequest('/nobody')), /^HTTP\/1\.1 404 Not Found\r\nConnection: close\r\n.*\r\n\r\nnothing is here\n$/s);
+  // Another listener, which does not answer either.
   web.on('upgrade', () => {});
-  assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 /);
-  // Who is slow to answer, slower than that, is not interrupted.
+  assert.match(await ask(web, upgradeRequest('/nobody')), /^HTTP\/1\.1 404 /);
+  // A listener that answers even later is not interrupted.
   web.on('upgrade', async (request, socket) => {
     if (request.url !== '/slow') return;
     socket.on('error', () => {});
-    assert.match(await ask(web, upgradeTo('/nobody')), /^HTTP\/1\.1 404 /);
+    assert.match(await ask(web, upgradeRequest('/nobody')), /^HTTP\/1\.1 404 /);
     socket.end('HTTP/1.1 401 Unauthorized\r\n\r\n');
   });
-  assert.match(await ask(web, upgradeTo('/slow')), /^HTTP\/1\.1 401 /);
-  // A client that breaks off meanwhile crashes nobody.
-  const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(`${upgradeTo('/nobody')}\r\n`));
+  assert.match(await ask(web, upgradeRequest('/slow')), /^HTTP\/1\.1 401 /);
+  // A client that resets meanwhile crashes nothing.
+  const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(upgradeRequest('/nobody')));
   socket.once('finish', () => socket.resetAndDestroy());
   await once(socket, 'close');
   await talk(relay);
 });
 
-test('a request to the path that opens no WebSocket is refused as on its own port', async (t) => {
+test('rejects requests that open no WebSocket as on its own port', async (t) => {
   const ways = [WAYS['an http server'], WAYS['handleUpgrade()'], WAYS['its own port']];
   const relays = await Promise.all(ways.map(({ listen }) => listen(t, { path: '/relay' })));
   for (const [head, status] of [
-    [upgradeTo('/relay').replace('13', '8'), '426 Upgrade Required'],
-    [upgradeTo('/relay').replace('dGhl', 'd'), '400 Bad Request'],
-    [upgradeTo('/relay').replace('websocket', 'h2c'), '400 Bad Request'],
-    [upgradeTo('/relay').replace('GET', 'POST'), '400 Bad Request'],
+    [upgradeRequest('/relay').replace('13', '8'), '426 Upgrade Required'],
+    [upgradeRequest('/relay').replace('dGhl', 'd'), '400 Bad Request'],
+    [upgradeRequest('/relay').replace('websocket', 'h2c'), '400 Bad Request'],
+    [upgradeRequest('/relay').replace('GET', 'POST'), '400 Bad Request'],
   ]) {
     const answers = await Promise.all(relays.map((relay) => ask(null, head, new URL(placeOf(relay).url).port)));
     assert.match(answers[0], new RegExp(`^HTTP/1\\.1 ${status}\r\n`), head);
@@ -120,7 +117,7 @@ test('a request to the path that opens no WebSocket is refused as on its own por
   }
 });
 
-test('without a path every path is taken', async (t) => {
+test('serves every path without the option path', async (t) => {
   const web = await open(t);
   const relay = new RelayServer({ server: web });
   t.after(() => relay.close());
@@ -132,19 +129,19 @@ test('without a path every path is taken', async (t) => {
   }
 });
 
-test('shouldHandle() asks for the path, and may be replaced', async (t) => {
+test('shouldHandle() compares the path, and may be overridden', async (t) => {
   const web = http.createServer();
   const relay = await attach(t, web);
   const answers = Object.entries({ '/relay': true, '/relay?x': true, '/relay/': false, '/': false, '/x?/relay': false });
   for (const [url, answer] of answers) assert.equal(relay.shouldHandle({ url }), answer, url);
   relay.shouldHandle = ({ headers }) => headers.origin === 'https://friend.example';
-  assert.match(await ask(web, upgradeTo('/relay')), /^HTTP\/1\.1 404 /);
+  assert.match(await ask(web, upgradeRequest('/relay')), /^HTTP\/1\.1 404 /);
   const socket = new WebSocket(`ws://127.0.0.1:${relay.address().port}/any`, { origin: 'https://friend.example' });
   await once(socket, 'open');
   socket.terminate();
 });
 
-test("'listening' and address() are the server's, also when it listened before, and errors are passed on", async (t) => {
+test("takes 'listening', address() and errors from the server, even one that listens already", async (t) => {
   const web = await open(t, express().listen(0, '127.0.0.1'));
   const heard = [];
   const relay = new RelayServer({ server: web }, () => heard.push('callback'));
@@ -159,7 +156,7 @@ test("'listening' and address() are the server's, also when it listened before, 
   late.listen(web.address().port, '127.0.0.1');
   const [error] = await once(attached, 'error');
   assert.equal(error.code, 'EADDRINUSE');
-  // It may listen elsewhere.
+  // It can still listen elsewhere.
   late.listen(0, '127.0.0.1');
   t.after(() => late.close());
   await once(attached, 'listening');
@@ -170,8 +167,8 @@ test("'listening' and address() are the server's, also when it listened before, 
   await alone.close();
 });
 
-for (const [way, make] of Object.entries({ 'taken over': (web) => web, bridged: keepsSockets })) {
-  test(`${way}: close() ends the relay's connections and leaves the server and its listeners as they were`, async (t) => {
+for (const [way, make] of Object.entries({ detached: (web) => web, bridged: keepsSockets })) {
+  test(`${way}: close() ends the relay's connections and restores the server's listeners`, async (t) => {
     const web = await open(t, make(http.createServer((request, response) => response.end('still here'))));
     const counts = () => ['listening', 'error', 'upgrade'].map((name) => web.listenerCount(name));
     const before = counts();
@@ -181,7 +178,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, bridged: 
     const connections = await Promise.all(
       [relay.registerClient(), relay.registerClient()].map((client) => Connection.open({ url }, client)),
     );
-    const raw = net.connect(port, '127.0.0.1', () => raw.write(`${upgradeTo('/relay')}\r\n`));
+    const raw = net.connect(port, '127.0.0.1', () => raw.write(upgradeRequest('/relay')));
     await once(raw, 'data');
     const heard = [];
     relay.on('close', () => heard.push('close'));
@@ -191,16 +188,16 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, bridged: 
     assert.equal(relay.address(), null);
     assert.deepEqual(counts(), before);
     assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), 'still here');
-    // By hand it is told.
+    // handleUpgrade() still answers.
     const told = new Promise((resolve) => {
       web.once('upgrade', (request, socket, head) => resolve(relay.handleUpgrade(request, socket, head)));
     });
-    assert.match(await ask(web, upgradeTo('/relay')), /^HTTP\/1\.1 503 /);
+    assert.match(await ask(web, upgradeRequest('/relay')), /^HTTP\/1\.1 503 /);
     await told;
     await relay.close();
   });
 
-  test(`${way}: connections go on when the server closes first, until the relay does`, async (t) => {
+  test(`${way}: keeps connections when the server closes first, until the relay closes`, async (t) => {
     const web = make(http.createServer());
     const relay = await attach(t, web);
     const [one, two] = await talk(relay);
@@ -217,8 +214,8 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, bridged: 
     web.listen(0);
   });
 
-  test(`${way}: the limits are those of its own port`, async (t) => {
-    const relay = await attach(t, make(http.createServer()), { maxConnections: 2, authTimeout: 50, maxOffences: 2 });
+  test(`${way}: applies the limits of its own port`, async (t) => {
+    const relay = await attach(t, make(http.createServer()), { maxConnections: 2, authTimeout: 300, maxOffences: 2 });
     const [silent, rude] = [await Connection.open(relay), await Connection.open(relay)];
     const third = await Connection.open(relay);
     assert.equal((await third.closed).code, 1013);
@@ -226,7 +223,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, bridged: 
     rude.send('null');
     assert.ok([4504, 4000].includes((await rude.closed).code));
     assert.equal((await silent.closed).code, 4000);
-    // Their places are free when they are over.
+    // Their places are free once they have ended.
     const gone = once(relay, 'connection');
     const connection = new Connection(relay);
     connection.socket.on('open', () => connection.authenticate(relay.registerClient()));
@@ -234,15 +231,15 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, bridged: 
     connection.socket.terminate();
   });
 
-  test(`${way}: what comes with the request, and in pieces behind it, is not lost`, async (t) => {
+  test(`${way}: keeps bytes that come with the request, and in pieces behind it`, async (t) => {
     const relay = await attach(t, make(http.createServer()));
     const [ada, grace] = pair(relay);
     const two = await Connection.open(relay, grace);
     const frames = [
       { authentication: { clientId: ada.id, token: ada.token } },
       { relay: { targetId: grace.id, message: 'early' } },
-    ].map((frame) => masked(JSON.stringify(frame)));
-    const bytes = Buffer.concat([Buffer.from(`${upgradeTo('/relay')}\r\n`), ...frames]);
+    ].map(jsonFrame);
+    const bytes = Buffer.concat([Buffer.from(upgradeRequest('/relay')), ...frames]);
     for (let size = bytes.length; size > 40; size = Math.ceil(size / 2)) {
       const socket = net.connect(relay.address().port, '127.0.0.1');
       for (let at = 0; at < bytes.length; at += size) {
@@ -255,14 +252,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, bridged: 
   });
 }
 
-/** A masked text frame; the mask is 0. */
-function masked(text) {
-  const payload = Buffer.from(text);
-  const length = payload.length < 126 ? [0x80 | payload.length] : [0x80 | 126, payload.length >> 8, payload.length & 0xff];
-  return Buffer.concat([Buffer.from([0x81, ...length, 0, 0, 0, 0]), payload]);
-}
-
-test("a server that is about to listen is told of once", async (t) => {
+test("emits 'listening' once for a server that is about to listen", async (t) => {
   const web = http.createServer().listen(0, '127.0.0.1');
   const relay = new RelayServer({ server: web });
   t.after(async () => {
@@ -272,12 +262,12 @@ test("a server that is about to listen is told of once", async (t) => {
   let times = 0;
   relay.on('listening', () => (times += 1));
   await once(web, 'listening');
-  // Whatever is owed by then has been told when a turn has passed.
+  // A late event would come within one turn.
   await new Promise(setImmediate);
   assert.equal(times, 1);
 });
 
-test('a socket that is answered already is not answered again', async (t) => {
+test('does not answer a socket twice', async (t) => {
   const web = http.createServer();
   const relay = await attach(t, web);
   const again = new Promise((resolve) => {
@@ -293,7 +283,7 @@ test('a socket that is answered already is not answered again', async (t) => {
   assert.equal((await again).code, 'ERR_SOCKET_TAKEN');
 });
 
-test('a server on a file has a relay too', { skip: process.platform === 'win32' && 'no such files' }, async (t) => {
+test('attaches to a server on a Unix socket', { skip: process.platform === 'win32' && 'no such files' }, async (t) => {
   const path = join(tmpdir(), `websocket-relay-${process.pid}.sock`);
   rmSync(path, { force: true });
   const web = http.createServer();
@@ -305,7 +295,7 @@ test('a server on a file has a relay too', { skip: process.platform === 'win32' 
   for (const connection of await talk(Object.assign(relay, { url: `ws+unix://${path}:/` }))) connection.socket.terminate();
 });
 
-test('a connection that cannot be taken over is bridged', { skip: process.platform === 'win32' && 'none is' }, async (t) => {
+test('bridges a connection that cannot be detached', { skip: process.platform === 'win32' && 'none is' }, async (t) => {
   const web = http.createServer();
   const relay = await attach(t, web);
   const folder = await openFolder(tmpdir());
@@ -324,12 +314,12 @@ test('a connection that cannot be taken over is bridged', { skip: process.platfo
     }
     while ((await countConnections(web)) > 0) await new Promise((resolve) => setImmediate(resolve));
   }
-  // They are what they were.
+  // They are unchanged.
   await folder.stat();
   await talk(relay);
 });
 
-test('taking connections over leaks no descriptor and closes none twice', { skip: !existsSync('/proc/self/fd') && 'needs /proc' }, async (t) => {
+test('detaching connections leaks no descriptor and closes none twice', { skip: !existsSync('/proc/self/fd') && 'needs /proc' }, async (t) => {
   const web = http.createServer();
   const relay = await attach(t, web);
   const open = () => readdirSync('/proc/self/fd').length;
@@ -342,14 +332,14 @@ test('taking connections over leaks no descriptor and closes none twice', { skip
   const before = open();
   for (let round = 0; round < 10; round += 1) {
     await Promise.all(Array.from({ length: 50 }, (_, n) => visit((socket) => (n % 2 ? socket.close() : socket.terminate()))));
-    // Refused, and broken off in the handshake.
-    await ask(web, upgradeTo('/relay').replace('13', '8'));
-    const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(`${upgradeTo('/relay')}\r\n`));
+    // Rejected, and reset in the handshake.
+    await ask(web, upgradeRequest('/relay').replace('13', '8'));
+    const socket = net.connect(web.address().port, '127.0.0.1', () => socket.end(upgradeRequest('/relay')));
     await once(socket.resume(), 'close');
   }
-  // The relay's ends are closed by its own thread, soon after the clients'.
+  // The relay's thread closes its ends soon after the clients'.
   while (open() > before) await new Promise((resolve) => setImmediate(resolve));
-  // In the middle of closing, too.
+  // While closing, too.
   const last = Array.from({ length: 50 }, () => new Connection(relay));
   await once(web, 'upgrade');
   await relay.close();
@@ -359,7 +349,7 @@ test('taking connections over leaks no descriptor and closes none twice', { skip
   while (open() > before) await new Promise((resolve) => setImmediate(resolve));
 });
 
-test('a process lives while connections of the relay do, and ends when they do', async () => {
+test('keeps the process alive exactly while the relay has connections', async () => {
   for (const rest of ['', 'relay.unref();']) {
     const source = `
       import http from 'node:http';
@@ -390,7 +380,7 @@ test('a process lives while connections of the relay do, and ends when they do',
   }
 });
 
-test('worker threads with an attached relay each may be terminated in mid-traffic', async () => {
+test('survives the termination of worker threads with attached relays under traffic', async () => {
   const source = (isBridged) => `
     const RelayServer = require(${JSON.stringify(new URL('../..', import.meta.url).pathname)});
     const http = require('node:http');

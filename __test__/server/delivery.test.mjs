@@ -1,4 +1,4 @@
-// Every message arrives once and in order, whatever the JavaScript thread does, and whichever way the connections came.
+// Every message arrives once and in order, whatever the JavaScript thread does, in every way to reach a relay.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
@@ -24,7 +24,7 @@ const STRINGS = {
 
 for (const [way, { listen, bypasses, isSecure }] of Object.entries(WAYS)) {
   for (const threads of bypasses ? [1, 4] : []) {
-    test(`${way}: 1,000 pairs exchange 100,000 messages on ${threads} thread(s) while JavaScript is blocked for 5 seconds`, async (t) => {
+    test(`${way}: relays 100,000 messages of 1,000 pairs on ${threads} thread(s) while JavaScript is blocked`, async (t) => {
       const server = await listen(t, { threads });
       const pairs = Array.from({ length: 1000 }, () => pair(server));
       const worker = new Worker(new URL('pairs.worker.mjs', import.meta.url), {
@@ -33,7 +33,7 @@ for (const [way, { listen, bypasses, isSecure }] of Object.entries(WAYS)) {
       const [connected] = await once(worker, 'message');
       assert.equal(connected, 'connected');
       worker.postMessage('go');
-      // The worker has told that the first message has arrived.
+      // The worker has reported the first message.
       assert.deepEqual(await once(worker, 'message'), ['flowing']);
       const buffer = new Int32Array(new SharedArrayBuffer(4));
       Atomics.wait(buffer, 0, 0, 5000);
@@ -43,7 +43,7 @@ for (const [way, { listen, bypasses, isSecure }] of Object.entries(WAYS)) {
     });
   }
 
-  test(`${way}: messages for who is away wait, and a client that comes back gets what came meanwhile`, async (t) => {
+  test(`${way}: keeps messages for absent clients until they connect`, async (t) => {
     const server = await listen(t);
     const [ada, grace] = pair(server);
     const one = await Connection.open(server, ada);
@@ -51,14 +51,14 @@ for (const [way, { listen, bypasses, isSecure }] of Object.entries(WAYS)) {
       for (let n = 0; n < 500; n += 1) one.relay(grace.id, `${round} ${n}`);
       const two = await Connection.open(server, grace);
       for (let n = 0; n < 500; n += 1) assert.deepEqual(await two.relayed(), { senderId: ada.id, message: `${round} ${n}` });
-      // Listened for first: what nobody has ever listened for is not told, and the server is quick.
+      // Before connecting: events without a listener are not emitted later.
       const gone = once(server, 'disconnect');
       two.socket.close();
       await gone;
     }
   });
 
-  test(`${way}: 100 pairs of plain clients, both ways, who come and go beside connections that break off`, async (t) => {
+  test(`${way}: relays between 100 pairs of plain clients that reconnect, beside connections that break`, async (t) => {
     const server = await listen(t);
     const visit = async (self, peer, round) => {
       const [connection, stranger] = await Promise.all([Connection.open(server, self), Connection.open(server)]);
@@ -67,7 +67,7 @@ for (const [way, { listen, bypasses, isSecure }] of Object.entries(WAYS)) {
         connection.relay(peer.id, `${round} ${n}`);
         if (n === 10) stranger.socket.terminate();
       }
-      // What was sent before is read before.
+      // Frames are read in order.
       connection.socket.close();
       assert.equal((await connection.closed).code, 1005);
     };
@@ -82,14 +82,14 @@ for (const [way, { listen, bypasses, isSecure }] of Object.entries(WAYS)) {
     );
   });
 
-  test(`${way}: 100 pairs of reliable clients, both ways, whose connections break off in between`, async (t) => {
+  test(`${way}: relays between 100 pairs of reliable clients whose connections break`, async (t) => {
     const server = await listen(t);
     const Base = webSocketOf(server);
     let broken = 0;
     class Breaking extends Base {
       constructor(url) {
         super(url);
-        // At another place each time, and sooner or later at none.
+        // At a different position each time, and finally not at all.
         let left = 5 + ((broken * 7919) % 60);
         this.on('message', () => {
           left -= 1;
@@ -117,19 +117,19 @@ for (const [way, { listen, bypasses, isSecure }] of Object.entries(WAYS)) {
         accepted.push(new Promise((resolve, reject) => channel.send(`message ${n}`, (error) => (error ? reject(error) : resolve()))));
       }
       await Promise.all(accepted);
-      // What comes twice would come before it.
+      // A duplicate would come before it.
       channel.send('message 100');
       await all;
       return relay;
     };
     const pairs = Array.from({ length: 100 }, () => pair(server));
     const relays = await Promise.all(pairs.flatMap(([ada, grace]) => [exchange(ada, grace), exchange(grace, ada)]));
-    // Before the server closes, or they would come back again and again.
+    // Before the server closes, or they would keep reconnecting.
     relays.forEach((relay) => relay.close());
     assert.ok(broken >= 100, `${broken} connections broke off`);
   });
 
-  test(`${way}: every string arrives as it was sent`, async (t) => {
+  test(`${way}: delivers every string unchanged`, async (t) => {
     const server = await listen(t);
     const [ada, grace] = pair(server);
     const relays = [ada, grace].map(
@@ -147,7 +147,7 @@ for (const [way, { listen, bypasses, isSecure }] of Object.entries(WAYS)) {
     }
   });
 
-  test(`${way}: the published client of 0.3.3 works, many messages both ways`, { skip: isSecure && 'it speaks no TLS' }, async (t) => {
+  test(`${way}: serves the published client of 0.3.3`, { skip: isSecure && 'it speaks no TLS' }, async (t) => {
     const OldRelay = require('websocket-relay-0.3.3/src/WebSocketRelay.js');
     const server = await listen(t);
     const [ada, grace] = pair(server);

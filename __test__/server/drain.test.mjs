@@ -1,4 +1,4 @@
-// Going away: what was queued arrives first, clients are told when to come back, and nobody is waited for too long.
+// Draining: queued messages are delivered first, clients are told when to reconnect, and the timeout holds.
 import assert from 'node:assert/strict';
 import { getEventListeners, once } from 'node:events';
 import net from 'node:net';
@@ -8,17 +8,17 @@ import WebSocketRelay from 'websocket-relay/client';
 import { makeCertificate } from '../tls/certificates.mjs';
 import { Connection, listen, pair, run } from './support.mjs';
 
-/** Longer than any test takes: what ends before was not cut. */
+/** Longer than any test, so that nothing is cut. */
 const LONG = 2 ** 31 - 1;
 
-/** When the client of `connection` was told to come back, in milliseconds. */
+/** Returns the delay after which a client was told to reconnect, in milliseconds. */
 async function told({ closed }) {
   const { code, reason } = await closed;
   assert.equal(code, 1012);
   return Number(/^(\d+) ms to wait: the server is restarting$/.exec(reason)[1]);
 }
 
-/** Everything that was sent on a connection before now has been read by the server. */
+/** Waits until the server has read everything sent on a connection. */
 async function read({ socket }) {
   const pong = once(socket, 'pong');
   socket.ping();
@@ -28,7 +28,7 @@ async function read({ socket }) {
 const credentials = makeCertificate();
 
 for (const [over, given, tls] of [['TCP'], ['TLS', credentials, { ca: credentials.cert }]]) {
-  test(`what waits for a slow reader arrives before 1012, over ${over}`, async (t) => {
+  test(`delivers what waits for a slow reader before closing with 1012, over ${over}`, async (t) => {
     const server = await listen(t, { maxQueuedBytes: 1 << 28, maxMailboxBytes: 1 << 28, ...(given && { cert: given.cert, key: given.key }) });
     const [ada, grace] = pair(server);
     const from = await Connection.open(server, ada, tls);
@@ -36,14 +36,14 @@ for (const [over, given, tls] of [['TCP'], ['TLS', credentials, { ca: credential
     from.relay(grace.id, 'first');
     await to.relayed();
     to.socket.pause();
-    // More than the sockets take.
+    // More than the socket buffers hold.
     const total = 300;
     for (let n = 0; n < total; n += 1) from.relay(grace.id, `${n} ${'x'.repeat(50_000)}`);
     await read(from);
     const heard = [];
     server.on('disconnect', (id, code) => heard.push([id, code]));
     const closed = server.close({ timeout: LONG });
-    // Nothing waits for her.
+    // No messages wait for it.
     await told(from);
     to.socket.resume();
     for (let n = 0; n < total; n += 1) assert.match((await to.relayed()).message, new RegExp(`^${n} x{50000}$`));
@@ -53,7 +53,7 @@ for (const [over, given, tls] of [['TCP'], ['TLS', credentials, { ca: credential
   });
 }
 
-test('a reader that acknowledges gets all that waits, and nothing is accepted any more', async (t) => {
+test('delivers everything to a reliable client, and accepts nothing more', async (t) => {
   const server = await listen(t, { maxInFlightMessages: 2 });
   const [ada, grace] = pair(server);
   const from = await Connection.open(server, ada);
@@ -72,11 +72,11 @@ test('a reader that acknowledges gets all that waits, and nothing is accepted an
   }
   await told(to);
   await closed;
-  // Not a word of what came too late.
+  // Nothing about messages that came too late.
   assert.equal(to.pending, 0);
 });
 
-test('who does not read is cut at the timeout', async (t) => {
+test('cuts a client that does not read at the timeout', async (t) => {
   const server = await listen(t, { maxQueuedBytes: 1 << 28, maxMailboxBytes: 1 << 28 });
   const [ada, grace] = pair(server);
   const [from, to] = [await Connection.open(server, ada), await Connection.open(server, grace)];
@@ -91,7 +91,7 @@ test('who does not read is cut at the timeout', async (t) => {
   assert.equal((await to.closed).code, 1006);
 });
 
-test('close() cuts draining short, and so does a shorter timeout', async (t) => {
+test('close() and a shorter timeout cut draining short', async (t) => {
   for (const cut of [(server) => server.close(), (server) => server.close({ timeout: 0 })]) {
     const server = await listen(t, { maxInFlightMessages: 1 });
     const [ada, grace] = pair(server);
@@ -103,7 +103,7 @@ test('close() cuts draining short, and so does a shorter timeout', async (t) => 
     const called = [];
     const closed = new Promise((resolve) => server.close({ timeout: LONG }, () => resolve(called.push('first'))));
     await told(from);
-    // The second one waits for the acknowledgement of the first.
+    // The second message waits for the acknowledgement of the first.
     await cut(server);
     await closed;
     assert.deepEqual(called, ['first']);
@@ -111,7 +111,7 @@ test('close() cuts draining short, and so does a shorter timeout', async (t) => 
   }
 });
 
-test('clients are told to come back at times that are spread evenly', async (t) => {
+test('spreads the reconnects of clients evenly', async (t) => {
   const server = await listen(t);
   const all = await Promise.all(Array.from({ length: 50 }, () => Connection.open(server)));
   await server.close({ timeout: LONG, retryAfter: 50_000 });
@@ -123,7 +123,7 @@ test('clients are told to come back at times that are spread evenly', async (t) 
   assert.equal(await told(hurried), 0);
 });
 
-test('who comes while connections drain is told so, and pages go on at the next server', async (t) => {
+test('rejects new connections while draining; pages continue on the next server', async (t) => {
   const first = await listen(t, { maxInFlightMessages: 1 });
   const { port } = first.address();
   const [ada, grace] = pair(first);
@@ -149,7 +149,7 @@ test('who comes while connections drain is told so, and pages go on at the next 
   await new Promise((resolve) => page.once('open', resolve));
 });
 
-test('what close() is told is checked', async (t) => {
+test('checks the arguments of close()', async (t) => {
   const server = await listen(t);
   for (const [options, code] of [
     [1, 'ERR_INVALID_ARG_TYPE'],
@@ -168,7 +168,7 @@ test('what close() is told is checked', async (t) => {
   await server.close({ timeout: 5 });
 });
 
-test('an AbortSignal closes the server, before it listens and after', async () => {
+test('closes on an aborted signal, before and after listening', async () => {
   const controller = new AbortController();
   const { signal } = controller;
   const server = new RelayServer({ port: 0, host: '127.0.0.1', signal });
@@ -187,7 +187,7 @@ test('an AbortSignal closes the server, before it listens and after', async () =
   assert.throws(() => new RelayServer({ port: 0, signal: {} }), { code: 'ERR_INVALID_ARG_TYPE' });
 });
 
-test('Symbol.asyncDispose closes it', { skip: !Symbol.asyncDispose && 'this Node has none' }, async (t) => {
+test('closes with Symbol.asyncDispose', { skip: !Symbol.asyncDispose && 'this Node has none' }, async (t) => {
   const server = await listen(t);
   const { port } = server.address();
   await server[Symbol.asyncDispose]();
@@ -196,7 +196,7 @@ test('Symbol.asyncDispose closes it', { skip: !Symbol.asyncDispose && 'this Node
   await server[Symbol.asyncDispose]();
 });
 
-test('a process that drains lives until that is done', async () => {
+test('keeps the process alive while draining', async () => {
   const { stdout } = await run(`
     import RelayServer from 'websocket-relay';
     const server = new RelayServer({ port: 0 }, async () => {

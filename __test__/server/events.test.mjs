@@ -1,4 +1,4 @@
-// What the server tells, and that nothing it tells can crash or be lost.
+// The server's events: none is lost, and none crashes the process.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -8,13 +8,13 @@ import { Connection, listen, pair, run } from './support.mjs';
 
 const { offences, accepted } = JSON.parse(readFileSync(new URL('../vectors/offences.json', import.meta.url), 'utf8'));
 
-test('every offence is an error with its text and code, and closes what it should', async (t) => {
+test('emits every offence with its text and code, and closes where required', async (t) => {
   const server = await listen(t);
   const [ada, grace] = [server.registerClient(), server.registerClient()];
   for (const { name, by, frame, message, code, then } of offences) {
     const connection = await Connection.open(server, by === 'client' ? ada : undefined);
     const error = once(server, 'error');
-    // 'error' of events.once rejects: what it rejects with is what is looked for.
+    // `once()` rejects on 'error', with the error to check.
     connection.send(frame.replace('$TOKEN0', ada.token).replace('$TOKEN1', grace.token));
     const found = await error.catch((rejected) => rejected).then((result) => (Array.isArray(result) ? result[0] : result));
     assert.ok(found instanceof Error, name);
@@ -29,7 +29,7 @@ test('every offence is an error with its text and code, and closes what it shoul
   }
 });
 
-test('every way to write a frame is read', async (t) => {
+test('reads every form of a frame', async (t) => {
   const server = await listen(t);
   const [one, two] = await Promise.all(pair(server).map((client) => Connection.open(server, client)));
   for (const { name, frame, arrives } of accepted) {
@@ -38,7 +38,7 @@ test('every way to write a frame is read', async (t) => {
   }
 });
 
-test('who came and who left, with code and reason', async (t) => {
+test("emits 'connection' and 'disconnect' with code and reason", async (t) => {
   const server = await listen(t);
   const [ada] = pair(server);
   const heard = [];
@@ -72,7 +72,7 @@ test('who came and who left, with code and reason', async (t) => {
   ]);
 });
 
-test('a stranger crashes nobody who does not listen for errors', async (t) => {
+test("survives client errors without an 'error' listener", async (t) => {
   const server = await listen(t);
   const [one, two] = await Promise.all(pair(server).map((client) => Connection.open(server, client)));
   const stranger = await Connection.open(server);
@@ -82,7 +82,7 @@ test('a stranger crashes nobody who does not listen for errors', async (t) => {
   assert.equal((await two.relayed()).message, 'alive');
 });
 
-test('an exception of a listener is an ordinary uncaught one, and loses no other event', async () => {
+test("makes a listener's exception an uncaught one without losing other events", async () => {
   const { stdout, stderr, code } = await run(`
     import RelayServer from 'websocket-relay';
     import WebSocket from 'ws';
@@ -117,12 +117,12 @@ test('an exception of a listener is an ordinary uncaught one, and loses no other
   );
 });
 
-test('events that a blocked thread cannot take are counted', async (t) => {
+test('counts events that a blocked thread drops', async (t) => {
   const server = await listen(t, { maxQueuedEvents: 16, maxOffences: 1000 });
   const errors = [];
   server.on('error', (error) => errors.push(error));
   const stranger = await Connection.open(server);
-  // While this thread does not return to its loop nothing is taken: write, and wait until all has been read.
+  // No event is taken until this thread returns to its event loop: send, and wait until all is read.
   for (let n = 0; n < 400; n += 1) stranger.send('no JSON');
   const { port1, port2 } = new MessageChannel();
   stranger.socket.once('pong', () => port2.postMessage('read'));

@@ -1,21 +1,15 @@
-// Messages that nobody receives within `messageTtl`: they are dropped, whoever sent them is told, and the others arrive.
+// Messages not received within `messageTtl` are dropped, their senders told, and all others arrive.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
-import WebSocketRelay from 'websocket-relay/client';
+import { happened, openClient } from './client.mjs';
 import { Connection, listen, pair } from './support.mjs';
 
-/** The client of the package, which comes back at once. */
-function open(t, server, { id, token }) {
-  const relay = new WebSocketRelay(`127.0.0.1:${server.address().port}`, { clientId: id, token }, { reconnectionDelay: 1 });
-  t.after(() => relay.close());
-  return relay;
-}
+/** Connects the client of this package, which reconnects at once. */
+const open = (t, server, client) => openClient(t, server, client, { reconnectionDelay: 1 });
 
-const happened = (emitter, name) => new Promise((resolve) => emitter.once(name, (...args) => resolve(args)));
-
-/** The numbers that a channel is told to have expired, in a list that grows. */
+/** Returns a growing list of the expired messages that a channel reports. */
 function expiredOf(channel) {
   const expired = [];
   channel.on('expired', (first, last) => {
@@ -24,7 +18,7 @@ function expiredOf(channel) {
   return expired;
 }
 
-test('what nobody comes for expires: the channel hears of it, the server and its counters', async (t) => {
+test('expires messages of an absent client, and tells the channel, the server and its counters', async (t) => {
   const server = await listen(t, { messageTtl: 20 });
   const [ada, grace] = pair(server);
   const one = open(t, server, ada);
@@ -51,7 +45,7 @@ test('what nobody comes for expires: the channel hears of it, the server and its
   assert.deepEqual([expired, errors], [[1], []]);
 });
 
-test('a sender that was away hears of it when it is back', async (t) => {
+test('tells a sender that was away when it reconnects', async (t) => {
   const server = await listen(t, { messageTtl: 20 });
   const [ada, grace] = pair(server);
   const one = open(t, server, ada);
@@ -63,7 +57,7 @@ test('a sender that was away hears of it when it is back', async (t) => {
     assert.ok(server.disconnectClient(ada.id));
     await again;
   };
-  // For as long as it takes.
+  // For as long as needed.
   while (!server.stats().rejected.ERR_MESSAGE_EXPIRED) await reconnect();
   while (expired.length < 1) await happened(to, 'expired');
   await reconnect();
@@ -72,7 +66,7 @@ test('a sender that was away hears of it when it is back', async (t) => {
   assert.deepEqual(expired, [1, 2], 'each once');
 });
 
-test('plain clients hear nothing of it, and their messages expire all the same', async (t) => {
+test('expires messages of plain clients without telling them', async (t) => {
   const server = await listen(t, { messageTtl: 20 });
   const [ada, grace] = pair(server);
   const one = await Connection.open(server, ada);
@@ -88,7 +82,7 @@ test('plain clients hear nothing of it, and their messages expire all the same',
   assert.deepEqual(await one.relayed(), { senderId: grace.id, message: 'and back' });
 });
 
-test('whatever breaks, each message is heard once and in order, or told to have expired once', async (t) => {
+test('delivers each message once and in order, or reports its expiry once, whatever breaks', async (t) => {
   const server = await listen(t, { messageTtl: 5, maxInFlightMessages: 4 });
   const [ada, grace] = pair(server);
   const [one, two] = [open(t, server, ada), open(t, server, grace)];
@@ -99,12 +93,12 @@ test('whatever breaks, each message is heard once and in order, or told to have 
   let last = 0;
   for (let round = 0; round < 40; round += 1) {
     for (let n = 0; n < 10; n += 1) last = to.send(String(last + 1));
-    // Both come back by themselves; one of them not before the messages are old.
+    // Both reconnect by themselves, one of them after the messages have expired.
     server.disconnectClient(round % 3 ? grace.id : ada.id);
     await new Promise((resolve) => to.send(String((last += 1)), resolve));
     if (round % 5 === 0 && !server.isConnected(grace.id)) await happened(two, 'open');
   }
-  // When one arrives, those before it have arrived or have expired.
+  // When a message arrives, all before it have arrived or expired.
   do {
     last = to.send(String(last + 1));
     await Promise.race([happened(from, 'message'), happened(to, 'expired')]);
@@ -117,7 +111,7 @@ test('whatever breaks, each message is heard once and in order, or told to have 
   t.diagnostic(`${heard.length} heard, ${expired.length} expired of ${last}`);
 });
 
-test('messageTtl is milliseconds up to the longest timer, or 0', async () => {
+test('accepts a messageTtl from 0 to the longest timer', async () => {
   for (const [messageTtl, name, message] of [
     ['1000', TypeError, /^options\.messageTtl must be an integer from 0 to 2147483647 \(milliseconds\); received '1000'/],
     [-1, RangeError, /^options\.messageTtl .* received -1/],

@@ -1,4 +1,4 @@
-// Two plain clients on a thread of their own: one writes as much as it can, the other reads, or not until it is told.
+// Two plain clients on their own thread: one sends as much as it can, the other reads, at once or when told to.
 import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Connection } from './support.mjs';
@@ -13,13 +13,13 @@ let received = 0;
 let wrong = 0;
 const all = new Promise((resolve) => {
   two.socket.on('message', (data) => {
-    // In order, and whole.
+    // In order and complete.
     if (data.length < size || !data.includes(` ${received} `)) wrong += 1;
     received += 1;
     if (received === messages) resolve();
   });
 });
-// Both must be known to the server before its thread is blocked.
+// Both must be authenticated before the server's thread is blocked.
 for (const { socket } of [one, two]) {
   socket.ping();
   await once(socket, 'pong');
@@ -33,7 +33,7 @@ const written = sending.bytesWritten;
 if (workerData.waitsForAll) {
   await all;
 } else {
-  // As long as anything is still taken, and a good while after: what has no bound would be taken in that time.
+  // While anything is accepted, and a while longer, in which an unbounded queue would accept more.
   let taken = 0;
   for (let idle = 0; idle < 20_000; idle += 1) {
     const now = written - sending.writableLength;
@@ -43,7 +43,7 @@ if (workerData.waitsForAll) {
   }
 }
 parentPort.postMessage({ written, taken: written - sending.writableLength, received });
-// Goes on, if it was blocked.
+// Continues if it was paused.
 Atomics.store(state, 0, 1);
 Atomics.notify(state, 0);
 await all;

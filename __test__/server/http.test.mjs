@@ -1,4 +1,4 @@
-// What the port answers to requests that are no WebSocket.
+// Responses of the relay's own port to requests that open no WebSocket.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
@@ -10,7 +10,7 @@ import { Connection, attach, listen, statusOf } from './support.mjs';
 const bundle = readFileSync(new URL('../../dist/websocket_relay.min.js', import.meta.url));
 const sourceMap = readFileSync(new URL('../../dist/websocket_relay.min.js.map', import.meta.url));
 
-/** The answer as it came, nothing unpacked. */
+/** Resolves to the response, not decompressed. */
 async function get(server, path, { method = 'GET', ...headers } = {}) {
   const { port } = server.address();
   const response = await new Promise((resolve, reject) => {
@@ -20,7 +20,7 @@ async function get(server, path, { method = 'GET', ...headers } = {}) {
   return { status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) };
 }
 
-test('the port gives the client for browsers, packed for who takes that, and not again to who has it', async (t) => {
+test('serves the browser client, compressed if accepted, and 304 if unchanged', async (t) => {
   const server = await listen(t);
   const plain = await get(server, '/websocket_relay.min.js');
   assert.equal(plain.status, 200);
@@ -39,14 +39,14 @@ test('the port gives the client for browsers, packed for who takes that, and not
   assert.deepEqual([head.status, head.headers['content-length'], head.body.length], [200, String(bundle.length), 0]);
 });
 
-test('unless it is told not to', async (t) => {
+test('does not serve the client with serveClient: false', async (t) => {
   const server = await listen(t, { serveClient: false, path: '/relay' });
   for (const method of ['GET', 'HEAD', 'OPTIONS']) {
     for (const path of ['/websocket_relay.min.js', '/websocket_relay.min.js.map']) assert.equal((await get(server, path, { method })).status, 404);
   }
 });
 
-test('the source map is where the client says that it is', async (t) => {
+test('serves the source map where the client refers to it', async (t) => {
   const server = await listen(t, { path: '/relay' });
   const [, name] = /\n\/\/# sourceMappingURL=(\S+)\n$/.exec(String(bundle));
   const plain = await get(server, `/${name}`);
@@ -56,7 +56,7 @@ test('the source map is where the client says that it is', async (t) => {
   assert.ok(gunzipSync(packed.body).equals(sourceMap));
 });
 
-test('pages of every origin may load the client, and may ask whether they may', async (t) => {
+test('allows every origin to load the client, with preflight', async (t) => {
   for (const path of ['/relay', undefined]) {
     const server = await listen(t, { path });
     for (const file of ['/websocket_relay.min.js', '/websocket_relay.min.js.map']) {
@@ -74,12 +74,12 @@ test('pages of every origin may load the client, and may ask whether they may', 
         assert.equal(answer.headers['cross-origin-resource-policy'], 'cross-origin');
       }
     }
-    // Of what else there is they know nothing.
+    // Other paths have no CORS headers.
     assert.equal((await get(server, '/health')).headers['access-control-allow-origin'], undefined);
   }
 });
 
-test('a head above maxHeaderSize is refused with 431 and counted, however large it may be', async (t) => {
+test('rejects a head above maxHeaderSize with 431, and counts it', async (t) => {
   for (const maxHeaderSize of [undefined, 1024, 65_536]) {
     const server = await listen(t, { maxHeaderSize, path: '/relay' });
     const bound = maxHeaderSize ?? 16_384;
@@ -93,14 +93,14 @@ test('a head above maxHeaderSize is refused with 431 and counted, however large 
   }
 });
 
-test('it says how it is, and what is nowhere', async (t) => {
+test('answers /health, and 404 elsewhere', async (t) => {
   const server = await listen(t, { path: '/relay', closeTimeout: 600_000 });
   const health = await get(server, '/health');
   assert.deepEqual([health.status, String(health.body), health.headers['cache-control']], [200, 'ok\n', 'no-store']);
   assert.equal((await get(server, '/')).status, 404);
   assert.equal((await get(server, '/health', { method: 'POST' })).status, 404);
   assert.equal((await get(server, '/relay')).status, 426);
-  // While it closes: a connection that does not answer holds it.
+  // While it closes, held up by a connection that does not answer.
   const { port } = server.address();
   const connection = await Connection.open({ url: `ws://127.0.0.1:${port}/relay` });
   connection.socket._socket.removeAllListeners('data');
@@ -113,7 +113,7 @@ test('it says how it is, and what is nowhere', async (t) => {
   await assert.rejects(get({ address: () => ({ port }) }, '/health'), { code: 'ECONNREFUSED' });
 });
 
-test('on a server of somebody else all of this is theirs', async (t) => {
+test('leaves all of this to the application on an attached server', async (t) => {
   const server = await attach(t, http.createServer((request, response) => response.end(`the application: ${request.url}`)));
   for (const path of ['/health', '/websocket_relay.min.js', '/relay', '/']) {
     assert.equal(String((await get(server, path)).body), `the application: ${path}`);

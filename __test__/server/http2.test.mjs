@@ -1,4 +1,4 @@
-// WebSockets over HTTP/2 (RFC 8441), as browsers ask for them once a server allows it.
+// WebSockets over HTTP/2 (RFC 8441), as browsers open them if the server allows it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http2 from 'node:http2';
@@ -16,7 +16,7 @@ const SERVERS = {
   'without TLS': () => http2.createServer({ settings }),
 };
 
-/** A relay at `/relay` of a server, and a client's session with it. */
+/** Opens a relay at `/relay` of a server, and a client session. */
 async function open(t, web, options = {}) {
   const relay = new RelayServer({ server: web, path: '/relay', ...options });
   const sessions = new Set();
@@ -43,7 +43,7 @@ async function open(t, web, options = {}) {
 const ask = (session, headers) =>
   session.request({ ':method': 'CONNECT', ':protocol': 'websocket', ':path': '/relay', 'sec-websocket-version': '13', ...headers });
 
-/** What a request comes to, and what is said. */
+/** Returns the status and body of a request. */
 async function answerTo(session, headers) {
   const stream = ask(session, headers);
   stream.on('error', () => {});
@@ -55,7 +55,7 @@ async function answerTo(session, headers) {
   return { answer, text: (await stream.setEncoding('utf8').toArray()).join('') };
 }
 
-/** A WebSocket of the package `ws` over a stream. */
+/** Opens a WebSocket of `ws` over a stream. */
 async function openStream(session, headers) {
   const stream = ask(session, headers);
   const [answer] = await once(stream, 'response');
@@ -66,7 +66,7 @@ async function openStream(session, headers) {
   return { stream, socket, answer };
 }
 
-/** As a `Connection` of the other tests. */
+/** Like `Connection`, over a stream. */
 async function openClient(session, client) {
   const { socket, stream } = await openStream(session);
   const texts = [];
@@ -90,7 +90,7 @@ const emptied = async (relay) => {
 };
 
 for (const [way, make] of Object.entries(SERVERS)) {
-  test(`${way}: two clients of one session talk, also in long messages`, async (t) => {
+  test(`${way}: relays between two streams of one session, long messages included`, async (t) => {
     const { relay, session } = await open(t, make());
     const [ada, grace] = pair(relay);
     const [one, two] = [await openClient(session, ada), await openClient(session, grace)];
@@ -109,7 +109,7 @@ for (const [way, make] of Object.entries(SERVERS)) {
     await emptied(relay);
   });
 
-  test(`${way}: a reader that is slow loses nothing`, async (t) => {
+  test(`${way}: loses nothing for a slow reader`, async (t) => {
     const { relay, session } = await open(t, make());
     const [ada, grace] = pair(relay);
     const [one, two] = [await openClient(session, ada), await openClient(session, grace)];
@@ -122,7 +122,7 @@ for (const [way, make] of Object.entries(SERVERS)) {
     two.socket.terminate();
   });
 
-  test(`${way}: close() and a session that breaks off`, async (t) => {
+  test(`${way}: handles close() and a session that breaks off`, async (t) => {
     const { relay, session, connect } = await open(t, make());
     const [ada, grace] = pair(relay);
     const one = await openClient(session, ada);
@@ -137,7 +137,7 @@ for (const [way, make] of Object.entries(SERVERS)) {
     assert.equal(code, 1001);
   });
 
-  test(`${way}: the rules are those of HTTP/1.1`, async (t) => {
+  test(`${way}: applies the rules of HTTP/1.1`, async (t) => {
     const seen = [];
     const { relay, session, port } = await open(t, make(), {
       allowedOrigins: 'https://friend.example',
@@ -173,7 +173,7 @@ for (const [way, make] of Object.entries(SERVERS)) {
     stream.close();
   });
 
-  test(`${way}: what else comes over HTTP/2 is the application's own`, async (t) => {
+  test(`${way}: leaves other HTTP/2 requests to the application`, async (t) => {
     for (const listensFirst of [true, false]) {
       const web = make();
       const application = (request, response) => response.end('the application');
@@ -189,7 +189,7 @@ for (const [way, make] of Object.entries(SERVERS)) {
       const [tunnel] = await once(session.request({ ':method': 'CONNECT', ':authority': 'example.com:80' }), 'response');
       assert.equal(tunnel[':status'], 405);
       assert.equal((await answerTo(session, { ':path': '/other' })).answer[':status'], 404);
-      // Another who takes some of them.
+      // Another listener, which handles some of them.
       web.on('connect', (request, response) => request.url === '/theirs' && response.writeHead(200).end('theirs'));
       assert.equal((await answerTo(session, { ':path': '/theirs' })).answer[':status'], 200);
       one.socket.terminate();
@@ -198,7 +198,7 @@ for (const [way, make] of Object.entries(SERVERS)) {
   });
 }
 
-test('by hand, with the request of Node', async (t) => {
+test('handleUpgrade() accepts the request of Node', async (t) => {
   const web = SERVERS['with TLS']();
   const relay = new RelayServer({ noServer: true, path: '/hand' });
   t.after(() => relay.close());
@@ -212,7 +212,7 @@ test('by hand, with the request of Node', async (t) => {
   await emptied(relay);
 });
 
-test('what somebody else has answered is told', async (t) => {
+test('reports a stream that another listener has answered', async (t) => {
   const web = SERVERS['with TLS']();
   const { relay, session } = await open(t, web);
   web.prependListener('stream', (stream) => stream.respond({ ':status': 200 }));
@@ -222,7 +222,7 @@ test('what somebody else has answered is told', async (t) => {
   assert.deepEqual(relay.stats().turnedAway, { taken: 1 });
 });
 
-test('with allowHTTP1, clients that speak only HTTP/1.1 come by it', async (t) => {
+test('serves HTTP/1.1 clients with allowHTTP1', async (t) => {
   const { relay, port } = await open(t, SERVERS['with TLS']());
   const place = { url: `wss://127.0.0.1:${port}/relay`, ca: cert };
   const [ada, grace] = pair(relay);

@@ -1,4 +1,4 @@
-// JSON means what `JSON.parse` makes of it, whatever it looks like and however long it is.
+// JSON of any form and length is read as `JSON.parse` reads it.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
@@ -14,7 +14,7 @@ const CODES = {
   wrong: 'ERR_INCORRECT_TOKEN',
 };
 
-/** What a text of client 0 means, that has a channel to client 1: a code of CODES, or the message. */
+/** Returns what a text from client 0 means, which has a channel to client 1: a code of CODES, or the message. */
 function meaning(text) {
   let value;
   try {
@@ -44,7 +44,7 @@ function depthOf(json) {
   return deepest;
 }
 
-/** Texts of JSON as nobody writes it, and of what is nearly JSON. */
+/** Generates unusual JSON, and text that is almost JSON. */
 class Writer {
   #random;
 
@@ -58,7 +58,7 @@ class Writer {
     return this.#random.chance(0.3) ? this.#spoiled(frame) : frame;
   }
 
-  /** An object with these members, and perhaps others, in some order, perhaps some of them again. */
+  /** An object with these members and perhaps others, in random order, perhaps with duplicates. */
   #object(known) {
     const members = known.filter(() => this.#random.chance(0.95)).map(([name, value]) => [name, value()]);
     while (this.#random.chance(0.4)) {
@@ -90,7 +90,7 @@ class Writer {
     return this.#random.pick(['a', '0', ' ', '"', '\\', '/', '\n', '\0', '\u001f', '\u007f', 'é', '\u2028', '\ufeff', '\uffff', '😀', '\ud83d', '\ude00', '{', ']']);
   }
 
-  /** A string in JSON, each character written in one of its ways. */
+  /** A JSON string, with each character written or escaped at random. */
   #quoted(text) {
     const escaped = (character) =>
       Array.from({ length: character.length }, (_, n) => {
@@ -105,16 +105,16 @@ class Writer {
     return this.#random.chance(0.9) ? '' : this.#random.pick([' ', '\n', '\r\n', '\t', '   ', '\t \n', this.#random.chance(0.1) ? '\v' : '', this.#random.chance(0.1) ? '\u00a0' : '']);
   }
 
-  /** With something left out, doubled, or put in. */
+  /** Removes, doubles or inserts something. */
   #spoiled(text) {
     const at = this.#random.between(0, text.length);
     const other = this.#random.pick(['', text.slice(at, at + 3), ',', '"', '\\', '{', '}', ']', ':', 'x', '\0', '\ufeff', '0', 'e', '-']);
-    // Not through the middle of a character.
+    // Not in the middle of a character.
     return (text.slice(0, at) + other + text.slice(at + this.#random.between(0, 2))).toWellFormed();
   }
 }
 
-/** Sends texts in one go; what becomes of each, in order of the errors and of the messages. */
+/** Sends texts at once. Returns the outcome of each, from the order of the errors and of the messages. */
 async function outcomes(t, texts) {
   const server = await listen(t, { maxOffences: 1_000_000, maxQueuedEvents: 1_000_000 });
   const errors = [];
@@ -124,7 +124,7 @@ async function outcomes(t, texts) {
   for (const text of [...texts, JSON.stringify({ relay: { targetId: 1, message: end } }), '[]']) one.send(text);
   const messages = [];
   for (let message; (message = (await two.relayed()).message) !== end; ) messages.push(message);
-  // Errors come in order too, and the last mistake is the one after the last message.
+  // Errors arrive in order too. The last one follows the last message.
   const expected = texts.map(meaning).filter(({ code }) => code).length + 1;
   while (errors.length < expected) await new Promise((resolve) => server.once('error', resolve));
   one.socket.terminate();
@@ -140,7 +140,7 @@ function expectedOf(texts) {
   };
 }
 
-test('JSON at random means what JSON.parse makes of it', async (t) => {
+test('reads random JSON as JSON.parse does', async (t) => {
   const seed = Number(process.env.SEED ?? 1);
   const writer = new Writer(new Random(seed));
   const texts = Array.from({ length: Number(process.env.TEXTS ?? 5000) }, () => writer.text()).filter((text) => meaning(text).code !== CODES.wrong);
@@ -151,7 +151,7 @@ test('JSON at random means what JSON.parse makes of it', async (t) => {
   assert.deepEqual(await outcomes(t, texts), expected);
 });
 
-test('texts of every shape mean what they mean, however long', async (t) => {
+test('reads texts of every form and length', async (t) => {
   const long = (length) => ({ before, repeat, after }) => before + repeat.repeat(length / repeat.length) + after;
   for (const length of [64, 250_000]) {
     const chosen = shapes.filter(({ means }) => means !== 'wrong');

@@ -1,11 +1,11 @@
-// Whether somebody listens is decided when an event is delivered: a listener that is added in the same turn hears it.
+// An event needs a listener when it is delivered: one added in the same turn receives it.
 import assert from 'node:assert/strict';
 import { on, once } from 'node:events';
 import test from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { listen, pair } from './support.mjs';
 
-/** Ways to listen: each adds a listener at once, and returns a promise of the event's arguments. */
+/** Ways to listen. Each adds a listener at once and returns a promise of the event's arguments. */
 const WAYS = {
   on: (server, name) => new Promise((resolve) => server.on(name, (...args) => resolve(args))),
   addListener: (server, name) => new Promise((resolve) => server.addListener(name, (...args) => resolve(args))),
@@ -15,20 +15,20 @@ const WAYS = {
   'events.once': (server, name) => once(server, name).catch((error) => [error]),
   async 'events.on'(server, name) {
     const iterator = on(server, name);
-    // For 'error' it rejects.
+    // `once()` rejects on 'error'.
     const { value } = await iterator.next().catch((error) => ({ value: [error] }));
     await iterator.return();
     return value;
   },
 };
 
-/** Has something looked at again and again within one turn: what happens meanwhile happens on other threads. */
+/** Polls within one turn, while other threads go on. */
 function spinUntil(is) {
   const deadline = performance.now() + 30_000;
   while (!is()) assert.ok(performance.now() < deadline, 'it should have happened by now');
 }
 
-/** A client on a thread of its own, which goes on while this one does not return to its loop. */
+/** A client on its own thread, which runs while this one does not return to its event loop. */
 class FarClient {
   static async start(test) {
     const far = new FarClient(test);
@@ -71,7 +71,7 @@ class FarClient {
 
 const OPTIONS = { messageTtl: 1, maxOffences: 100_000 };
 
-/** What makes each event happen within the turn, and what its first argument then is. */
+/** Causes each event within the turn, and returns its first argument. */
 const EVENTS = {
   connection({ far, server, ada }) {
     far.connect(server, ada);
@@ -104,7 +104,7 @@ const EVENTS = {
 };
 
 for (const [name, happen] of Object.entries(EVENTS)) {
-  test(`'${name}' is heard by a listener that is added in the same turn, in whatever way`, async (t) => {
+  test(`'${name}' reaches a listener added in the same turn by any method`, async (t) => {
     const far = await FarClient.start(t);
     for (const [way, hear] of Object.entries(WAYS)) {
       const server = await listen(t, OPTIONS);
@@ -119,7 +119,7 @@ for (const [name, happen] of Object.entries(EVENTS)) {
   });
 }
 
-test('what the server itself has done is heard in the same turn, each time', async (t) => {
+test('emits in the same turn what the server itself has done', async (t) => {
   const server = await listen(t);
   const [ada] = pair(server);
   const far = await FarClient.start(t);
@@ -130,7 +130,7 @@ test('what the server itself has done is heard in the same turn, each time', asy
   for (const end of [...Array(20).fill('disconnectClient'), 'unregisterClient']) {
     far.connect(server, ada);
     spinUntil(() => server.isConnected(ada.id));
-    // The turn in which it connected is over.
+    // In a later turn than the connection.
     await new Promise((resolve) => setImmediate(resolve));
     ends[end]();
     const [id, code] = await WAYS.once(server, 'disconnect');
@@ -138,11 +138,11 @@ test('what the server itself has done is heard in the same turn, each time', asy
   }
 });
 
-test("'listening' and 'close' are heard by listeners that come late in the turn", async (t) => {
+test("'listening' and 'close' reach listeners added late in the turn", async (t) => {
   const server = await listen(t);
   const second = await listen(t);
   const closed = server.close();
-  // Long enough for all to have happened.
+  // Long enough for all events to have happened.
   const until = performance.now() + 50;
   spinUntil(() => performance.now() >= until);
   const heard = WAYS.once(server, 'close');
@@ -151,12 +151,12 @@ test("'listening' and 'close' are heard by listeners that come late in the turn"
   await WAYS['events.once'](second, 'close');
 });
 
-test('one event after the other is heard behind await, also when both happened in one turn', async (t) => {
+test('delivers events one by one to listeners behind await', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
   const far = await FarClient.start(t);
   async function next(name) {
-    // However many promises lie between the event and who waits for it.
+    // With any number of promises between the event and its listener.
     const args = await once(server, name);
     await null;
     await null;
@@ -174,12 +174,12 @@ test('one event after the other is heard behind await, also when both happened i
   assert.equal((await next('disconnect'))[0], grace.id);
 });
 
-test('an event is not told to listeners that come in a later turn', async (t) => {
+test('does not deliver an event to listeners added in a later turn', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
   const far = await FarClient.start(t);
   const heard = [];
-  // What is told here is told behind all that happened before.
+  // This event follows all that happened before.
   for (const name of ['connection', 'disconnect']) {
     far.connect(server, ada);
     spinUntil(() => server.isConnected(ada.id));
@@ -195,7 +195,7 @@ test('an event is not told to listeners that come in a later turn', async (t) =>
 });
 
 const DEAF = {
-  'nobody has ever listened': () => {},
+  'never a listener': () => {},
   'off()': (server) => server.on('error', assert.fail).off('error', assert.fail),
   'removeListener()': (server) => server.prependListener('error', assert.fail).removeListener('error', assert.fail),
   'removeAllListeners()': (server) => server.addListener('error', assert.fail).removeAllListeners(),
@@ -211,7 +211,7 @@ const DEAF = {
 };
 
 for (const [name, prepare] of Object.entries(DEAF)) {
-  test(`errors that nobody wants are not missed and crowd out nothing: ${name}`, async (t) => {
+  test(`drops errors without a listener, and no other event: ${name}`, async (t) => {
     const server = await listen(t, { maxQueuedEvents: 16, maxOffences: 100_000 });
     await prepare(server);
     const clients = Array.from({ length: 15 }, () => server.registerClient());

@@ -1,4 +1,4 @@
-// What the developer gets wrong is named at the call that got it wrong.
+// Invalid options and arguments throw at the call, naming what is wrong.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { once } from 'node:events';
@@ -12,7 +12,7 @@ import { listen } from './support.mjs';
 
 const require = createRequire(import.meta.url);
 
-test('one class, however it is imported', () => {
+test('exports one class to require() and import', () => {
   assert.equal(RelayServer, Named);
   assert.equal(RelayServer, require('websocket-relay'));
   assert.equal(RelayServer, RelayServer.default);
@@ -39,7 +39,7 @@ for (const [options, expected, text] of [
   [{ port: '65536' }, RANGE, /^options\.port .* received 65536/],
   [{ port: 0, host: 7 }, TYPE, /^options\.host .* received 7/],
   [{ port: 0, host: '' }, TYPE, /^options\.host .* received ''/],
-  [{ port: null, server: null }, TYPE, /^options\.port must be .*, or server or noServer .* received null/],
+  [{ port: null, server: null }, TYPE, /^options\.port must be .* unless server or noServer is given; received null/],
   [{ noServer: false }, TYPE, /^options\.port .* received undefined/],
   [{ noServer: 1 }, TYPE, /^options\.noServer must be a boolean; received 1/],
   [{ port: 0, noServer: true }, VALUE, /^exactly one of port, server and noServer .* received port and noServer/],
@@ -72,11 +72,11 @@ for (const [options, expected, text] of [
   });
 }
 
-test('an application is no server', () => {
+test('rejects an Express application as a server', () => {
   assert.throws(() => new RelayServer({ server: express() }), { ...TYPE, message: /^options\.server .* \(what app\.listen\(\) returns\)/ });
 });
 
-test('what is not given may be undefined or null', async (t) => {
+test('accepts undefined and null for options not given', async (t) => {
   const options = [{ port: 0, server: undefined, noServer: false }, { port: null, server: http.createServer() }, { noServer: true, port: undefined, server: null }];
   for (const one of options) {
     const server = new RelayServer(one);
@@ -84,7 +84,7 @@ test('what is not given may be undefined or null', async (t) => {
   }
 });
 
-test('what is no request, no socket and no Buffer is named', async (t) => {
+test('rejects invalid arguments of handleUpgrade()', async (t) => {
   const server = new RelayServer({ noServer: true });
   t.after(() => server.close());
   const [request, socket] = [{ url: '/' }, new Duplex({ read() {} })];
@@ -97,23 +97,23 @@ test('what is no request, no socket and no Buffer is named', async (t) => {
   assert.equal(socket.destroyed, false);
 });
 
-test('a callback that is no function is named', () => {
+test('rejects a callback that is not a function', () => {
   assert.throws(() => new RelayServer({ port: 0 }, 'x'), { ...TYPE, message: "callback must be a function; received 'x'" });
 });
 
-test('a port in digits is a port, as environment variables hold it', async (t) => {
+test('accepts a port as a string of digits', async (t) => {
   const server = await listen(t, { port: '0' });
   assert.ok(server.address().port > 0);
 });
 
-test('an option that does not exist is warned of', async (t) => {
+test('warns of an unknown option', async (t) => {
   const [[warning]] = await Promise.all([once(process, 'warning'), listen(t, { authorizeAllChanels: true })]);
   assert.equal(warning.code, 'WEBSOCKET_RELAY_UNKNOWN_OPTION');
   assert.match(warning.message, /'authorizeAllChanels'/);
 });
 
 for (const place of [{ noServer: true }, { server: http.createServer() }]) {
-  test(`what only a port of its own has use for is warned of with ${Object.keys(place)}`, async (t) => {
+  test(`warns of options that need a port, with ${Object.keys(place)}`, async (t) => {
     const warnings = [];
     const hear = (warning) => warnings.push(warning);
     process.on('warning', hear);
@@ -129,7 +129,7 @@ for (const place of [{ noServer: true }, { server: http.createServer() }]) {
   });
 }
 
-test('channels are for clients that exist, once', async (t) => {
+test('rejects channels of unknown clients and existing channels', async (t) => {
   const server = await listen(t);
   const [first, second] = [server.registerClient(), server.registerClient()];
   assert.deepEqual([first.id, second.id], [0, 1]);
@@ -163,7 +163,7 @@ test('channels are for clients that exist, once', async (t) => {
   assert.throws(() => server.registerRelayChannel(0, 0), exists);
 });
 
-test('the documented defaults are those of the engine', () => {
+test('documents the defaults of the engine', () => {
   const { limits } = require('../../native.js');
   const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
   const types = readFileSync(new URL('../../index.d.ts', import.meta.url), 'utf8');

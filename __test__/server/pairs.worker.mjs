@@ -1,4 +1,4 @@
-// Pairs of plain WebSocket clients that write to each other, on a thread of their own, and count what arrives.
+// Pairs of plain WebSocket clients on their own thread, which send to each other and count what arrives.
 import { once } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Connection } from './support.mjs';
@@ -17,7 +17,7 @@ await once(parentPort, 'message');
 const total = connections.length * messages;
 for (let n = 0; n < messages; n += 1) {
   for (const { connection, peer } of connections) connection.relay(peer.id, `message ${n}`);
-  // A little at a time, so that sending goes on while the server's thread is blocked.
+  // A little at a time, so that sending continues while the server's thread is blocked.
   await new Promise((resolve) => setImmediate(resolve));
 }
 
@@ -37,7 +37,7 @@ async function connect(client, peer) {
 }
 
 function finish() {
-  // What comes once more would come now: wait for the answer to a ping on every connection.
+  // A duplicate would come now: wait for a pong on every connection.
   const pongs = connections.map(({ connection: { socket } }) => {
     socket.ping();
     return once(socket, 'pong');

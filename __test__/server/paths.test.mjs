@@ -1,10 +1,11 @@
-// `path` is a path as it stands in URLs: what clients send for it is at it, however it is written.
+// `path` matches the request target that clients send for it, however the option is written.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
+import { upgradeRequest } from './raw.mjs';
 import { listen, statusOf } from './support.mjs';
 
 const own = async (t, options) => {
@@ -22,17 +23,16 @@ const attached = async (t, options) => {
   return web.address().port;
 };
 
-/** The status of a request for this target, as it stands. */
+/** Returns the status of a request for exactly this target. */
 async function statusAt(port, target) {
   const socket = net.connect(port, '127.0.0.1');
-  const lines = [`GET ${target} HTTP/1.1`, 'Host: localhost', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
-  socket.write([...lines, 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', '', ''].join('\r\n'));
+  socket.write(upgradeRequest(target));
   const [chunk] = await once(socket, 'data');
   socket.destroy();
   return Number(String(chunk).slice(9, 12));
 }
 
-for (const [door, open] of Object.entries({ 'its own port': own, 'an http server': attached })) {
+for (const [way, open] of Object.entries({ 'its own port': own, 'an http server': attached })) {
   for (const [path, at, not] of [
     ['/relé', ['/rel%C3%A9', '/rel%c3%a9?a', '/%72el%C3%A9'], ['/rel%E9', '/rele', '/rel%C3%A9/']],
     ['/rel%C3%A9', ['/rel%C3%A9', '/rel%c3%a9'], ['/rel%25C3%25A9']],
@@ -46,18 +46,18 @@ for (const [door, open] of Object.entries({ 'its own port': own, 'an http server
     ['/relay', ['/relay', 'http://localhost/relay?a=b', 'WS://localhost:80/relay'], ['http://localhost/relays', 'http://localhost', '/x/http://localhost/relay', '*']],
     ['/', ['/', '/?a', 'http://localhost', 'http://localhost?a'], ['/a', '//']],
   ]) {
-    test(`${door}: what is at ${path}, and what is not`, async (t) => {
+    test(`${way}: matches exactly the targets of ${path}`, async (t) => {
       const port = await open(t, { path });
       for (const target of at) assert.equal(await statusAt(port, target), 101, target);
       for (const target of not) assert.equal(await statusAt(port, target), 404, target);
-      // As a client that is given the path makes it, but for the spaces at its end, which no URL has.
+      // As a client makes it of the path, except for trailing spaces, which no URL has.
       const url = `ws://127.0.0.1:${port}${path.replace(/ $/, '%20')}`;
       assert.equal(await statusOf({ url }), 101);
     });
   }
 }
 
-test('a path that no URL has is named', () => {
+test('rejects a path that no URL can have', () => {
   for (const path of ['relay', '', '?a', '/a?b', '/a#b', '/a\tb', '/a\n', '/a\0', '/\x7f', 'http://localhost/relay', '\\relay', 5]) {
     assert.throws(() => new RelayServer({ noServer: true, path }), { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE', message: /^options\.path must be a path/ });
   }

@@ -1,4 +1,4 @@
-// Whoever does not keep up holds the other side back: nothing on the way grows without a bound.
+// Back-pressure: a slow reader holds back its sender, so that no buffer grows without bound.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
@@ -10,25 +10,25 @@ import { Connection, WAYS, keepsSockets, pair, placeOf } from './support.mjs';
 const MiB = 1 << 20;
 const SIZE = 32 * 1024;
 const MESSAGES = 1536;
-/** The queue and what is written ahead are small here; the rest is what the system's socket buffers may hold. */
+/** A small queue and write-ahead; the rest is for the system's socket buffers. */
 const LIMITS = { maxQueuedBytes: 256 * 1024, maxWriteAhead: 64 * 1024, holdTimeout: 600_000, pingTimeout: 600_000 };
 const BOUND = 24 * MiB;
 
 for (const [way, { listen }] of Object.entries(WAYS)) {
-  test(`${way}: a reader that stops holds its sender back, and gets everything when it goes on`, async (t) => {
+  test(`${way}: holds back the sender of a paused reader, and delivers everything when it continues`, async (t) => {
     const server = await listen(t, LIMITS);
     const [[ada, grace], others] = [pair(server), pair(server)];
     const one = await Connection.open(server, ada);
     const two = await Connection.open(server, grace);
     const [three, four] = await Promise.all(others.map((client) => Connection.open(server, client)));
-    // Known to the server before it stops: for who is away, nobody is held back.
+    // Connected before it pauses: an absent reader holds back no sender.
     two.socket.ping();
     await once(two.socket, 'pong');
     two.socket.pause();
     const sending = one.socket._socket;
     for (let n = 0; n < MESSAGES; n += 1) one.relay(grace.id, `${n} ${'x'.repeat(SIZE)}`);
     const written = sending.bytesWritten;
-    // Others go on meanwhile, for as long as the sender gets anything through, and a good while after.
+    // Others continue while the sender makes progress, and for a while after.
     let taken = 0;
     for (let idle = 0; idle < 500; idle += 1) {
       three.relay(others[1].id, 'ping');
@@ -43,7 +43,7 @@ for (const [way, { listen }] of Object.entries(WAYS)) {
   });
 }
 
-/** What a worker tells that writes to this way of reaching the server, and reads from that, while this thread is blocked. */
+/** Blocks this thread while a worker sends over one way and reads over another. Resolves to the worker's report. */
 async function flood(server, clients, { from, to, waitsForAll }) {
   const shared = new SharedArrayBuffer(4);
   const worker = new Worker(new URL('flood.worker.mjs', import.meta.url), {
@@ -59,7 +59,7 @@ async function flood(server, clients, { from, to, waitsForAll }) {
   return during;
 }
 
-test('while the thread is blocked, everything gets through that does not need it', { skip: process.platform === 'win32' && 'nothing is taken over' }, async (t) => {
+test('relays without the JavaScript thread what does not need it', { skip: process.platform === 'win32' && 'nothing is taken over' }, async (t) => {
   for (const way of ['its own port', 'an http server']) {
     const server = await WAYS[way].listen(t, LIMITS);
     const place = placeOf(server);
@@ -68,7 +68,7 @@ test('while the thread is blocked, everything gets through that does not need it
   }
 });
 
-test('while the thread is blocked, what needs it is held back in either direction', async (t) => {
+test('holds back bridged connections in both directions while the thread is blocked', async (t) => {
   const web = keepsSockets(http.createServer()).listen(0, '127.0.0.1');
   const server = new RelayServer({ port: 0, host: '127.0.0.1', ...LIMITS });
   web.on('upgrade', (request, socket, head) => server.handleUpgrade(request, socket, head));

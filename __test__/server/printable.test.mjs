@@ -1,4 +1,4 @@
-// What strangers write can be printed, wherever it is told.
+// Text from clients is printable wherever it is reported.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -10,15 +10,15 @@ import { Connection, listen, pair, run } from './support.mjs';
 const { printable } = createRequire(import.meta.url)('../../lib/printable.js');
 const { texts } = JSON.parse(readFileSync(new URL('../vectors/printable.json', import.meta.url), 'utf8'));
 
-/** Any of what must not reach a terminal or a log. */
+/** Matches characters that must not reach a terminal or a log. */
 const HIDDEN = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/u;
 
-test('texts are written as in the vectors', () => {
+test('escapes as in the vectors', () => {
   for (const { text, shown } of texts) assert.equal(printable(text), shown);
   assert.equal(printable('\ud800x\udc00'), '\\ud800x\\udc00');
 });
 
-test('the reason that a client closes with', async (t) => {
+test('escapes the close reason of a client', async (t) => {
   const server = await listen(t);
   const [ada] = pair(server);
   for (const { text, shown } of texts.filter(({ text }) => Buffer.byteLength(text) <= 123)) {
@@ -28,21 +28,21 @@ test('the reason that a client closes with', async (t) => {
     const left = once(server, 'disconnect');
     connection.socket.close(4000, text);
     assert.deepEqual(await left, [ada.id, 4000, shown]);
-    // The frame that answers says what the client has said.
+    // The close frame in response repeats the client's reason.
     assert.deepEqual(await connection.closed, { code: 4000, reason: text });
   }
 });
 
-test('what a client sends that is no frame, and what is answered to it', async (t) => {
+test('escapes invalid frames in errors and in responses', async (t) => {
   const server = await listen(t, { maxOffences: 1000 });
   const errors = [];
   server.on('error', (error) => errors.push(error));
   const ada = server.registerClient();
   const connection = await Connection.open(server);
-  // With reliable delivery the client is told too.
+  // A reliable client is told too.
   connection.send({ authentication: { clientId: ada.id, token: ada.token, version: 2, session: '0123456789abcdef', connection: 1 } });
   assert.ok(JSON.parse(await connection.text()).authenticated);
-  // In a JSON string some have to be escaped, and are then printable already.
+  // Characters that JSON escapes are printable already.
   for (const { text, shown } of texts.filter(({ text }) => [...text].every((character) => character >= ' '))) {
     connection.send(`{"${text}":[\n1]}`);
     const { error } = JSON.parse(await connection.text());
@@ -52,12 +52,12 @@ test('what a client sends that is no frame, and what is answered to it', async (
   assert.equal(JSON.parse(await connection.text()).error.message, 'Message unrecognized: ["\\u001b\\n\\u202e"]');
   while (errors.length < 2) await new Promise((resolve) => setImmediate(resolve));
   for (const { message } of errors) assert.doesNotMatch(message, HIDDEN);
-  // Cut as ever, then written.
+  // Cut first, then escaped.
   connection.send(JSON.stringify('\u202e'.repeat(1000)));
   assert.equal(JSON.parse(await connection.text()).error.message, `Message unrecognized: "${'\\u202e'.repeat(199)}`);
 });
 
-test('what NODE_DEBUG prints', async () => {
+test('escapes in the output of NODE_DEBUG', async () => {
   // Node reads it when it starts.
   process.env.NODE_DEBUG = 'websocket-relay';
   const running = run(`
@@ -95,7 +95,7 @@ test('what NODE_DEBUG prints', async () => {
   ]);
 });
 
-test('what the developer is told of arguments that may come from the network', async (t) => {
+test('escapes arguments in errors', async (t) => {
   const server = await listen(t);
   const evil = '0\u202e\u2028\n\u009b31m';
   const calls = [
@@ -115,7 +115,7 @@ test('what the developer is told of arguments that may come from the network', a
   }
 });
 
-test('what the server itself closes with is told as it was given', async (t) => {
+test("reports the server's own close reason unchanged", async (t) => {
   const server = await listen(t);
   const [ada] = pair(server);
   const connected = once(server, 'connection');

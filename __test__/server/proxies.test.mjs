@@ -1,4 +1,4 @@
-// The address that counts behind proxies: whatever a client says of itself, it is never counted as its proxy.
+// The client's address behind proxies, whatever a client claims.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,17 +13,17 @@ import { WAYS, knock, placeOf, statusOf } from './support.mjs';
 
 const CLIENT = '203.0.113.9';
 
-/** What a client writes that is no address. */
+/** Header values that are not addresses. */
 const ODD = ['\xff', '\xc3\xa9', 'unknown', '_hidden', '"', ',', '', '1.2.3', '[::1', '127.0.0.1:x', '1.2.3.4\xa0', 'fe80::1%', 'x'.repeat(4000), ','.repeat(4000)];
 
 for (const [way, { listen: open }] of Object.entries(WAYS)) {
-  test(`${way}: what a proxy adds counts, whatever the client put before it`, async (t) => {
+  test(`${way}: uses the address that the proxy adds, whatever the client sent`, async (t) => {
     const seen = [];
     const server = await open(t, { trustProxy: 'loopback', maxConnectionsPerAddress: 1, verifyClient: ({ remoteAddress }) => seen.push(remoteAddress) });
     const first = await knock(server, { headers: { 'x-forwarded-for': CLIENT } });
     assert.equal(first.status, 101);
     for (const odd of ODD) {
-      // As nginx does, and as HAProxy.
+      // As nginx and HAProxy do.
       for (const value of [`${odd}, ${CLIENT}`, [odd, CLIENT], [`6.6.6.6,${odd}`, `${CLIENT}:1234`, '']]) {
         seen.length = 0;
         assert.equal(await statusOf(server, { headers: { 'x-forwarded-for': value } }), 429, JSON.stringify(value));
@@ -33,7 +33,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     first.socket.terminate();
   });
 
-  test(`${way}: where a proxy names no address its own counts, and nothing that stands before`, async (t) => {
+  test(`${way}: uses the proxy's own address if it names none, and nothing before it`, async (t) => {
     const seen = [];
     const server = await open(t, { trustProxy: 'loopback', maxConnectionsPerAddress: 1, verifyClient: ({ remoteAddress }) => seen.push(remoteAddress) });
     const first = await knock(server, { headers: { 'x-forwarded-for': '\xff' } });
@@ -49,8 +49,8 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     first.socket.terminate();
   });
 
-  test(`${way}: a connection is not secure because of something that cannot be told`, async (t) => {
-    const isTls = ['an https server', 'an http server whose sockets stay with it'].includes(way);
+  test(`${way}: does not take a connection as secure without a trusted header`, async (t) => {
+    const isTls = ['an https server', 'an http server with bridged sockets'].includes(way);
     const seen = [];
     const server = await open(t, { trustProxy: 'loopback', verifyClient: ({ secure }) => seen.push(secure) });
     for (const [value, expected] of [
@@ -68,7 +68,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
   });
 }
 
-test('behind a pipe, clients that the proxy does not tell of are bounded together', { skip: process.platform === 'win32' && 'no such files' }, async (t) => {
+test('counts unnamed clients behind a pipe together', { skip: process.platform === 'win32' && 'no such files' }, async (t) => {
   const path = join(tmpdir(), `websocket-relay-proxies-${process.pid}.sock`);
   rmSync(path, { force: true });
   const web = http.createServer().listen(path);
@@ -88,8 +88,8 @@ test('behind a pipe, clients that the proxy does not tell of are bounded togethe
 
 const hasNginx = spawnSync('nginx', ['-v']).status === 0;
 
-test('behind nginx', { skip: !(hasNginx && process.platform === 'linux') && 'nginx is not installed' }, async (t) => {
-  for (const way of ['its own port', 'an http server', 'an http server whose sockets stay with it']) {
+test('works behind nginx', { skip: !(hasNginx && process.platform === 'linux') && 'nginx is not installed' }, async (t) => {
+  for (const way of ['its own port', 'an http server', 'an http server with bridged sockets']) {
     const seen = [];
     const server = await WAYS[way].listen(t, {
       ...{ trustProxy: '127.0.0.1', maxConnectionsPerAddress: 1 },
@@ -97,7 +97,7 @@ test('behind nginx', { skip: !(hasNginx && process.platform === 'linux') && 'ngi
     });
     const { url } = placeOf(server);
     const proxy = await nginx(t, url.replace('ws:', 'http:'));
-    // Another address of this machine than nginx's.
+    // A different address of this machine than nginx uses.
     const localAddress = '127.0.0.2';
     const first = await knock(proxy, { localAddress });
     assert.equal(first.status, 101);
@@ -110,7 +110,7 @@ test('behind nginx', { skip: !(hasNginx && process.platform === 'linux') && 'ngi
   }
 });
 
-/** An nginx before a server. */
+/** Starts nginx in front of a server. */
 async function nginx(t, url) {
   const folder = mkdtempSync(join(tmpdir(), 'websocket-relay-nginx-'));
   const listener = net.createServer().listen(0, '127.0.0.1');

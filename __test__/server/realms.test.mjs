@@ -1,5 +1,5 @@
-// What the application passes in may come from another realm, as in Jest's jsdom: it is taken for what it is. And what it
-// gets is of its own.
+// Values from another realm, as in Jest's jsdom, are accepted, and what the package returns belongs to the realm that loaded
+// it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { Connection, attach, keepsSockets, pair, statusOf } from './support.mjs'
 
 const INDEX = fileURLToPath(new URL('../../index.js', import.meta.url));
 
-/** A realm with nothing in it but the language and, as in a page, other timers and another URL and AbortController. */
+/** A realm with only the language and, as in a page, timers, a URL and an AbortController of its own. */
 function makeRealm() {
   const realm = vm.createContext({});
   vm.runInContext(
@@ -36,7 +36,7 @@ function makeRealm() {
   return realm;
 }
 
-/** Loads a CommonJS module of ours in a realm, as Jest does; modules of Node and the addon stay where they are. */
+/** Loads a CommonJS module of the package in a realm, as Jest does. Node's modules and the addon stay in theirs. */
 function loadIn(realm, file, loaded = new Map()) {
   if (loaded.has(file)) return loaded.get(file).exports;
   const module = { exports: {} };
@@ -53,7 +53,7 @@ function loadIn(realm, file, loaded = new Map()) {
 }
 
 for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by Node': keepsSockets })) {
-  test(`${way}: values of another realm are taken`, async (t) => {
+  test(`${way}: accepts values of another realm`, async (t) => {
     const realm = makeRealm();
     const given = vm.runInContext(
       `({
@@ -75,7 +75,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
     await closed;
   });
 
-  test(`${way}: the package may be loaded in another realm`, async (t) => {
+  test(`${way}: loads in another realm`, async (t) => {
     const realm = makeRealm();
     const Foreign = loadIn(realm, INDEX);
     const relay = new Foreign({ noServer: true, verifyClient: async () => true, allowedOrigins: undefined });
@@ -96,7 +96,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
   });
 }
 
-test('what it gives and throws is of the realm that loaded it', async (t) => {
+test('returns and throws objects of the realm that loaded it', async (t) => {
   const realm = makeRealm();
   const Foreign = loadIn(realm, INDEX);
   const [ForeignObject, ForeignError, ForeignTypeError] = vm.runInContext('[Object, Error, TypeError]', realm);
@@ -114,7 +114,7 @@ test('what it gives and throws is of the realm that loaded it', async (t) => {
   assert.throws(() => new Foreign({ port: '' }), ForeignTypeError);
 });
 
-test('a certificate may be bytes of another realm', async (t) => {
+test('accepts a certificate as bytes of another realm', async (t) => {
   const realm = makeRealm();
   const { cert, key } = makeCertificate();
   const bytes = vm.runInContext('(list) => Uint8Array.from(list)', realm);
@@ -125,7 +125,7 @@ test('a certificate may be bytes of another realm', async (t) => {
   assert.equal(await statusOf({ url: `wss://127.0.0.1:${relay.address().port}`, ca: cert }), 101);
 });
 
-test('what is none of these is still refused', () => {
+test('still rejects invalid values', () => {
   for (const signal of [{}, { aborted: false }, 'signal', null, new EventTarget()]) {
     assert.throws(() => new RelayServer({ noServer: true, signal }), { code: 'ERR_INVALID_ARG_TYPE' });
   }

@@ -1,26 +1,14 @@
-// Clients and channels come and go, and what there is to know of them.
+// Registering and unregistering clients and channels, and their state.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
-import WebSocketRelay from 'websocket-relay/client';
+import { happened, openClient } from './client.mjs';
 import { Connection, listen, pair, run } from './support.mjs';
 
-const address = (server) => `127.0.0.1:${server.address().port}`;
-
-/** The client of the package. */
-function open(t, server, { id, token }, options) {
-  const relay = new WebSocketRelay(address(server), { clientId: id, token }, options);
-  relay.on('error', () => {});
-  t.after(() => relay.close());
-  return relay;
-}
-
-const happened = (emitter, name) => new Promise((resolve) => emitter.once(name, (...args) => resolve(args)));
-
-test('an unregistered client is closed for good, and its peers hear that it left', async (t) => {
+test('closes an unregistered client for good, and tells its peers that it left', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
-  const [one, two] = [open(t, server, ada), open(t, server, grace)];
+  const [one, two] = [openClient(t, server, ada), openClient(t, server, grace)];
   const channel = one.createChannel(grace.id);
   await happened(channel, 'join');
   const disconnected = once(server, 'disconnect');
@@ -35,10 +23,10 @@ test('an unregistered client is closed for good, and its peers hear that it left
   assert.equal(server.registerClient().id, 2);
 });
 
-test('a channel that was unregistered may be registered again', async (t) => {
+test('registers an unregistered channel again', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
-  const [one, two] = [open(t, server, ada), open(t, server, grace)];
+  const [one, two] = [openClient(t, server, ada), openClient(t, server, grace)];
   const [to, from] = [one.createChannel(grace.id), two.createChannel(ada.id)];
   await happened(to, 'join');
   const left = happened(to, 'leave');
@@ -59,7 +47,7 @@ test('a channel that was unregistered may be registered again', async (t) => {
   });
 });
 
-test('a token that was refreshed opens, the one before does not, and the connection goes on', async (t) => {
+test('accepts a refreshed token, rejects the old one, and keeps the connection', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
   const [one, two] = [await Connection.open(server, ada), await Connection.open(server, grace)];
@@ -76,11 +64,11 @@ test('a token that was refreshed opens, the one before does not, and the connect
   assert.equal((await two.relayed()).message, 'anew');
 });
 
-test('a disconnected client stays registered, and comes back unless its code is final', async (t) => {
+test('keeps a disconnected client registered; it reconnects unless the code is final', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
   assert.equal(server.disconnectClient(ada.id), false);
-  const [one, two] = [open(t, server, ada, { reconnectionDelay: 1 }), open(t, server, grace)];
+  const [one, two] = [openClient(t, server, ada, { reconnectionDelay: 1 }), openClient(t, server, grace)];
   await Promise.all([happened(one, 'open'), happened(two, 'open')]);
   const closed = happened(one, 'close');
   assert.equal(server.isConnected(ada.id), true);
@@ -105,7 +93,7 @@ test('a disconnected client stays registered, and comes back unless its code is 
   }
 });
 
-test('a registration ends in its time, with what was never delivered', async (t) => {
+test('expires a registration with its undelivered messages', async (t) => {
   const server = await listen(t);
   const data = { user: 'ada' };
   const ada = server.registerClient({ expiresIn: 3_600_000, data });
@@ -113,9 +101,9 @@ test('a registration ends in its time, with what was never delivered', async (t)
   server.registerRelayChannel(ada.id, grace.id);
   const heard = [];
   for (const name of ['connection', 'disconnect', 'expired']) server.on(name, (...args) => heard.push([name, ...args]));
-  const one = open(t, server, ada);
+  const one = openClient(t, server, ada);
   const [two] = await Promise.all([Connection.open(server, grace), happened(one, 'open')]);
-  // Nobody listens there: they wait.
+  // The recipient is not connected, so they wait.
   for (let n = 0; n < 3; n += 1) two.relay(ada.id, String(n));
   while ([...server.clients()][0].queuedMessages < 3) await new Promise(setImmediate);
   const closed = happened(one, 'close');
@@ -135,7 +123,7 @@ test('a registration ends in its time, with what was never delivered', async (t)
   assert.equal(server.stats().registered, 1);
 });
 
-test('what a registration may say', async (t) => {
+test('checks the options of a registration', async (t) => {
   const server = await listen(t);
   for (const [options, name, text] of [
     [null, 'TypeError', /^options must be an object; received null/],
@@ -153,7 +141,7 @@ test('what a registration may say', async (t) => {
   assert.equal(server.isConnected(longest.id), false);
 });
 
-test('an id that is nobody\'s is named', async (t) => {
+test('names an unknown id', async (t) => {
   const server = await listen(t);
   server.registerClient();
   const calls = {
@@ -180,7 +168,7 @@ test('an id that is nobody\'s is named', async (t) => {
   assert.equal(server.stats().channels, 0, 'nothing has changed');
 });
 
-test('a client that joins a room has a channel with each of the others, and with them only', async (t) => {
+test('connects a client that joins a room to each of the others only', async (t) => {
   const server = await listen(t);
   const [newcomer, ...others] = Array.from({ length: 200 }, () => server.registerClient());
   const ids = others.map(({ id }) => id);
@@ -202,7 +190,7 @@ test('a client that joins a room has a channel with each of the others, and with
   assert.equal(server.stats().channels, 0);
 });
 
-test('a room has all channels, once each', async (t) => {
+test('registers each channel of a room once', async (t) => {
   const server = await listen(t);
   const room = Array.from({ length: 4 }, () => server.registerClient());
   const ids = room.map(({ id }) => id);
@@ -221,7 +209,7 @@ test('a room has all channels, once each', async (t) => {
   }
 });
 
-test('clients() tells who is there and what waits', async (t) => {
+test('clients() returns connections and undelivered messages', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
   const alan = server.registerClient({ data: 'alan' });
@@ -237,7 +225,7 @@ test('clients() tells who is there and what waits', async (t) => {
   assert.equal(again.id, 3);
 });
 
-test('stats() counts', async (t) => {
+test('stats() counts everything', async (t) => {
   const server = await listen(t);
   const nothing = {
     connections: 0,
@@ -281,8 +269,8 @@ test('stats() counts', async (t) => {
   assert.deepEqual(server.stats().closed, { 1006: 1, 4504: 1 });
 });
 
-// AddressSanitizer keeps what is freed for a while.
-test('many registrations leave no memory behind', { skip: process.env.ASAN_OPTIONS && 'memory is kept' }, async () => {
+// AddressSanitizer keeps freed memory for a while.
+test('frees the memory of many registrations', { skip: process.env.ASAN_OPTIONS && 'memory is kept' }, async () => {
   const { stdout, stderr, code } = await run(`
     import v8 from 'node:v8';
     import vm from 'node:vm';
@@ -293,7 +281,7 @@ test('many registrations leave no memory behind', { skip: process.env.ASAN_OPTIO
     server.on('listening', () => {
       const rss = () => { gc(); return process.memoryUsage().rss / 2 ** 20; };
       const constant = server.registerClient();
-      // Half of them at one time, the others one after the other.
+      // Half of them at once, the others one by one.
       const round = (count) => {
         const ids = Array.from({ length: count / 2 }, () => server.registerClient({ expiresIn: 3_600_000, data: {} }).id);
         for (const id of ids) server.registerRelayChannel(constant.id, id);
@@ -315,11 +303,11 @@ test('many registrations leave no memory behind', { skip: process.env.ASAN_OPTIO
   assert.equal(code, 0, stderr);
   const { grown, stats } = JSON.parse(stdout);
   assert.deepEqual([stats.registered, stats.channels], [1, 0]);
-  // Kept, 200,000 clients would be more than 60 MiB.
+  // Leaked, 200,000 clients would take more than 60 MiB.
   assert.ok(grown < 30, `${grown} MiB`);
 });
 
-test('tracing tells what happens, and no token', async () => {
+test('NODE_DEBUG traces events without tokens', async () => {
   process.env.NODE_DEBUG = 'websocket-relay';
   const running = run(`
     import RelayServer from 'websocket-relay';

@@ -1,4 +1,4 @@
-// A request for a WebSocket comes to the same on a port of the relay's own and on a server of Node, however odd it is.
+// Upgrade requests get the same response on the relay's own port and on a Node server, however odd they are.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -9,8 +9,8 @@ import RelayServer from 'websocket-relay';
 import { listen } from './support.mjs';
 
 /**
- * Everything that is answered to these bytes, of a 101 the head alone. The client closes its side behind them, for some are
- * no whole request; but where it has to wait for an answer, only then, for it would have left.
+ * Sends bytes and resolves to the response, without what follows the head of a 101. The client ends its side after the
+ * bytes, because some are not a complete request; if the request is verified, after the response, or it would have left.
  */
 async function answer(port, bytes, { waits = false } = {}) {
   const socket = net.connect(port, '127.0.0.1').on('error', () => {});
@@ -26,7 +26,7 @@ async function answer(port, bytes, { waits = false } = {}) {
   return text.startsWith('HTTP/1.1 101 ') ? text.slice(0, text.indexOf('\r\n\r\n') + 4) : text;
 }
 
-/** The same bytes to both: what they answer, what `verifyClient` was told, and whether Node let its relay decide. */
+/** Sends the same bytes to both. Returns the responses, the arguments of `verifyClient`, and whether Node's relay decided. */
 async function both(t, options = {}) {
   let told;
   const verifyClient = ({ origin, secure, remoteAddress, req }) => {
@@ -35,9 +35,9 @@ async function both(t, options = {}) {
   };
   const [own, ownAsking] = [await listen(t, options), await listen(t, { ...options, verifyClient })];
   let isAsked;
-  // What asks for no WebSocket is the application's.
+  // Other requests are the application's.
   const web = http.createServer((request, response) => response.end('the application'));
-  // Not a listener of its own: the relay would wait for it to take what is not at its path.
+  // Not another 'upgrade' listener, which the relay would wait for.
   const { emit } = web;
   web.emit = (name, ...args) => {
     if (name === 'upgrade') isAsked = true;
@@ -64,16 +64,16 @@ const status = (text) => Number(text.slice(9, 12));
 const odd = new URL('../../fuzz/corpus/head/', import.meta.url);
 
 for (const options of [{}, { trustProxy: 'loopback', allowedOrigins: 'https://example.com' }, { trustProxy: true, path: '/relay' }]) {
-  test(`every odd request that was ever found: ${JSON.stringify(options)}`, async (t) => {
+  test(`answers every odd request of the fuzz corpus alike: ${JSON.stringify(options)}`, async (t) => {
     const ask = await both(t, options);
     let upgraded = 0;
     for (const name of readdirSync(odd)) {
-      // The first two bytes are for the fuzzer.
+      // The first two bytes are settings of the fuzz target.
       const bytes = readFileSync(new URL(name, odd)).subarray(2);
       const [own, theirs] = await ask(bytes);
       if (status(theirs.text) === 101) assert.deepEqual(own.told, theirs.told, name);
       if (theirs.isAsked && !(options.path && status(theirs.text) === 404)) assert.equal(own.text, theirs.text, name);
-      // What Node's parser refuses by itself: lines that end without a carriage return. RFC 9112 lets a server take them.
+      // Node's parser rejects lines without a carriage return, which RFC 9112 allows a server to accept.
       else if (status(own.text) === 101) assert.match(bytes.toString('latin1'), /[^\r]\n/, name);
       upgraded += status(theirs.text) === 101;
     }
@@ -89,7 +89,7 @@ const USUAL = {
   'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
 };
 
-/** A request with other headers than usual: each the text behind the colon, or one for each of its lines. */
+/** A request with these headers replaced: each a value, or one for each line. */
 function request({ line = 'GET / HTTP/1.1', ...headers }, behind = '') {
   const all = Object.entries({ ...USUAL, ...headers }).flatMap(([name, values]) => [values ?? []].flat().map((value) => `${name}:${value}\r\n`));
   return Buffer.from(`${line}\r\n${all.join('')}\r\n${behind}`, 'latin1');
@@ -101,14 +101,14 @@ for (const [name, expected, headers, behind] of [
   ['as usual', 101, {}],
   ['two lines of options', 101, { Connection: ['keep-alive', 'Upgrade'] }],
   ['options with tabs', 101, { Connection: '\tkeep-alive ,\t Upgrade' }],
-  ['options of which some are empty', 101, { Connection: ['', ' ,,\t, upgrade ,'] }],
-  ['options beside others', 101, { Connection: '\xff, HTTP2-Settings, UPGRADE, close' }],
+  ['some empty options', 101, { Connection: ['', ' ,,\t, upgrade ,'] }],
+  ['upgrade among other options', 101, { Connection: '\xff, HTTP2-Settings, UPGRADE, close' }],
   ['several protocols to upgrade to', 101, { Upgrade: ' h2c, foo/2,WebSocket' }],
-  ['the same on several lines', 101, { Upgrade: ['h2c', '\twebsocket\t'] }],
-  ['a version of the protocol to upgrade to', 400, { Upgrade: 'websocket/13' }],
+  ['several protocols on several lines', 101, { Upgrade: ['h2c', '\twebsocket\t'] }],
+  ['a protocol with a version', 400, { Upgrade: 'websocket/13' }],
   ['another protocol', 400, { Upgrade: 'h2c' }],
   ['two keys', 400, { 'Sec-WebSocket-Key': [key, key] }],
-  ['a key and none', 400, { 'Sec-WebSocket-Key': ['', key] }],
+  ['an empty key and a key', 400, { 'Sec-WebSocket-Key': ['', key] }],
   ['no key', 400, { 'Sec-WebSocket-Key': undefined }],
   ['a key with tabs around it', 101, { 'Sec-WebSocket-Key': `\t${key}\t` }],
   ['two versions', 426, { 'Sec-WebSocket-Version': ['13', '13'] }],
@@ -123,20 +123,20 @@ for (const [name, expected, headers, behind] of [
   ['POST', 400, { line: 'POST / HTTP/1.1' }],
   ['HEAD', 400, { line: 'HEAD / HTTP/1.1' }],
   ['OPTIONS', 400, { line: 'OPTIONS * HTTP/1.1' }],
-  ['a target with its server', 101, { line: 'GET http://localhost/ HTTP/1.1' }],
+  ['an absolute target', 101, { line: 'GET http://localhost/ HTTP/1.1' }],
   ['a target with odd characters', 101, { line: 'GET /"<>\\^`{|}#%zz HTTP/1.1' }],
   ['spaces in the first line', 101, { line: 'GET   /  HTTP/1.1' }],
   ['empty lines before the first', 101, { line: '\r\n\r\nGET / HTTP/1.1' }],
-  ['a body that is empty', 101, { 'Content-Length': '0' }],
+  ['an empty body', 101, { 'Content-Length': '0' }],
   ['a body', 400, { 'Content-Length': '5' }, 'hello'],
-  ['a body in chunks', 400, { 'Transfer-Encoding': 'chunked' }, '0\r\n\r\n'],
+  ['a chunked body', 400, { 'Transfer-Encoding': 'chunked' }, '0\r\n\r\n'],
   ['another transfer coding', 400, { 'Transfer-Encoding': 'identity' }],
-  ['more lines than usual', 101, { X: Array(500).fill('x') }],
+  ['500 headers', 101, { X: Array(500).fill('x') }],
   ['a subprotocol on the second line', 101, { 'Sec-WebSocket-Protocol': [' , ', 'b, c'] }],
-  ['subprotocols of which the first is none', 101, { 'Sec-WebSocket-Protocol': 'a b, \xe9, c' }],
-  ['no subprotocol at all', 101, { 'Sec-WebSocket-Protocol': '' }],
+  ['an invalid and a valid subprotocol', 101, { 'Sec-WebSocket-Protocol': 'a b, \xe9, c' }],
+  ['an empty subprotocol', 101, { 'Sec-WebSocket-Protocol': '' }],
 ]) {
-  test(`${expected} to ${name}`, async (t) => {
+  test(`answers ${expected} to ${name}`, async (t) => {
     const [own, theirs] = await (await both(t))(request(headers, behind));
     assert.equal(status(own.text), expected, own.text);
     assert.equal(theirs.isAsked, true, theirs.text);
@@ -158,20 +158,20 @@ for (const [name, headers] of Object.entries({
   'a NUL': { X: 'a\0b' },
   'a small method': { line: 'get / HTTP/1.1' },
 })) {
-  test(`nowhere 101 to ${name}`, async (t) => {
+  test(`never answers 101 to ${name}`, async (t) => {
     const [own, theirs] = await (await both(t))(request(headers));
     assert.equal(status(own.text), 400);
     assert.equal(theirs.isAsked, false);
   });
 }
 
-test('the answer is the one of RFC 6455, to the letter', async (t) => {
+test('answers as in RFC 6455, byte for byte', async (t) => {
   const [own] = await (await both(t))(request({ 'Sec-WebSocket-Protocol': 'chat, superchat' }));
   const lines = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo='];
   assert.equal(own.text, [...lines, 'Sec-WebSocket-Protocol: chat', '', ''].join('\r\n'));
 });
 
-test('other answers have names as everybody writes them, those of the application as it writes them', async (t) => {
+test("writes header names conventionally, and the application's as given", async (t) => {
   for (const [options, wanted] of [
     [{ verifyClient: (info, callback) => callback(false, 403, 'no', { 'x-wHy': 'so\xe9', 'WWW-Authenticate': 'Basic', 'content-type': 'text/html' }) }, 403],
     [{ path: '/elsewhere' }, 404],
@@ -203,7 +203,7 @@ test('other answers have names as everybody writes them, those of the applicatio
   }
 });
 
-test('what an application has put in the headers of a request counts', async (t) => {
+test('uses headers that the application has changed', async (t) => {
   const web = http.createServer().listen(0, '127.0.0.1');
   await once(web, 'listening');
   const relay = new RelayServer({ noServer: true, allowedOrigins: 'https://example.com' });

@@ -1,5 +1,4 @@
-// Puts tokens where they do not belong, in every way there is, and prints all that can be heard of it. What the tokens are
-// it tells its parent alone.
+// Puts tokens everywhere they do not belong, and prints everything that comes of it. Only its parent is told the tokens.
 import { once } from 'node:events';
 import { inspect } from 'node:util';
 import RelayServer from 'websocket-relay';
@@ -30,7 +29,7 @@ server.unregisterClient(former.id);
 server.registerRelayChannel(ada.id, grace.id);
 process.send(tokens);
 
-/** Opens a connection, sends frames, and prints what comes, until it closes or has answered. */
+/** Opens a connection, sends frames, and prints what it receives until it closes or answers. */
 async function say(frames, close = [1000]) {
   const socket = new WebSocket(`ws://127.0.0.1:${port}`);
   socket.on('message', (data) => print(String(data)));
@@ -79,7 +78,7 @@ for (const token of tokens) {
     await say([own, authentication(wrong)]);
   }
   await say([authentication({ clientId: 99, token, version: 2, session: '9f86d081884c7d65', epoch: token })]);
-  // As the reason to close, and of what is no WebSocket.
+  // As a close reason, and in a request that opens no WebSocket.
   await say([own], [1000, token]);
   await say([own], [4000, `bye ${token.toUpperCase()} bye`]);
   await say([reliable], [4000, token]);
@@ -91,7 +90,7 @@ for (const token of tokens) {
     await fetch(`http://127.0.0.1:${port}${path}`, init).then(async (response) => print(response.status, [...response.headers], await response.text()), print);
   }
 
-  // What a developer gets wrong.
+  // Mistakes of the developer.
   const whole = { id: 0, token };
   const calls = {
     registerClient: [[token], [{ expiresIn: token }], [{ expiresIn: whole }]],
@@ -141,13 +140,13 @@ for (const token of tokens) {
 for (const path of ['/metrics', '/health', '/websocket_relay.min.js', '/']) {
   print(await fetch(`http://127.0.0.1:${port}${path}`).then((response) => response.text()));
 }
-// All that there is to see of a server.
+// Everything that can be inspected of a server.
 print(server, server.stats(), [...server.clients()], server.address());
 console.log(JSON.stringify(server), String(server), server);
 console.log('%o %O %j', server, server, server);
 print(process.report.getReport());
 console.log(`errors: ${told.length}, blotted: ${told.filter((text) => text.includes('[redacted]')).length}`);
-// And what is printed of what nobody catches.
+// And an uncaught exception.
 server.close(() => {
   process.disconnect();
   process.nextTick(() => server.registerRelayChannel({ ...ada }, ada.token));

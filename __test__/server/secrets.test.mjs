@@ -1,4 +1,4 @@
-// Tokens are told to nobody but those who register clients.
+// Tokens are revealed only to callers of registerClient().
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -6,7 +6,7 @@ import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Connection, listen, pair } from './support.mjs';
 
-test('whatever is done with a token, nothing that is printed shows it', async (t) => {
+test('prints no token, whatever is done with it', async (t) => {
   const child = fork(fileURLToPath(new URL('secrets.program.mjs', import.meta.url)), {
     env: { ...process.env, NODE_DEBUG: 'websocket-relay', RUST_BACKTRACE: 'full' },
     execArgv: ['--trace-warnings', '--stack-trace-limit=100'],
@@ -16,7 +16,7 @@ test('whatever is done with a token, nothing that is printed shows it', async (t
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
   const [[tokens]] = await Promise.all([once(child, 'message'), once(child, 'exit'), once(child.stdout, 'close'), once(child.stderr, 'close')]);
   const lower = output.toLowerCase();
-  // That it was tried, in each of its ways.
+  // Each way was tried.
   for (const [name, pattern] of Object.entries({
     'tracing': /WEBSOCKET-RELAY \d+: client 0 disconnected/,
     'errors with what was blotted out': /errors: \d{3,}, blotted: \d{3,}/,
@@ -24,7 +24,7 @@ test('whatever is done with a token, nothing that is printed shows it', async (t
     'wrong arguments': /received \{ id: 0, token: '\[redacted\]' \}/,
     'warnings': /has no option '\[redacted\]'/,
     'metrics': /websocket_relay_offences/,
-    'an exception that nobody caught': /ClientNotFoundException: clientId1 must be[^]*Node\.js v/,
+    'an uncaught exception': /ClientNotFoundException: clientId1 must be[^]*Node\.js v/,
   })) {
     assert.match(output, pattern, name);
   }
@@ -39,7 +39,7 @@ test('whatever is done with a token, nothing that is printed shows it', async (t
   t.diagnostic(`${output.length} characters of output`);
 });
 
-test('an unknown id and a wrong token are the same to everybody', async (t) => {
+test('answers an unknown id and a wrong token alike', async (t) => {
   const server = await listen(t);
   const [ada, grace] = pair(server);
   const former = server.registerClient();

@@ -4,7 +4,7 @@ import { getEventListeners, getMaxListeners, once, setMaxListeners } from 'node:
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
 
-test('a signal for many servers closes each, without a word of a leak, and is left as it was', async (t) => {
+test('closes many servers by one signal, without a leak warning, and removes its listener', async (t) => {
   const warnings = [];
   const hear = (warning) => warnings.push(warning);
   process.on('warning', hear);
@@ -17,20 +17,20 @@ test('a signal for many servers closes each, without a word of a leak, and is le
     const servers = Array.from({ length: 40 }, () => new RelayServer({ noServer: true, signal }));
     assert.equal(getEventListeners(signal, 'abort').length, 1);
     assert.equal(getMaxListeners(signal), before);
-    // Those that are closed otherwise are forgotten.
+    // Servers closed in another way are forgotten.
     await Promise.all(servers.splice(0, 20).map((server) => server.close()));
     assert.equal(getEventListeners(signal, 'abort').length, 1);
     const closed = servers.map((server) => once(server, 'close'));
     controller.abort();
     await Promise.all(closed);
     assert.equal(getEventListeners(signal, 'abort').length, 0);
-    // And one that comes too late.
+    // And one created too late.
     await once(new RelayServer({ noServer: true, signal }), 'close');
   }
   assert.deepEqual(warnings, []);
 });
 
-test('when the last of its servers is closed nothing listens to a signal', async () => {
+test('removes the listener when the last server of a signal closes', async () => {
   const { signal } = new AbortController();
   for (let round = 0; round < 3; round += 1) {
     const servers = [1, 2].map(() => new RelayServer({ noServer: true, signal }));

@@ -1,4 +1,4 @@
-// A server on a free port, and plain WebSocket connections that count what arrives.
+// Servers on free ports, and plain WebSocket connections, for all tests.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
@@ -9,10 +9,10 @@ import RelayServer from 'websocket-relay';
 import WebSocket, { WebSocketServer } from 'ws';
 import { makeCertificate } from '../tls/certificates.mjs';
 
-/** Where a server is reached: `{ url, ca }`. */
+/** The `{ url, ca }` of servers. */
 const places = new WeakMap();
 
-/** A server that listens, closed when the test ends. */
+/** Opens a relay on its own port. Closed when the test ends. */
 export async function listen(test, options = {}) {
   const server = new RelayServer({ port: 0, host: '127.0.0.1', ...options });
   test.after(() => server.close());
@@ -20,7 +20,7 @@ export async function listen(test, options = {}) {
   return server;
 }
 
-/** A relay at `/relay` of an http server, both closed when the test ends. */
+/** Opens a relay at `/relay` of an http server. Both are closed when the test ends. */
 export async function attach(test, web, options = {}, ca = undefined) {
   const relay = new RelayServer({ server: web, path: '/relay', ...options });
   return serve(test, web, relay, ca);
@@ -32,7 +32,7 @@ async function serve(test, web, relay, ca) {
   test.after(async () => {
     await relay.close();
     const closed = new Promise((resolve) => web.close(resolve));
-    // Also those that have not shaken hands.
+    // Including those in a handshake.
     sockets.forEach((socket) => socket.destroy());
     await closed;
   });
@@ -43,19 +43,19 @@ async function serve(test, web, relay, ca) {
   return relay;
 }
 
-/** What a server of Node has under TLS: its connections are never taken over. */
+/** Makes a server's sockets look like TLS sockets, which always stay with Node. */
 export function keepsSockets(web) {
   return web.on('connection', (socket) => (socket.encrypted = true));
 }
 
 /**
- * The ways to a relay. Each has `listen`, as above, and says whether messages go on while the JavaScript thread is busy
- * and whether the connections are TLS.
+ * The ways to reach a relay. Each has `listen` (as above), whether messages are relayed while the JavaScript thread is
+ * blocked, and whether its connections use TLS.
  */
 export const WAYS = {
   'its own port': { listen, bypasses: true },
   'an http server': { listen: (test, options) => attach(test, http.createServer(), options), bypasses: process.platform !== 'win32' },
-  'an http server whose sockets stay with it': {
+  'an http server with bridged sockets': {
     listen: (test, options) => attach(test, keepsSockets(http.createServer()), options),
   },
   'an https server': {
@@ -81,7 +81,7 @@ export const WAYS = {
     listen(test, options) {
       const relay = new RelayServer({ noServer: true, path: '/relay', ...options });
       const web = http.createServer().on('upgrade', async (request, socket, head) => {
-        // As an application does that asks somebody first.
+        // As in an application that awaits something first.
         await new Promise((resolve) => setImmediate(resolve));
         if (relay.shouldHandle(request)) relay.handleUpgrade(request, socket, head);
         else socket.destroy();
@@ -91,12 +91,12 @@ export const WAYS = {
   },
 };
 
-/** Where to reach a server; a place itself is one. */
+/** Returns the `{ url, ca }` of a server, or its argument if it is one. */
 export function placeOf(server) {
   return places.get(server) ?? (server.url ? server : { url: `ws://127.0.0.1:${server.address().port}` });
 }
 
-/** The class to open connections with, for clients that are given one. */
+/** Returns the WebSocket class that connects to a server. */
 export function webSocketOf(server) {
   const { ca } = placeOf(server);
   return class extends WebSocket {
@@ -112,12 +112,12 @@ export function pair(server) {
   return clients;
 }
 
-/** A connection of a WebSocket library, which knows nothing of relays. */
+/** A plain WebSocket connection, with methods for the relay's frames. */
 export class Connection {
   #texts = [];
   #wanted = [];
 
-  /** @param tls how to connect to a server that speaks TLS */
+  /** @param tls options for connecting to a TLS server */
   constructor(server, tls) {
     const { url, ca } = placeOf(server);
     this.socket = new WebSocket(tls ? url.replace('ws:', 'wss:') : url, { ca, ...tls });
@@ -150,12 +150,12 @@ export class Connection {
     this.socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
   }
 
-  /** How many frames came that nobody has asked for. */
+  /** The number of frames received but not read. */
   get pending() {
     return this.#texts.length;
   }
 
-  /** The next frame, as text. */
+  /** Resolves to the next frame, as text. */
   async text() {
     while (this.#texts.length === 0) await new Promise((resolve) => this.#wanted.push(resolve));
     return this.#texts.shift();
@@ -166,7 +166,7 @@ export class Connection {
   }
 }
 
-/** What a request for a WebSocket comes to: 101, or the answer that refuses it. */
+/** Sends an upgrade request. Resolves to the response, with a `socket` if it is 101. */
 export function knock(server, { origin, headers, localAddress } = {}) {
   const { url, ca } = placeOf(server);
   const socket = new WebSocket(url, { ca, origin, headers, localAddress });
@@ -189,7 +189,7 @@ export async function statusOf(server, options) {
   return status;
 }
 
-/** Runs a program as a user would and returns how it ended and what it printed. */
+/** Runs a program in a process. Resolves to its exit code and output. */
 export async function run(source, ...args) {
   const child = spawn(process.execPath, ['--input-type=module', '--eval', source, ...args], {
     cwd: fileURLToPath(new URL('../..', import.meta.url)),

@@ -1,33 +1,25 @@
-// npm run torture:timing: whether the time of the answer tells an unknown id, or where a token is wrong. Attempts of all kinds
-// take turns, in random order; two of the kinds are the same, to show what chance alone does.
+// `npm run torture:timing` checks that response times reveal neither unknown ids nor parts of a token. Attempts of all kinds
+// alternate in random order; two kinds are the same, to show what chance alone does.
 import { once } from 'node:events';
 import net from 'node:net';
 import { parseArgs } from 'node:util';
 import RelayServer from 'websocket-relay';
 import { Random } from '../reliability/random.mjs';
+import { authenticationFrame, upgradeRequest } from './raw.mjs';
 
 const { values } = parseArgs({ options: { attempts: { type: 'string', default: '20000' }, seed: { type: 'string', default: '1' } } });
 const attempts = Number(values.attempts);
 const random = new Random(values.seed);
 
-/** Those that have an id of four digits are tried, and as many ids of four digits that are nobody's. */
+/** Registered ids of four digits are tried, and as many unregistered ones. */
 const [FIRST, UNKNOWN] = [1000, 2000];
-const UPGRADE = [
-  'GET / HTTP/1.1',
-  'Host: localhost',
-  'Connection: Upgrade',
-  'Upgrade: websocket',
-  'Sec-WebSocket-Version: 13',
-  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-  '\r\n',
-].join('\r\n');
 
 const server = new RelayServer({ port: 0, host: '127.0.0.1' });
 await once(server, 'listening');
 const clients = Array.from({ length: UNKNOWN }, () => server.registerClient()).slice(FIRST);
 const { port } = server.address();
 
-/** With another digit at a place. */
+/** Returns a token with another digit at a position. */
 const wrong = (token, place) => token.slice(0, place) + (token[place] === '0' ? '1' : '0') + token.slice(place + 1);
 const kinds = {
   'the first digit wrong': ({ id, token }) => ({ id, token: wrong(token, 0) }),
@@ -36,17 +28,12 @@ const kinds = {
   'an unknown id': ({ id, token }) => ({ id: id - FIRST + UNKNOWN, token: wrong(token, 0) }),
 };
 
-/** A text frame, with a mask of zeros. */
-function frame(text) {
-  return Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), Buffer.from(text)]);
-}
-
-/** Microseconds from a wrong authentication to the answer. */
+/** Returns the microseconds from a wrong authentication to the response. */
 async function attempt({ id, token }) {
   const socket = net.connect(port, '127.0.0.1').setNoDelay(true);
-  socket.write(UPGRADE);
+  socket.write(upgradeRequest());
   await once(socket, 'data');
-  const bytes = frame(`{"authentication":{"clientId":${id},"token":"${token}"}}`);
+  const bytes = authenticationFrame({ id, token });
   const start = process.hrtime.bigint();
   socket.write(bytes);
   await once(socket, 'data');
@@ -62,7 +49,7 @@ for (let n = 0; n < attempts; n += 1) {
 }
 server.close();
 
-/** How unlikely it is, in standard deviations, that two lists are of one kind: Mann and Whitney's. */
+/** Returns the Mann-Whitney U statistic of two samples, in standard deviations. */
 function deviations(one, other) {
   const all = [...one.map((time) => [time, 1]), ...other.map((time) => [time, 0])].sort(([a], [b]) => a - b);
   const ranks = all.reduce((sum, [, is], rank) => sum + is * (rank + 1), 0);
@@ -71,7 +58,7 @@ function deviations(one, other) {
 }
 
 const [reference] = Object.values(times);
-console.log(`${attempts} attempts of each kind; microseconds to the answer: quartiles, and how far from the first kind`);
+console.log(`${attempts} attempts of each kind; microseconds to the response: quartiles, and deviation from the first kind`);
 for (const [kind, list] of Object.entries(times)) {
   const sorted = [...list].sort((a, b) => a - b);
   const quartiles = [0.25, 0.5, 0.75].map((part) => sorted[Math.floor(part * sorted.length)].toFixed(1).padStart(8)).join('');

@@ -1,4 +1,4 @@
-// TLS on the port: what is taken as certificate and key, and what connections notice of it.
+// TLS on the relay's own port: certificates, keys and handshakes.
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
@@ -17,7 +17,7 @@ const other = makeCertificate();
 const { cert, key } = one;
 const trusting = ({ cert }) => ({ ca: cert });
 
-/** The certificate that a new connection is shown, as PEM, and the version of TLS that is spoken. */
+/** Returns the certificate offered to a new connection, as PEM, and the TLS version. */
 async function shown(server, options = {}) {
   const socket = tls.connect({ port: server.address().port, host: '127.0.0.1', rejectUnauthorized: false, ...options });
   await once(socket, 'secureConnect');
@@ -26,7 +26,7 @@ async function shown(server, options = {}) {
   return result;
 }
 
-/** Two clients that talk to each other. */
+/** Lets two clients exchange messages. */
 async function talk(server, options) {
   const [ada, grace] = pair(server);
   const connections = [await Connection.open(server, ada, options), await Connection.open(server, grace, options)];
@@ -35,12 +35,12 @@ async function talk(server, options) {
   return connections;
 }
 
-test('clients talk over TLS 1.3 and 1.2, with strings, Buffers and arrays of them', async (t) => {
+test('relays over TLS 1.3 and 1.2, with PEM strings, Buffers and arrays', async (t) => {
   for (const given of [
     { cert, key },
     { cert: Buffer.from(cert), key: Buffer.from(key) },
     { cert: [new Uint8Array(Buffer.from(cert))], key: [key] },
-    // All in one file.
+    // Everything in one file.
     { cert: key + cert, key: cert + key },
   ]) {
     const server = await listen(t, given);
@@ -52,7 +52,7 @@ test('clients talk over TLS 1.3 and 1.2, with strings, Buffers and arrays of the
   }
 });
 
-test('the client of this package talks over wss://', async (t) => {
+test("serves this package's client over wss://", async (t) => {
   const server = await listen(t, { cert, key });
   class Trusting extends WebSocket {
     constructor(url) {
@@ -64,7 +64,7 @@ test('the client of this package talks over wss://', async (t) => {
   const relays = [ada, grace].map(({ id, token }) => new WebSocketRelay(address, { clientId: id, token, WebSocket: Trusting }));
   t.after(() => relays.forEach((relay) => relay.close()));
   const [to, from] = [relays[0].createChannel(grace.id), relays[1].createChannel(ada.id)];
-  // More than one record, more than one frame's length.
+  // More than one TLS record.
   const messages = ['', 'hello', 'x'.repeat(100_000), 'y'.repeat(1 << 20)];
   const arrived = [];
   const all = new Promise((resolve) => {
@@ -75,7 +75,7 @@ test('the client of this package talks over wss://', async (t) => {
   assert.ok(arrived.every((message, n) => message === messages[n]));
 });
 
-test('keys of every common kind are taken, encrypted or not', async (t) => {
+test('accepts keys of every common kind, encrypted or not', async (t) => {
   for (const type of ['ec', 'rsa']) {
     const { cert, privateKey } = makeCertificate({ type });
     const encrypted = (cipher) => ({
@@ -97,16 +97,16 @@ test('keys of every common kind are taken, encrypted or not', async (t) => {
   }
 });
 
-test('of two certificates everybody gets one that they can check', async (t) => {
+test('offers each client one of two certificates that it can verify', async (t) => {
   const [ec, rsa] = [one, makeCertificate({ type: 'rsa' })];
-  // The keys may stand in any order.
+  // The order of the keys is free.
   const server = await listen(t, { cert: [ec.cert, rsa.cert], key: [rsa.key, ec.key] });
   assert.equal((await shown(server)).cert, ec.cert);
   const only = (sigalgs) => ({ sigalgs, maxVersion: 'TLSv1.2', ciphers: 'ECDHE-RSA-AES128-GCM-SHA256' });
   assert.equal((await shown(server, only('RSA-PSS+SHA256'))).cert, rsa.cert);
 });
 
-/** What a wrong option throws, where it stands. */
+/** The errors of invalid options. */
 function refused(options) {
   const codes = [() => new RelayServer({ port: 0, ...options }), () => secure.setSecureContext(options)].map((call) => {
     try {
@@ -123,7 +123,7 @@ function refused(options) {
 
 let secure;
 
-test('a bad certificate or key is an error of the call, and changes nothing', async (t) => {
+test('throws for a bad certificate or key, and changes nothing', async (t) => {
   secure = await listen(t, { cert, key });
   const broken = cert.replace(/[A-Za-z]{8}/, 'AAAAAAAA');
   const { privateKey } = one;
@@ -166,7 +166,7 @@ test('a bad certificate or key is an error of the call, and changes nothing', as
   assert.throws(() => plain.setSecureContext({ cert, key }), { code: 'ERR_TLS_NOT_SECURE' });
 });
 
-test('a certificate is replaced while connections live on', async (t) => {
+test('replaces a certificate while connections stay open', async (t) => {
   const server = await listen(t, { cert, key });
   const [ada, grace] = pair(server);
   const before = [await Connection.open(server, ada, trusting(one)), await Connection.open(server, grace, trusting(one))];
@@ -180,7 +180,7 @@ test('a certificate is replaced while connections live on', async (t) => {
   await talk(server, trusting(other));
 });
 
-test('a session is resumed, but not past the certificate it was made with', async (t) => {
+test('resumes a session only with the certificate it was made with', async (t) => {
   const server = await listen(t, { cert, key });
   const { port } = server.address();
   const connect = async (session) => {
@@ -201,20 +201,20 @@ test('a session is resumed, but not past the certificate it was made with', asyn
   assert.equal((await connect(second.ticket)).reused, false);
 });
 
-test('with requestCert only clients of the authority come in', async (t) => {
+test('requestCert admits only clients with a certificate of the CA', async (t) => {
   const authority = makeCertificate({ commonName: 'authority', isAuthority: true });
   const mine = makeCertificate({ commonName: 'client', issuer: authority });
   const server = await listen(t, { cert, key, ca: authority.cert, requestCert: true });
   const knowing = ({ cert, key }) => ({ ...trusting(one), cert, key });
   await talk(server, knowing(mine));
   for (const options of [trusting(one), knowing(other)]) {
-    // In TLS 1.3 the client is done before the server has seen its certificate.
+    // With TLS 1.3 the client's handshake ends before the server has seen its certificate.
     const connection = new Connection(server, options);
     await connection.closed;
   }
 });
 
-test('ca alone asks clients for nothing, and completes the chain', async (t) => {
+test('ca alone completes the chain and requests no client certificate', async (t) => {
   const root = makeCertificate({ commonName: 'root', isAuthority: true });
   const between = makeCertificate({ commonName: 'between', isAuthority: true, issuer: root });
   const leaf = makeCertificate({ issuer: between });
@@ -222,11 +222,11 @@ test('ca alone asks clients for nothing, and completes the chain', async (t) => 
   await talk(server, trusting(root));
 });
 
-test('who speaks plain HTTP, or no TLS, is cut off, and nobody else hears of it', async (t) => {
+test('cuts plain HTTP and non-TLS connections without disturbing others', async (t) => {
   const server = await listen(t, { cert, key });
   server.on('error', (error) => assert.fail(error));
   const { port } = server.address();
-  // Two may come: that the answer is none, and that the connection is reset.
+  // Two errors are possible: an invalid response, and a reset.
   const request = http.get({ port, host: '127.0.0.1' }).on('error', () => {});
   await once(request, 'error');
   for (const bytes of ['\0', 'x'.repeat(100_000), '\x16\x03\x01\xff\xff', Buffer.from('160301000501000001ff', 'hex')]) {
@@ -234,13 +234,13 @@ test('who speaks plain HTTP, or no TLS, is cut off, and nobody else hears of it'
     socket.on('error', () => {});
     socket.end(bytes);
     socket.resume();
-    // Not by `once`, which takes a reset for a failure.
+    // Not with `once()`, which rejects on a reset.
     await new Promise((resolve) => void socket.on('close', resolve));
   }
   await talk(server, trusting(one));
 });
 
-test('a client that stalls in the handshake is cut off after headersTimeout, and delays nobody', async (t) => {
+test('cuts a stalled handshake after headersTimeout without delaying others', async (t) => {
   const server = await listen(t, { cert, key, headersTimeout: 200 });
   const { port } = server.address();
   const stalled = ['', '\x16', Buffer.from('16030102000100', 'hex')].map((bytes) => {
@@ -250,16 +250,16 @@ test('a client that stalls in the handshake is cut off after headersTimeout, and
     socket.resume();
     return once(socket, 'close');
   });
-  // And one that does not ask for anything behind it.
+  // And one that sends no request afterwards.
   const silent = tls.connect({ port, host: '127.0.0.1', ...trusting(one) });
   silent.on('error', () => {}).resume();
   await talk(server, trusting(one));
   await Promise.all([...stalled, once(silent, 'close')]);
 });
 
-test('a connection in its handshake has one of the places', async (t) => {
+test('counts a connection in its handshake against maxConnections', async (t) => {
   const server = await listen(t, { cert, key, maxConnections: 1 });
-  // Its first byte, for it is accepted when there is something.
+  // Its first byte, without which it is not accepted.
   const socket = net.connect(server.address().port, '127.0.0.1').setNoDelay(true);
   await once(socket, 'connect');
   socket.write('\x16');
@@ -268,14 +268,14 @@ test('a connection in its handshake has one of the places', async (t) => {
   socket.destroy();
 });
 
-test('many who connect at once all come in', async (t) => {
+test('admits many connections at once', async (t) => {
   const server = await listen(t, { cert, key });
   const all = await Promise.all(Array.from({ length: 100 }, () => Connection.open(server, undefined, trusting(one))));
   await server.close();
   for (const { closed } of all) assert.equal((await closed).code, 1001);
 });
 
-test('messages of all sizes and many wait for a reader that stops, and all arrive when it goes on', async (t) => {
+test('delivers messages of all sizes to a reader that pauses and continues', async (t) => {
   const server = await listen(t, { cert, key, maxQueuedBytes: 1 << 30, maxMailboxBytes: 1 << 30 });
   const [ada, grace] = pair(server);
   const from = await Connection.open(server, ada, trusting(one));
@@ -295,7 +295,7 @@ test('messages of all sizes and many wait for a reader that stops, and all arriv
   }
 });
 
-test('a plain client whose connections die gets the rest, in order and nothing twice', async (t) => {
+test('delivers the rest in order and once to a plain client whose connections break', async (t) => {
   const server = await listen(t, { cert, key });
   const [ada, grace] = pair(server);
   const from = await Connection.open(server, ada, trusting(one));
@@ -305,7 +305,7 @@ test('a plain client whose connections die gets the rest, in order and nothing t
     const to = await Connection.open(server, grace, trusting(one));
     for (const end = sent + 200; sent < end; sent += 1) from.relay(grace.id, `${sent} ${'x'.repeat((sent * 31) % 5000)}`);
     for (let n = 0; n < 50; n += 1) seen.push(Number.parseInt((await to.relayed()).message, 10));
-    // In the middle of whatever comes.
+    // At any point of the stream.
     const gone = once(server, 'disconnect');
     to.socket.terminate();
     await gone;

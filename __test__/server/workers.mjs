@@ -1,9 +1,9 @@
-// Worker threads with a relay each, terminated in the midst of messages.
+// Worker threads with a relay each, terminated under traffic.
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { Connection } from './support.mjs';
 
-/** The program of a thread whose relay has a port of its own. A program tells two clients and where they connect. */
+/** A thread whose relay has its own port. Such a program posts two clients and the URL. */
 export const onItsPort = `
   const RelayServer = require(${JSON.stringify(new URL('../..', import.meta.url).pathname)});
   const { parentPort } = require('node:worker_threads');
@@ -14,7 +14,7 @@ export const onItsPort = `
   });
   server.on('connection', () => {});`;
 
-/** One thread, from its start to its end while one client floods the other. */
+/** Starts a thread, and terminates it while one client floods the other. */
 export async function terminateInTraffic(source) {
   const worker = new Worker(source, { eval: true });
   const [{ clients, url }] = await once(worker, 'message');

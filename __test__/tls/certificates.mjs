@@ -1,4 +1,4 @@
-// Certificates for tests, made when they are needed: DER by hand, keys and signatures by Node.
+// Makes certificates for tests: DER by hand, keys and signatures by Node.
 import { generateKeyPairSync, sign } from 'node:crypto';
 
 const OID = {
@@ -31,9 +31,9 @@ function algorithm({ asymmetricKeyType }) {
 let serial = 0;
 
 /**
- * A key and a certificate for it, valid for an hour, for the host `localhost` and 127.0.0.1.
+ * Makes a key and its certificate, valid for an hour, for `localhost` and 127.0.0.1.
  * @param {{ commonName?: string, issuer?: object, type?: 'ec' | 'rsa', isAuthority?: boolean }} options without an
- *   issuer it is signed by itself
+ *   issuer the certificate is self-signed
  */
 export function makeCertificate({ commonName = 'localhost', issuer, type = 'ec', isAuthority = false } = {}) {
   const { privateKey, publicKey } = generateKeyPairSync(type, { namedCurve: 'P-256', modulusLength: 2048 });

@@ -1,4 +1,4 @@
-// What must compile of the client's types, and what must not. Compiled by __test__/client/package.test.mjs.
+// Uses of the client's types that must compile, and others that must not. Compiled by __test__/client/package.test.mjs.
 import { RelayChannel, WebSocketRelay } from 'websocket-relay/client';
 import type {
   Authentication,
@@ -45,11 +45,11 @@ new WebSocketRelay('localhost:4000');
 new WebSocketRelay('localhost:4000', { clientId: 0 });
 // @ts-expect-error an id is a number
 new WebSocketRelay('localhost:4000', { clientId: '0', token: 'x' });
-// @ts-expect-error a port is no address
+// @ts-expect-error a port is not an address
 new WebSocketRelay(4000, authentication);
 // @ts-expect-error a callback is a function
 new WebSocketRelay('localhost:4000', authentication, 'callback');
-// @ts-expect-error channels are made by createChannel
+// @ts-expect-error channels are created by createChannel()
 new RelayChannel();
 
 const channel: RelayChannel = relay.createChannel(1);
@@ -62,7 +62,7 @@ const sent: number = channel.send('hello', callback);
 channel.send('hello', () => undefined);
 const amount: number = channel.bufferedAmount;
 const online: boolean = channel.online;
-// @ts-expect-error it is the server who says so
+// @ts-expect-error a page cannot set it
 channel.online = true;
 // @ts-expect-error a callback is a function
 channel.send('hello', 'callback');
@@ -73,7 +73,7 @@ channel
   .on('leave', () => undefined)
   .on('drain', () => undefined);
 channel.emitQueuedMessages();
-// @ts-expect-error only strings
+// @ts-expect-error messages are strings
 channel.send(5);
 // @ts-expect-error a message is required
 channel.send();
@@ -93,7 +93,7 @@ function console_(message: string): void {
 channel.on('close', () => undefined);
 // @ts-expect-error a message is a string
 channel.on('message', (message: number) => message);
-// @ts-expect-error 'open' carries nothing
+// @ts-expect-error 'open' has no arguments
 channel.on('open', (value: string) => value);
 
 relay.on('open', () => undefined);
@@ -137,7 +137,7 @@ class OwnSocket implements WebSocketLike {
 }
 const constructor: WebSocketConstructor = OwnSocket;
 new WebSocketRelay('localhost:4000', { ...authentication, WebSocket: constructor });
-// @ts-expect-error no WebSocket
+// @ts-expect-error not a WebSocket
 new WebSocketRelay('localhost:4000', { ...authentication, WebSocket: Date });
 
 export { amount, count, emitted, listeners, names, online, same, sent };

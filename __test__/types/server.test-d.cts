@@ -1,4 +1,4 @@
-// What a CommonJS user writes. Compiled, never run.
+// Uses of the types from CommonJS. Compiled, never run.
 import RelayServer = require('websocket-relay');
 import { once } from 'node:events';
 import http = require('node:http');
@@ -64,15 +64,15 @@ export const guarded: RelayServer.Options[] = [
   { port: 0, verifyClient: ({ secure }, callback) => callback(secure, 403, 'no', { 'retry-after': '1' }) },
 ];
 
-// @ts-expect-error an origin is text
+// @ts-expect-error an origin is a string
 new RelayServer({ port: 0, allowedOrigins: [5] });
-// @ts-expect-error a callback is called with whether it may come in
+// @ts-expect-error the callback needs a decision
 new RelayServer({ port: 0, verifyClient: ({ origin }, callback) => callback(origin) });
 // @ts-expect-error an http server has its own paths
 new RelayServer({ server: web, metrics: true });
-// @ts-expect-error options are needed
+// @ts-expect-error options are required
 new RelayServer();
-// @ts-expect-error and so is the port
+// @ts-expect-error one of port, server and noServer is required
 new RelayServer({ host: 'localhost' });
 // @ts-expect-error only one of them
 new RelayServer({ port: 0, server: web });
@@ -80,15 +80,15 @@ new RelayServer({ port: 0, server: web });
 new RelayServer({ port: 0, noServer: true });
 // @ts-expect-error only one of them
 new RelayServer({ server: web, noServer: true });
-// @ts-expect-error it is there, or it is not given
+// @ts-expect-error noServer is true or not given
 new RelayServer({ noServer: false });
-// @ts-expect-error what app.listen() returns, not the application
+// @ts-expect-error an application is not a server
 new RelayServer({ server: () => {} });
 // @ts-expect-error a path is a string
 new RelayServer({ port: 0, path: /relay/ });
-// @ts-expect-error the socket as well
+// @ts-expect-error the socket is required
 web.on('upgrade', (request) => byHand.handleUpgrade(request));
-// @ts-expect-error a port is no boolean
+// @ts-expect-error a port is not a boolean
 new RelayServer({ port: true });
 // @ts-expect-error there is no such option
 new RelayServer({ port: 0, maxPayloads: 1 });
@@ -96,19 +96,19 @@ new RelayServer({ port: 0, maxPayloads: 1 });
 server.registerRelayChannel('0', 1);
 // @ts-expect-error a time is a number
 server.close({ timeout: '1s' });
-// @ts-expect-error so is what expires
+// @ts-expect-error expiresIn is a number
 server.registerClient({ expiresIn: '1h' });
 // @ts-expect-error there is no such option
 server.registerClient({ expires: 1 });
-// @ts-expect-error a room is of ids
+// @ts-expect-error a room has ids
 server.registerRelayChannels(['0', '1']);
-// @ts-expect-error so are those of whom somebody joins
+// @ts-expect-error the ids are numbers
 server.registerRelayChannels(0, ['1']);
-// @ts-expect-error one client joins at a time
+// @ts-expect-error only one client joins
 server.registerRelayChannels([0], [1]);
-// @ts-expect-error a reason is text
+// @ts-expect-error a reason is a string
 server.disconnectClient(id, 4000, 1);
-// @ts-expect-error what is unknown has to be looked at
+// @ts-expect-error data is unknown
 export const user = [...server.clients()][0]?.data.user;
 // @ts-expect-error there is no such event
 server.on('conection', () => {});

@@ -1,4 +1,4 @@
-// What an ES module writes. Compiled, never run.
+// Uses of the types from an ES module. Compiled, never run.
 import RelayServer, { RelayServer as Named } from 'websocket-relay';
 
 const server: RelayServer = new Named({ port: 0 });

@@ -1,26 +1,25 @@
-// Counts the instructions of the cases in benches/. Unlike time, they are the same from run to run.
+// Counts the instructions of the cases in benches/, which unlike time are the same in every run.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { capture, Problem } from '../../scripts/process.mjs';
 import { checkRust } from '../../scripts/rust.mjs';
 
-/** Files in benches/, and how often a case of theirs is run. What is there once, whatever is run, is in both counts and so
- * in no difference. */
+/** The files in benches/, with two numbers of iterations. The difference of their counts excludes what happens only once. */
 const BENCHES = { codec: [100, 600], mailbox: [100, 600], shapes: [2, 12] };
-/** What of twice the size may take so many times as much. */
+/** Factor by which the count may grow for twice the size. */
 const TWICE = 2.2;
-/** An unknown id may differ from a wrong token by so much: a table is searched for both. */
+/** Relative difference allowed between an unknown id and a wrong token, which are both looked up in a table. */
 const UNKNOWN = 0.01;
-/** More than so much is a change: hash tables and allocators differ by a few instructions when others' code does. */
+/** Relative growth that is no regression: hash tables and allocators vary by a few instructions with other code. */
 const TOLERANCE = 0.02;
 
 const results = new URL('../results/', import.meta.url);
 
 const USAGE = `npm run bench:instructions -- [options]
-  --only TEXT      only cases with this in their name
-  --save NAME      keeps the counts in bench/results/instructions-NAME.json
-  --against NAME   compares with them, and fails when a case takes over ${TOLERANCE * 100} % more`;
+  --only TEXT      runs only cases with this text in their name
+  --save NAME      stores the counts in bench/results/instructions-NAME.json
+  --against NAME   compares with stored counts, and fails if a case takes over ${TOLERANCE * 100} % more`;
 
 export async function main() {
   const { values: options } = parseArgs({
@@ -54,7 +53,7 @@ export async function main() {
   if (hasGrown || problems.length > 0) process.exitCode = 1;
 }
 
-/** Where work is out of proportion to what there is to do, or tells something of a token: sentences. */
+/** Returns messages about counts that grow too fast, or that reveal something about a token. */
 function disproportions(counts) {
   const names = Object.keys(counts);
   const ratio = (name) => counts[name] / counts[name.replace(/twice$/, 'once')];
@@ -62,18 +61,18 @@ function disproportions(counts) {
   const tokens = names.filter((name) => name.startsWith('token ') && !name.endsWith('id')).map((name) => counts[name]);
   const unknown = counts['token of an unknown id'] ?? tokens[0];
   return [
-    ...grown.map((name) => `${name} the size takes ${ratio(name).toFixed(2)} times as much.`),
-    ...(new Set(tokens).size > 1 ? [`Where a token is wrong can be told: ${tokens.join(', ')}.`] : []),
-    ...(Math.abs(unknown / tokens[0] - 1) > UNKNOWN ? [`An unknown id can be told: ${unknown}, not ${tokens[0]}.`] : []),
+    ...grown.map((name) => `${name} the size: takes ${ratio(name).toFixed(2)} times as many instructions.`),
+    ...(new Set(tokens).size > 1 ? [`The position of a wrong digit in a token is revealed: ${tokens.join(', ')}.`] : []),
+    ...(Math.abs(unknown / tokens[0] - 1) > UNKNOWN ? [`An unknown id is revealed: ${unknown}, not ${tokens[0]}.`] : []),
   ];
 }
 
 function checkValgrind() {
   if (spawnSync('valgrind', ['--version'], { stdio: 'ignore' }).status === 0) return;
-  throw new Problem('Instructions are counted by valgrind, and there is none: "apt-get install valgrind", or your system\'s way.');
+  throw new Problem('valgrind is required: run "apt-get install valgrind", or install it in your system\'s way.');
 }
 
-/** With the engine as it is shipped: the profile of a release, but without Node. */
+/** Builds a bench with the release profile, without the binding. */
 async function build(bench) {
   const messages = await capture('cargo', [
     ...['bench', '--no-run', '--locked', '--no-default-features', '--bench', bench],
@@ -83,7 +82,7 @@ async function build(bench) {
   return artifacts.find(({ executable, target }) => executable && target.name === bench).executable;
 }
 
-/** `rep movsb`, by which the C library copies what is long, would be counted as an instruction for each byte. */
+/** Keeps the C library from using `rep movsb`, of which every byte would count as an instruction. */
 const ENVIRONMENT = { ...process.env, GLIBC_TUNABLES: 'glibc.cpu.x86_rep_movsb_threshold=1000000000' };
 
 function count(program, index, iterations) {
@@ -107,7 +106,7 @@ function load(name) {
   try {
     return JSON.parse(readFileSync(fileOf(name), 'utf8'));
   } catch {
-    throw new Problem(`There are no counts named "${name}": take them with --save ${name}.`);
+    throw new Problem(`There are no counts named "${name}"; store them with --save ${name}.`);
   }
 }
 

@@ -1,11 +1,11 @@
-// The C library that a peer may be run with instead of the system's: its dynamic loader, as a prefix of the command.
+// The dynamic loader of another C library, as a prefix of a peer's command.
 import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-/** Where `npm run bench:glibc` puts it. */
+/** The folder of `npm run bench:glibc`. */
 export const GLIBC = new URL('../.glibc/', import.meta.url);
 
-/** `BENCH_LOADER`, or what was fetched; null when there is neither. */
+/** Returns the loader from `BENCH_LOADER` or of the downloaded library, or `null`. */
 export function loader() {
   const { BENCH_LOADER: given } = process.env;
   if (given) return given.split(' ');

@@ -1,4 +1,4 @@
-// One measurement: a server on one core, the load on another.
+// Measures a server on one core, with the load generator on another.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
@@ -9,7 +9,7 @@ import { hasPriorities, works } from '../../scripts/process.mjs';
 const LOAD = fileURLToPath(new URL('../load/target/release/load', import.meta.url));
 const MAX_SECONDS = 60;
 
-/** What this machine lets us do. */
+/** Returns what this machine supports. */
 export function conditions() {
   return {
     isPinned: availableParallelism() > 1 && works('taskset', '-c', '0,1', 'true'),
@@ -19,7 +19,7 @@ export function conditions() {
 }
 
 const running = new Set();
-// Whoever ends this program ends what it started.
+// Children end with this program.
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
 
@@ -42,7 +42,7 @@ async function firstLine(child) {
   return line;
 }
 
-/** The figures of one run. Throws what went wrong: a server that does not start, a message lost. */
+/** Returns the figures of one run. Throws if the server does not start or a message is lost. */
 export async function measure(peer, plan, { registered, channels, isRealTime, machine }) {
   const isPriority = Boolean(isRealTime && machine.isRealTime);
   const server = start(peer.command(registered ?? plan.clients + (plan.idle ?? 0), channels ?? 1), 0, isPriority, machine, ['ignore', 'pipe', 'pipe']);

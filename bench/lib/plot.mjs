@@ -1,8 +1,8 @@
-// Plots as SVG, readable on light and on dark ground: bars for one point, lines for many, both on a logarithmic scale.
+// Draws SVG plots for light and dark backgrounds, with logarithmic scales: bars for one point, lines for several.
 import { short } from './statistics.mjs';
 
 const WIDTH = 720;
-/** How wide a character is at most, on average. */
+/** Upper bound of the average width of a character. */
 const CHARACTER = 7.5;
 const COLOURS = ['#8a8f98', '#d9480f', '#f59f00', '#1c7ed6', '#12b886', '#ae3ec9', '#e64980', '#5c940d', '#495057'];
 const STYLE = `<style>
@@ -28,16 +28,16 @@ const text = (x, y, content, kind = '', anchor = 'start') =>
 const line = (x1, y1, x2, y2) =>
   `<line x1="${x1.toFixed(1)}" y1="${y1.toFixed(1)}" x2="${x2.toFixed(1)}" y2="${y2.toFixed(1)}" class="grid"/>`;
 
-/** A round number, without digits that say nothing. */
+/** Formats a number with three significant digits. */
 const plain = (number) => Number(number.toPrecision(3)).toLocaleString('en');
 
-/** Maps values to places on a logarithmic axis. */
+/** Returns a function that maps values to positions on a logarithmic axis. */
 function scale(values, from, to) {
   const [least, most] = [Math.log10(Math.min(...values)), Math.log10(Math.max(...values))];
   return (value) => from + ((Math.log10(value) - least) / (most - least || 1)) * (to - from);
 }
 
-/** 1, 2 and 5 of each power of ten, one below and one above all values included. */
+/** Returns 1, 2 and 5 times powers of ten, from below all values to above all values. */
 function ticks(values) {
   const all = [];
   for (let power = Math.floor(Math.log10(Math.min(...values))); power <= Math.log10(Math.max(...values)) + 1; power += 1) {
@@ -48,7 +48,7 @@ function ticks(values) {
   return all.slice(Math.max(first, 0), last + 1);
 }
 
-/** The room that the longest title takes. */
+/** Returns the width of the longest title. */
 const widthOf = (titled) => Math.max(...titled.map(({ title }) => title.length)) * CHARACTER;
 
 /** `rows` are `{ title, colour, median, min, max }`. */

@@ -1,13 +1,13 @@
-// The results as a table: for each figure the median, how far the rounds were apart, and the ratio to the floor's.
+// Formats the results as a table: the median of each figure, its spread, and its ratio to the floor.
 import { short, summary } from './statistics.mjs';
 
-/** The figures that a scenario gives: its own, and others of the same runs. */
+/** Returns the figures of a scenario: its own, and others of the same runs. */
 export function figuresOf(scenario) {
   const { id, title, unit, figure, also = [] } = scenario;
   return [{ id, title, unit, figure }, ...also];
 }
 
-/** The medians of one figure at one point, by peer, of those that were measured. */
+/** Returns the medians of one figure at one point, by measured peer. */
 export function medians(results, scenario, point, figure, peers) {
   const found = peers.map((peer) => {
     const runs = results.find((cell) => cell.scenario === scenario.id && cell.point === point.label && cell.peer === peer.id)?.runs ?? [];
@@ -45,6 +45,6 @@ export function table(results, scenarios, peers) {
 export function document(results, scenarios, peers, machine, notes) {
   const facts = `Node ${process.version}, ${machine.system}, ${machine.cpu}, ${machine.cores} cores; ${machine.rounds} rounds.`;
   const shown = scenarios.filter(({ id }) => results.some((cell) => cell.scenario === id));
-  const text = 'Median (least–most) of the rounds; below it the ratio to the floor.';
+  const text = 'Median (minimum–maximum) of the rounds, and below it the ratio to the floor.';
   return [facts, '', text, '', table(results, shown, peers), '', ...notes.map((note) => `- ${note}`), ''].join('\n');
 }

@@ -1,4 +1,4 @@
-// What is measured. A scenario has points: one, or as many as its plot has; each is a plan for the load generator.
+// The scenarios. A scenario has one point, or as many as its plot; each is a plan for the load generator.
 
 const CPU = 'µs of server CPU per message';
 const BYTES = 'bytes per connection';
@@ -14,7 +14,7 @@ const relay = (size, window, messages, pairs = 50) => ({
 
 const single = (id, title, unit, figure, plan, more) => ({ id, title, unit, figure, points: [{ label: title, plan }], ...more });
 
-/** `pointOf(value)` is a plan, or `{ plan, … }` with the clients or channels that the server has beside those of the plan. */
+/** `pointOf(value)` returns a plan, or `{ plan, … }` with the numbers of registered clients or channels. */
 const curve = (id, title, axis, values, pointOf, { labelOf = (value) => value.toLocaleString('en'), ...more } = {}) => ({
   id,
   title,
@@ -31,11 +31,11 @@ const curve = (id, title, axis, values, pointOf, { labelOf = (value) => value.to
 
 const bytes = (size) => (size < 1024 ? `${size} B` : size < 1e6 ? `${size / 1024} KiB` : '1 MiB');
 
-/** Client n's partners are n ^ 1, n ^ 2, …: a power of two has as many of them everywhere. */
-const CROWD = 1024;
+/** A power of two, so that every client has as many partners: those of client n are n ^ 1, n ^ 2, … */
+const CHANNEL_CLIENTS = 1024;
 const CHANNELS = [1, 10, 100, 1000];
 
-/** The table. */
+/** The rows of the table. */
 export const scenarios = [
   single('512-w32', '512 B, 32 in flight', CPU, 'server', relay(512, 32, 400_000)),
   single('512-w1', '512 B, 1 in flight', CPU, 'server', relay(512, 1, 200_000)),
@@ -64,7 +64,7 @@ export const scenarios = [
   }),
 ];
 
-/** How cost grows. */
+/** Scenarios that show how the cost grows. */
 export const curves = [
   curve('pairs', 'CPU by number of pairs, 512 B, 1 in flight', 'pairs', [1, 10, 50, 200, 1000, 3000, 9000], (pairs) =>
     relay(512, 1, pairs === 1 ? 20_000 : 100_000, pairs),
@@ -74,7 +74,7 @@ export const curves = [
     relay(size, Math.min(8, Math.floor(2 ** 20 / size)), Math.min(200_000, Math.max(400, 2 ** 28 / size)), size > 100_000 ? 4 : 50),
     { labelOf: bytes },
   ),
-  curve('beside', 'CPU of 50 pairs beside idle connections, 512 B, 1 in flight', 'connections, of which 100 are busy', [100, 1000, 4000, 10_000, 19_000], (all) =>
+  curve('beside', 'CPU of 50 pairs beside idle connections, 512 B, 1 in flight', 'connections, 100 of them busy', [100, 1000, 4000, 10_000, 19_000], (all) =>
     ({ ...relay(512, 1, 100_000), idle: all - 100 }),
   ),
   curve('connections', 'Memory by number of idle connections', 'connections', [1000, 5000, 10_000, 19_000],
@@ -86,13 +86,13 @@ export const curves = [
     { peers: ['floor', 'ours', 'ours-2'] },
   ),
   curve('channels', 'CPU by channels per client, all used in turn, 1,024 clients, 512 B', 'channels per client', CHANNELS,
-    // At first use a channel costs more; with a thousand not all can be used before.
-    (channels) => ({ plan: { ...relay(512, 1, 100_000, CROWD / 2), partners: channels, warmUp: Math.min(300_000, Math.max(25_000, CROWD * channels)) }, channels }),
-    // The floor knows no channels.
+    // The first use of a channel costs more; a thousand are not all used in the warm-up.
+    (channels) => ({ plan: { ...relay(512, 1, 100_000, CHANNEL_CLIENTS / 2), partners: channels, warmUp: Math.min(300_000, Math.max(25_000, CHANNEL_CLIENTS * channels)) }, channels }),
+    // The floor has no channels.
     { peers: ['ours', 'ours-2', 'uws-corked'] },
   ),
   curve('one-channel', 'CPU by channels per client, one used, 1,024 clients, 512 B', 'channels per client', CHANNELS,
-    (channels) => ({ plan: relay(512, 1, 100_000, CROWD / 2), channels }),
+    (channels) => ({ plan: relay(512, 1, 100_000, CHANNEL_CLIENTS / 2), channels }),
     { peers: ['floor', 'ours', 'ours-2'] },
   ),
 ];

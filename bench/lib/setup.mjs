@@ -1,4 +1,4 @@
-// What the benchmarks need: the package, built; its rivals, installed; the load generator, built.
+// Builds the package and the load generator, and installs the other servers.
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setup as setUpPackage } from '../../scripts/prepare.mjs';
@@ -10,9 +10,9 @@ export async function setup() {
   await setUpPackage({ forTests: false });
   const [installed, wanted] = ['node_modules/.package-lock.json', 'package-lock.json'].map((name) => join(folder, name));
   if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(wanted).mtimeMs) {
-    console.log('Installing what is measured beside ours …');
+    console.log('Installing the other servers …');
     await capture('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: folder });
   }
-  // Does nothing when it is done.
+  // Does nothing if up to date.
   await capture('cargo', ['build', '--release', '--locked'], { cwd: join(folder, 'load') });
 }

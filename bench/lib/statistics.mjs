@@ -1,4 +1,4 @@
-// Medians, and figures as one writes them.
+// Medians, and formatted figures.
 
 export function summary(values) {
   const sorted = [...values].sort((a, b) => a - b);
@@ -7,7 +7,7 @@ export function summary(values) {
   return { median, min: sorted[0], max: sorted.at(-1) };
 }
 
-/** Three digits that count. */
+/** Formats a value with three significant digits. */
 export function short(value) {
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en');
   return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);

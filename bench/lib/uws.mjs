@@ -1,4 +1,4 @@
-// Which build of uWebSockets.js is measured, and what it is run with.
+// Finds a build of uWebSockets.js that runs here.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { loader } from './loader.mjs';
@@ -6,14 +6,14 @@ import { loader } from './loader.mjs';
 const probe = fileURLToPath(new URL('../peers/uws-library.mjs', import.meta.url));
 export const [CURRENT, OLDER] = ['20.57', '20.30'];
 
-/** The C library's version if that build loads with `prefix` before the command. */
+/** Returns the version of the C library if the build loads with this prefix, or `null`. */
 function glibcWith(prefix, build) {
   const [program, ...args] = [...prefix, process.execPath, probe, build];
   const { status, stdout } = spawnSync(program, args, { encoding: 'utf8' });
   return status === 0 ? stdout.trim() : null;
 }
 
-/** The first of `builds` that runs here; `glibc` is the version of a C library other than the system's. */
+/** Returns the first of `builds` that runs here. `glibc` is the version of its C library if it is not the system's. */
 export function findBuild(builds) {
   const prefixes = [[], loader()].filter(Boolean);
   for (const build of builds) {

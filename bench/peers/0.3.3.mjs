@@ -1,4 +1,5 @@
-// websocket-relay 0.3.3 as it was published, but for one word: it forgets who a connection is after its first message.
+// websocket-relay 0.3.3 as published, with one `return` added: without it a connection is no longer authenticated after its first
+// message.
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import Module, { createRequire } from 'node:module';
@@ -17,9 +18,9 @@ Module._extensions['.js'] = (module, path) => {
   module._compile(source.replace(FORGOTTEN, `${FORGOTTEN} return relayClient;`), path);
 };
 const RelayServer = require('websocket-relay-0.3.3');
-if (!isFound) throw new Error('0.3.3 is not what it was.');
+if (!isFound) throw new Error('The source of 0.3.3 has changed.');
 
-// It does not tell which port it got, so it is told one that was free a moment ago.
+// It does not expose its port, so it gets one that was free a moment ago.
 const probe = createServer().listen(0);
 await once(probe, 'listening');
 const { port } = probe.address();

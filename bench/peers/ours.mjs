@@ -1,4 +1,4 @@
-// This package, as it is installed, with its defaults but for the number of threads.
+// This package with its defaults, except for the number of threads.
 import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { count, credentials, introduce, pairs } from './support.mjs';
@@ -14,6 +14,6 @@ await once(server, 'listening');
 introduce(server.address().port, clients.map(({ token }) => token));
 
 if (mode === 'blocked') {
-  // JavaScript gets no turn for five seconds, again and again, without taking the core from anybody.
+  // Blocks the JavaScript thread for five seconds at a time, without using the core.
   setInterval(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000), 10);
 }

@@ -1,4 +1,4 @@
-// socket.io, its clients on WebSockets from the start.
+// socket.io, with WebSockets only.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { Server } from 'socket.io';

@@ -1,4 +1,4 @@
-// The builds of uWebSockets.js by version. Run as a program, it loads one and prints the C library's version.
+// The builds of uWebSockets.js by version. Run as a program, it loads one and prints the version of the C library.
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
@@ -7,7 +7,7 @@ const { platform, arch, versions } = process;
 const PATHS = {
   // Needs glibc 2.38.
   '20.57': '@btc-vision/uwebsockets.js',
-  // Does with less. Its own entry would fall back to another implementation without failing.
+  // Works with older versions. The package's entry would fall back to another implementation silently.
   '20.30': `@trufflesuite/uws-js-unofficial/binaries/uws_${platform}_${arch}_${versions.modules}.node`,
 };
 

@@ -1,4 +1,4 @@
-// uWebSockets.js: each message sent as it comes, or, with `corked`, all of a turn's messages for one target at once.
+// uWebSockets.js. It sends each message as it comes, or, if `corked`, all messages of a turn to one client at once.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,7 +27,8 @@ function send(socket, message) {
 }
 
 const relay = new Relay(tokens, send);
-/** It takes files. */
+
+/** uWebSockets.js reads certificates from files. */
 function secureApp({ cert, key }) {
   const folder = mkdtempSync(join(tmpdir(), 'websocket-relay-bench-'));
   const files = { cert_file_name: join(folder, 'cert.pem'), key_file_name: join(folder, 'key.pem') };
@@ -42,7 +43,7 @@ const app = credentials ? secureApp(credentials) : uWS.App();
 app
   .ws('/*', {
     maxPayloadLength: 2 ** 21,
-    // A queue without an end, as the others have it.
+    // An unbounded queue, as in the other peers.
     maxBackpressure: 0,
     message(socket, data) {
       const frame = JSON.parse(decoder.decode(data));

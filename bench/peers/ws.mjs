@@ -1,4 +1,4 @@
-// ws with bufferutil, which it finds by itself.
+// ws with bufferutil, which it loads by itself.
 import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';

@@ -1,4 +1,4 @@
-//! One client: its connection from the upgrade on, what it sends, and what it makes sure of.
+//! One client: its connection, the messages it sends, and the checks of those it receives.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -10,19 +10,19 @@ use crate::link::Link;
 use crate::plan::{Dialect, Plan};
 use crate::text::{self, Frame, Incoming, Outgoing};
 
-/// The key of RFC 6455's example, and the answer to it. A server is to compute that, but nobody's CPU is spent on
-/// making up keys.
+/// The key of RFC 6455's example and its response. The server computes the response, but no CPU is spent on random
+/// keys.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// Generation 2: the receipt of messages is told with the client's next message, or when there are so many.
+/// Generation 2: receipt is acknowledged with the client's next message, or after this many messages.
 const MAX_UNACKNOWLEDGED: u64 = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Away,
     Upgrading,
-    /// Until a server that answers to authentication has done so.
+    /// Until a server that confirms authentication has done so.
     Authenticating,
     Open,
 }
@@ -35,22 +35,22 @@ pub struct Client {
     state: State,
     is_secure: bool,
     stream: Option<Link>,
-    /// A frame that has not arrived in full.
+    /// The beginning of an incomplete frame.
     input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
     outgoing: Outgoing,
     incoming: Incoming,
-    /// Messages sent and received, of and by all partners.
+    /// Messages sent to and received from all partners.
     pub sent: u64,
     pub received: u64,
-    /// Generation 2: messages that the server has said it took, messages not acknowledged, and by which partners.
+    /// Generation 2: accepted messages, unacknowledged messages, and the partners that sent them.
     accepted: u64,
     unacknowledged: u64,
     owed: Vec<usize>,
-    /// The first is `id ^ 1`, the next `id ^ 2`, and so on; each gets its messages in turn.
+    /// The first is `id ^ 1`, the next `id ^ 2`, and so on. Messages go to them in turn.
     partners: Vec<Partner>,
-    /// Whose turn it is.
+    /// The partner that gets the next message.
     next: usize,
 }
 
@@ -59,7 +59,7 @@ struct Partner {
     sent: u64,
     received: u64,
     accepted: u64,
-    /// Of the last message of it that was received, and whether this is still to be told.
+    /// The offset of the last message received from it, and whether it is still to be acknowledged.
     offset: u64,
     is_owed: bool,
 }
@@ -94,7 +94,7 @@ impl Client {
         self.id ^ (at + 1)
     }
 
-    /// Whose message `payload` is, if it is one.
+    /// Returns the partner that sent the message in `payload`, if it is one.
     fn partner_of(&self, payload: &[u8]) -> Option<usize> {
         if self.partners.len() == 1 {
             return Some(0);
@@ -107,7 +107,7 @@ impl Client {
         self.state == State::Open
     }
 
-    /// Whether the socket has taken everything, and the server has accepted it, if it says so at all.
+    /// Whether the socket has taken everything, and the server has accepted it if it confirms that.
     pub fn is_drained(&self) -> bool {
         self.output.is_empty() && (!self.is_reliable || self.accepted == self.sent)
     }
@@ -127,7 +127,7 @@ impl Client {
         Ok(())
     }
 
-    /// Appends the next message to what is to be written.
+    /// Appends the next message to the output.
     pub fn send(&mut self) {
         self.acknowledge();
         let at = self.next;
@@ -138,7 +138,7 @@ impl Client {
         self.outgoing.write(to, partner.sent, &mut self.output);
     }
 
-    /// Tells the server what has been received, if it wants to know.
+    /// Acknowledges received messages, with generation 2.
     pub fn acknowledge(&mut self) {
         while let Some(at) = self.owed.pop() {
             let (sender, offset) = (self.partner_id(at), self.partners[at].offset);
@@ -152,12 +152,12 @@ impl Client {
         text::write(text, text::mask_of(self.id), &mut self.output);
     }
 
-    /// Writes what is waiting, as far as the socket takes it.
+    /// Writes the output as far as the socket takes it.
     pub fn flush(&mut self) -> Result<()> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         loop {
             let written = match &self.output[self.written..] {
-                // With TLS there may be something left that was written before.
+                // With TLS, earlier records may be left to write.
                 [] => stream.flush().map(|()| 0),
                 bytes => stream.write(bytes),
             };
@@ -172,14 +172,14 @@ impl Client {
         }
         self.output.clear();
         self.written = 0;
-        // A client of ten thousand is not to hold on to what it wrote once.
+        // One of ten thousand clients must not keep a large buffer.
         if self.output.capacity() > 1 << 20 {
             self.output = Vec::new();
         }
         Ok(())
     }
 
-    /// Reads all there is and returns how many messages that was. Anything but the next message is an error.
+    /// Reads everything available and returns the number of messages. Anything but the next message is an error.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<u64> {
         let before = self.received;
         while let Some(stream) = &mut self.stream {
@@ -189,7 +189,7 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).with_context(|| format!("client {} cannot read", self.id)),
             };
-            // Edge-triggered: what has not emptied the socket must go on.
+            // Edge-triggered: read until the socket is empty.
             let is_emptied = stream.is_emptied(size, buffer.len());
             self.take(&buffer[..size])?;
             if is_emptied {
@@ -281,7 +281,7 @@ impl Client {
                 let seq = number("seq").context("an `accepted` without `seq`")?;
                 let target = number("targetId").context("an `accepted` without `targetId`")?;
                 let at = (target as usize ^ self.id).wrapping_sub(1);
-                let partner = self.partners.get_mut(at).with_context(|| format!("who is that? {text}"))?;
+                let partner = self.partners.get_mut(at).with_context(|| format!("unknown sender: {text}"))?;
                 let (accepted, sent) = (partner.accepted, partner.sent);
                 let is_possible = (accepted..=sent).contains(&seq);
                 ensure!(is_possible, "client {}: {text} after {accepted} of {sent}", self.id);

@@ -1,12 +1,12 @@
-//! What the floors know of WebSocket: the answer to an upgrade, and who a client says it is.
+//! The WebSocket handshake of the floors: the response to an upgrade, and the id in an authentication.
 
 use anyhow::{Context, Result};
 
-/// The answer, whatever the key was: the load generator does not look.
+/// The response, for any key: the load generator does not check it.
 pub const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// The number of the client that an authentication names, from its frame's mask and payload.
+/// Returns the client id in an authentication, from the mask and payload of its frame.
 pub fn client(mask: &[u8], payload: &[u8]) -> Result<usize> {
     let text = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
     let text = String::from_utf8(text)?;

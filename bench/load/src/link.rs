@@ -61,19 +61,19 @@ impl Write for Link {
     }
 }
 
-/// The first suites that rustls would choose; no session is resumed, as each client is somebody else.
+/// The default cipher suites of rustls, without session resumption: each client is a different one.
 static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anybody));
+    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(AnyServer));
     let mut config = config.with_no_client_auth();
     config.resumption = rustls::client::Resumption::disabled();
     Arc::new(config)
 });
 
-/// The server is on this machine and was started for this.
+/// Accepts any certificate: the server runs on this machine, for this measurement.
 #[derive(Debug)]
-struct Anybody;
+struct AnyServer;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyServer {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,9 +1,9 @@
-//! Loads a relay server and measures what that costs it: a plan on stdin, figures on stdout, both one line of JSON.
-//! It fails when a message is lost, doubled, out of order or not what was sent.
+//! Loads a relay server and measures its cost. Reads a plan from stdin and prints the figures, each as one line of JSON.
+//! Fails if a message is lost, duplicated, reordered or changed.
 
 mod client;
+mod client_pool;
 mod clock;
-mod crowd;
 mod link;
 mod measure;
 mod plan;

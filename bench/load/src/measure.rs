@@ -6,11 +6,11 @@ use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::client::Client;
+use crate::client_pool::{ClientPool, LONG};
 use crate::clock;
-use crate::crowd::{Crowd, LONG};
 use crate::plan::{Plan, Scenario};
 
-/// Until nothing was received for so long, nothing more is taken to come.
+/// Time without a message after which nothing more is expected.
 const SILENCE: Duration = Duration::from_millis(50);
 
 type Figures = Map<String, Value>;
@@ -18,17 +18,17 @@ type Figures = Map<String, Value>;
 pub fn measure(plan: &Plan) -> Result<Figures> {
     match plan.scenario {
         Scenario::Relay { clients, idle, partners, size, window, warm_up, messages } => {
-            let crowd = Crowd::with_partners(plan, clients + idle, size, partners)?;
-            relay(crowd, Traffic { clients, partners, window }, warm_up, messages)
+            let pool = ClientPool::with_partners(plan, clients + idle, size, partners)?;
+            relay(pool, Traffic { clients, partners, window }, warm_up, messages)
         }
         Scenario::Latency { clients, size, per_second, warm_up, messages } => {
-            latency(Crowd::new(plan, clients, size)?, per_second, warm_up, messages)
+            latency(ClientPool::new(plan, clients, size)?, per_second, warm_up, messages)
         }
-        Scenario::Connect { clients, warm_up } => connect(Crowd::new(plan, clients, 16)?, warm_up),
+        Scenario::Connect { clients, warm_up } => connect(ClientPool::new(plan, clients, 16)?, warm_up),
         Scenario::Idle { clients, warm_up, size, used } => {
-            idle(Crowd::new(plan, clients, size)?, warm_up, used)
+            idle(ClientPool::new(plan, clients, size)?, warm_up, used)
         }
-        Scenario::Queue { clients, size, messages } => queue(Crowd::new(plan, clients, size)?, messages),
+        Scenario::Queue { clients, size, messages } => queue(ClientPool::new(plan, clients, size)?, messages),
     }
 }
 
@@ -48,7 +48,7 @@ impl Reading {
         Ok(Self { server: clock::of_process(pid)?, own: clock::own()?, time: Instant::now() })
     }
 
-    /// What was used since `earlier` for each of `count`.
+    /// Returns what was used since `earlier`, divided by `count`.
     fn since(&self, earlier: &Self, count: u64) -> Figures {
         let each = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
         let elapsed = self.time - earlier.time;
@@ -62,7 +62,7 @@ impl Reading {
     }
 }
 
-/// Who of the crowd sends, and to how many; the rest is idle.
+/// The clients that send, and the number of their partners. The others are idle.
 #[derive(Clone, Copy)]
 struct Traffic {
     clients: usize,
@@ -70,82 +70,82 @@ struct Traffic {
     window: u64,
 }
 
-fn relay(mut crowd: Crowd, traffic: Traffic, warm_up: u64, messages: u64) -> Result<Figures> {
-    let pid = crowd.pid;
-    crowd.connect(0..crowd.clients.len())?;
-    crowd.greet()?;
-    let start = crowd.received + warm_up;
-    (0..traffic.clients).for_each(|id| crowd.send(id, traffic.window));
-    keep_up(&mut crowd, traffic, start)?;
-    let (before, first) = (Reading::take(pid)?, crowd.received);
-    keep_up(&mut crowd, traffic, first + messages)?;
-    let (after, last) = (Reading::take(pid)?, crowd.received);
-    drain(&mut crowd)?;
+fn relay(mut pool: ClientPool, traffic: Traffic, warm_up: u64, messages: u64) -> Result<Figures> {
+    let pid = pool.pid;
+    pool.connect(0..pool.clients.len())?;
+    pool.greet()?;
+    let start = pool.received + warm_up;
+    (0..traffic.clients).for_each(|id| pool.send(id, traffic.window));
+    keep_up(&mut pool, traffic, start)?;
+    let (before, first) = (Reading::take(pid)?, pool.received);
+    keep_up(&mut pool, traffic, first + messages)?;
+    let (after, last) = (Reading::take(pid)?, pool.received);
+    drain(&mut pool)?;
     Ok(after.since(&before, last - first))
 }
 
-/// For each message that arrives its sender sends another, until `total` have arrived. Where it has many partners it
-/// is the recipient who does: that keeps as many on their way.
-fn keep_up(crowd: &mut Crowd, traffic: Traffic, total: u64) -> Result<()> {
+/// Sends another message for each that arrives, until `total` have arrived: from its sender or, with many partners, from
+/// its recipient, which keeps the number in flight.
+fn keep_up(pool: &mut ClientPool, traffic: Traffic, total: u64) -> Result<()> {
     let other = if traffic.partners == 1 { 1 } else { 0 };
-    while crowd.received < total {
-        crowd.turn(LONG)?;
-        for at in 0..crowd.arrivals.len() {
-            let (id, count) = crowd.arrivals[at];
-            crowd.send(id ^ other, count);
+    while pool.received < total {
+        pool.turn(LONG)?;
+        for at in 0..pool.arrivals.len() {
+            let (id, count) = pool.arrivals[at];
+            pool.send(id ^ other, count);
         }
     }
     Ok(())
 }
 
-/// What is on its way arrives, once, and nothing else does.
-fn drain(crowd: &mut Crowd) -> Result<()> {
-    let sent = crowd.clients.iter().map(|client| client.sent).sum();
-    crowd.finish(sent)?;
+/// Receives the messages in flight, and checks that nothing else arrives.
+fn drain(pool: &mut ClientPool) -> Result<()> {
+    let sent = pool.clients.iter().map(|client| client.sent).sum();
+    pool.finish(sent)?;
     let until = Instant::now() + SILENCE;
     while Instant::now() < until {
-        crowd.turn(SILENCE)?;
+        pool.turn(SILENCE)?;
     }
-    ensure!(crowd.received == sent, "{} messages arrived of {sent}", crowd.received);
+    ensure!(pool.received == sent, "{} messages arrived of {sent}", pool.received);
     Ok(())
 }
 
-fn latency(mut crowd: Crowd, per_second: u64, warm_up: u64, messages: u64) -> Result<Figures> {
-    let clients = crowd.clients.len() as u64;
-    crowd.connect(0..crowd.clients.len())?;
-    crowd.greet()?;
-    let (total, greetings) = (warm_up + messages, crowd.received);
+fn latency(mut pool: ClientPool, per_second: u64, warm_up: u64, messages: u64) -> Result<Figures> {
+    let clients = pool.clients.len() as u64;
+    pool.connect(0..pool.clients.len())?;
+    pool.greet()?;
+    let (total, greetings) = (warm_up + messages, pool.received);
     let mut times = Vec::with_capacity(total as usize);
     let mut latencies = Vec::with_capacity(total as usize);
     let pause = Duration::from_secs(1) / u32::try_from(per_second)?;
     let start = Instant::now();
-    let mut before = Reading::take(crowd.pid)?;
-    while crowd.received - greetings < total {
-        // By the clock, whatever the server does.
+    let mut before = Reading::take(pool.pid)?;
+    while pool.received - greetings < total {
+        // On schedule, whatever the server does.
         let next = times.len() as u64;
         let due = start + pause * u32::try_from(next)?;
         if next < total && Instant::now() >= due {
             if next == warm_up {
-                before = Reading::take(crowd.pid)?;
+                before = Reading::take(pool.pid)?;
             }
             times.push(Instant::now());
-            crowd.send((next % clients) as usize, 1);
-            crowd.flush()?;
+            pool.send((next % clients) as usize, 1);
+            pool.flush()?;
             continue;
         }
-        crowd.turn_until(if next < total { due } else { Instant::now() + pause })?;
+        pool.turn_until(if next < total { due } else { Instant::now() + pause })?;
         let now = Instant::now();
-        for (id, count) in &crowd.arrivals {
+        for (id, count) in &pool.arrivals {
             let sender = *id as u64 ^ 1;
-            // All have sent a greeting first, and then one message in each round.
-            let rounds = crowd.clients[*id].received - 1;
+            // Each client has sent a greeting, and then one message per round.
+            let rounds = pool.clients[*id].received - 1;
             let numbers = (rounds - count..rounds).map(|round| round * clients + sender);
             let measured = numbers.filter(|number| *number >= warm_up);
             latencies.extend(measured.map(|number| (now - times[number as usize]).as_secs_f64() * 1e6));
         }
     }
-    let after = Reading::take(crowd.pid)?;
-    drain(&mut crowd)?;
+    let after = Reading::take(pool.pid)?;
+    drain(&mut pool)?;
     latencies.sort_by(f64::total_cmp);
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
     let mut found = figures([("p50", at(0.5)), ("p99", at(0.99)), ("p999", at(0.999)), ("max", at(1.0))]);
@@ -153,66 +153,66 @@ fn latency(mut crowd: Crowd, per_second: u64, warm_up: u64, messages: u64) -> Re
     Ok(found)
 }
 
-fn connect(mut crowd: Crowd, warm_up: usize) -> Result<Figures> {
-    let pid = crowd.pid;
-    crowd.connect(0..warm_up)?;
-    crowd.rest(false)?;
+fn connect(mut pool: ClientPool, warm_up: usize) -> Result<Figures> {
+    let pid = pool.pid;
+    pool.connect(0..warm_up)?;
+    pool.rest(false)?;
     let before = Reading::take(pid)?;
-    crowd.connect(warm_up..crowd.clients.len())?;
-    // A plain server does not answer to authentication: what it does, it has done when it rests.
-    crowd.rest(false)?;
+    pool.connect(warm_up..pool.clients.len())?;
+    // A plain server does not confirm authentication, but it has processed it when it is idle.
+    pool.rest(false)?;
     let after = Reading::take(pid)?;
-    crowd.greet()?;
-    Ok(after.since(&before, (crowd.clients.len() - warm_up) as u64))
+    pool.greet()?;
+    Ok(after.since(&before, (pool.clients.len() - warm_up) as u64))
 }
 
-fn idle(mut crowd: Crowd, warm_up: usize, used: u64) -> Result<Figures> {
-    let (pid, clients) = (crowd.pid, crowd.clients.len());
-    // What is needed once, however many connections there are, is not to be counted.
-    crowd.connect(0..warm_up)?;
-    crowd.rest(true)?;
+fn idle(mut pool: ClientPool, warm_up: usize, used: u64) -> Result<Figures> {
+    let (pid, clients) = (pool.pid, pool.clients.len());
+    // Memory that does not depend on the number of connections must not count.
+    pool.connect(0..warm_up)?;
+    pool.rest(true)?;
     let before = clock::resident(pid)?;
-    crowd.connect(warm_up..clients)?;
-    crowd.rest(true)?;
+    pool.connect(warm_up..clients)?;
+    pool.rest(true)?;
     let idle = clock::resident(pid)?;
-    crowd.greet()?;
+    pool.greet()?;
     for _ in 1..used {
-        crowd.greet()?;
+        pool.greet()?;
     }
-    crowd.settle()?;
+    pool.settle()?;
     let after = clock::resident(pid)?;
     let each = |bytes: u64| (bytes as f64 - before as f64) / (clients - warm_up) as f64;
     Ok(figures([("idle", each(idle)), ("used", each(after)), ("before", before as f64)]))
 }
 
-fn queue(mut crowd: Crowd, messages: u64) -> Result<Figures> {
-    let (pid, clients) = (crowd.pid, crowd.clients.len());
+fn queue(mut pool: ClientPool, messages: u64) -> Result<Figures> {
+    let (pid, clients) = (pool.pid, pool.clients.len());
     let each = messages / (clients as u64 / 2);
     let senders = (0..clients).step_by(2);
-    crowd.connect(senders.clone())?;
-    crowd.rest(true)?;
+    pool.connect(senders.clone())?;
+    pool.rest(true)?;
     let before = clock::resident(pid)?;
     let start = Reading::take(pid)?;
-    // In parts, for the sake of this process's own buffers.
+    // In parts, to bound the buffers of this process.
     for part in 0..each.div_ceil(100) {
         let count = (each - part * 100).min(100);
-        senders.clone().for_each(|id| crowd.send(id, count));
-        while !crowd.clients.iter().all(Client::is_drained) {
-            crowd.turn(LONG)?;
+        senders.clone().for_each(|id| pool.send(id, count));
+        while !pool.clients.iter().all(Client::is_drained) {
+            pool.turn(LONG)?;
         }
     }
-    crowd.rest(false)?;
+    pool.rest(false)?;
     let stored = Reading::take(pid)?;
-    crowd.rest(true)?;
+    pool.rest(true)?;
     let full = clock::resident(pid)?;
-    let first = crowd.received;
+    let first = pool.received;
     let begin = Reading::take(pid)?;
-    crowd.connect((1..clients).step_by(2))?;
-    drain(&mut crowd)?;
-    crowd.rest(false)?;
+    pool.connect((1..clients).step_by(2))?;
+    drain(&mut pool)?;
+    pool.rest(false)?;
     let end = Reading::take(pid)?;
-    let count = crowd.received - first;
-    crowd.rest(true)?;
+    let count = pool.received - first;
+    pool.rest(true)?;
     let empty = clock::resident(pid)?;
     let growth = |bytes: u64| bytes as f64 - before as f64;
     let mut found = figures([

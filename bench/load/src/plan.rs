@@ -1,4 +1,4 @@
-//! What to do, as the caller writes it: one line of JSON on stdin.
+//! The plan of a measurement: one line of JSON on stdin.
 
 use serde::Deserialize;
 
@@ -7,15 +7,15 @@ use serde::Deserialize;
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     pub server: Server,
-    /// Of the wire protocol: 1, or 2 with numbered messages and acknowledgements.
+    /// Generation of the wire protocol: 1, or 2 with numbered messages and acknowledgements.
     pub generation: u8,
-    /// The measurement fails after so long.
+    /// Seconds after which the measurement fails.
     pub max_seconds: u64,
     pub scenario: Scenario,
 }
 
-/// A server as it introduces itself, its clients registered: number `n` has the token `tokens[n]` and a channel to
-/// `n ^ 1`, or, with more channels, to each of `n ^ 1`, `n ^ 2`, `n ^ 3` and so on.
+/// A server's introduction. Client `n` has the token `tokens[n]` and a channel to `n ^ 1`, or with more channels to each of
+/// `n ^ 1`, `n ^ 2`, `n ^ 3` and so on.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
@@ -23,31 +23,31 @@ pub struct Server {
     pub port: u16,
     pub tokens: Vec<String>,
     pub dialect: Dialect,
-    /// Whether SIGUSR2 makes it collect its garbage.
+    /// Whether it collects its garbage on SIGUSR2.
     pub collects_garbage: bool,
-    /// Whether it speaks TLS.
+    /// Whether it uses TLS.
     #[serde(default)]
     pub is_secure: bool,
 }
 
-/// How a server wants its frames.
+/// The frames of a server.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dialect {
-    /// As `websocket-relay` has them.
+    /// The frames of `websocket-relay`.
     Relay,
-    /// The same, but passed on as they were sent, mask and all.
+    /// The same, but forwarded as they were sent, masks included.
     Verbatim,
     /// The packets of socket.io.
     SocketIo,
 }
 
-/// What is measured. All counts are of clients or messages in all.
+/// What is measured. All counts are totals of clients or messages.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Scenario {
-    /// Every client keeps `window` messages of `size` bytes on their way, in turn to each of so many `partners`.
-    /// Beside them `idle` others are connected.
+    /// Every client keeps `window` messages of `size` bytes in flight, to each of its `partners` in turn. `idle` other
+    /// clients are connected.
     Relay {
         clients: usize,
         #[serde(default)]
@@ -59,13 +59,13 @@ pub enum Scenario {
         warm_up: u64,
         messages: u64,
     },
-    /// Messages are sent by the clock, `per_second` in all.
+    /// Messages are sent on schedule, `per_second` in total.
     Latency { clients: usize, size: usize, per_second: u64, warm_up: u64, messages: u64 },
     /// Clients connect and authenticate.
     Connect { clients: usize, warm_up: usize },
-    /// Connections that do nothing, then send `used` messages each, then do nothing again.
+    /// Connections are idle, then send `used` messages each, then are idle again.
     Idle { clients: usize, warm_up: usize, size: usize, used: u64 },
-    /// Messages for clients that are away, which then come.
+    /// Messages are queued for absent clients, which then connect.
     Queue { clients: usize, size: usize, messages: u64 },
 }
 

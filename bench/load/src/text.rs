@@ -1,22 +1,22 @@
-//! The frames: built once for each client, then only numbered, so that sending and checking cost next to nothing.
+//! Frames, built once for each client and then only numbered, so that sending and checking cost next to nothing.
 
 use crate::plan::Dialect;
 
-/// Digits of the number at the beginning of every message.
+/// Hex digits of the number at the beginning of every message.
 pub const DIGITS: usize = 16;
 
 const FIN_TEXT: u8 = 0x81;
 const PONG: u8 = 0x8A;
 const MASKED: u8 = 0x80;
 
-/// A frame of a server.
+/// A frame from the server.
 pub struct Frame {
     pub opcode: u8,
     pub start: usize,
     pub end: usize,
 }
 
-/// The frame that `input` begins with; none while it is not complete.
+/// Parses the frame at the beginning of `input`, if it is complete.
 pub fn parse(input: &[u8]) -> Option<Frame> {
     let &[first, second, ref rest @ ..] = input else { return None };
     let (length, header) = match (second & 0x7F, rest) {
@@ -35,7 +35,7 @@ pub fn write(text: &str, mask: [u8; 4], out: &mut Vec<u8>) {
     write_frame(FIN_TEXT, text.as_bytes(), mask, out);
 }
 
-/// Appends the answer to a ping.
+/// Appends a pong frame.
 pub fn write_pong(payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
     write_frame(PONG, payload, mask, out);
 }
@@ -61,12 +61,12 @@ fn masked(bytes: &[u8], mask: [u8; 4], from: usize) -> impl Iterator<Item = u8> 
     bytes.iter().zip(mask.into_iter().cycle().skip(from % 4)).map(|(byte, mask)| byte ^ mask)
 }
 
-/// The mask of a client: no two neighbours' is the same, and none is zero.
+/// Returns the mask of a client, which is not zero and differs from that of adjacent ids.
 pub fn mask_of(client: usize) -> [u8; 4] {
     ((client as u32).wrapping_mul(0x9E37_79B9) ^ 0x37FA_213D | 1).to_be_bytes()
 }
 
-/// What follows the number in a message of `size` bytes.
+/// Returns what follows the number in a message of `size` bytes.
 fn filler(size: usize) -> Vec<u8> {
     (b'a'..=b'z').chain(b'A'..=b'Z').chain(*b" .,:=-").cycle().take(size.saturating_sub(DIGITS)).collect()
 }
@@ -83,9 +83,9 @@ pub struct Outgoing {
     before: String,
     size: usize,
     after: &'static str,
-    /// With generation 2 the frame carries its number a second time, as a member.
+    /// Whether frames also have their number as a member, with generation 2.
     is_numbered: bool,
-    /// The frame for numbers of so many digits, where the text begins, and where its message and its number do.
+    /// The frame for numbers of a certain length, and the positions of its text, message and number.
     frame: Vec<u8>,
     places: usize,
     text_at: usize,
@@ -114,7 +114,7 @@ impl Outgoing {
         }
     }
 
-    /// Appends the frame of message number `number` to client `to`, counted from 1.
+    /// Appends the frame of message `number`, counted from 1, to client `to`.
     pub fn write(&mut self, to: usize, number: u64, out: &mut Vec<u8>) {
         let places = if self.is_numbered { number.ilog10() as usize + 1 } else { 1 };
         if places != self.places || to != self.to {
@@ -160,7 +160,7 @@ impl Outgoing {
     }
 }
 
-/// Who sent the relayed message that `payload` is, if it is one as this relay writes it.
+/// Returns the sender of the relayed message in `payload`, if it is one as this relay writes it.
 pub fn sender_of(payload: &[u8]) -> Option<usize> {
     let rest = payload.strip_prefix(RELAYED)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
@@ -169,7 +169,7 @@ pub fn sender_of(payload: &[u8]) -> Option<usize> {
 
 const RELAYED: &[u8] = br#"{"relay":{"senderId":"#;
 
-/// What a client's partner sends, as it must arrive.
+/// The expected messages of a client's partner.
 pub struct Incoming {
     from: usize,
     sender: Vec<u8>,
@@ -206,7 +206,7 @@ impl Incoming {
         }
     }
 
-    /// Has what comes next be from another partner; only where frames are not masked.
+    /// Expects the next message from another partner. Only for unmasked frames.
     pub fn expect_from(&mut self, from: usize) {
         if from != self.from {
             self.from = from;
@@ -215,7 +215,7 @@ impl Incoming {
         }
     }
 
-    /// The member between sender and message, empty where there is none, if `payload` is exactly the message number
+    /// Returns the member between sender and message (empty if there is none) if `payload` is exactly message
     /// `number`.
     pub fn check<'a>(&self, payload: &'a [u8], number: u64) -> Option<&'a [u8]> {
         let rest = payload.strip_prefix(&self.sender[..])?;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_is_a_masked_frame_with_its_number() {
+    fn sends_a_masked_frame_with_its_number() {
         let frame = sent(7, Dialect::Relay, true, 1234);
         let Frame { opcode, start, end } = parse(&frame).expect("complete");
         assert_eq!((opcode, end), (FIN_TEXT, frame.len()));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_next_message_is_taken() {
+    fn accepts_only_the_next_message() {
         let frame = sent(6, Dialect::Verbatim, false, 17);
         let payload = &frame[parse(&frame).expect("complete").start..];
         let incoming = Incoming::new(7, Dialect::Verbatim, 200);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_talks_to_several() {
+    fn sends_to_several_partners() {
         let mut outgoing = Outgoing::new(7, Dialect::Relay, true, 20);
         for (to, number) in [(6, 9), (6, 10), (5, 10), (1000, 10)] {
             let mut frame = Vec::new();
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_offset_is_handed_out() {
+    fn returns_the_offset() {
         let text = format!(r#"{{"relay":{{"senderId":0,"offset":9,"message":"{:016x}"}}}}"#, 3);
         let member = Incoming::new(1, Dialect::Relay, 16).check(text.as_bytes(), 3);
         assert_eq!(member, Some(&br#","offset":9"#[..]));

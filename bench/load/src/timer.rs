@@ -1,4 +1,4 @@
-//! A timer that is finer than the poll's own, which counts milliseconds.
+//! A timer with a finer resolution than the milliseconds of `poll`.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -14,7 +14,7 @@ impl Timer {
     pub const TOKEN: Token = Token(usize::MAX);
 
     pub fn new(registry: &Registry) -> Result<Self> {
-        // SAFETY: makes a descriptor, which is then this timer's alone.
+        // SAFETY: creates a descriptor that only this timer owns.
         let fd =
             unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
         ensure!(fd >= 0, io::Error::last_os_error());
@@ -24,11 +24,11 @@ impl Timer {
         Ok(timer)
     }
 
-    /// Ends a wait, once, in so long.
+    /// Ends a wait once, after a time.
     pub fn set(&self, wait: Duration) -> Result<()> {
         let it_value = libc::timespec {
             tv_sec: wait.as_secs().try_into()?,
-            // None at all would turn it off.
+            // Zero would disarm it.
             tv_nsec: wait.subsec_nanos().max(1).into(),
         };
         let it_interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,5 +1,5 @@
-//! Connects to a relay, authenticates, relays a message to itself, and closes, again and again. A line on stdout for each
-//! hundred thousand times. What to do is one line of JSON on stdin.
+//! Repeatedly connects to a relay, authenticates, relays a message to itself, and closes. Prints a line for each hundred
+//! thousand cycles. Reads its plan from stdin, as one line of JSON.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -19,7 +19,7 @@ const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\
 #[derive(Deserialize)]
 struct Plan {
     port: u16,
-    /// Each has a thread, and a channel with itself.
+    /// Each client has a thread, and a channel to itself.
     clients: Vec<Client>,
     cycles: u64,
 }
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
 
 fn work(plan: &Plan, client: &Client, done: &AtomicU64) -> Result<()> {
     for number in 1..=plan.cycles / plan.clients.len() as u64 {
-        // Each generation in turn.
+        // The generations alternate.
         cycle(plan.port, client, number, number % 2 == 0).with_context(|| format!("cycle {number}"))?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done % STEP == 0 {
@@ -93,11 +93,11 @@ fn cycle(port: u16, Client { id, token }: &Client, number: u64, is_reliable: boo
     Ok(())
 }
 
-/// So that no port is kept waiting: there are not enough of them for so many connections.
+/// Resets the connection when dropped, so that its port can be reused at once.
 fn reset_when_dropped(stream: &TcpStream) -> Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let size = size_of::<libc::linger>() as libc::socklen_t;
-    // SAFETY: the pointer is to a value of this size, which the call only reads.
+    // SAFETY: the pointer is to a value of this size, which is only read.
     let failed = unsafe {
         libc::setsockopt(
             stream.as_raw_fd(),
@@ -110,7 +110,7 @@ fn reset_when_dropped(stream: &TcpStream) -> Result<()> {
     if failed != 0 { bail!(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A short frame; the mask is 0.
+/// Appends a short frame, masked with zeros.
 fn write_frame(first: u8, text: &str, output: &mut Vec<u8>) {
     output.push(first);
     match text.len() {

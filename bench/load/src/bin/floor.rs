@@ -1,6 +1,6 @@
-//! The floor: a relay that only copies bytes from one socket of a pair to the other. It looks at the upgrade request
-//! and at the authentication, and then at nothing any more: no frames, no JSON, no limits. Nothing that relays with
-//! one read and one write for each batch can be cheaper.
+//! The floor: a relay that only copies bytes between the two sockets of a pair. It reads the upgrade request and the
+//! authentication, and nothing afterwards: no frames, no JSON, no limits. No relay with one read and one write per batch
+//! can be cheaper.
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -19,7 +19,7 @@ const READ_BUFFER: usize = 256 * 1024;
 
 struct Connection {
     stream: TcpStream,
-    /// Until it has authenticated: whether it was upgraded, and what came.
+    /// Until it has authenticated: whether it was upgraded, and the bytes received.
     client: Option<usize>,
     is_upgraded: bool,
     input: Vec<u8>,
@@ -29,7 +29,7 @@ struct Connection {
 struct Floor {
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
-    /// Of each client, its connection and the bytes that it was not there for, or did not take.
+    /// The connection of each client, and the bytes that wait for it.
     clients: Vec<Client>,
 }
 
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
-    // What is accepted inherits the first, and by the second comes with its request: no call and no waking for either.
+    // Accepted sockets inherit the first option; with the second they come with their request. Neither costs a call.
     set(&listener, libc::TCP_NODELAY, 1)?;
     set(&listener, libc::TCP_DEFER_ACCEPT, 1)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
 
 fn set(listener: &TcpListener, option: c_int, value: c_int) -> Result<()> {
     let (value, size) = ((&raw const value).cast(), size_of::<c_int>() as libc::socklen_t);
-    // SAFETY: reads one integer, which is there until it returns.
+    // SAFETY: reads one integer that outlives the call.
     let failed = unsafe { libc::setsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, option, value, size) };
     ensure!(failed == 0, Error::last_os_error());
     Ok(())
@@ -123,7 +123,7 @@ impl Floor {
         }
     }
 
-    /// Writes what a client sent to its partner, or keeps it.
+    /// Writes a client's bytes to its partner, or keeps them.
     fn pass(&mut self, client: usize, bytes: &[u8]) {
         let partner = &mut self.clients[client ^ 1];
         let mut rest = bytes;
@@ -137,7 +137,7 @@ impl Floor {
         partner.waiting.extend_from_slice(rest);
     }
 
-    /// Writes what waits for a connection's client.
+    /// Writes the bytes that wait for a connection's client.
     fn write(&mut self, id: usize) {
         let Some(connection) = &mut self.connections[id] else { return };
         let Some(client) = connection.client else { return };
@@ -157,7 +157,7 @@ impl Floor {
         }
     }
 
-    /// The upgrade, then the frame that says who it is.
+    /// Handles the upgrade, then the authentication.
     fn greet(&mut self, id: usize, bytes: &[u8]) -> Result<()> {
         let Some(connection) = &mut self.connections[id] else { return Ok(()) };
         connection.input.extend_from_slice(bytes);
@@ -174,7 +174,7 @@ impl Floor {
         ensure!(size < 126, "an authentication is short");
         let Some((text, behind)) = rest.split_at_checked(size) else { return Ok(()) };
         let client = handshake::client(&[a, b, c, d], text)?;
-        ensure!(client < self.clients.len(), "who?");
+        ensure!(client < self.clients.len(), "unknown client");
         let behind = behind.to_vec();
         connection.input = Vec::new();
         connection.client = Some(client);

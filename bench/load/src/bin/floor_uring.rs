@@ -1,6 +1,6 @@
-//! The floor once more, by io_uring in place of epoll: sockets are registered, what comes is put into registered buffers
-//! without being asked for, and sends go from there, all that one turn brings by one system call. It shows what a server
-//! could save at most by asking the system in another way. Clients have to be there before anybody sends, and stay.
+//! The floor with io_uring in place of epoll: registered sockets, multishot receives into registered buffers, and one
+//! system call for all sends of a turn. It shows what another system interface could save at most. All clients must
+//! connect before the first message, and stay.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -16,13 +16,13 @@ use serde_json::json;
 #[path = "../handshake.rs"]
 mod handshake;
 
-/// Operations that may be asked for before the system is called.
+/// Operations submitted with one system call.
 const OPERATIONS: u32 = 1024;
-/// Bytes of a buffer, and how many there are.
+/// Size and number of the buffers.
 const BUFFER: usize = 32 * 1024;
 const BUFFERS: u16 = 1024;
 const GROUP: u16 = 0;
-/// Marks what was sent, and not received.
+/// Marks completions of sends.
 const SENT: u64 = 1 << 32;
 
 fn main() -> Result<()> {
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     Floor::new(&sockets)?.run(count as u32)
 }
 
-/// The upgrade, then the frame that says who it is.
+/// Handles the upgrade, then the authentication.
 fn greet(mut stream: TcpStream) -> Result<(usize, TcpStream)> {
     stream.set_nodelay(true)?;
     let mut head = Vec::new();
@@ -61,7 +61,7 @@ fn greet(mut stream: TcpStream) -> Result<(usize, TcpStream)> {
     Ok((handshake::client(&header[2..], &text)?, stream))
 }
 
-/// Where the system finds free buffers, as it wants it: entries that begin with a page.
+/// The ring of free buffers for the system, aligned to a page.
 #[repr(C, align(4096))]
 struct Free([u8; BUFFERS as usize * size_of::<BufRingEntry>()]);
 
@@ -69,7 +69,7 @@ struct Floor {
     ring: IoUring,
     buffers: Vec<u8>,
     free: Box<Free>,
-    /// How many buffers were ever given to the system.
+    /// Total number of buffers given to the system.
     given: u16,
 }
 
@@ -84,18 +84,18 @@ impl Floor {
         let free = Box::new(Free([0; BUFFERS as usize * size_of::<BufRingEntry>()]));
         let mut floor = Self { ring, buffers: vec![0; BUFFER * usize::from(BUFFERS)], free, given: 0 };
         let entries = floor.free.0.as_ptr().addr() as u64;
-        // SAFETY: the entries live as long as the ring, and nobody moves them.
+        // SAFETY: the entries live as long as the ring and are not moved.
         unsafe { floor.ring.submitter().register_buf_ring_with_flags(entries, BUFFERS, GROUP, 0)? };
         (0..BUFFERS).for_each(|buffer| floor.give(buffer));
         Ok(floor)
     }
 
-    /// The system may fill this buffer.
+    /// Gives a buffer to the system to fill.
     fn give(&mut self, buffer: u16) {
         let start = self.address(buffer);
         let entries = self.free.0.as_mut_ptr().cast::<BufRingEntry>();
-        // SAFETY: the place is one of the entries, whose number is a power of two; the system looks at it when the tail
-        // has passed it.
+        // SAFETY: the index is within the entries, whose number is a power of two; the system reads an entry after the
+        // tail has passed it.
         unsafe {
             let entry = &mut *entries.add(usize::from(self.given % BUFFERS));
             entry.set_addr(start as u64);
@@ -112,7 +112,7 @@ impl Floor {
     }
 
     fn ask(&mut self, operation: &squeue::Entry) -> Result<()> {
-        // SAFETY: buffers and sockets live as long as the ring, and a buffer is given again when it was sent.
+        // SAFETY: buffers and sockets live as long as the ring, and a buffer is reused only after it was sent.
         while unsafe { self.ring.submission().push(operation) }.is_err() {
             self.ring.submit()?;
         }
@@ -136,7 +136,7 @@ impl Floor {
                     continue;
                 }
                 if result == 0 {
-                    // The clients go when all is measured.
+                    // Clients leave when the measurement ends.
                     return Ok(());
                 }
                 let Some(buffer) = cqueue::buffer_select(done.flags()) else {

@@ -1,4 +1,4 @@
-// Listening, closing, and what keeps a process alive.
+// Listening, closing, and keeping the process alive.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
@@ -7,7 +7,7 @@ import RelayServer from 'websocket-relay';
 import { Connection, listen, pair, run } from './support.mjs';
 import { onItsPort, terminateInTraffic } from './workers.mjs';
 
-test('the callback runs once the port is open, and address() tells it', async () => {
+test('calls back once the port is open, with its address()', async () => {
   const server = new RelayServer({ port: 0 }, function () {
     assert.equal(this, server);
     heard.push('callback');
@@ -15,7 +15,7 @@ test('the callback runs once the port is open, and address() tells it', async ()
   const heard = [];
   server.on('listening', () => heard.push('listening'));
   assert.equal(server.address(), null);
-  // Before it listens, as the first example does.
+  // Before it listens, as in the first example.
   server.registerRelayChannel(server.registerClient().id, server.registerClient().id);
   await once(server, 'listening');
   assert.deepEqual(heard, ['callback', 'listening']);
@@ -30,12 +30,12 @@ test('the callback runs once the port is open, and address() tells it', async ()
   assert.equal(server.address(), null);
 });
 
-test('a host name is looked up', async (t) => {
+test('looks up a host name', async (t) => {
   const server = await listen(t, { host: 'localhost' });
   assert.ok(['127.0.0.1', '::1'].includes(server.address().address));
 });
 
-/** The error that Node's own server emits. */
+/** Returns the error that Node's own server emits. */
 async function errorOfNode(port, host) {
   const server = net.createServer();
   server.listen(port, host);
@@ -49,7 +49,7 @@ async function errorOfOurs(port, host) {
   return error;
 }
 
-test('a port in use is the error that Node gives', async (t) => {
+test("emits Node's error for a port in use", async (t) => {
   const { port, address } = (await listen(t)).address();
   const [ours, node] = [await errorOfOurs(port, address), await errorOfNode(port, address)];
   assert.equal(ours.code, 'EADDRINUSE');
@@ -57,7 +57,7 @@ test('a port in use is the error that Node gives', async (t) => {
   assert.deepEqual({ ...ours }, { ...node });
 });
 
-test('so is a host that does not exist, or is not ours', async () => {
+test("emits Node's error for an unknown or foreign host", async () => {
   for (const host of ['no-such-host.invalid', '203.0.113.1']) {
     const [ours, node] = [await errorOfOurs(0, host), await errorOfNode(0, host)];
     assert.equal(ours.code, node.code);
@@ -66,11 +66,11 @@ test('so is a host that does not exist, or is not ours', async () => {
   }
 });
 
-test('and a port that one may not open', { skip: process.platform === 'win32' && 'every port may be opened' }, async () => {
+test("emits Node's error for a privileged port", { skip: process.platform === 'win32' && 'every port may be opened' }, async () => {
   const { stdout, stderr } = await run(`
     import RelayServer from 'websocket-relay';
     import net from 'node:net';
-    // From here on nobody special: root may open every port.
+    // Drops privileges: root may open every port.
     if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534); }
     const print = ({ code, message, syscall, errno }) => console.log(JSON.stringify({ code, message, syscall, errno }));
     new RelayServer({ port: 1, host: '127.0.0.1' }).on('error', (error) => {
@@ -82,7 +82,7 @@ test('and a port that one may not open', { skip: process.platform === 'win32' &&
   assert.deepEqual(ours, node);
 });
 
-test('a failed listen throws if nobody listens for it', async (t) => {
+test("throws a failed listen without an 'error' listener", async (t) => {
   const { port } = (await listen(t)).address();
   const { code, stderr } = await run(`
     import RelayServer from 'websocket-relay';
@@ -109,9 +109,9 @@ test('close() ends connections with 1001, frees the port and calls back', async 
   assert.equal(next.address().port, port);
 });
 
-test('close() calls back once each, whenever and however often', async (t) => {
+test('close() calls each callback once, whenever and however often it is called', async (t) => {
   const closing = (server) => new Promise((resolve) => server.close((...args) => resolve(args)));
-  // Before listening, also while the host is looked up; twice, and again when closed.
+  // Before listening, during the host lookup, twice, and again when closed.
   for (const host of [undefined, '127.0.0.1', 'localhost']) {
     const server = new RelayServer({ port: 0, host }, () => assert.fail('it was closed before'));
     assert.deepEqual(await Promise.all([closing(server), closing(server)]), [[undefined], [undefined]]);
@@ -125,36 +125,36 @@ test('close() calls back once each, whenever and however often', async (t) => {
   assert.deepEqual(await Promise.all([closing(failed), closing(failed)]), [[error], [error]]);
   assert.deepEqual(await closing(failed), [error]);
   await assert.rejects(failed.close(), error);
-  // Not waited for, it is no unhandled rejection.
+  // A promise that is not awaited causes no unhandled rejection.
   failed.close();
-  // From the callback of the constructor, and from within itself.
+  // From the constructor's callback, and from its own.
   await new Promise((resolve) => {
     const server = new RelayServer({ port: 0 }, () => server.close(() => server.close(resolve)));
   });
   assert.throws(() => failed.close(1), { code: 'ERR_INVALID_ARG_TYPE' });
 });
 
-test('a process lives while it listens and ends when it is closed, or unref()ed', async () => {
+test('keeps the process alive until closed or unref()ed', async () => {
   const start = `
     import RelayServer from 'websocket-relay';
     import net from 'node:net';
     process.on('exit', () => console.log('exit'));
     const server = new RelayServer({ port: 0, host: '127.0.0.1' }, () => `;
-  // A connection that does not count for the process: it is the server that keeps it alive.
+  // An unref()ed connection: only the server keeps the process alive.
   const later = `{ net.connect(server.address().port, '127.0.0.1').unref().on('connect', () => {
     console.log('alive'); server.close(() => console.log('closed')); }); });`;
   assert.equal((await run(start + later)).stdout, 'alive\nclosed\nexit\n');
   assert.match((await run(`${start} console.log('listening')); server.unref();`)).stdout, /^(listening\n)?exit\n$/);
   assert.equal((await run(`${start} console.log('listening')).unref(); server.ref(); server.unref().ref();
     server.on('listening', () => server.unref());`)).stdout, 'listening\nexit\n');
-  // A failed listen keeps nothing alive, nor does one that was never closed but not reached.
+  // A failed listen keeps nothing alive.
   const { stdout } = await run(`${start} {
     const second = new RelayServer({ port: server.address().port, host: '127.0.0.1' });
     second.on('error', (error) => { console.log(error.code); server.close(); }); });`);
   assert.equal(stdout, 'EADDRINUSE\nexit\n');
 });
 
-test('a server that nobody holds goes on listening', async () => {
+test('keeps an unreferenced server listening', async () => {
   const { stdout } = await run(`
     import RelayServer from 'websocket-relay';
     import net from 'node:net';
@@ -173,7 +173,7 @@ test('a server that nobody holds goes on listening', async () => {
   assert.equal(stdout, 'served\n');
 });
 
-test('process.exit() while it listens is clean', async () => {
+test('exits cleanly on process.exit() while listening', async () => {
   const { code, signal, stderr } = await run(`
     import RelayServer from 'websocket-relay';
     const servers = [1, 1, 1, 4, 4].map((threads) => new RelayServer({ port: 0, threads }));
@@ -181,13 +181,13 @@ test('process.exit() while it listens is clean', async () => {
   assert.deepEqual({ code, signal, stderr }, { code: 7, signal: null, stderr: '' });
 });
 
-test('worker threads with a server each may be terminated in mid-traffic', async () => {
+test('survives the termination of worker threads with servers under traffic', async () => {
   for (let round = 0; round < 10; round += 1) {
     await Promise.all([1, 2, 3].map(() => terminateInTraffic(onItsPort)));
   }
 });
 
-test('several servers in one process know nothing of each other', async (t) => {
+test('keeps several servers in one process apart', async (t) => {
   const servers = await Promise.all([1, 2, 3].map(() => listen(t)));
   const clients = servers.map((server) => pair(server));
   const connections = await Promise.all(

@@ -1,14 +1,14 @@
-// A relay and others on one http server: each gets its own WebSockets, whoever came first and however long it is thought
-// about them; where it cannot be so, it is told.
+// A relay and another library on one http server: each gets its own WebSockets, in any order and with slow verification, or
+// the relay reports which library answered.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import RelayServer from 'websocket-relay';
 import { Connection, pair } from '../server/support.mjs';
-import { NEIGHBOURS, SERVERS } from './neighbours.mjs';
+import { LIBRARIES, SERVERS } from './libraries.mjs';
 
-/** Answers when the timers that others have begun are over: those of the same length end in the order of their beginning. */
+/** Decides after the timers of other listeners: timers of the same length fire in the order of their creation. */
 const SLOW = {
   verifyClient: async () => {
     await pause(20);
@@ -17,7 +17,7 @@ const SLOW = {
   },
 };
 
-/** A neighbour's server with a relay at `/relay`, which came `first` or last. */
+/** A library's server with a relay at `/relay`, attached first or last. */
 async function share(t, { open }, server, isFirst, options) {
   const closers = [];
   const { web, talk } = await open({ after: (close) => closers.push(close) }, server);
@@ -40,15 +40,15 @@ async function share(t, { open }, server, isFirst, options) {
   return { web, relay, errors, url, talk: () => talk(url, server.ca), place: { url: `${url}/relay`, ca: server.ca } };
 }
 
-for (const [name, neighbour] of Object.entries(NEIGHBOURS)) {
+for (const [name, library] of Object.entries(LIBRARIES)) {
   for (const [kind, makeServer] of Object.entries(SERVERS)) {
-    for (const [speed, options] of Object.entries({ 'nobody is asked': {}, 'verifyClient takes its time': SLOW })) {
+    for (const [speed, options] of Object.entries({ 'no verification': {}, 'slow verification': SLOW })) {
       for (const isFirst of [true, false]) {
-        const title = `${name}, ${kind}, ${speed}, the relay came ${isFirst ? 'first' : 'last'}`;
-        const isLost = neighbour.loses && (kind === 'https' || process.platform === 'win32');
+        const title = `${name}, ${kind}, ${speed}, relay attached ${isFirst ? 'first' : 'last'}`;
+        const isLost = library.loses && (kind === 'https' || process.platform === 'win32');
         if (!isLost) {
-          test(`${title}: each gets its own`, async (t) => {
-            const { relay, errors, talk, place } = await share(t, neighbour, makeServer(), isFirst, options);
+          test(`${title}: serves both`, async (t) => {
+            const { relay, errors, talk, place } = await share(t, library, makeServer(), isFirst, options);
             const clients = pair(relay);
             const [one, two, heard] = await Promise.all([...clients.map((client) => Connection.open(place, client)), talk()]);
             assert.equal(heard, 'its own');
@@ -59,14 +59,14 @@ for (const [name, neighbour] of Object.entries(NEIGHBOURS)) {
             for (const { socket } of [one, two]) socket.terminate();
           });
         } else {
-          test(`${title}: it is told who has taken it`, async (t) => {
-            const { relay, errors, talk, place } = await share(t, neighbour, makeServer(), isFirst, options);
+          test(`${title}: reports the library that answered`, async (t) => {
+            const { relay, errors, talk, place } = await share(t, library, makeServer(), isFirst, options);
             const { closed } = new Connection(place);
             const told = await Promise.race([closed, once(relay, 'error')]);
             if (!Array.isArray(told)) await once(relay, 'error');
             assert.equal(errors.length, 1);
             assert.equal(errors[0].code, 'ERR_UPGRADE_TAKEN');
-            assert.match(errors[0].message, neighbour.loses);
+            assert.match(errors[0].message, library.loses);
             assert.deepEqual(relay.stats().turnedAway, { taken: 1 });
             await closed;
             assert.equal(await talk(), 'its own');

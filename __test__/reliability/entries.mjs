@@ -1,4 +1,4 @@
-// The ways to a relay that the harness takes, by their names on the command line.
+// The ways to reach a relay, by their names on the command line.
 import { WebSocket } from 'ws';
 import { WAYS, listen, placeOf } from '../server/support.mjs';
 import { makeCertificate } from '../tls/certificates.mjs';
@@ -7,21 +7,21 @@ const OPENERS = {
   port: WAYS['its own port'].listen,
   tls: listenSecurely,
   server: WAYS['an http server'].listen,
-  bridge: WAYS['an http server whose sockets stay with it'].listen,
+  bridge: WAYS['an http server with bridged sockets'].listen,
   https: WAYS['an https server'].listen,
   express: WAYS['Express, beside another WebSocket library'].listen,
   handleUpgrade: WAYS['handleUpgrade()'].listen,
 };
 
-export const DOORS = Object.keys(OPENERS);
+export const ENTRIES = Object.keys(OPENERS);
 
-/** How often the neighbour says something, in milliseconds. */
-const SAID_EVERY = 5;
+/** Interval between two messages of the echo client, in milliseconds. */
+const INTERVAL = 5;
 
-/** Opens a relay; resolves to itself and where it is reached: its `url`, and its certificate (`ca`) if it speaks TLS. */
-export async function open(door, options) {
-  // What a test closes at its end is closed with the process.
-  const server = await OPENERS[door]({ after() {} }, options);
+/** Opens a relay. Resolves to the server, its `url`, and with TLS its certificate (`ca`). */
+export async function open(entry, options) {
+  // Cleanup is left to the end of the process.
+  const server = await OPENERS[entry]({ after() {} }, options);
   return { server, ...placeOf(server) };
 }
 
@@ -31,27 +31,27 @@ async function listenSecurely(test, options) {
   return Object.assign(server, { url: `wss://127.0.0.1:${server.address().port}`, ca: cert });
 }
 
-/** Somebody who talks to the other WebSocket library on the same server, where there is one. */
-export class Neighbour {
+/** A client of another WebSocket library on the same server, if the entry has one. */
+export class EchoClient {
   #socket;
   #timer;
   #sent = 0;
   #echoed = 0;
 
-  constructor(door, url) {
-    if (door !== 'express') return;
+  constructor(entry, url) {
+    if (entry !== 'express') return;
     this.#socket = new WebSocket(new URL('/echo', url));
-    this.#socket.on('open', () => (this.#timer = setInterval(() => this.#socket.send(String((this.#sent += 1))), SAID_EVERY)));
-    // An echo that is out of turn counts as none.
+    this.#socket.on('open', () => (this.#timer = setInterval(() => this.#socket.send(String((this.#sent += 1))), INTERVAL)));
+    // An echo out of order does not count.
     this.#socket.on('message', (data) => (this.#echoed += Number(data) === this.#echoed + 1));
   }
 
-  /** Ends the talk, and resolves to how much was said and echoed. */
+  /** Stops, and resolves to the number of messages sent and echoed. */
   async leave() {
     if (!this.#socket) return { sent: 0, echoed: 0 };
     clearInterval(this.#timer);
     const over = new Promise((resolve) => this.#socket.on('close', resolve));
-    // What was said before it is echoed before it is answered.
+    // Earlier messages are echoed before the close frame is answered.
     this.#socket.close();
     await over;
     return { sent: this.#sent, echoed: this.#echoed };

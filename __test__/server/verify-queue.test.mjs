@@ -1,50 +1,40 @@
-// The developer is asked only about clients that still wait for the answer, a few at a time.
+// Requests are verified a few at a time, and only while their clients wait.
 import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
 import http from 'node:http';
-import net from 'node:net';
 import test from 'node:test';
-import { WAYS, attach, keepsSockets, knock, listen, pair, placeOf, statusOf } from './support.mjs';
+import { authenticationFrame, openRaw } from './raw.mjs';
+import { WAYS, attach, keepsSockets, knock, listen, pair, statusOf } from './support.mjs';
 
-/** Ways on which Node reads the requests. */
+/** Ways in which Node reads the requests. */
 const OTHERS = Object.entries(WAYS).filter(([way]) => way !== 'its own port' && way !== 'an https server');
 
-/** A connection that sends a request for a WebSocket as soon as it can. */
-function raw(server) {
-  const { port, pathname } = new URL(placeOf(server).url);
-  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  socket.on('error', () => {});
-  const lines = ['Host: localhost', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='];
-  socket.write([`GET ${pathname} HTTP/1.1`, ...lines, '', ''].join('\r\n'));
-  return socket;
-}
-
-/** Does nothing else for longer than questions may take at one time. */
+/** Blocks the thread for longer than one slice of verification. */
 function work() {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
 }
 
 for (const [way, { listen: open }] of OTHERS) {
-  test(`${way}: nobody is asked about clients that have left`, async (t) => {
+  test(`${way}: does not verify requests whose clients have left`, async (t) => {
     let asked = 0;
     const sockets = [];
     const server = await open(t, {
       verifyClient() {
         asked += 1;
-        // All of them leave while the first is decided about.
+        // All of them leave while the first is being verified.
         sockets.splice(0).forEach((socket, n) => (n % 2 === 0 || socket.connecting ? socket.destroy() : socket.resetAndDestroy()));
         work();
         return false;
       },
     });
-    sockets.push(...Array.from({ length: 20 }, () => raw(server)));
+    sockets.push(...Array.from({ length: 20 }, () => openRaw(server)));
     while (asked === 0) await new Promise(setImmediate);
     assert.equal(await statusOf(server), 401);
     assert.equal(asked, 2);
   });
 
-  test(`${way}: other work goes on between two questions`, async (t) => {
+  test(`${way}: lets other work run between two requests`, async (t) => {
     let [asked, turns] = [0, 0];
     const server = await open(t, {
       verifyClient() {
@@ -66,24 +56,23 @@ for (const [way, { listen: open }] of OTHERS) {
     }
   });
 
-  test(`${way}: what a client sends before it is answered is kept, and bounded`, async (t) => {
+  test(`${way}: keeps early bytes of a client, up to a limit`, async (t) => {
     let answer;
     const server = await open(t, { verifyClient: (info, callback) => (answer = callback) });
     const [ada] = pair(server);
-    const authentication = JSON.stringify({ authentication: { clientId: ada.id, token: ada.token } });
-    const frame = Buffer.concat([Buffer.from([0x81, 0x80 | authentication.length, 0, 0, 0, 0]), Buffer.from(authentication)]);
-    const socket = raw(server);
+    const frame = authenticationFrame(ada);
+    const socket = openRaw(server);
     while (!answer) await new Promise(setImmediate);
     socket.write(frame.subarray(0, 20));
     socket.write(frame.subarray(20));
     const connected = once(server, 'connection');
-    // It may have come or come later: both has to do.
+    // Early or late, either must work.
     await new Promise(setImmediate);
     answer(true);
     assert.equal((await connected)[0], ada.id);
     socket.destroy();
     answer = undefined;
-    const talker = raw(server);
+    const talker = openRaw(server);
     while (!answer) await new Promise(setImmediate);
     // The end may be a reset.
     talker.on('error', () => {});
@@ -92,27 +81,27 @@ for (const [way, { listen: open }] of OTHERS) {
   });
 }
 
-test('the function is called in the context of the request', async (t) => {
+test('calls the function in the async context of its request', async (t) => {
   const storage = new AsyncLocalStorage();
   const contexts = [];
   const web = http.createServer();
   let count = 0;
   web.on('upgrade', (request, socket, head) => storage.run(++count, () => relay.handleUpgrade(request, socket, head)));
   const relay = await attach(t, web, { verifyClient: () => contexts.push(storage.getStore()) });
-  // The relay's own, which comes first.
+  // The relay's own listener is the first.
   web.removeListener('upgrade', web.listeners('upgrade')[0]);
   assert.deepEqual([await statusOf(relay), await statusOf(relay)], [101, 101]);
   assert.deepEqual(contexts, [1, 2]);
 });
 
 for (const [name, open] of [['its own port', listen], ['an http server', (t, options) => attach(t, keepsSockets(http.createServer()), options)]]) {
-  test(`${name}: questions without an answer keep nobody out when their clients have left`, async (t) => {
+  test(`${name}: frees the places of clients that have left without a decision`, async (t) => {
     let asked = 0;
     const verifyClient = ({ req }) => (req.headers.cookie ? true : new Promise(() => void (asked += 1)));
     const server = await open(t, { verifyClient, headersTimeout: 60_000 });
-    // More than may be asked about at one time.
+    // More than may be verified at a time.
     for (let n = 0; n < 2500; n += 250) {
-      const sockets = Array.from({ length: 250 }, () => raw(server));
+      const sockets = Array.from({ length: 250 }, () => openRaw(server));
       while (asked < n + 250) await new Promise(setImmediate);
       sockets.forEach((socket) => socket.destroy());
     }

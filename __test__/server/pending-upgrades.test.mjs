@@ -1,4 +1,4 @@
-// From when an http server has read a request to when it is answered: whose the connection is, and who else sees it.
+// Upgrade requests between being read by an http server and being answered: who owns the connection, and who sees it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
@@ -7,12 +7,13 @@ import net from 'node:net';
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
 import WebSocket, { WebSocketServer } from 'ws';
+import { authenticationFrame, upgradeRequest } from './raw.mjs';
 import { Connection, attach, keepsSockets, knock, placeOf, run, statusOf } from './support.mjs';
 
 const isTakenOver = process.platform !== 'win32';
 
-/** A verifyClient that answers when it is told to. */
-function asked() {
+/** A verifyClient that decides when told to. */
+function manualVerifier() {
   const questions = [];
   const waiting = [];
   return {
@@ -26,8 +27,8 @@ function asked() {
 }
 
 for (const answer of [true, false]) {
-  test(`a connection is gone from Node while it is asked about, and is answered: ${answer}`, { skip: !isTakenOver && 'none is taken over' }, async (t) => {
-    const { verifyClient, next } = asked();
+  test(`takes a connection from Node while it is verified, and answers: ${answer}`, { skip: !isTakenOver && 'none is taken over' }, async (t) => {
+    const { verifyClient, next } = manualVerifier();
     const web = http.createServer();
     const relay = await attach(t, web, { verifyClient });
     const seen = new Promise((resolve) => {
@@ -44,7 +45,7 @@ for (const answer of [true, false]) {
   });
 }
 
-test('who is asked may look at where a connection came from, which has left its socket', async (t) => {
+test('verifyClient can read the address of a detached connection', async (t) => {
   const seen = [];
   const verifyClient = async ({ req: { socket } }) => {
     seen.push(socket.destroyed, socket.remoteAddress);
@@ -57,18 +58,15 @@ test('who is asked may look at where a connection came from, which has left its 
   assert.deepEqual(seen, [true, '127.0.0.1', '127.0.0.1']);
 });
 
-for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by Node': keepsSockets })) {
-  test(`${way}: what comes behind a request while it is asked about is not lost`, async (t) => {
-    const { verifyClient, next } = asked();
+for (const [way, make] of Object.entries({ detached: (web) => web, bridged: keepsSockets })) {
+  test(`${way}: keeps bytes received during verification`, async (t) => {
+    const { verifyClient, next } = manualVerifier();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const client = relay.registerClient();
-    // Not a client that waits for the answer.
-    const head = 'GET /relay HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n';
-    const key = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
-    const payload = Buffer.from(JSON.stringify({ authentication: { clientId: client.id, token: client.token } }));
-    const frame = Buffer.concat([Buffer.from([0x81, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+    // A client that does not wait for the response.
+    const frame = authenticationFrame(client);
     const socket = net.connect(new URL(placeOf(relay).url).port, '127.0.0.1');
-    socket.write(head + key);
+    socket.write(upgradeRequest('/relay'));
     socket.write(frame.subarray(0, 5));
     const { callback } = await next();
     const connected = once(relay, 'connection');
@@ -81,8 +79,8 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
     socket.destroy();
   });
 
-  test(`${way}: close() refuses who is asked about, and does not wait`, async (t) => {
-    const { verifyClient, next } = asked();
+  test(`${way}: close() rejects requests being verified without waiting`, async (t) => {
+    const { verifyClient, next } = manualVerifier();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const knocked = knock(relay);
     const { callback } = await next();
@@ -93,8 +91,8 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
     assert.deepEqual(relay.stats().turnedAway, { closing: 1 });
   });
 
-  test(`${way}: a client that leaves while it is asked about costs nothing`, { skip: !existsSync('/proc/self/fd') && 'needs /proc' }, async (t) => {
-    const { verifyClient, next } = asked();
+  test(`${way}: releases a client that leaves during verification`, { skip: !existsSync('/proc/self/fd') && 'needs /proc' }, async (t) => {
+    const { verifyClient, next } = manualVerifier();
     const relay = await attach(t, make(http.createServer()), { verifyClient });
     const descriptors = () => readdirSync('/proc/self/fd').length;
     const visit = async (answer) => {
@@ -111,7 +109,7 @@ for (const [way, make] of Object.entries({ 'taken over': (web) => web, 'kept by 
   });
 }
 
-test('a relay with a path comes before one without, in any order', async (t) => {
+test('prefers a relay with a path to one without, in any order', async (t) => {
   for (const paths of [[undefined, '/own'], ['/own', undefined]]) {
     const web = http.createServer();
     const relays = paths.map((path) => new RelayServer({ server: web, path }));
@@ -132,7 +130,7 @@ test('a relay with a path comes before one without, in any order', async (t) => 
   }
 });
 
-test('by hand, what somebody has answered before is left to them, and is told', async (t) => {
+test('handleUpgrade() leaves an answered socket alone and reports it', async (t) => {
   const relay = new RelayServer({ noServer: true });
   t.after(() => relay.close());
   const web = http.createServer();
@@ -151,7 +149,7 @@ test('by hand, what somebody has answered before is left to them, and is told', 
   other.close();
 });
 
-test('where nobody listens for errors there is one warning', async () => {
+test("warns once without an 'error' listener", async () => {
   const { stderr, code } = await run(`
     import { once } from 'node:events';
     import http from 'node:http';

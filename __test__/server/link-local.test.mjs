@@ -1,4 +1,4 @@
-// Link-local IPv6 addresses, which mean something only with their interface.
+// Link-local IPv6 addresses, which need the name of their interface.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
@@ -6,6 +6,7 @@ import net from 'node:net';
 import { networkInterfaces } from 'node:os';
 import test from 'node:test';
 import RelayServer from 'websocket-relay';
+import { upgradeRequest } from './raw.mjs';
 import { knock, listen, run, statusOf } from './support.mjs';
 
 const found = Object.entries(networkInterfaces()).flatMap(([name, addresses]) =>
@@ -15,7 +16,7 @@ const link = found[0];
 const host = link && `${link.address}%${process.platform === 'win32' ? link.scopeid : link.name}`;
 const skip = !link && 'no interface has a link-local address';
 
-/** An http server there. */
+/** An http server on a link-local address. */
 async function serve(t, options) {
   const web = http.createServer().listen(0, host);
   await once(web, 'listening');
@@ -27,11 +28,10 @@ async function serve(t, options) {
   return [relay, web];
 }
 
-/** What a request for a WebSocket comes to. A URL has no room for zones, so the socket is opened by hand. */
+/** Returns the status of an upgrade request. URLs cannot contain zones, so the socket is opened directly. */
 async function knockAt(port) {
   const socket = net.connect(port, host);
-  const lines = ['GET / HTTP/1.1', 'Host: localhost', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
-  socket.write([...lines, 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', '', ''].join('\r\n'));
+  socket.write(upgradeRequest());
   const [chunk] = await once(socket, 'data');
   return { status: Number(String(chunk).slice(9, 12)), socket };
 }
@@ -43,7 +43,7 @@ for (const [way, open] of Object.entries({
   },
   'an http server': serve,
 })) {
-  test(`${way}: a link-local client has its address, and the bounds of one`, { skip }, async (t) => {
+  test(`${way}: reports the address of a link-local client, and limits it`, { skip }, async (t) => {
     for (const trustProxy of [false, 'linklocal']) {
       const seen = [];
       const [, web] = await open(t, { trustProxy, maxConnectionsPerAddress: 1, verifyClient: ({ remoteAddress }) => seen.push(remoteAddress) });
@@ -59,12 +59,12 @@ for (const [way, open] of Object.entries({
   });
 }
 
-/** A socket whose other end has this address, as far as it says. */
+/** A socket that reports this remote address. */
 function comesFrom(address) {
   return (socket) => Object.defineProperty(socket, 'remoteAddress', { value: address });
 }
 
-test('the same address on another link is another client, and one whose interface is gone has bounds too', async (t) => {
+test('limits the same address on another link separately, and one without an interface too', async (t) => {
   const web = http.createServer().listen(0, '127.0.0.1');
   await once(web, 'listening');
   const relay = new RelayServer({ server: web, maxConnectionsPerAddress: 1 });
@@ -89,7 +89,7 @@ test('the same address on another link is another client, and one whose interfac
   kept.forEach((socket) => socket.terminate());
 });
 
-test('a stream around a socket has the address of that', async (t) => {
+test('reads the address through a stream that wraps the socket', async (t) => {
   const web = http.createServer().listen(0, '127.0.0.1');
   await once(web, 'listening');
   const relay = new RelayServer({ noServer: true, maxConnectionsPerAddress: 1 });
@@ -110,7 +110,7 @@ test('a stream around a socket has the address of that', async (t) => {
   socket.terminate();
 });
 
-test('a host that cannot be listened on is the error that Node gives, and keeps nothing alive', async () => {
+test("emits Node's error for an unusable host, and keeps nothing alive", async () => {
   for (const odd of ['fe80::1%no-such', 'fe80::1', '2001:db8::1']) {
     const { code, stdout, stderr } = await run(`
       import net from 'node:net';
@@ -126,9 +126,9 @@ test('a host that cannot be listened on is the error that Node gives, and keeps 
   }
 });
 
-test('a constructor that throws keeps nothing alive, whatever it was that threw', async () => {
+test('keeps nothing alive after a constructor that throws', async () => {
   for (const broken of [
-    // A server that does not want another listener.
+    // A server that refuses another listener.
     `const server = http.createServer(); server.on = () => { throw new Error('mine'); }; make({ server });`,
     `const dns = require('node:dns'); dns.lookup = () => { throw new Error('mine'); }; make({ port: 0, host: 'localhost' });`,
     `const { signal } = new AbortController(); signal.addEventListener = () => { throw new Error('mine'); }; make({ port: 0, signal });`,

@@ -1,6 +1,6 @@
 'use strict';
 
-// The client for browsers, as the port serves it.
+// The browser client, as the relay's port serves it.
 
 const { createHash } = require('node:crypto');
 const { readFileSync } = require('node:fs');
@@ -9,19 +9,19 @@ const { gzipSync } = require('node:zlib');
 
 const FILE = join(__dirname, '../dist/websocket_relay.min.js');
 
-/** @typedef {{ plain: Buffer, gzip: Buffer, hash: string }} Packed */
+/** @typedef {{ plain: Buffer, gzip: Buffer, hash: string }} Asset */
 
-/** @type {{ script: Packed | undefined, sourceMap: Packed | undefined } | undefined} */
+/** @type {{ script: Asset | undefined, sourceMap: Asset | undefined } | undefined} */
 let client;
 
-/** The script and its source map, read and compressed once for all servers. Nothing where they were not compiled. */
+/** Returns the script and its source map, read and compressed once for all servers; `undefined` if not compiled. */
 module.exports = function browserClient() {
-  client ??= { script: packed(FILE), sourceMap: packed(`${FILE}.map`) };
+  client ??= { script: load(FILE), sourceMap: load(`${FILE}.map`) };
   return client;
 };
 
-/** @param {string} file @returns {Packed | undefined} */
-function packed(file) {
+/** @param {string} file @returns {Asset | undefined} */
+function load(file) {
   try {
     const plain = readFileSync(file);
     const hash = createHash('sha256').update(plain).digest('base64url');

@@ -1,9 +1,9 @@
 'use strict';
 
-// Other listeners for 'upgrade' on the same server: whether one of them has answered a request, and which it may be.
+// Recognizes other libraries that listen for 'upgrade' on the same server, for error messages.
 
-/** Which library a listener is of, by what its source names. What is minified is not found. */
-const LISTENERS = [
+/** Names in the source of a library's 'upgrade' listener. Minified sources are not recognized. */
+const SIGNATURES = [
   ['socket.io (engine.io)', /\bdestroyUpgrade\b/],
   ['@fastify/websocket', /\brawRequest\[kWs\]/],
   ['@hono/node-ws', /\bwaiterMap\b/],
@@ -14,12 +14,12 @@ const LISTENERS = [
 ];
 
 /**
- * Who has taken a socket, where that has left a mark.
+ * Returns the library that has handled a request, if it left a mark on the socket or the request.
  * @param {any} request
  * @param {any} socket
  * @returns {string | undefined}
  */
-function ownerOf(request, socket) {
+function answeringLibrary(request, socket) {
   if (hasSymbol(socket, 'websocket')) return 'ws';
   if (hasSymbol(request, 'ws-socket')) return '@fastify/websocket';
   return undefined;
@@ -30,19 +30,19 @@ function hasSymbol(object, description) {
 }
 
 /**
- * Who may have answered a request, for people.
+ * Returns the names of the libraries that may have answered a request, joined with "or", or "unknown".
  * @param {any} request
  * @param {any} socket
  * @returns {string}
  */
-function likelyOwner(request, socket) {
-  const owner = ownerOf(request, socket);
-  if (owner !== undefined) return owner;
+function suspectedLibraries(request, socket) {
+  const library = answeringLibrary(request, socket);
+  if (library !== undefined) return library;
   /** @type {Function[]} */
   const listeners = socket.server?.listeners?.('upgrade') ?? [];
   const sources = listeners.map((listener) => Function.prototype.toString.call(listener));
-  const names = LISTENERS.filter(([, pattern]) => sources.some((source) => pattern.test(source))).map(([name]) => name);
+  const names = SIGNATURES.filter(([, pattern]) => sources.some((source) => pattern.test(source))).map(([name]) => name);
   return names.length > 0 ? names.join(' or ') : 'unknown';
 }
 
-module.exports = { likelyOwner, ownerOf };
+module.exports = { answeringLibrary, suspectedLibraries };

@@ -1,4 +1,4 @@
-// Who is not let in is counted, by the reason, whichever way it came.
+// Rejected connections are counted by reason, in every way to reach a relay.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
@@ -16,7 +16,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     ['undecided', 503, { verifyClient: () => new Promise(() => {}), headersTimeout: 300 }],
     ['connectionRate', 429, { connectionRate: 1, trustProxy: true }, { 'x-forwarded-for': '1.2.3.4' }],
   ]) {
-    test(`${way}: ${status} because of ${reason}, given ${Object.keys(options)}`, async (t) => {
+    test(`${way}: rejects with ${status} and counts ${reason}, given ${Object.keys(options)}`, async (t) => {
       const server = await open(t, options);
       if (reason === 'connectionRate') assert.equal(await statusOf(server, { headers }), 101);
       assert.equal(await statusOf(server, { headers }), status);
@@ -24,7 +24,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     });
   }
 
-  test(`${way}: too many of an address, and too many at all`, async (t) => {
+  test(`${way}: counts too many connections from an address, and in total`, async (t) => {
     const server = await open(t, { maxConnectionsPerAddress: 1, maxConnections: 2, trustProxy: true });
     const from = (address) => knock(server, { headers: { 'x-forwarded-for': address } });
     const [one, two] = [await from('1.2.3.4'), await from('1.2.3.5')];
@@ -35,7 +35,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
     for (const { socket } of [one, two]) socket.terminate();
   });
 
-  test(`${way}: who is let in is not counted, nor is a wrong token`, async (t) => {
+  test(`${way}: does not count admitted connections or wrong tokens`, async (t) => {
     const server = await open(t, { verifyClient: () => true });
     const { socket } = await knock(server);
     socket.send(JSON.stringify({ authentication: { clientId: 0, token: 'f'.repeat(32) } }));
@@ -45,7 +45,7 @@ for (const [way, { listen: open }] of Object.entries(WAYS)) {
   });
 }
 
-test('who comes while the relay closes is counted, and who asks how it is is not', async (t) => {
+test('counts requests during close(), except to /health', async (t) => {
   const server = await listen(t, { maxInFlightMessages: 1 });
   const [ada, grace] = pair(server);
   const { url } = placeOf(server);
@@ -63,7 +63,7 @@ test('who comes while the relay closes is counted, and who asks how it is is not
   await closed;
 });
 
-test('by hand too', async (t) => {
+test('counts rejections of handleUpgrade()', async (t) => {
   const web = http.createServer();
   const server = await attach(t, web);
   await server.close();
@@ -73,7 +73,7 @@ test('by hand too', async (t) => {
 });
 
 for (const limit of ['maxAuthFailuresPerAddress', 'maxAuthFailuresPerClient']) {
-  test(`authentications that ${limit} refuses, right or wrong`, async (t) => {
+  test(`counts authentications that ${limit} rejects, right or wrong`, async (t) => {
     const server = await listen(t, { [limit]: 2 });
     const client = server.registerClient();
     for (const token of [...Array(3).fill('f'.repeat(32)), client.token]) {
@@ -85,7 +85,7 @@ for (const limit of ['maxAuthFailuresPerAddress', 'maxAuthFailuresPerClient']) {
   });
 }
 
-test('/metrics has them', async (t) => {
+test('shows rejections in /metrics', async (t) => {
   const server = await listen(t, { metrics: true, maxConnectionsPerAddress: 1, trustProxy: true });
   const [one, two] = [await knock(server, { headers: { 'x-forwarded-for': '::1' } }), await knock(server, { headers: { 'x-forwarded-for': '::1' } })];
   assert.equal(two.status, 429);
@@ -94,7 +94,7 @@ test('/metrics has them', async (t) => {
   one.socket.terminate();
 });
 
-test('behind a pipe, the proxy at its other end says who comes', { skip: process.platform === 'win32' && 'no such files' }, async (t) => {
+test('trusts the proxy at the other end of a pipe', { skip: process.platform === 'win32' && 'no such files' }, async (t) => {
   const path = `${tmpdir()}/websocket-relay-access-${process.pid}.sock`;
   const seen = [];
   const web = http.createServer().listen(path);

@@ -1,18 +1,17 @@
-// Attacks by questions: strangers whose requests cost the JavaScript thread work before they are let in or refused.
+// Floods of requests that the JavaScript thread must verify.
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { MIB } from './parts.mjs';
 import { HEAD } from './peer.mjs';
 
-/** Milliseconds that an honest client may take to get in, as soon as the strangers have stopped. */
+/** Milliseconds within which an honest client is admitted once the flood has stopped. */
 const SOON = 2000;
 
-/** Where an honest client comes from, and where all strangers do. */
+/** The addresses of the honest client and of the flood. */
 const [HONEST, STRANGERS] = ['127.9.9.10', ['127.9.9.1', '127.9.9.2', '127.9.9.3']];
 
 /**
- * A flood of requests that `verifyClient` is asked about. Each stranger waits for its answer as many milliseconds as `stays` says, and
- * then another comes in its place.
+ * A flood of requests for `verifyClient`. Each stranger waits for `stays` milliseconds, then another takes its place.
  */
 function flood({ stays, path = '/', isAttached = false, isLetIn = true, own = HONEST }) {
   return {
@@ -20,7 +19,7 @@ function flood({ stays, path = '/', isAttached = false, isLetIn = true, own = HO
     quick: { strangers: 60, milliseconds: 1500, question: 20, authTimeout: 2000 },
     long: { strangers: 300, milliseconds: 20_000, question: 20, authTimeout: 5000 },
     options: ({ question, authTimeout }) => ({ question: { milliseconds: question }, isAttached, authTimeout, closeTimeout: 500 }),
-    // The system's buffers are not counted, but Node keeps something for each connection of its own server.
+    // The system's buffers are not counted, but Node's memory for each connection of its server is.
     grows: () => (isAttached ? 96 * MIB : 16 * MIB),
     seen: 'asked',
     async run(a) {
@@ -42,7 +41,7 @@ function flood({ stays, path = '/', isAttached = false, isLetIn = true, own = HO
       const all = Array.from({ length: strangers }, (_, n) => come(n));
       let admitted = 0;
       while (performance.now() < end) {
-        // During the flood nobody promises anything but that nobody waits for all who have come before.
+        // During the flood, only that an honest client does not wait behind all earlier requests.
         const peer = await knock(a, own);
         if (peer.status === 101) admitted += 1;
         peer.destroy();
@@ -51,7 +50,7 @@ function flood({ stays, path = '/', isAttached = false, isLetIn = true, own = HO
       if (isLetIn) assert.ok(admitted > 0, 'no honest client got in during the flood');
       const { asked } = await a.relay('stats');
       const most = (performance.now() - begin) / question + 50;
-      assert.ok(asked - before <= most, `${asked - before} questions were asked, of at most ${most}`);
+      assert.ok(asked - before <= most, `${asked - before} requests were verified, of at most ${most}`);
       const start = performance.now();
       const peer = await knock(a, own);
       assert.equal(peer.status, 101, 'an honest client is let in after the flood');
@@ -61,13 +60,13 @@ function flood({ stays, path = '/', isAttached = false, isLetIn = true, own = HO
       const after = (await a.relay('stats')).asked;
       await pause(10 * question);
       const late = (await a.relay('stats')).asked - after;
-      assert.ok(late <= 2, `${late} questions were asked about strangers that had left`);
-      return { sent: `${sent} requests, ${asked} questions, ${admitted} honest clients let in meanwhile`, count: 1, took: { what: 'an honest client got in', ms, max: SOON } };
+      assert.ok(late <= 2, `${late} requests were verified although their clients had left`);
+      return { sent: `${sent} requests, ${asked} verified, ${admitted} honest clients admitted meanwhile`, count: 1, took: { what: 'an honest client was admitted', ms, max: SOON } };
     },
   };
 }
 
-/** A client that asks to be let in, when it has been answered. */
+/** Sends an upgrade request of a client, and resolves when it is answered. */
 async function knock(a, localAddress) {
   const peer = await a.connect({ localAddress });
   peer.write(HEAD);
@@ -77,11 +76,11 @@ async function knock(a, localAddress) {
 const leaves = () => 50;
 const waits = ({ milliseconds }) => milliseconds;
 
-export const questions = {
-  'questions about strangers who leave': flood({ stays: leaves }),
-  'questions about strangers who leave, on an http server': flood({ stays: leaves, isAttached: true }),
-  'questions about strangers who leave, from the same address': flood({ stays: leaves, own: STRANGERS[0], isLetIn: false }),
-  'questions about strangers who wait': flood({ stays: waits }),
-  'questions about strangers who wait, on an http server': flood({ stays: waits, isAttached: true }),
-  'questions without an answer': flood({ stays: waits, path: '/never' }),
+export const verifyQueue = {
+  'requests of strangers that leave': flood({ stays: leaves }),
+  'requests of strangers that leave, on an http server': flood({ stays: leaves, isAttached: true }),
+  'requests of strangers that leave, from the same address': flood({ stays: leaves, own: STRANGERS[0], isLetIn: false }),
+  'requests of strangers that wait': flood({ stays: waits }),
+  'requests of strangers that wait, on an http server': flood({ stays: waits, isAttached: true }),
+  'requests that are never decided about': flood({ stays: waits, path: '/never' }),
 };

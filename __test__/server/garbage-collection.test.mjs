@@ -1,9 +1,9 @@
-// What a server has is given back when it is closed, and the server itself when nobody holds it.
+// A closed server releases its resources, and an unreferenced one is collected.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { run } from './support.mjs';
 
-/** What the programs begin with: `gone(count)` waits until so many of the servers that were `watched` are collected. */
+/** The beginning of each program. `gone(count)` waits until that many of the `watched` servers are collected. */
 const START = `
   import RelayServer from 'websocket-relay';
   import { once } from 'node:events';
@@ -26,7 +26,7 @@ const START = `
     return collected;
   }
   const count = (folder) => readdirSync('/proc/self/' + folder).length;
-  /** Threads and descriptors of this process. */
+  /** Returns the number of threads and descriptors of this process. */
   const held = () => (process.platform === 'linux' ? { threads: count('task'), descriptors: count('fd') } : {});
   const port = { port: 0, host: '127.0.0.1' };
   async function client(server, url, { id, token } = server.registerClient()) {
@@ -38,9 +38,9 @@ const START = `
   }
 `;
 
-/** Ways in which servers come and go; each makes one. */
+/** Ways in which servers come and go. Each makes one. */
 const LIVES = {
-  'that has served and was closed': `async () => {
+  'closed after serving': `async () => {
     const server = watched(new RelayServer({ ...port, threads: 2, verifyClient: () => true }));
     server.on('connection', () => server.stats()).on('error', () => {}).on('expired', () => {});
     await once(server, 'listening');
@@ -48,46 +48,46 @@ const LIVES = {
     const closed = once(socket, 'close');
     await Promise.all([server.close(), closed]);
   }`,
-  'that was closed at once': `() => watched(new RelayServer(port)).close()`,
-  'that drained': `async () => {
+  'closed at once': `() => watched(new RelayServer(port)).close()`,
+  'drained': `async () => {
     const server = watched(new RelayServer(port));
     await once(server, 'listening');
     const socket = await client(server);
     await server.close({ timeout: 10_000 });
     if (socket.readyState !== WebSocket.CLOSED) await once(socket, 'close');
   }`,
-  'whose port could not be opened': `async () => {
+  'with a port in use': `async () => {
     const server = watched(new RelayServer({ port: taken.address().port, host: '127.0.0.1' }));
     await once(server, 'error');
     await server.close().catch(() => {});
   }`,
-  'whose port could not be opened and that was not closed': `async () => {
+  'with a port in use, not closed': `async () => {
     const server = watched(new RelayServer({ port: taken.address().port, host: '127.0.0.1' }));
     server.on('error', () => {});
     await new Promise((resolve) => server.on('close', resolve));
   }`,
-  'whose host does not exist': `async () => {
+  'with an unknown host': `async () => {
     const server = watched(new RelayServer({ port: 0, host: 'no-such-host.invalid' }));
     await new Promise((resolve) => server.on('error', () => {}).on('close', resolve));
   }`,
-  'without a server, closed': `async () => {
+  'with noServer, closed': `async () => {
     const server = watched(new RelayServer({ noServer: true, verifyClient: async () => true }));
     server.registerClient({ data: server, expiresIn: 1_000_000 });
     await server.close();
   }`,
-  'without a server, never closed': `async () => {
+  'with noServer, never closed': `async () => {
     const server = watched(new RelayServer({ noServer: true, allowedOrigins: /x/ }));
     server.on('connection', () => server.stats());
     server.registerClient({ data: server, expiresIn: 1_000_000 });
     await once(server, 'listening');
   }`,
-  'at an http server, closed': `async () => {
+  'attached to an http server, closed': `async () => {
     const server = watched(new RelayServer({ server: web, path: '/relay' }));
     const socket = await client(server, 'ws://127.0.0.1:' + web.address().port + '/relay');
     const closed = once(socket, 'close');
     await Promise.all([server.close(), closed]);
   }`,
-  'at an http server that is gone too': `async () => {
+  'attached to an http server that is unreferenced too': `async () => {
     const own = http.createServer();
     const server = watched(new RelayServer({ server: own }));
     own.listen(0, '127.0.0.1');
@@ -98,10 +98,10 @@ const LIVES = {
     await closed;
     await new Promise((resolve) => own.close(resolve));
   }`,
-  'with handleUpgrade(), over both kinds of connections': `async () => {
+  'with handleUpgrade() and both kinds of connections': `async () => {
     for (const encrypted of [false, true]) {
       const own = http.createServer();
-      // Its socket stays with Node, as with TLS.
+      // A socket that stays with Node, as with TLS.
       own.on('connection', (socket) => encrypted && (socket.encrypted = true));
       const server = new RelayServer({ noServer: true });
       if (encrypted) watched(server);
@@ -115,12 +115,12 @@ const LIVES = {
       await new Promise((resolve) => own.close(resolve));
     }
   }`,
-  'with a signal that outlives it': `async () => {
+  'with a longer-lived signal': `async () => {
     const server = watched(new RelayServer({ ...port, signal: long.signal }));
     await once(server, 'listening');
     await server.close();
   }`,
-  'with a signal that was aborted': `async () => {
+  'with an aborted signal': `async () => {
     const own = new AbortController();
     const server = watched(new RelayServer({ ...port, signal: own.signal }));
     await once(server, 'listening');
@@ -129,7 +129,7 @@ const LIVES = {
   }`,
 };
 
-test('a server that nobody holds is collected, with its threads and descriptors', async (t) => {
+test('collects an unreferenced server, with its threads and descriptors', async (t) => {
   const lives = Object.entries(LIVES).map(([name, life]) => `${JSON.stringify(name)}: ${life},`);
   const { stdout, stderr, code } = await run(`${START}
     const taken = http.createServer().listen(0, '127.0.0.1');
@@ -138,7 +138,7 @@ test('a server that nobody holds is collected, with its threads and descriptors'
     const long = new AbortController();
     const COUNT = 10;
     for (const [name, live] of Object.entries({ ${lives.join('\n')} })) {
-      // Whatever is made once.
+      // Everything that is created only once.
       await live();
       await gone(1);
       const before = held();
@@ -147,7 +147,7 @@ test('a server that nobody holds is collected, with its threads and descriptors'
       // A local variable may hold the last one.
       await gone(COUNT - 1);
       console.log(JSON.stringify({ name, missing: COUNT - collected, before, after: held() }));
-      // It is not to count for the next.
+      // So that it does not count in the next round.
       await gone(COUNT);
     }
     process.exit();`);
@@ -157,14 +157,14 @@ test('a server that nobody holds is collected, with its threads and descriptors'
     await t.test(name, () => {
       assert.ok(missing <= 1, `${missing} of 10 were not collected`);
       if (process.platform !== 'linux') return;
-      // As many as one that is not collected yet may have.
+      // As many as one server that is not collected yet may have.
       assert.ok(after.threads <= before.threads + 1, `${before.threads} threads, then ${after.threads}`);
       assert.ok(after.descriptors <= before.descriptors + 8, `${before.descriptors} descriptors, then ${after.descriptors}`);
     });
   }
 });
 
-test('close() gives back threads, descriptors and messages although the server is held', { skip: process.platform !== 'linux' && 'counted in /proc' }, async () => {
+test('close() releases threads, descriptors and messages of a referenced server', { skip: process.platform !== 'linux' && 'counted in /proc' }, async () => {
   const { stdout, stderr, code } = await run(`${START}
     const MESSAGE = 'x'.repeat(1_000_000);
     async function live() {
@@ -228,7 +228,7 @@ test('close() gives back threads, descriptors and messages although the server i
   assert.deepEqual(stats, { queuedMessages: 0, queuedBytes: 0, relayedMessages: 20, connections: 0 });
 });
 
-test('a relay that nobody holds goes on while it has connections, is closing, or is asking', async () => {
+test('keeps an unreferenced relay while it has connections, is closing, or is verifying', async () => {
   const { stdout, stderr } = await run(`${START}
     const told = [];
     const own = http.createServer();
@@ -247,7 +247,7 @@ test('a relay that nobody holds goes on while it has connections, is closing, or
     await once(socket, 'open');
     socket.send(JSON.stringify({ authentication: { clientId: one.id, token: one.token } }));
     await new Promise((resolve) => own.close(resolve));
-    // Long enough for it to be collected, if it were not held.
+    // Long enough for it to be collected.
     for (let n = 0; n < 100; n += 1) await turn();
     socket.ping();
     await once(socket, 'pong');

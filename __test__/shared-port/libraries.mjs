@@ -1,4 +1,4 @@
-// Those that share an http server with the relay, each the real package, set up as its documentation says.
+// Libraries that share an http server with the relay: the real packages, set up as documented.
 import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
@@ -14,7 +14,7 @@ import { createServer as createVite } from 'vite';
 import WebSocket, { WebSocketServer } from 'ws';
 import { makeCertificate } from '../tls/certificates.mjs';
 
-/** How the server of a test is made: what takes connections over, and what keeps them in Node. */
+/** The servers of the tests: connections of the first are detached from Node, those of the second are bridged. */
 export const SERVERS = {
   http: () => ({ scheme: 'ws', create: http.createServer, serverOptions: {} }),
   https() {
@@ -27,7 +27,7 @@ const makeWeb = ({ create, serverOptions }, handler) => create(serverOptions, ha
 
 const echo = (socket) => socket.on('message', (data) => socket.send(String(data)));
 
-/** Has a WebSocket at a path say what it is told. */
+/** Opens a WebSocket at a path and resolves to its echo. */
 async function hearEcho(url, ca, path = '/chat') {
   const socket = new WebSocket(`${url}${path}`, { ca });
   await once(socket, 'open');
@@ -38,14 +38,14 @@ async function hearEcho(url, ca, path = '/chat') {
 }
 
 /**
- * Each `open` resolves to the server, and to how the neighbour's own WebSockets are tried: `talk` says 'its own'.
- * `loses` is which of its marks an error names where it answers what is not its own, on sockets that stay in Node.
+ * Each `open` resolves to the server, and to `talk`, which tries the library's own WebSockets and resolves to 'its own'.
+ * A library with `loses` answers bridged requests that are not its own; the error then matches `loses`.
  */
-export const NEIGHBOURS = {
+export const LIBRARIES = {
   'socket.io': {
     open(t, server) {
       const web = makeWeb(server);
-      // The time is 1,000 where none is given: here it is over sooner.
+      // Shorter than the default of 1,000.
       const other = new SocketIo(web, { destroyUpgradeTimeout: 20 });
       other.on('connection', (socket) => socket.on('say', (text) => socket.emit('said', text)));
       t.after(() => other.close());
@@ -129,8 +129,8 @@ export const NEIGHBOURS = {
       return { web, talk };
     },
   },
-  // Next is 340 MB with React and its compiler. What it does with upgrades is this, in `next/dist/server/lib/router-server.js` of 16.4: it looks
-  // the path up, ends what is a page of its own, and leaves alone what it does not know.
+  // Next is 340 MB with React and its compiler. This is what `next/dist/server/lib/router-server.js` of 16.4 does with upgrades: it looks up the
+  // path, ends requests for its own pages, and ignores unknown ones.
   Next: {
     open(t, server) {
       const pages = new Set(['/', '/about']);

@@ -1,4 +1,4 @@
-//! All clients, on one thread and one edge-triggered epoll.
+//! All clients, on one thread with one edge-triggered epoll.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -13,20 +13,20 @@ use crate::timer::Timer;
 
 const READ_BUFFER: usize = 256 * 1024;
 
-/// The longest wait: after it the deadline is looked at.
+/// Longest wait before the deadline is checked.
 pub const LONG: Duration = Duration::from_millis(100);
 
-/// Connections that are being made at one time.
+/// Connections opened at a time.
 const CONNECTING: usize = 64;
 
-/// A server is at rest when it has used less than `REST_CPU` in each of `REST_LOOKS` pauses.
+/// A server is idle when it has used less than `REST_CPU` in each of `REST_LOOKS` pauses.
 const REST_PAUSE: Duration = Duration::from_millis(20);
 const REST_LOOKS: u32 = 8;
 const REST_CPU: Duration = Duration::from_micros(500);
-/// How long memory may take to be given back.
+/// Time for a server to release memory.
 const SETTLING: Duration = Duration::from_secs(12);
 
-pub struct Crowd {
+pub struct ClientPool {
     poll: Poll,
     timer: Timer,
     events: Events,
@@ -35,22 +35,22 @@ pub struct Crowd {
     address: SocketAddr,
     pub pid: i32,
     collects_garbage: bool,
-    /// Clients that have something to write.
+    /// ClientPool with output.
     dirty: Vec<usize>,
-    /// Who received how many messages in the last turn.
+    /// ClientPool that received messages in the last turn, and how many.
     pub arrivals: Vec<(usize, u64)>,
-    /// Messages received in all.
+    /// Total number of messages received.
     pub received: u64,
     deadline: Instant,
 }
 
-impl Crowd {
-    /// `count` clients that are away; their messages have `size` bytes, and each has one partner.
+impl ClientPool {
+    /// Creates `count` unconnected clients with one partner each and messages of `size` bytes.
     pub fn new(plan: &Plan, count: usize, size: usize) -> Result<Self> {
         Self::with_partners(plan, count, size, 1)
     }
 
-    /// The same with several partners.
+    /// Creates clients with several partners.
     pub fn with_partners(plan: &Plan, count: usize, size: usize, partners: usize) -> Result<Self> {
         let is_even = partners == 1 || count.is_power_of_two() && partners < count;
         ensure!(is_even, "{count} clients cannot have {partners} partners each");
@@ -75,7 +75,7 @@ impl Crowd {
         })
     }
 
-    /// Connects and authenticates; only so many at a time are on their way.
+    /// Connects and authenticates clients, a limited number at a time.
     pub fn connect(&mut self, ids: impl Iterator<Item = usize>) -> Result<()> {
         let mut ids = ids.peekable();
         let mut waiting = Vec::new();
@@ -92,13 +92,13 @@ impl Crowd {
         Ok(())
     }
 
-    /// Has a client send messages at the end of the turn.
+    /// Makes a client send messages at the end of the turn.
     pub fn send(&mut self, id: usize, count: u64) {
         (0..count).for_each(|_| self.clients[id].send());
         self.dirty.push(id);
     }
 
-    /// Writes what waits, then waits for the sockets and reads.
+    /// Writes all output, then waits for the sockets and reads.
     pub fn turn(&mut self, wait: Duration) -> Result<()> {
         self.flush()?;
         ensure!(Instant::now() < self.deadline, "not done in time; {} messages arrived", self.received);
@@ -118,14 +118,14 @@ impl Crowd {
         Ok(())
     }
 
-    /// Turns until `time`, or until something arrives.
+    /// Runs turns until `time`, or until something arrives.
     pub fn turn_until(&mut self, time: Instant) -> Result<()> {
         self.flush()?;
         self.timer.set(time.saturating_duration_since(Instant::now()))?;
         self.turn(LONG)
     }
 
-    /// Writes what waits.
+    /// Writes all output.
     pub fn flush(&mut self) -> Result<()> {
         while let Some(id) = self.dirty.pop() {
             self.clients[id].flush()?;
@@ -133,8 +133,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Turns until `total` messages have been received in all and everything sent is out. Who has nothing to send
-    /// any more acknowledges at once.
+    /// Runs turns until `total` messages have been received and everything is sent. ClientPool with nothing left to send
+    /// acknowledge at once.
     pub fn finish(&mut self, total: u64) -> Result<()> {
         self.acknowledge();
         while self.received < total || !self.clients.iter().all(Client::is_drained) {
@@ -151,14 +151,14 @@ impl Crowd {
         }
     }
 
-    /// Every client sends one message: when all have arrived, all are known to the server.
+    /// Has every client send one message. When all have arrived, all clients are authenticated.
     pub fn greet(&mut self) -> Result<()> {
         let total = self.received + self.clients.len() as u64;
         (0..self.clients.len()).for_each(|id| self.send(id, 1));
         self.finish(total)
     }
 
-    /// Waits until the server does nothing more; `tidy` has it collect its garbage first.
+    /// Waits until the server is idle. With `tidy` it collects its garbage first.
     pub fn rest(&mut self, tidy: bool) -> Result<()> {
         if tidy && self.collects_garbage {
             self.come_to_rest()?;
@@ -167,7 +167,7 @@ impl Crowd {
         self.come_to_rest()
     }
 
-    /// Waits as long as a server may take to give memory back, then until it does nothing more.
+    /// Waits for the server to release memory, and until it is idle.
     pub fn settle(&mut self) -> Result<()> {
         self.turn_for(SETTLING)?;
         self.rest(true)
