@@ -95,7 +95,7 @@ impl Phase {
 
 /// The bytes and the timer of a connection.
 struct Io<'a, S> {
-    wire: Wire<S>,
+    wire: &'a mut Wire<S>,
     timer: Pin<&'a mut Sleep>,
     /// Whether the timer was polled since it was last set.
     has_polled_timer: bool,
@@ -118,12 +118,10 @@ pub fn run<C: Transport, A>(
     permit: A,
 ) -> impl Future<Output = ()> + use<C, A> {
     let (stream, writer) = connection.open();
-    let wire = Wire::new(stream, early, shared.limits.max_unauthenticated_payload);
+    let mut wire = Wire::new(stream, early, shared.limits.max_unauthenticated_payload);
     let mut session = Session::new(Arc::clone(&shared), writer, source);
     async move {
-        let timer = pin!(sleep_until(Instant::now() + shared.limits.auth_timeout));
-        let mut io = Io { wire, timer, has_polled_timer: false };
-        let reason = match session.serve(&mut io).await {
+        let reason = match session.serve(&mut wire).await {
             Ok(never) => match never {},
             Err(reason) => reason,
         };
@@ -132,12 +130,12 @@ pub fn run<C: Transport, A>(
         }
         if matches!(reason, CloseReason::Restarting(_)) && session.begin_draining() {
             // Boxed: it takes no room while nothing drains.
-            Box::pin(session.drain(&mut io, reason)).await;
+            Box::pin(session.drain(&mut wire, reason)).await;
         } else {
             let outbox = session.end(&reason);
             // A connection whose bytes there is no room for is dropped without a close frame.
             if let Some(_reservation) = session.shared.hub.reserve_for_close(outbox.len()) {
-                Box::pin(close(&mut io.wire, outbox, &reason, &shared)).await;
+                Box::pin(close(&mut wire, outbox, &reason, &shared)).await;
             }
         }
         // The stream closes the socket; dropping the write half would close it too early.
@@ -189,11 +187,13 @@ impl Session {
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        io: &mut Io<'_, S>,
+        wire: &mut Wire<S>,
     ) -> Result<std::convert::Infallible, CloseReason> {
         let (shared, bell) = (Arc::clone(&self.shared), Arc::clone(&self.bell));
         let mut stop = pin!(shared.stop.cancelled());
         let mut has_polled_stop = false;
+        let timer = pin!(sleep_until(Instant::now() + shared.limits.auth_timeout));
+        let io = &mut Io { wire, timer, has_polled_timer: false };
         loop {
             let Io { wire, timer, has_polled_timer } = &mut *io;
             tokio::select! {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Io, Phase, Session, close};
+use super::{Phase, Session, close};
 use crate::error::CloseReason;
 use crate::hub::{Bell, Hub};
 use crate::wire::Wire;
@@ -27,7 +27,7 @@ impl Session {
     /// Writes what waits for the client until nothing is left, or the server is in a hurry; then ends the connection.
     pub(super) async fn drain<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        Io { wire, .. }: &mut Io<'_, S>,
+        wire: &mut Wire<S>,
         reason: CloseReason,
     ) {
         let (shared, bell) = (Arc::clone(&self.shared), Arc::clone(&self.bell));

@@ -48,7 +48,7 @@ impl Session {
             }
             Heartbeat::Pinged { .. } => (Heartbeat::Resting, ping_interval),
         };
-        self.check_partial_message(&io.wire)?;
+        self.check_partial_message(io.wire)?;
         self.heartbeat = next;
         io.set_timer(wait);
         Ok(())
