@@ -28,6 +28,8 @@ struct Receipt {
 pub struct Ledger {
     /// The last sequence number of each flow.
     sent: BTreeMap<Flow, u64>,
+    /// Messages that the store has committed. `None` if it commits every message at once.
+    committed: Option<BTreeSet<(Flow, u64)>>,
     accepted: BTreeMap<Flow, BTreeSet<u64>>,
     rejected: BTreeMap<Flow, BTreeSet<u64>>,
     /// Messages that may have been dropped because their channel was closed.
@@ -45,6 +47,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Creates a ledger. `commits_late` tells whether the store commits a message only after it was appended.
+    pub fn new(commits_late: bool) -> Self {
+        Self { committed: commits_late.then(BTreeSet::new), ..Self::default() }
+    }
+
     pub fn add_plain_client(&mut self, client: u64) {
         self.plain.insert(client);
     }
@@ -53,8 +60,25 @@ impl Ledger {
         self.sent.insert(Flow { from, to }, seq);
     }
 
+    /// Records that the store has committed a message.
+    pub fn committed(&mut self, from: PageId, to: u64, seq: u64) {
+        self.committed.iter_mut().for_each(|committed| {
+            committed.insert((Flow { from, to }, seq));
+        });
+    }
+
+    /// Records that the sender was told `accepted`, which needs a commit or the recipient's receipt.
     pub fn accepted(&mut self, from: PageId, to: u64, seqs: impl Iterator<Item = u64>) {
-        self.accepted.entry(Flow { from, to }).or_default().extend(seqs);
+        let flow = Flow { from, to };
+        for seq in seqs {
+            let is_committed =
+                self.committed.as_ref().is_none_or(|committed| committed.contains(&(flow, seq)));
+            assert!(
+                is_committed || self.is_received(flow, seq),
+                "{seq} of {flow:?} was accepted, but neither committed nor received"
+            );
+            self.accepted.entry(flow).or_default().insert(seq);
+        }
     }
 
     pub fn rejected(&mut self, from: PageId, to: u64, seqs: impl Iterator<Item = u64>) {

@@ -17,6 +17,8 @@ pub struct Pipe {
     pub sent: VecDeque<u8>,
     /// Bytes that have arrived and were not read.
     pub arrived: VecDeque<u8>,
+    /// The number of bytes that were read.
+    pub read: u64,
     /// Whether the writer has closed its side. The reader learns of it after the last byte.
     pub is_ended: bool,
 }
@@ -27,6 +29,11 @@ impl Pipe {
         let bytes = bytes.min(self.sent.len());
         self.arrived.extend(self.sent.drain(..bytes));
         bytes > 0
+    }
+
+    /// The position of the next byte to be written.
+    pub fn end(&self) -> u64 {
+        self.read + (self.arrived.len() + self.sent.len()) as u64
     }
 
     /// Whether no more bytes will arrive.
@@ -193,6 +200,7 @@ impl AsyncRead for ServerEnd {
         }
         let bytes = link.up.arrived.len().min(buffer.remaining());
         let arrived: Vec<u8> = link.up.arrived.drain(..bytes).collect();
+        link.up.read += bytes as u64;
         buffer.put_slice(&arrived);
         Poll::Ready(Ok(()))
     }

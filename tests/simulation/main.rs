@@ -4,7 +4,8 @@
 //! Pages that behave like `client/` are at the other end of links that break at any byte, stall, or deliver late. Sessions wake
 //! in any order, lanes fill up, pages reload and replace each other, channels open and close. In a third of the runs the store
 //! commits messages late (`Hub::late`). A ledger compares what each application receives with what was sent and accepted:
-//! every accepted message arrives once and in order. A failing seed is printed with its run.
+//! every accepted message arrives once and in order, and no message is accepted before it is committed or received. A failing
+//! seed is printed with its run.
 //!
 //! The feature `faults` provides the simulated sockets for other sessions (`shared_writer.rs`) and the late store.
 //!

@@ -4,6 +4,7 @@ mod incoming;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::ledger::{Ledger, PageId};
 use crate::link::{self, SharedLink};
@@ -54,6 +55,15 @@ struct Peer {
     is_online: bool,
 }
 
+/// A message frame on its way to the server.
+struct SentMessage {
+    target: u64,
+    seq: u64,
+    link: SharedLink,
+    /// Where its frame ends in the bytes of the link.
+    end: u64,
+}
+
 pub struct Page {
     pub id: PageId,
     token: String,
@@ -64,6 +74,8 @@ pub struct Page {
     /// The number of the connection.
     connection: u64,
     peers: BTreeMap<u64, Peer>,
+    /// Messages that the store has not committed, once for each connection that they were sent on.
+    uncommitted: Vec<SentMessage>,
     /// Offsets to be acknowledged, by sender.
     acknowledgements: BTreeMap<u64, u64>,
     acknowledge_at: Option<u64>,
@@ -114,6 +126,7 @@ impl Page {
             epoch: None,
             connection: 0,
             peers: BTreeMap::new(),
+            uncommitted: Vec::new(),
             acknowledgements: BTreeMap::new(),
             acknowledge_at: None,
             unacknowledged: 0,
@@ -208,7 +221,23 @@ impl Page {
             self.write(&format!(
                 r#"{{"relay":{{"targetId":{target},"message":"{message}","seq":{seq}{first}}}}}"#
             ));
+            if let Some(link) = &self.link {
+                let (link, end) = (Arc::clone(link), link::lock(link).up.end());
+                self.uncommitted.push(SentMessage { target, seq, link, end });
+            }
         }
+    }
+
+    /// Records in the ledger that the store commits the messages to `target` that the server has read.
+    pub fn commit(&mut self, target: u64, ledger: &mut Ledger) {
+        let id = self.id;
+        self.uncommitted.retain(|message| {
+            let is_committed = message.target == target && link::lock(&message.link).up.read >= message.end;
+            if is_committed {
+                ledger.committed(id, target, message.seq);
+            }
+            !is_committed
+        });
     }
 
     /// Lets the page send to a client again: the channel is registered.

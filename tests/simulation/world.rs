@@ -143,7 +143,7 @@ impl World {
         let create = if commits_late { Hub::late } else { Hub::new };
         let hub = create(limits.clone(), random.one_in(6)).expect("randomness");
         let context = Arc::new(session::Shared::new(limits, hub, sink));
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(commits_late);
         let mut clients = Vec::new();
         for _ in 0..2 + random.below(3) {
             let registration = context.hub.register(None).expect("randomness");
@@ -195,9 +195,12 @@ impl World {
     }
 
     /// The store commits the messages in a client's mailbox.
-    fn commit(&self, client: usize) {
+    fn commit(&mut self, client: usize) {
         let id = self.clients[client].id;
         self.context.hub.commit(id, Offset(u64::MAX - 1));
+        let Self { clients, ledger, .. } = self;
+        let pages = clients.iter_mut().flat_map(|client| &mut client.pages);
+        pages.for_each(|page| page.commit(id.get(), ledger));
     }
 
     fn is_woken(&self, task: usize) -> bool {
