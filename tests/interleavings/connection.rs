@@ -77,6 +77,8 @@ pub struct Connection {
     unacknowledged: BTreeMap<u64, u64>,
     /// Whether the page has read the greeting.
     is_greeted: bool,
+    /// The target and offset of the last message, if the store has yet to commit it.
+    uncommitted: Option<(ClientId, Offset)>,
 }
 
 /// Appends a text frame that only the connection `name` may read.
@@ -127,6 +129,7 @@ impl Connection {
             online: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
             is_greeted: false,
+            uncommitted: None,
         }
     }
 
@@ -153,13 +156,25 @@ impl Connection {
         loop {
             match world.hub.append(batch, &mut self.claim, target, seq.map(Seq), &message) {
                 Ok(Appended::New) => return Ok(()),
-                Ok(other) => panic!("{text}: {other:?}"),
+                Ok(Appended::Uncommitted { upto, duplicate: None }) => {
+                    self.uncommitted = Some((target, upto));
+                    return Ok(());
+                }
+                Ok(duplicate) => panic!("{text} was not sent before: {duplicate:?}"),
                 Err(AppendError::Held) => {
                     *batch = world.hub.batch();
                     self.wait();
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Waits until the last message is committed or received, as a session does before it tells its client `accepted`.
+    pub fn wait_until_committed(&self) {
+        let Some((target, offset)) = self.uncommitted else { return };
+        while !self.hub().is_committed(&self.claim, target, offset) {
+            block_on(poll_fn(|cx| self.bell.poll_rung(cx)));
         }
     }
 

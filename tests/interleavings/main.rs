@@ -5,6 +5,9 @@
 //! every message arrives once and in order, and nothing is left at the end. Without the comparison of a claim's number in
 //! `append`, `received`, `deliver`, `release` or `with_outbox` a scenario fails within 25 schedules.
 //!
+//! With a store that commits late (`Hub::late`), a sender that waits for its bell always learns that its message was committed
+//! or received.
+//!
 //! Shuttle knows only sequentially consistent memory; loom checks the other orders, for the bell.
 //!
 //! `npm run torture:interleavings` runs more schedules. `INTERLEAVINGS_SEED` seeds them.
@@ -14,15 +17,18 @@ mod channels;
 mod connection;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::thread::{JoinHandle, spawn};
 use shuttle::{Config, Runner};
-use websocket_relay::hub::{AppendError, Hub, Totals};
+use websocket_relay::hub::{AppendError, Bell, Hub, Totals};
+use websocket_relay::ids::Offset;
 use websocket_relay::{ClientId, CloseReason, Limits};
 
 use connection::{Connection, Kind, ReceivedMessage};
@@ -84,6 +90,12 @@ impl World {
     /// Like [`World::new`]. With `authorize_all` no client needs a channel.
     fn with(limits: Limits, authorize_all: bool) -> Arc<Self> {
         Self::over(Hub::new(limits, authorize_all).unwrap(), authorize_all)
+    }
+
+    /// Like [`World::new`], with a store that commits messages only when [`Hub::commit`] is called.
+    fn late(limits: Limits) -> Arc<Self> {
+        let authorize_all = one_in_two();
+        Self::over(Hub::late(limits, authorize_all).unwrap(), authorize_all)
     }
 
     fn over(hub: Hub, authorize_all: bool) -> Arc<Self> {
@@ -395,6 +407,44 @@ fn every_message_is_received_or_expires() {
         expired += world.expire(later);
         assert_eq!((appended, reader.received.len() as u64 + expired), (3, 3));
         texts_once_in_order(&reader.received, ADA);
+        world.end();
+    });
+}
+
+#[test]
+fn a_sender_always_learns_that_its_message_is_committed_or_received() {
+    const ALL: Offset = Offset(u64::MAX - 1);
+    explore(|| {
+        let world = World::late(Limits::default());
+        let kind = any(1);
+        let mut reader = world.open(GRACE, "reader", kind);
+        // A reliable recipient's receipt is enough.
+        let commits_all = kind == Kind::Plain || one_in_two();
+        let appended = Arc::new(Bell::default());
+        let mut sender = world.open(ADA, "ada", Kind::Reliable(2));
+        let has_appended = Arc::clone(&appended);
+        let sending = spawn(move || {
+            let world = Arc::clone(&sender.world);
+            let mut batch = world.hub.batch();
+            for (text, seq) in texts("ada", 2).iter().zip(1..) {
+                sender.send(&world, &mut batch, world.clients[GRACE], text, Some(seq)).unwrap();
+            }
+            has_appended.ring();
+            drop(batch);
+            sender.wait_until_committed();
+        });
+        let store = Arc::clone(&world);
+        let committing = spawn(move || {
+            store.hub.commit(store.clients[GRACE], ALL);
+            if commits_all {
+                block_on(poll_fn(|cx| appended.poll_rung(cx)));
+                store.hub.commit(store.clients[GRACE], ALL);
+            }
+        });
+        reader.receive_until(2);
+        sending.join().unwrap();
+        committing.join().unwrap();
+        assert_eq!(texts_from(&reader.received, ADA), texts("ada", 2));
         world.end();
     });
 }
