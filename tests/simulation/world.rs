@@ -45,6 +45,13 @@ struct Task {
     link: SharedLink,
 }
 
+impl Task {
+    /// Whether the session was woken and has not ended.
+    fn is_woken(&self) -> bool {
+        self.future.is_some() && self.woken.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A client. Its last page is the current one; earlier pages may not know yet that they were replaced.
 struct Client {
     id: ClientId,
@@ -169,10 +176,11 @@ impl World {
                 context.hub.open_channel(*one, *two).expect("both clients are registered");
             }
         }
-        // Each run has only some of the faults, so that those happen more often.
+        // Each run has only some of the faults. With few of them, connections last longer and carry more messages.
         let mut weights = Step::NORMAL.to_vec();
+        let rarity = random.pick(&[2, 4, 8]);
         for fault in Step::FAULTS {
-            if random.one_in(2) {
+            if random.one_in(rarity) {
                 weights.push((fault, 1 + random.below(2)));
             }
         }
@@ -201,10 +209,6 @@ impl World {
         let Self { clients, ledger, .. } = self;
         let pages = clients.iter_mut().flat_map(|client| &mut client.pages);
         pages.for_each(|page| page.commit(id.get(), ledger));
-    }
-
-    fn is_woken(&self, task: usize) -> bool {
-        self.tasks[task].future.is_some() && self.tasks[task].woken.0.load(Ordering::Relaxed)
     }
 
     fn poll(&mut self, task: usize) {
@@ -334,7 +338,7 @@ impl World {
         let mut is_busy = self.context.hub.tell_presence().has_more;
         (0..self.clients.len()).for_each(|client| self.commit(client));
         for task in 0..self.tasks.len() {
-            if self.is_woken(task) {
+            if self.tasks[task].is_woken() {
                 self.poll(task);
                 is_busy = true;
             }

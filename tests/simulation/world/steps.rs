@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use websocket_relay::{ClientId, CloseReason, Event};
 
-use super::{World, note};
-use crate::link::{self, Link};
+use super::{Task, World, note};
+use crate::link::{self, Link, Pipe};
 use crate::page::State;
 
 /// A step of a run. The steps from [`Step::PollAny`] on are faults.
@@ -92,8 +92,8 @@ impl World {
         match step {
             Step::Poll => self.poll_woken(client),
             Step::PollAny => self.poll_any(),
-            Step::CarryUp => self.carry(Link::carry_up),
-            Step::CarryDown => self.carry(Link::carry_down),
+            Step::CarryUp => self.carry(|link| &link.up, Link::carry_up),
+            Step::CarryDown => self.carry(|link| &link.down, Link::carry_down),
             Step::Read => self.read(client),
             Step::Send => self.send(),
             Step::Advance => {
@@ -104,7 +104,7 @@ impl World {
                 let time = self.random.pick(&[1_000, 10_000, 25_000, 46_000]);
                 self.advance(time).await;
             }
-            Step::Connect => self.connect(client),
+            Step::Connect => (0..self.clients.len()).for_each(|client| self.connect(client)),
             Step::Reset => self.reset(client),
             Step::Abandon => self.clients[client].page().abandon(now),
             Step::Break => {
@@ -136,31 +136,31 @@ impl World {
         if self.random.one_in(8) {
             self.commit(client);
         }
-        let woken: Vec<_> = (0..self.tasks.len()).filter(|task| self.is_woken(*task)).collect();
-        if !woken.is_empty() {
-            let task = self.random.pick(&woken);
+        if let Some(task) = self.pick_task(Task::is_woken) {
             self.poll(task);
         }
     }
 
     fn poll_any(&mut self) {
-        if !self.tasks.is_empty() {
-            let task = self.random.below(self.tasks.len());
+        if let Some(task) = self.pick_task(|task| task.future.is_some()) {
             self.poll(task);
         }
     }
 
-    /// Carries some bytes over a link that is not stalled.
-    fn carry(&mut self, carry: fn(&mut Link, usize)) {
-        if self.tasks.is_empty() {
-            return;
-        }
+    /// Carries some bytes in one direction of a link that is not stalled.
+    fn carry(&mut self, pipe: fn(&Link) -> &Pipe, carry: fn(&mut Link, usize)) {
         let bytes = self.random.pick(&[1, 7, 60, 500, 1 << 20, 1 << 20]);
-        let task = self.random.below(self.tasks.len());
-        let mut link = link::lock(&self.tasks[task].link);
-        if !link.is_stalled {
-            carry(&mut link, bytes);
+        let can_carry = |link: &Link| !link.is_stalled && !pipe(link).sent.is_empty();
+        if let Some(task) = self.pick_task(|task| can_carry(&link::lock(&task.link))) {
+            carry(&mut link::lock(&self.tasks[task].link), bytes);
         }
+    }
+
+    /// Picks one of the tasks that `can_be_picked` accepts.
+    fn pick_task(&mut self, can_be_picked: impl Fn(&Task) -> bool) -> Option<usize> {
+        let tasks = self.tasks.iter().enumerate().filter(|(_, task)| can_be_picked(task));
+        let tasks: Vec<_> = tasks.map(|(index, _)| index).collect();
+        (!tasks.is_empty()).then(|| self.random.pick(&tasks))
     }
 
     fn read(&mut self, client: usize) {
@@ -185,10 +185,7 @@ impl World {
     }
 
     fn toggle_stall(&mut self) {
-        if self.tasks.is_empty() {
-            return;
-        }
-        let task = self.random.below(self.tasks.len());
+        let Some(task) = self.pick_task(|task| task.future.is_some()) else { return };
         let mut link = link::lock(&self.tasks[task].link);
         link.is_stalled ^= true;
         if link.is_abandoned {
