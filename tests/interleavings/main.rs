@@ -1,9 +1,10 @@
 //! Runs the hub on threads that shuttle schedules, at random or with few changes of priority. The feature `shuttle` replaces
 //! the locks, atomics and thread-locals that `sync.rs` names; nothing else runs with that feature.
 //!
-//! Several threads use connections of one client. A replaced connection changes nothing after the newer one has its claim,
-//! every message arrives once and in order, and nothing is left at the end. Without the comparison of a claim's number in
-//! `append`, `received`, `deliver`, `release` or `with_outbox` a scenario fails within 25 schedules.
+//! Several threads use connections of one client and send in batches (`hub::Batch`). A replaced connection changes nothing
+//! after the newer one has its claim, every message arrives once and in order, and nothing is left at the end. Without the
+//! comparison of a claim's number in `append`, `received`, `deliver`, `release` or `with_outbox` a scenario fails within 25
+//! schedules.
 //!
 //! With a store that commits late (`Hub::late`), a sender that waits for its bell always learns that its message was committed
 //! or received.
@@ -418,7 +419,7 @@ fn a_sender_always_learns_that_its_message_is_committed_or_received() {
         let world = World::late(Limits::default());
         let kind = any(1);
         let mut reader = world.open(GRACE, "reader", kind);
-        // A reliable recipient's receipt is enough.
+        // A plain recipient sends no receipt, so its messages need a commit after the last append.
         let commits_all = kind == Kind::Plain || one_in_two();
         let appended = Arc::new(Bell::default());
         let mut sender = world.open(ADA, "ada", Kind::Reliable(2));
