@@ -1,34 +1,34 @@
-//! A hand on a connection's socket, for others than its own session to write with.
+//! A connection's write half, shared with the sessions that send to it.
 
 use std::io::{self, IoSlice};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-/// The writing half of a socket. Dropping it closes that; [`SharedWriter::forget`] does not.
+/// The write half of a socket. Dropping it shuts that half down; [`SharedWriter::forget`] does not.
 #[derive(Debug)]
 pub enum SharedWriter {
-    /// Of a TCP connection.
+    /// The write half of a TCP socket.
     Tcp(OwnedWriteHalf),
-    /// Of what a test has in its place.
+    /// A simulated socket.
     #[cfg(feature = "faults")]
     Simulated(Box<dyn Simulated>),
 }
 
-/// What a test has in place of a socket.
+/// A socket that a test simulates.
 #[cfg(feature = "faults")]
 pub trait Simulated: std::fmt::Debug + Send {
-    /// Takes bytes without waiting, and says how many.
+    /// Writes bytes without waiting. Returns how many.
     ///
     /// # Errors
-    /// When it takes none, now or ever.
+    /// [`io::ErrorKind::WouldBlock`] when the socket takes no bytes now, another error when it is broken.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
 impl SharedWriter {
-    /// Writes what the socket takes without waiting.
+    /// Writes as many bytes as the socket takes without waiting. Returns how many.
     ///
     /// # Errors
-    /// When it takes nothing.
+    /// [`io::ErrorKind::WouldBlock`] when the socket takes no bytes now, another error when it is broken.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
@@ -37,10 +37,10 @@ impl SharedWriter {
         }
     }
 
-    /// Writes what the socket takes of these pieces without waiting.
+    /// Writes as many bytes of these pieces as the socket takes without waiting. Returns how many.
     ///
     /// # Errors
-    /// When it takes nothing.
+    /// Those of [`SharedWriter::try_write`].
     pub fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_write_vectored(pieces),
@@ -52,7 +52,7 @@ impl SharedWriter {
         }
     }
 
-    /// Lets the socket go without closing it.
+    /// Drops the write half without shutting it down.
     pub fn forget(self) {
         match self {
             Self::Tcp(socket) => socket.forget(),

@@ -1,4 +1,4 @@
-//! What all sessions share, and how all of them end.
+//! State that all sessions of a relay share, and the signals that end them.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,41 +13,42 @@ use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 
-/// What all sessions of a relay share.
+/// The state that all sessions of a relay share.
 #[derive(Debug)]
 pub struct Shared {
-    /// The bounds.
+    /// The relay's limits.
     pub limits: Limits,
-    /// Where clients, channels and messages are kept.
+    /// The clients, their connections and their mailboxes.
     pub hub: Hub,
-    /// Who is told what happens.
+    /// Events for the application.
     pub events: EventSink,
-    /// Authentications that failed.
+    /// Limits failed authentications per address.
     pub failures: AuthFailures,
-    /// How fast clients send.
+    /// Limits the messages of each client.
     pub message_limiter: ClientRateLimiter,
-    /// How often it is told what each client does wrong.
+    /// Limits the offence events of each client.
     pub offence_event_limiter: ClientRateLimiter,
-    /// What is counted.
+    /// Counters of what the relay has done.
     pub metrics: Metrics,
-    /// Ends every session, by [`Shared::stop`] or [`Shared::drain`].
+    /// Cancelled when every session has to end: at once by [`Shared::stop`], or after draining by [`Shared::drain`].
     pub stop: CancellationToken,
     stopping: AtomicBool,
-    /// Ends draining: what still waits for clients is not waited for.
+    /// Cancelled when draining sessions have to end even if messages still wait for their clients.
     pub hurry: CancellationToken,
-    /// Drops every connection at once, whatever it is doing.
+    /// Cancelled when every connection is dropped, even one that is being closed.
     pub cut: CancellationToken,
-    /// How long clients are asked to stay away at most, when sessions drain.
+    /// The longest time that clients are asked to wait before they reconnect. Set by [`Shared::drain`].
     retry_after: OnceLock<Duration>,
-    /// How many clients have been asked.
-    asked: AtomicU64,
+    /// Clients that have been given a time to wait.
+    restart_closes: AtomicU64,
 }
 
 impl Shared {
-    /// What sessions share.
+    /// Creates the state of a relay without sessions.
     pub fn new(limits: Limits, hub: Hub, events: EventSink) -> Self {
         let [stop, hurry, cut] = [(); 3].map(|()| CancellationToken::new());
-        let (stopping, retry_after, asked) = (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
+        let (stopping, retry_after, restart_closes) =
+            (AtomicBool::new(false), OnceLock::new(), AtomicU64::new(0));
         let (failures, message_limiter, offence_event_limiter) = (
             AuthFailures::new(&limits),
             ClientRateLimiter::new(&limits),
@@ -67,25 +68,25 @@ impl Shared {
             hurry,
             cut,
             retry_after,
-            asked,
+            restart_closes,
         }
     }
 
-    /// Ends every session, also those that drain.
+    /// Ends every session, including those that drain.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.stop.cancel();
         self.hurry.cancel();
     }
 
-    /// Drops every connection. The socket of each takes what it takes at once.
+    /// Drops every connection. What its socket does not take at once is lost.
     pub fn cut(&self) {
         self.hurry.cancel();
         self.cut.cancel();
     }
 
-    /// Ends every session when its client has what waits for it. Clients are asked to come back after different times,
-    /// up to `retry_after`. Does nothing to sessions that are ending already.
+    /// Ends every session as soon as nothing waits for its client. Clients are asked to reconnect after different times, up
+    /// to `retry_after`. Does nothing when sessions are already ending.
     pub fn drain(&self, retry_after: Duration) {
         if !self.is_stopping() {
             self.retry_after.set(retry_after).ok();
@@ -94,22 +95,24 @@ impl Shared {
         }
     }
 
-    /// Counts and tells that a task has panicked, and is gone.
+    /// Counts the panic of a task, and emits an event.
     pub fn panicked(&self) {
         self.metrics.panicked();
         self.events.emit(Event::Panicked);
     }
 
-    /// Why a session ends because all do.
+    /// Returns the reason with which a session ends when all sessions do.
     pub(super) fn stop_reason(&self) -> CloseReason {
         let Some(retry_after) = self.retry_after.get() else { return CloseReason::GoingAway };
         let range = retry_after.as_millis() as u64;
-        // Multiples of the golden ratio fill the range evenly, however many they are.
-        let place = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let wait = (u128::from(place) * u128::from(range)) >> 64;
+        // Multiples of the golden ratio fill the range evenly, no matter how many there are.
+        let fraction =
+            self.restart_closes.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let wait = (u128::from(fraction) * u128::from(range)) >> 64;
         CloseReason::Restarting(format!("{wait} ms to wait: the server is restarting"))
     }
 
+    /// Whether every session has to end, at once or after draining.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }

@@ -1,4 +1,5 @@
-//! Channels come and go on several threads, and so do the clients at their ends: both ends agree, and they are counted.
+//! Channels are opened and closed on several threads while clients come and go. Both ends always agree, and the count of
+//! channels is right.
 
 use std::sync::Arc;
 
@@ -13,89 +14,85 @@ fn channels(world: &World) -> usize {
     world.hub.totals().channels
 }
 
-/// Revokes all channels, each from one end, and sees that none is left at the other, nor counted.
-fn none_is_half_open(world: &Arc<World>) {
+/// Closes all channels, each from one end, and checks that the other end has none and that none is counted.
+fn check_no_channel_is_half_open(world: &Arc<World>) {
     let clients = world.clients;
-    for (place, one) in clients.iter().enumerate() {
-        for two in &clients[place..] {
-            let (before, revoked) = (channels(world), world.hub.close_channel(*one, *two).is_ok());
-            assert_eq!(channels(world), before - usize::from(revoked));
+    for (index, one) in clients.iter().enumerate() {
+        for two in &clients[index..] {
+            let (before, was_open) = (channels(world), world.hub.close_channel(*one, *two).is_ok());
+            assert_eq!(channels(world), before - usize::from(was_open));
         }
     }
-    assert_eq!(channels(world), 0, "what is counted is there");
+    assert_eq!(channels(world), 0, "counted channels that no client has");
 }
 
 #[test]
-fn two_first_messages_at_the_same_instant_open_one_channel() {
+fn concurrent_first_messages_open_one_channel() {
     explore(|| {
-        // Room for one message in all: of what comes second nothing is kept.
+        // Half the time there is room for only one message.
         let max_total_bytes = if one_in_two() { 400 } else { Limits::default().max_total_bytes };
         let world = World::with(Limits { max_total_bytes, ..Limits::default() }, true);
         let (ada, grace) = (world.clients[ADA], world.clients[GRACE]);
-        let senders = [(ADA, grace, "ada"), (GRACE, ada, "grace")].map(|(who, target, name)| {
-            let mut sender = world.open(who, name, any(1));
-            spawn(move || {
-                let sent = sender.try_send(target, "hello");
-                sent.is_ok()
-            })
+        let senders = [(ADA, grace, "ada"), (GRACE, ada, "grace")].map(|(client, target, name)| {
+            let mut sender = world.open(client, name, any(1));
+            spawn(move || sender.try_send(target, "hello").is_ok())
         });
-        let gone = one_in_two().then(|| {
+        let unregistering = one_in_two().then(|| {
             let world = Arc::clone(&world);
             spawn(move || world.hub.unregister(grace, CloseReason::Unregistered).unwrap())
         });
-        let taken = senders.map(|sender| sender.join().unwrap());
-        match gone {
-            Some(gone) => drop(gone.join().unwrap()),
-            None => assert_eq!(channels(&world), usize::from(taken != [false, false])),
+        let appended = senders.map(|sender| sender.join().unwrap());
+        match unregistering {
+            Some(unregistering) => drop(unregistering.join().unwrap()),
+            None => assert_eq!(channels(&world), usize::from(appended != [false, false])),
         }
-        none_is_half_open(&world);
+        check_no_channel_is_half_open(&world);
         world.end();
     });
 }
 
 #[test]
-fn both_ends_of_a_channel_agree_whoever_comes_and_goes() {
+fn both_ends_of_a_channel_agree_while_clients_come_and_go() {
     explore(|| {
         let world = World::with(Limits::default(), one_in_two());
         let [ada, grace, bob] = world.clients;
-        let mut talking = world.open(ADA, "ada", any(1));
-        let talker = spawn(move || {
-            talking.try_send(bob, "hello").ok();
+        let mut sender = world.open(ADA, "ada", any(1));
+        let sending = spawn(move || {
+            sender.try_send(bob, "hello").ok();
         });
-        let room = Arc::clone(&world);
-        let joining = spawn(move || {
-            let joined = if one_in_two() {
-                room.hub.open_channels_among(&[bob, ada, grace])
+        let opener = Arc::clone(&world);
+        let opening = spawn(move || {
+            let opened = if one_in_two() {
+                opener.hub.open_channels_among(&[bob, ada, grace])
             } else {
-                room.hub.open_channels_with(bob, &[grace, bob, ada])
+                opener.hub.open_channels_with(bob, &[grace, bob, ada])
             };
-            joined.ok()
+            opened.ok()
         });
-        let other = Arc::clone(&world);
-        let revoking = spawn(move || {
-            let revoked = other.hub.close_channel(bob, ada).is_ok();
-            let opened = other.hub.open_channel(grace, bob).is_ok();
-            (revoked, opened)
+        let closer = Arc::clone(&world);
+        let closing = spawn(move || {
+            closer.hub.close_channel(bob, ada).ok();
+            closer.hub.open_channel(grace, bob).ok();
         });
-        let gone = one_in_two();
-        if gone {
+        let is_unregistered = one_in_two();
+        if is_unregistered {
             world.hub.unregister(grace, CloseReason::Unregistered).unwrap();
         }
-        talker.join().unwrap();
-        joining.join().unwrap();
-        revoking.join().unwrap();
-        assert!(channels(&world) <= if gone { 1 } else { 3 }, "{}", channels(&world));
-        none_is_half_open(&world);
+        sending.join().unwrap();
+        opening.join().unwrap();
+        closing.join().unwrap();
+        assert!(channels(&world) <= if is_unregistered { 1 } else { 3 }, "{}", channels(&world));
+        check_no_channel_is_half_open(&world);
         if one_in_two() {
             let mut last = world.open(BOB, "bob", Kind::Plain);
             let refused = last.try_send(grace, "hello");
-            assert!(!gone || refused == Err(AppendError::ChannelNotRegistered), "{refused:?}");
+            assert!(!is_unregistered || refused == Err(AppendError::ChannelNotRegistered), "{refused:?}");
         }
         world.end();
     });
 }
 
-/// Has everybody told what there is to be told, and heard. What had no room has it when that was heard which took it.
+/// Delivers all presence changes to the connection. A change that had no room is written after the next delivery.
 fn settle(connection: &mut Connection) {
     for _ in 0..4 {
         while connection.world.hub.tell_presence().has_more {}
@@ -104,53 +101,52 @@ fn settle(connection: &mut Connection) {
 }
 
 #[test]
-fn what_a_client_hears_last_of_who_is_there_is_true() {
+fn the_last_presence_that_a_client_reads_is_right() {
     explore(|| {
         let world = World::with(Limits::default(), false);
         let [ada, grace, bob] = world.clients;
-        let mut reader = world.open(GRACE, "reader", Kind::Page(1));
-        let coming = Arc::clone(&world);
-        let coming = spawn(move || {
-            let mut there = coming.open(ADA, "ada", any(2));
+        let mut reader = world.open(GRACE, "reader", Kind::Reliable(1));
+        let reconnecter = Arc::clone(&world);
+        let reconnecting = spawn(move || {
+            let mut first = reconnecter.open(ADA, "ada", any(2));
             if one_in_two() {
-                there.deliver();
+                first.deliver();
             }
-            there.close();
-            let stays = one_in_two();
-            if stays {
-                coming.open(ADA, "ada again", any(3));
+            first.close();
+            let is_online = one_in_two();
+            if is_online {
+                reconnecter.open(ADA, "ada again", any(3));
             }
-            stays
+            is_online
         });
-        let changing = Arc::clone(&world);
-        let changing = spawn(move || {
-            changing.open(BOB, "bob", any(4));
+        let remover = Arc::clone(&world);
+        let removing = spawn(move || {
+            remover.open(BOB, "bob", any(4));
             match one_in_two() {
-                true => changing.hub.unregister(bob, CloseReason::Unregistered).map(drop).unwrap(),
-                false => changing.hub.close_channel(bob, grace).unwrap(),
+                true => remover.hub.unregister(bob, CloseReason::Unregistered).map(drop).unwrap(),
+                false => remover.hub.close_channel(bob, grace).unwrap(),
             }
         });
-        let telling = Arc::clone(&world);
+        let background = Arc::clone(&world);
         let telling = spawn(move || {
             for _ in 0..3 {
-                telling.hub.tell_presence();
+                background.hub.tell_presence();
             }
         });
         reader.deliver();
-        let again = one_in_two();
-        if again {
-            // The page's connection is made anew.
+        if one_in_two() {
+            // The page reconnects.
             reader.close();
-            reader = world.open(GRACE, "reader again", Kind::Page(1));
+            reader = world.open(GRACE, "reader again", Kind::Reliable(1));
             reader.deliver();
         }
-        let stays = coming.join().unwrap();
-        changing.join().unwrap();
+        let is_online = reconnecting.join().unwrap();
+        removing.join().unwrap();
         telling.join().unwrap();
         settle(&mut reader);
         let told = |client: ClientId| reader.online.get(&client.get()).copied();
-        assert_eq!(told(ada), Some(stays));
-        // What is no peer any more was never told of to a later connection.
+        assert_eq!(told(ada), Some(is_online));
+        // A later connection is not told of a client that is no longer a peer.
         assert_ne!(told(bob), Some(true));
         let Totals { channels, .. } = world.hub.totals();
         assert_eq!(channels, 1);

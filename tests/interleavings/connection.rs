@@ -1,4 +1,4 @@
-//! A connection as a session holds one, and a page at its other end.
+//! A connection, used as a session uses it, and the page at its other end.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -17,20 +17,21 @@ use websocket_relay::shared_writer::{SharedWriter, Simulated};
 
 use super::World;
 
-/// What a connection's client is.
+/// The kind of client that uses a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// One that acknowledges nothing.
+    /// A plain client.
     Plain,
-    /// The page of this number, which acknowledges.
-    Page(u64),
+    /// A reliable client with this session number.
+    Reliable(u64),
 }
 
-/// Takes one write as a whole, and no more until the page has read.
+/// A socket that takes one write as a whole, and no more until the page has read it.
 #[derive(Clone, Debug, Default)]
 struct Socket {
+    /// The written bytes, and whether the socket is full.
     written: Arc<Mutex<(Vec<u8>, bool)>>,
-    /// Rung for the page.
+    /// Rung when the page can read.
     bell: Arc<Bell>,
 }
 
@@ -55,9 +56,9 @@ impl Simulated for Socket {
     }
 }
 
-/// A message that was heard.
+/// A message that a page received.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
+pub struct ReceivedMessage {
     pub sender: u64,
     pub text: String,
 }
@@ -68,24 +69,27 @@ pub struct Connection {
     claim: Claim,
     bell: Arc<Bell>,
     socket: Socket,
-    /// What its page has heard. All that is no message is checked to be for it.
-    pub heard: Vec<Heard>,
-    /// Who is there, as far as its page was told.
+    /// The messages that the page received.
+    pub received: Vec<ReceivedMessage>,
+    /// The presence that the page was told last, by client.
     pub online: BTreeMap<u64, bool>,
-    /// What it has not acknowledged: up to where, by sender.
+    /// The last offset that was not acknowledged, by sender.
     unacknowledged: BTreeMap<u64, u64>,
-    has_begun: bool,
+    /// Whether the page has read the greeting.
+    is_greeted: bool,
+    /// The target and offset of the last message, if the store has yet to commit it.
+    uncommitted: Option<(ClientId, Offset)>,
 }
 
-/// A text frame that is nobody's but `name`'s.
-fn note(name: &str, what: &str, frames: &mut Vec<u8>) {
-    let text = format!("{{\"{what}\":\"{name}\"}}");
+/// Appends a text frame that only the connection `name` may read.
+fn write_own_frame(name: &str, member: &str, frames: &mut Vec<u8>) {
+    let text = format!("{{\"{member}\":\"{name}\"}}");
     frames.extend([0x81, text.len() as u8]);
     frames.extend(text.bytes());
 }
 
 impl Connection {
-    /// A connection that takes the client's mailbox; with a hand, for others to write to its socket.
+    /// Opens a connection that claims the client's mailbox. `has_writer` tells whether other sessions can write to its socket.
     pub fn open(
         world: &Arc<World>,
         client: ClientId,
@@ -96,8 +100,8 @@ impl Connection {
         let (bell, socket, world) = (Arc::new(Bell::default()), Socket::default(), Arc::clone(world));
         let session = match kind {
             Kind::Plain => None,
-            Kind::Page(page) => Some(SessionInfo {
-                id: SessionId::parse(&format!("{page:016x}")).expect("16 digits"),
+            Kind::Reliable(session) => Some(SessionInfo {
+                id: SessionId::parse(&format!("{session:016x}")).expect("16 digits"),
                 connection: 0,
                 knows_epoch: false,
                 receipts: true,
@@ -108,23 +112,32 @@ impl Connection {
         let request =
             ClaimRequest { bell: &bell, outbox: &mut Outbox::default(), writer: &mut writer, session };
         let outcome = world.hub.claim(client, request, |outbox, greeting| {
-            outbox.write(|frames| note(name, "hello", frames));
-            world.came(client, greeting.has_replaced);
+            outbox.write(|frames| write_own_frame(name, "hello", frames));
+            world.connected(client, greeting.has_replaced);
         });
         let claim = match outcome {
             ClaimOutcome::Claimed(claim) => claim,
             other => panic!("{name}: {other:?}"),
         };
-        let (heard, online) = (Vec::new(), BTreeMap::new());
-        let (unacknowledged, has_begun) = (BTreeMap::new(), false);
-        Self { world, name, claim, bell, socket, heard, online, unacknowledged, has_begun }
+        Self {
+            world,
+            name,
+            claim,
+            bell,
+            socket,
+            received: Vec::new(),
+            online: BTreeMap::new(),
+            unacknowledged: BTreeMap::new(),
+            is_greeted: false,
+            uncommitted: None,
+        }
     }
 
     fn hub(&self) -> &Hub {
         &self.world.hub
     }
 
-    /// Tries to send a message, in a batch of its own.
+    /// Tries to send a message in a batch of its own.
     pub fn try_send(&mut self, target: ClientId, text: &str) -> Result<Appended, AppendError> {
         let hub = &self.world.hub;
         hub.append(&mut hub.batch(), &mut self.claim, target, None, &format!("\"{text}\""))
@@ -143,32 +156,44 @@ impl Connection {
         loop {
             match world.hub.append(batch, &mut self.claim, target, seq.map(Seq), &message) {
                 Ok(Appended::New) => return Ok(()),
-                Ok(Appended::Duplicate(_)) => panic!("{text} was never sent before"),
+                Ok(Appended::Uncommitted { upto, duplicate: None }) => {
+                    self.uncommitted = Some((target, upto));
+                    return Ok(());
+                }
+                Ok(duplicate) => panic!("{text} was not sent before: {duplicate:?}"),
                 Err(AppendError::Held) => {
                     *batch = world.hub.batch();
-                    self.listen();
+                    self.wait();
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Waits for the bell, or for something that the page can read. Were a ring missed nothing would go on, which is noticed.
-    fn listen(&self) {
+    /// Waits until the last message is committed or received, as a session does before it tells its client `accepted`.
+    pub fn wait_until_committed(&self) {
+        let Some((target, offset)) = self.uncommitted else { return };
+        while !self.hub().is_committed(&self.claim, target, offset) {
+            block_on(poll_fn(|cx| self.bell.poll_rung(cx)));
+        }
+    }
+
+    /// Waits for the bell, or for bytes that the page can read. Shuttle reports a deadlock if a ring is lost.
+    fn wait(&self) {
         block_on(poll_fn(|cx| match self.bell.poll_rung(cx) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => self.socket.bell.poll_rung(cx),
         }));
     }
 
-    /// Tells the client something, as a session answers.
-    pub fn answer(&self) {
+    /// Writes a frame to the client, like a session's reply.
+    pub fn reply(&self) {
         self.hub().with_outbox(&self.claim, |outbox| {
-            outbox.write(|frames| note(self.name, "answer", frames));
+            outbox.write(|frames| write_own_frame(self.name, "reply", frames));
         });
     }
 
-    /// Writes what waits and has the page read, until nothing waits.
+    /// Delivers waiting messages to the page until none wait.
     pub fn deliver(&mut self) {
         self.hub().tell_presence();
         loop {
@@ -182,15 +207,15 @@ impl Connection {
                 }
                 Poll::Ready(Ok(()))
             });
-            self.hear();
+            self.read();
             if delivered.is_ready() {
                 return;
             }
         }
     }
 
-    /// Delivers and acknowledges until nothing waits.
-    pub fn serve(&mut self) {
+    /// Delivers and acknowledges messages until none wait.
+    pub fn receive(&mut self) {
         self.deliver();
         while !self.unacknowledged.is_empty() {
             self.acknowledge();
@@ -198,43 +223,43 @@ impl Connection {
         }
     }
 
-    /// Serves until so many messages were heard.
-    pub fn serve_until(&mut self, count: usize) {
-        self.serve();
-        while self.heard.len() < count {
-            self.listen();
-            self.serve();
+    /// Receives messages until there are `count`.
+    pub fn receive_until(&mut self, count: usize) {
+        self.receive();
+        while self.received.len() < count {
+            self.wait();
+            self.receive();
         }
     }
 
-    /// The page reads what has come.
-    fn hear(&mut self) {
+    /// The page reads the frames that have arrived.
+    fn read(&mut self) {
         let bytes = self.socket.read();
         let mut rest = &*bytes;
         while let [0x81, length, after @ ..] = rest {
-            let (text, behind) = after.split_at(usize::from(*length));
-            rest = behind;
-            self.hear_text(&serde_json::from_slice(text).expect("JSON"));
+            let (text, next) = after.split_at(usize::from(*length));
+            rest = next;
+            self.on_frame(&serde_json::from_slice(text).expect("JSON"));
         }
-        assert!(rest.is_empty(), "{} got half a frame", self.name);
+        assert!(rest.is_empty(), "{} read half a frame", self.name);
     }
 
-    fn hear_text(&mut self, frame: &Value) {
-        let is_first = !std::mem::replace(&mut self.has_begun, true);
-        assert_eq!(is_first, frame["hello"] == self.name, "{} gets {frame}", self.name);
-        if let Value::String(name) = &frame["answer"] {
-            assert_eq!(name, self.name, "another's answer");
+    fn on_frame(&mut self, frame: &Value) {
+        let is_first = !std::mem::replace(&mut self.is_greeted, true);
+        assert_eq!(is_first, frame["hello"] == self.name, "{} reads {frame}", self.name);
+        if let Value::String(name) = &frame["reply"] {
+            assert_eq!(name, self.name, "a reply to another connection");
         }
         let presence = &frame["presence"];
         self.online.extend(presence["clientId"].as_u64().zip(presence["online"].as_bool()));
         let relay = &frame["relay"];
         if let (Some(sender), Some(text)) = (relay["senderId"].as_u64(), relay["message"].as_str()) {
-            self.heard.push(Heard { sender, text: text.to_owned() });
+            self.received.push(ReceivedMessage { sender, text: text.to_owned() });
             self.unacknowledged.extend(relay["offset"].as_u64().map(|offset| (sender, offset)));
         }
     }
 
-    /// Acknowledges what was heard.
+    /// Acknowledges the received messages.
     pub fn acknowledge(&mut self) {
         for (sender, offset) in std::mem::take(&mut self.unacknowledged) {
             let sender = ClientId::new(sender).expect("an id");
@@ -243,12 +268,12 @@ impl Connection {
         }
     }
 
-    /// The connection ends. A page that is still there when it was not replaced has read what was written.
+    /// Ends the connection. The page reads the frames that were written.
     pub fn close(&mut self) {
         let (client, hub) = (self.claim.id(), self.hub());
         let world = &self.world;
-        let outbox = hub.release(&self.claim, false, || world.left(client));
-        assert!(outbox.is_none_or(|outbox| outbox.is_empty()), "writes are whole");
-        self.hear();
+        let outbox = hub.release(&self.claim, false, || world.disconnected(client));
+        assert!(outbox.is_none_or(|outbox| outbox.is_empty()), "every write was taken as a whole");
+        self.read();
     }
 }

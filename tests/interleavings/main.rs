@@ -1,40 +1,53 @@
-//! Connections of one client on several threads, in whatever order these go on: the hub itself, with shuttle's locks,
-//! atomics and thread-locals in the place of the system's. Of what a connection does that was replaced nothing comes behind
-//! what the newer one does, every message arrives once and in order, and in the end nothing is left.
+//! Runs the hub on threads that shuttle schedules, at random or with few changes of priority. The feature `shuttle` replaces
+//! the locks, atomics and thread-locals that `sync.rs` names; nothing else runs with that feature.
 //!
-//! `npm run torture:interleavings` tries more of them. `INTERLEAVINGS_SEED` is what the schedules are drawn from.
+//! Several threads use connections of one client and send in batches (`hub::Batch`). A replaced connection changes nothing
+//! after the newer one has its claim, every message arrives once and in order, and nothing is left at the end. Without the
+//! comparison of a claim's number in `append`, `received`, `deliver`, `release` or `with_outbox` a scenario fails within 25
+//! schedules.
+//!
+//! With a store that commits late (`Hub::late`), a sender that waits for its bell always learns that its message was committed
+//! or received.
+//!
+//! Shuttle knows only sequentially consistent memory; loom checks the other orders, for the bell.
+//!
+//! `npm run torture:interleavings` runs more schedules. `INTERLEAVINGS_SEED` seeds them.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod channels;
 mod connection;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::thread::{JoinHandle, spawn};
 use shuttle::{Config, Runner};
-use websocket_relay::hub::{AppendError, Hub, Totals};
+use websocket_relay::hub::{AppendError, Bell, Hub, Totals};
+use websocket_relay::ids::Offset;
 use websocket_relay::{ClientId, CloseReason, Limits};
 
-use connection::{Connection, Heard, Kind};
+use connection::{Connection, Kind, ReceivedMessage};
 
-/// Schedules that are tried of each scenario, half of them with few changes of priority, half of them all at random.
-const QUICK: usize = 1000;
-/// Changes of priority.
-const DEPTH: usize = 4;
+/// Schedules of each scenario: half of them with few changes of priority, half of them random.
+const SCHEDULES: usize = 1000;
+/// Changes of priority in a schedule.
+const PRIORITY_CHANGES: usize = 4;
 
+/// Returns the number in an environment variable.
 fn variable(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
-/// Says in which schedule it was.
-struct Tried(Arc<AtomicUsize>);
+/// Counts schedules. Prints the number of a schedule that fails.
+struct ScheduleCounter(Arc<AtomicUsize>);
 
-impl Drop for Tried {
+impl Drop for ScheduleCounter {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("in schedule {}", self.0.load(Ordering::Relaxed));
@@ -42,76 +55,86 @@ impl Drop for Tried {
     }
 }
 
+/// Runs a scenario in many schedules.
 fn explore(scenario: fn()) {
-    let (schedules, seed) = (variable("INTERLEAVINGS", QUICK), variable("INTERLEAVINGS_SEED", 1) as u64);
+    let (schedules, seed) = (variable("INTERLEAVINGS", SCHEDULES), variable("INTERLEAVINGS_SEED", 1) as u64);
     let mut config = Config::new();
     config.stack_size = 256 * 1024;
     config.silence_warnings = true;
-    let pct = PctScheduler::new_from_seed(seed, DEPTH, schedules / 2);
+    let pct = PctScheduler::new_from_seed(seed, PRIORITY_CHANGES, schedules / 2);
     let random = RandomScheduler::new_from_seed(seed, schedules / 2);
-    let tried = Tried(Arc::default());
-    let count = Arc::clone(&tried.0);
+    let counter = ScheduleCounter(Arc::default());
+    let count = Arc::clone(&counter.0);
     let run = move || {
         count.fetch_add(1, Ordering::Relaxed);
         scenario();
     };
     Runner::new(pct, config.clone()).run(run.clone());
     Runner::new(random, config).run(run);
-    println!("{} schedules", tried.0.load(Ordering::Relaxed));
+    println!("{} schedules", counter.0.load(Ordering::Relaxed));
 }
 
-/// What all threads share.
+/// The hub and its clients, shared by all threads of a scenario.
 pub struct World {
     hub: Hub,
     clients: [ClientId; 3],
-    /// Who is connected, as far as it was told.
-    connected: Mutex<BTreeMap<ClientId, bool>>,
+    /// Whether each client is connected, according to the calls of `greet` and `emit`.
+    is_connected: Mutex<BTreeMap<ClientId, bool>>,
 }
 
 impl World {
-    /// Three clients: [`ADA`] and [`BOB`] have a channel to [`GRACE`], or need none.
+    /// Creates three clients. [`ADA`] and [`BOB`] have a channel to [`GRACE`], or need none.
     fn new(limits: Limits) -> Arc<Self> {
         Self::with(limits, one_in_two())
     }
 
-    /// With `authorize_all` nobody needs a channel.
+    /// Like [`World::new`]. With `authorize_all` no client needs a channel.
     fn with(limits: Limits, authorize_all: bool) -> Arc<Self> {
-        let hub = Hub::new(limits, authorize_all).unwrap();
+        Self::over(Hub::new(limits, authorize_all).unwrap(), authorize_all)
+    }
+
+    /// Like [`World::new`], with a store that commits messages only when [`Hub::commit`] is called.
+    fn late(limits: Limits) -> Arc<Self> {
+        let authorize_all = one_in_two();
+        Self::over(Hub::late(limits, authorize_all).unwrap(), authorize_all)
+    }
+
+    fn over(hub: Hub, authorize_all: bool) -> Arc<Self> {
         let clients = [(); 3].map(|()| hub.register(None).unwrap().id);
         if !authorize_all {
             hub.open_channel(clients[ADA], clients[GRACE]).unwrap();
             hub.open_channel(clients[BOB], clients[GRACE]).unwrap();
         }
-        Arc::new(Self { hub, clients, connected: Mutex::default() })
+        Arc::new(Self { hub, clients, is_connected: Mutex::default() })
     }
 
-    /// A connection of a client that is registered.
-    fn open(self: &Arc<Self>, who: usize, name: &'static str, kind: Kind) -> Connection {
-        Connection::open(self, self.clients[who], name, kind, one_in_two())
+    /// Opens a connection of a client. Half the time other sessions can write to its socket.
+    fn open(self: &Arc<Self>, client: usize, name: &'static str, kind: Kind) -> Connection {
+        Connection::open(self, self.clients[client], name, kind, one_in_two())
     }
 
-    fn came(&self, client: ClientId, has_replaced: bool) {
-        let was_there = self.connected.lock().unwrap().insert(client, true).unwrap_or_default();
-        assert_eq!(was_there, has_replaced, "client {client} came");
+    fn connected(&self, client: ClientId, has_replaced: bool) {
+        let was_connected = self.is_connected.lock().unwrap().insert(client, true).unwrap_or_default();
+        assert_eq!(was_connected, has_replaced, "client {client} connected");
     }
 
-    fn left(&self, client: ClientId) {
-        let was_there = self.connected.lock().unwrap().insert(client, false).unwrap_or_default();
-        assert!(was_there, "client {client} left");
+    fn disconnected(&self, client: ClientId) {
+        let was_connected = self.is_connected.lock().unwrap().insert(client, false).unwrap_or_default();
+        assert!(was_connected, "client {client} disconnected");
     }
 
-    /// Drops the messages that have waited for too long at this time; how many they are.
+    /// Drops the messages that have expired by `now`. Returns how many.
     fn expire(&self, now: Instant) -> u64 {
-        self.hub.expire_messages(now).iter().map(|undelivered| undelivered.messages).sum()
+        self.hub.expire_messages(now).iter().map(|expired| expired.messages).sum()
     }
 
-    /// Everybody leaves, and nothing is left of them.
+    /// Unregisters all clients, and checks that nothing is left of them.
     fn end(&self) {
         for client in self.clients {
             self.hub.unregister(client, CloseReason::Unregistered).ok();
         }
         let Totals { registered, channels, queued_messages, queued_bytes, .. } = self.hub.totals();
-        assert_eq!((registered, channels, queued_messages, queued_bytes), (0, 0, 0, 0), "what is left");
+        assert_eq!((registered, channels, queued_messages, queued_bytes), (0, 0, 0, 0), "something is left");
     }
 }
 
@@ -123,21 +146,21 @@ fn one_in_two() -> bool {
     thread_rng().gen_bool(0.5)
 }
 
-/// A plain client, or the page of this number.
-fn any(page: u64) -> Kind {
-    if one_in_two() { Kind::Plain } else { Kind::Page(page) }
+/// Returns a plain client, or a reliable one with this session number.
+fn any(session: u64) -> Kind {
+    if one_in_two() { Kind::Plain } else { Kind::Reliable(session) }
 }
 
-/// Sends `count` messages of this name to [`GRACE`], and returns how many were taken.
-fn talk(mut sender: Connection, name: &'static str, count: u64) -> JoinHandle<u64> {
+/// Sends `count` messages with this name to [`GRACE`] on a thread of its own. Returns how many were appended.
+fn start_sending(mut sender: Connection, name: &'static str, count: u64) -> JoinHandle<u64> {
     let is_numbered = one_in_two();
     spawn(move || {
-        let (world, mut taken) = (Arc::clone(&sender.world), 0);
+        let (world, mut appended) = (Arc::clone(&sender.world), 0);
         let mut batch = world.hub.batch();
-        while taken < count {
-            let (text, seq) = (format!("{name} {}", taken + 1), is_numbered.then_some(taken + 1));
+        while appended < count {
+            let (text, seq) = (format!("{name} {}", appended + 1), is_numbered.then_some(appended + 1));
             match sender.send(&world, &mut batch, world.clients[GRACE], &text, seq) {
-                Ok(()) => taken += 1,
+                Ok(()) => appended += 1,
                 Err(AppendError::Replaced | AppendError::ChannelNotRegistered) => break,
                 Err(other) => panic!("{text}: {other:?}"),
             }
@@ -146,61 +169,61 @@ fn talk(mut sender: Connection, name: &'static str, count: u64) -> JoinHandle<u6
             }
         }
         drop(batch);
-        taken
+        appended
     })
 }
 
-/// What was heard of what a client has sent.
-fn of(heard: &[Heard], who: usize) -> Vec<&str> {
-    heard.iter().filter(|heard| heard.sender == who as u64).map(|heard| &*heard.text).collect()
+/// Returns the texts of the messages from a client.
+fn texts_from(received: &[ReceivedMessage], client: usize) -> Vec<&str> {
+    received.iter().filter(|message| message.sender == client as u64).map(|message| &*message.text).collect()
 }
 
-/// What was heard of what a client has sent, nothing twice and nothing behind what was sent later.
-fn once_and_in_order(heard: &[Heard], who: usize) -> Vec<String> {
-    let sorted: BTreeSet<_> = of(heard, who).into_iter().map(str::to_owned).collect();
-    let heard: Vec<_> = of(heard, who).into_iter().map(str::to_owned).collect();
-    assert_eq!(heard, sorted.into_iter().collect::<Vec<_>>(), "once and in order");
-    heard
+/// Returns the texts of the messages from a client. Checks that they were received once and in order.
+fn texts_once_in_order(received: &[ReceivedMessage], client: usize) -> Vec<String> {
+    let sorted: BTreeSet<_> = texts_from(received, client).into_iter().map(str::to_owned).collect();
+    let texts: Vec<_> = texts_from(received, client).into_iter().map(str::to_owned).collect();
+    assert_eq!(texts, sorted.into_iter().collect::<Vec<_>>(), "once and in order");
+    texts
 }
 
-/// The texts that [`talk`] sends.
+/// Returns the texts that [`start_sending`] sends.
 fn texts(name: &str, count: u64) -> Vec<String> {
     (1..=count).map(|number| format!("{name} {number}")).collect()
 }
 
 #[test]
-fn what_a_replaced_connection_sends_comes_before_what_the_newer_one_sends() {
+fn messages_of_a_replaced_connection_come_before_those_of_the_newer_one() {
     explore(|| {
         let world = World::new(Limits::default());
         let mut reader = world.open(GRACE, "reader", any(1));
-        let old = talk(world.open(ADA, "old", any(2)), "old", 3);
-        let bystander = talk(world.open(BOB, "bystander", any(3)), "by", 2);
+        let old = start_sending(world.open(ADA, "old", any(2)), "old", 3);
+        let bystander = start_sending(world.open(BOB, "bystander", any(3)), "by", 2);
         let newer = Arc::clone(&world);
-        let new = spawn(move || talk(newer.open(ADA, "new", any(4)), "new", 2).join().unwrap());
+        let new = spawn(move || start_sending(newer.open(ADA, "new", any(4)), "new", 2).join().unwrap());
         let reading = spawn(move || {
-            reader.serve_until(4);
+            reader.receive_until(4);
             reader
         });
-        let taken = [old, bystander, new].map(|thread| thread.join().unwrap());
-        assert_eq!(taken[1..], [2, 2]);
+        let appended = [old, bystander, new].map(|thread| thread.join().unwrap());
+        assert_eq!(appended[1..], [2, 2]);
         let mut reader = reading.join().unwrap();
-        reader.serve();
-        assert_eq!(of(&reader.heard, ADA), [texts("old", taken[0]), texts("new", 2)].concat());
-        assert_eq!(of(&reader.heard, BOB), texts("by", 2));
+        reader.receive();
+        assert_eq!(texts_from(&reader.received, ADA), [texts("old", appended[0]), texts("new", 2)].concat());
+        assert_eq!(texts_from(&reader.received, BOB), texts("by", 2));
         world.end();
     });
 }
 
 #[test]
-fn a_replaced_connection_reads_answers_and_releases_nothing() {
+fn a_replaced_connection_neither_delivers_nor_replies_nor_releases() {
     explore(|| {
         let world = World::new(Limits::default());
         let mut old = world.open(GRACE, "old", Kind::Plain);
-        let sending = talk(world.open(ADA, "sender", any(2)), "text", 4);
+        let sending = start_sending(world.open(ADA, "sender", any(2)), "text", 4);
         let reading = spawn(move || {
             for _ in 0..2 {
                 old.deliver();
-                old.answer();
+                old.reply();
             }
             old.close();
             old
@@ -208,34 +231,36 @@ fn a_replaced_connection_reads_answers_and_releases_nothing() {
         let newer = Arc::clone(&world);
         let new = spawn(move || {
             let mut new = newer.open(GRACE, "new", Kind::Plain);
-            new.answer();
+            new.reply();
             new.deliver();
             new
         });
-        let kicks = Arc::clone(&world);
-        let kicking = one_in_two().then(|| {
+        let disconnecter = Arc::clone(&world);
+        let disconnecting = one_in_two().then(|| {
             spawn(move || {
-                let (client, reason) = (kicks.clients[GRACE], CloseReason::ByServer(4000, String::new()));
-                kicks.hub.disconnect(client, reason, || kicks.left(client)).unwrap();
+                let (client, reason) =
+                    (disconnecter.clients[GRACE], CloseReason::ByServer(4000, String::new()));
+                let emit = || disconnecter.disconnected(client);
+                disconnecter.hub.disconnect(client, reason, emit).unwrap();
             })
         });
         let (old, mut new, sent) = (reading.join().unwrap(), new.join().unwrap(), sending.join().unwrap());
         assert_eq!(sent, 4);
-        match kicking {
-            Some(kicking) => kicking.join().unwrap(),
+        match disconnecting {
+            Some(disconnecting) => disconnecting.join().unwrap(),
             None => assert!(world.hub.status(world.clients[GRACE]).unwrap().is_connected),
         }
         new.close();
         let mut last = world.open(GRACE, "last", Kind::Plain);
         last.deliver();
-        let heard = [old.heard, new.heard, last.heard].concat();
-        assert_eq!(of(&heard, ADA), texts("text", 4));
+        let received = [old.received, new.received, last.received].concat();
+        assert_eq!(texts_from(&received, ADA), texts("text", 4));
         world.end();
     });
 }
 
 #[test]
-fn what_a_replaced_connection_has_not_written_is_counted_before_it_is_taken() {
+fn counts_unwritten_messages_of_a_replaced_connection_before_they_are_delivered() {
     explore(|| {
         let world = World::new(Limits::default());
         let mut old = world.open(GRACE, "old", Kind::Plain);
@@ -253,17 +278,17 @@ fn what_a_replaced_connection_has_not_written_is_counted_before_it_is_taken() {
         let mut new = new.join().unwrap();
         new.deliver();
         old.close();
-        assert_eq!(of(&[old.heard, new.heard].concat(), ADA), ["text 1", "text 2", "text 3"]);
+        assert_eq!(texts_from(&[old.received, new.received].concat(), ADA), ["text 1", "text 2", "text 3"]);
         world.end();
     });
 }
 
 #[test]
-fn a_replaced_connection_acknowledges_nothing_for_the_newer_one() {
+fn a_replaced_connection_acknowledges_nothing() {
     explore(|| {
         let world = World::new(Limits::default());
-        let mut old = world.open(GRACE, "old", Kind::Page(1));
-        let sending = talk(world.open(ADA, "sender", any(2)), "text", 3);
+        let mut old = world.open(GRACE, "old", Kind::Reliable(1));
+        let sending = start_sending(world.open(ADA, "sender", any(2)), "text", 3);
         let reading = spawn(move || {
             for _ in 0..2 {
                 old.deliver();
@@ -273,30 +298,34 @@ fn a_replaced_connection_acknowledges_nothing_for_the_newer_one() {
         });
         let newer = Arc::clone(&world);
         let new = spawn(move || {
-            let mut new = newer.open(GRACE, "new", Kind::Page(3));
+            let mut new = newer.open(GRACE, "new", Kind::Reliable(3));
             new.deliver();
-            // The page is loaded anew before it has acknowledged anything.
-            (new, newer.open(GRACE, "reloaded", Kind::Page(4)))
+            // The page is reloaded before it has acknowledged anything.
+            (new, newer.open(GRACE, "reloaded", Kind::Reliable(4)))
         });
         reading.join().unwrap();
         let ((new, mut reloaded), sent) = (new.join().unwrap(), sending.join().unwrap());
         assert_eq!(sent, 3);
-        reloaded.serve();
-        let (before, after, all) = (of(&new.heard, ADA), of(&reloaded.heard, ADA), texts("text", 3));
+        reloaded.receive();
+        let (before, after, all) =
+            (texts_from(&new.received, ADA), texts_from(&reloaded.received, ADA), texts("text", 3));
         assert_eq!(after, all[all.len() - after.len()..]);
-        assert!(after.starts_with(&before), "{before:?} was not acknowledged, and only {after:?} came again");
+        assert!(
+            after.starts_with(&before),
+            "{before:?} was not acknowledged, but only {after:?} was sent again"
+        );
         world.end();
     });
 }
 
 #[test]
-fn two_senders_that_are_held_back_get_everything_through() {
+fn delivers_all_messages_of_two_senders_that_wait_for_room() {
     explore(|| {
         let limits = Limits { max_queued_messages: 1, max_in_flight_messages: 1, ..Limits::default() };
         let world = World::new(limits);
         let mut reader = world.open(GRACE, "reader", any(1));
-        let [ada, bob] = [(ADA, "ada"), (BOB, "bob")].map(|(who, name)| {
-            let mut sender = world.open(who, name, Kind::Plain);
+        let [ada, bob] = [(ADA, "ada"), (BOB, "bob")].map(|(client, name)| {
+            let mut sender = world.open(client, name, Kind::Plain);
             spawn(move || {
                 let world = Arc::clone(&sender.world);
                 let mut batch = world.hub.batch();
@@ -305,44 +334,44 @@ fn two_senders_that_are_held_back_get_everything_through() {
                 }
             })
         });
-        reader.serve_until(6);
+        reader.receive_until(6);
         ada.join().unwrap();
         bob.join().unwrap();
-        assert_eq!(of(&reader.heard, ADA), texts("ada", 3));
-        assert_eq!(of(&reader.heard, BOB), texts("bob", 3));
+        assert_eq!(texts_from(&reader.received, ADA), texts("ada", 3));
+        assert_eq!(texts_from(&reader.received, BOB), texts("bob", 3));
         world.end();
     });
 }
 
 #[test]
-fn who_is_unregistered_leaves_nothing_behind() {
+fn unregistering_leaves_nothing_behind() {
     explore(|| {
         let world = World::new(Limits::default());
         let mut reader = world.open(GRACE, "reader", any(1));
-        let ada = talk(world.open(ADA, "ada", any(2)), "ada", 3);
-        let bob = talk(world.open(BOB, "bob", any(3)), "bob", 2);
+        let ada = start_sending(world.open(ADA, "ada", any(2)), "ada", 3);
+        let bob = start_sending(world.open(BOB, "bob", any(3)), "bob", 2);
         let reading = spawn(move || {
-            reader.serve();
-            reader.serve();
+            reader.receive();
+            reader.receive();
             reader
         });
-        let goes = if one_in_two() { ADA } else { GRACE };
-        world.hub.unregister(world.clients[goes], CloseReason::Unregistered).unwrap();
+        let unregistered = if one_in_two() { ADA } else { GRACE };
+        world.hub.unregister(world.clients[unregistered], CloseReason::Unregistered).unwrap();
         let (ada, bob, mut reader) = (ada.join().unwrap(), bob.join().unwrap(), reading.join().unwrap());
-        reader.serve();
-        let (of_ada, of_bob) = (of(&reader.heard, ADA), of(&reader.heard, BOB));
-        assert!(texts("ada", ada).starts_with(&of_ada.iter().map(ToString::to_string).collect::<Vec<_>>()));
-        assert!(goes == GRACE || (bob, of_bob.len()) == (2, 2), "{of_bob:?}");
+        reader.receive();
+        let (from_ada, from_bob) = (texts_from(&reader.received, ADA), texts_from(&reader.received, BOB));
+        assert!(texts("ada", ada).starts_with(&from_ada.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        assert!(unregistered == GRACE || (bob, from_bob.len()) == (2, 2), "{from_bob:?}");
         world.end();
     });
 }
 
 #[test]
-fn a_channel_that_is_taken_and_given_leaves_nothing_behind() {
+fn reopening_a_channel_leaves_nothing_behind() {
     explore(|| {
         let world = World::new(Limits::default());
         let mut reader = world.open(GRACE, "reader", any(1));
-        let ada = talk(world.open(ADA, "ada", any(2)), "ada", 3);
+        let ada = start_sending(world.open(ADA, "ada", any(2)), "ada", 3);
         let pair = [world.clients[ADA], world.clients[GRACE]];
         let channels = [(); 2].map(|()| {
             let world = Arc::clone(&world);
@@ -351,31 +380,72 @@ fn a_channel_that_is_taken_and_given_leaves_nothing_behind() {
                 world.hub.open_channel(pair[1], pair[0]).ok();
             })
         });
-        reader.serve();
+        reader.receive();
         channels.into_iter().for_each(|thread| thread.join().unwrap());
-        let taken = ada.join().unwrap();
-        reader.serve();
-        let heard = once_and_in_order(&reader.heard, ADA);
-        assert!(heard.iter().all(|text| texts("ada", taken).contains(text)), "{heard:?} of {taken}");
+        let appended = ada.join().unwrap();
+        reader.receive();
+        let received = texts_once_in_order(&reader.received, ADA);
+        assert!(
+            received.iter().all(|text| texts("ada", appended).contains(text)),
+            "{received:?} of {appended}"
+        );
         world.end();
     });
 }
 
 #[test]
-fn a_message_is_heard_or_expires() {
+fn every_message_is_received_or_expires() {
     explore(|| {
         let world = World::new(Limits { message_ttl: Duration::from_secs(3600), ..Limits::default() });
         let later = Instant::now() + Duration::from_secs(3 * 3600);
         let mut reader = world.open(GRACE, "reader", any(1));
-        let ada = talk(world.open(ADA, "ada", any(2)), "ada", 3);
-        let expires = Arc::clone(&world);
-        let expiring = spawn(move || expires.expire(later) + expires.expire(later));
-        reader.serve();
-        let (taken, mut expired) = (ada.join().unwrap(), expiring.join().unwrap());
-        reader.serve();
+        let ada = start_sending(world.open(ADA, "ada", any(2)), "ada", 3);
+        let background = Arc::clone(&world);
+        let expiring = spawn(move || background.expire(later) + background.expire(later));
+        reader.receive();
+        let (appended, mut expired) = (ada.join().unwrap(), expiring.join().unwrap());
+        reader.receive();
         expired += world.expire(later);
-        assert_eq!((taken, reader.heard.len() as u64 + expired), (3, 3));
-        once_and_in_order(&reader.heard, ADA);
+        assert_eq!((appended, reader.received.len() as u64 + expired), (3, 3));
+        texts_once_in_order(&reader.received, ADA);
+        world.end();
+    });
+}
+
+#[test]
+fn a_sender_always_learns_that_its_message_is_committed_or_received() {
+    const ALL: Offset = Offset(u64::MAX - 1);
+    explore(|| {
+        let world = World::late(Limits::default());
+        let kind = any(1);
+        let mut reader = world.open(GRACE, "reader", kind);
+        // A plain recipient sends no receipt, so its messages need a commit after the last append.
+        let commits_all = kind == Kind::Plain || one_in_two();
+        let appended = Arc::new(Bell::default());
+        let mut sender = world.open(ADA, "ada", Kind::Reliable(2));
+        let has_appended = Arc::clone(&appended);
+        let sending = spawn(move || {
+            let world = Arc::clone(&sender.world);
+            let mut batch = world.hub.batch();
+            for (text, seq) in texts("ada", 2).iter().zip(1..) {
+                sender.send(&world, &mut batch, world.clients[GRACE], text, Some(seq)).unwrap();
+            }
+            has_appended.ring();
+            drop(batch);
+            sender.wait_until_committed();
+        });
+        let store = Arc::clone(&world);
+        let committing = spawn(move || {
+            store.hub.commit(store.clients[GRACE], ALL);
+            if commits_all {
+                block_on(poll_fn(|cx| appended.poll_rung(cx)));
+                store.hub.commit(store.clients[GRACE], ALL);
+            }
+        });
+        reader.receive_until(2);
+        sending.join().unwrap();
+        committing.join().unwrap();
+        assert_eq!(texts_from(&reader.received, ADA), texts("ada", 2));
         world.end();
     });
 }

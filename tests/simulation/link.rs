@@ -1,4 +1,4 @@
-//! A connection's bytes on their way, in both directions, as slowly and as brokenly as the world wants.
+//! A simulated connection that carries bytes only when the test says so, and that can stall or break.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,66 +7,73 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-#[cfg(feature = "faults")]
-use websocket_relay::shared_writer::Simulated;
-use websocket_relay::{shared_writer::SharedWriter, stream::Transport};
+use websocket_relay::shared_writer::{SharedWriter, Simulated};
+use websocket_relay::stream::Transport;
 
-/// Bytes in one direction.
+/// The bytes of one direction.
 #[derive(Debug, Default)]
 pub struct Pipe {
-    /// Written and not carried yet.
+    /// Bytes that were written and have not arrived.
     pub sent: VecDeque<u8>,
-    /// Carried and not read yet.
+    /// Bytes that have arrived and were not read.
     pub arrived: VecDeque<u8>,
-    /// The writer has ended it; known to the reader when everything is carried.
+    /// The number of bytes that were read.
+    pub read: u64,
+    /// Whether the writer has closed its side. The reader learns of it after the last byte.
     pub is_ended: bool,
 }
 
 impl Pipe {
-    /// False when there was nothing.
+    /// Carries up to `bytes` bytes. Returns whether there were any.
     fn carry(&mut self, bytes: usize) -> bool {
         let bytes = bytes.min(self.sent.len());
         self.arrived.extend(self.sent.drain(..bytes));
         bytes > 0
     }
 
-    /// Whether nothing more will arrive.
-    pub fn is_over(&self) -> bool {
+    /// The position of the next byte to be written.
+    pub fn end(&self) -> u64 {
+        self.read + (self.arrived.len() + self.sent.len()) as u64
+    }
+
+    /// Whether no more bytes will arrive.
+    pub fn is_at_end(&self) -> bool {
         self.is_ended && self.sent.is_empty()
     }
 }
 
+/// A connection between a page and the server.
 #[derive(Debug)]
 pub struct Link {
-    /// From the client.
+    /// The bytes from the client to the server.
     pub up: Pipe,
-    /// To the client.
+    /// The bytes from the server to the client.
     pub down: Pipe,
-    /// The server's side learns that the connection broke.
+    /// Whether the server has learnt that the connection is broken.
     pub is_reset: bool,
-    /// The client has given it up: what comes down is nobody's.
+    /// Whether the client has given the connection up. Bytes to it are dropped.
     pub is_abandoned: bool,
-    /// Nothing is carried for the time being.
+    /// Whether no bytes are carried for now.
     pub is_stalled: bool,
-    /// What the server's socket buffers.
+    /// The size of the server's send buffer.
     capacity: usize,
-    /// What the server wrote is flushed only when it is carried, as with TLS.
+    /// Whether a flush completes only when all bytes are carried, as with TLS.
     flushes_late: bool,
-    /// Others may write to the server's socket.
-    pub has_hand: bool,
+    /// Whether other sessions may write to the server's socket.
+    has_writer: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-pub type Shared = Arc<Mutex<Link>>;
+pub type SharedLink = Arc<Mutex<Link>>;
 
-pub fn lock(link: &Shared) -> MutexGuard<'_, Link> {
-    // When a run fails, the others who have it are dropped.
+pub fn lock(link: &SharedLink) -> MutexGuard<'_, Link> {
+    // A failed run drops the other owners while it panics.
     link.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Link {
-    pub fn new(capacity: usize, flushes_late: bool, has_hand: bool) -> Self {
+    pub fn new(capacity: usize, flushes_late: bool, has_writer: bool) -> Self {
         Self {
             up: Pipe::default(),
             down: Pipe::default(),
@@ -74,8 +81,8 @@ impl Link {
             is_abandoned: false,
             is_stalled: false,
             capacity,
-            flushes_late: flushes_late && !has_hand,
-            has_hand,
+            flushes_late: flushes_late && !has_writer,
+            has_writer,
             reader: None,
             writer: None,
         }
@@ -85,10 +92,10 @@ impl Link {
         self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
     }
 
-    /// Carries bytes to the server.
+    /// Carries up to `bytes` bytes to the server.
     pub fn carry_up(&mut self, bytes: usize) {
         if self.is_reset {
-            // Nothing comes behind what was lost.
+            // Nothing arrives after bytes that were lost.
             self.up.sent.clear();
         }
         if self.up.carry(bytes) {
@@ -96,7 +103,7 @@ impl Link {
         }
     }
 
-    /// Carries bytes to the client.
+    /// Carries up to `bytes` bytes to the client.
     pub fn carry_down(&mut self, bytes: usize) {
         let has_carried = self.down.carry(bytes);
         if self.is_abandoned {
@@ -107,12 +114,12 @@ impl Link {
         }
     }
 
-    /// Whether there is nothing to be carried.
-    pub fn is_quiet(&self) -> bool {
+    /// Whether there are no bytes to carry.
+    pub fn is_idle(&self) -> bool {
         self.up.sent.is_empty() && self.down.sent.is_empty()
     }
 
-    /// The server learns that the connection is broken; what has not arrived is lost.
+    /// Tells the server that the connection is broken. Bytes that have not arrived are lost.
     pub fn reset(&mut self) {
         self.is_reset = true;
         self.up.sent.clear();
@@ -120,20 +127,21 @@ impl Link {
         self.wake();
     }
 
-    /// It is as a good connection is.
-    pub fn heal(&mut self) {
+    /// Removes the faults of the connection, and ends it if its client has given it up.
+    pub fn repair(&mut self) {
         (self.is_stalled, self.capacity) = (false, 1 << 20);
         if self.is_abandoned {
             self.end_up();
         }
     }
 
-    /// The client is gone without a word. What it wrote may still arrive.
+    /// The client gives the connection up without closing it. What it wrote may still arrive.
     pub fn abandon(&mut self) {
         self.is_abandoned = true;
         self.down.arrived.clear();
     }
 
+    /// The client closes its side.
     pub fn end_up(&mut self) {
         self.up.is_ended = true;
         self.wake();
@@ -149,34 +157,24 @@ impl Link {
     }
 }
 
-/// The server's end.
+/// The server's end of a link.
 #[derive(Debug)]
-pub struct ServerEnd(pub Shared);
+pub struct ServerEnd(pub SharedLink);
 
 impl Transport for ServerEnd {
     type Stream = Self;
 
     fn open(self) -> (Self, Option<SharedWriter>) {
-        let hand = lock(&self.0).has_hand.then(|| hand(&self.0)).flatten();
-        (self, hand)
+        let has_writer = lock(&self.0).has_writer;
+        let writer = has_writer.then(|| SharedWriter::Simulated(Box::new(Writer(Arc::clone(&self.0)))));
+        (self, writer)
     }
 }
 
-#[cfg(feature = "faults")]
-fn hand(link: &Shared) -> Option<SharedWriter> {
-    Some(SharedWriter::Simulated(Box::new(Writer(Arc::clone(link)))))
-}
-
-#[cfg(not(feature = "faults"))]
-fn hand(_: &Shared) -> Option<SharedWriter> {
-    None
-}
-
-#[cfg(feature = "faults")]
+/// The server's write half, for other sessions.
 #[derive(Debug)]
-struct Writer(Shared);
+struct Writer(SharedLink);
 
-#[cfg(feature = "faults")]
 impl Simulated for Writer {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         lock(&self.0).write(bytes)
@@ -194,7 +192,7 @@ impl AsyncRead for ServerEnd {
             if link.is_reset {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            if link.up.is_over() {
+            if link.up.is_at_end() {
                 return Poll::Ready(Ok(()));
             }
             link.reader = Some(cx.waker().clone());
@@ -202,6 +200,7 @@ impl AsyncRead for ServerEnd {
         }
         let bytes = link.up.arrived.len().min(buffer.remaining());
         let arrived: Vec<u8> = link.up.arrived.drain(..bytes).collect();
+        link.up.read += bytes as u64;
         buffer.put_slice(&arrived);
         Poll::Ready(Ok(()))
     }
@@ -239,13 +238,13 @@ impl Drop for ServerEnd {
         let mut link = lock(&self.0);
         link.down.is_ended = true;
         if !link.up.arrived.is_empty() {
-            // As TCP does it: who closes with something unread resets the connection.
+            // Like TCP: closing a socket with unread bytes resets the connection.
             link.down.sent.clear();
         }
     }
 }
 
-/// A frame of the server.
+/// A frame from the server.
 #[derive(Debug)]
 pub enum Frame {
     Text(String),
@@ -253,11 +252,12 @@ pub enum Frame {
     Ping,
 }
 
-/// Appends a text frame of a client; the mask is 0.
+/// Appends a client's text frame.
 pub fn write_text(text: &str, out: &mut VecDeque<u8>) {
     write_frame(0x81, text.as_bytes(), out);
 }
 
+/// Appends a client's frame that begins with the byte `first`. Its mask is 0.
 pub fn write_frame(first: u8, payload: &[u8], out: &mut VecDeque<u8>) {
     out.push_back(first);
     match payload.len() {
@@ -271,13 +271,13 @@ pub fn write_frame(first: u8, payload: &[u8], out: &mut VecDeque<u8>) {
     out.extend(payload);
 }
 
-/// The next frame of the server, if it has arrived in full.
+/// Takes the server's next frame if it has arrived completely.
 pub fn read_frame(input: &mut VecDeque<u8>) -> Option<Frame> {
     let byte = |at: usize| input.get(at).copied();
     let (first, short) = (byte(0)?, byte(1)?);
     let (header, length) = match short {
         126 => (4, usize::from(u16::from_be_bytes([byte(2)?, byte(3)?]))),
-        127 => panic!("no message is that long"),
+        127 => panic!("a frame of more than 65,535 bytes"),
         length => (2, usize::from(length)),
     };
     if input.len() < header + length {
@@ -286,9 +286,9 @@ pub fn read_frame(input: &mut VecDeque<u8>) -> Option<Frame> {
     input.drain(..header);
     let payload: Vec<u8> = input.drain(..length).collect();
     Some(match first {
-        0x81 => Frame::Text(String::from_utf8(payload).expect("text")),
+        0x81 => Frame::Text(String::from_utf8(payload).expect("UTF-8")),
         0x88 => Frame::Close(u16::from_be_bytes([payload[0], payload[1]])),
         0x89 => Frame::Ping,
-        first => panic!("a server sends no frame that begins with {first:#x}"),
+        first => panic!("unexpected first byte of a frame: {first:#x}"),
     })
 }

@@ -1,48 +1,67 @@
-//! A client of generation 2, as `client/` has it: what one `WebSocketRelay` object does. And one of generation 1.
+//! A page: a reliable client that behaves like one `WebSocketRelay` object of `client/`, or a plain client.
+
+mod incoming;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::ledger::{Ledger, PageId};
-use crate::link::{self, Frame, Shared};
+use crate::link::{self, SharedLink};
 use crate::world::{self, Trace};
 
-/// When what was handed to the application is acknowledged, in milliseconds or messages.
+/// Milliseconds until received messages are acknowledged.
 const ACKNOWLEDGE_AFTER: u64 = 50;
+/// Messages that are acknowledged at once.
 const ACKNOWLEDGE_COUNT: usize = 32;
-/// Messages that may be outstanding on a channel.
+/// Outstanding messages at most per channel.
 const MAX_OUTSTANDING: u64 = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Until then, for the next connection.
+    /// Disconnected. Reconnects at this time.
     Waiting(u64),
     /// The connection is not open yet.
     Connecting,
-    /// What is outstanding was sent behind the authentication.
+    /// Outstanding messages were sent together with the authentication.
     Authenticating,
     Open,
-    /// For good.
+    /// Does not reconnect.
     Closed,
 }
 
+/// Another client, as the page sees it.
 #[derive(Default)]
 struct Peer {
-    /// The oldest that is outstanding; it is not when it is above the last.
+    /// The sequence number of the oldest outstanding message. `last_seq + 1` when none is outstanding.
     oldest: u64,
-    last: u64,
-    /// The last that went out on this connection.
-    sent: u64,
+    last_seq: u64,
+    /// The last message that was sent on this connection.
+    sent_seq: u64,
+    /// Whether a message was refused: the next frame is marked as the first after that.
     is_refused: bool,
-    /// The channel was not registered when it last sent.
+    /// Whether the last message was rejected because the channel is not registered.
     is_rejected: bool,
-    retry: Option<u64>,
-    delivered: u64,
-    waiting: VecDeque<(String, u64)>,
-    /// The highest offset that came, and that the application has.
-    arrived: u64,
-    handed: u64,
+    /// When messages that were put on hold are sent again.
+    retry_at: Option<u64>,
+    /// The highest receipt.
+    delivered_seq: u64,
+    /// Messages with their offsets that the application has not received because it is not listening.
+    buffered: VecDeque<(String, u64)>,
+    /// The highest offset that has arrived on this connection.
+    arrived_offset: u64,
+    /// The highest offset that the application has received.
+    handled_offset: u64,
     is_online: bool,
+}
+
+/// A message frame on its way to the server.
+struct SentMessage {
+    target: u64,
+    seq: u64,
+    link: SharedLink,
+    /// Where its frame ends in the bytes of the link.
+    end: u64,
 }
 
 pub struct Page {
@@ -50,26 +69,33 @@ pub struct Page {
     token: String,
     is_reliable: bool,
     pub state: State,
-    pub link: Option<Shared>,
+    pub link: Option<SharedLink>,
     epoch: Option<String>,
+    /// The number of the connection.
     connection: u64,
     peers: BTreeMap<u64, Peer>,
+    /// Messages that the store has not committed, once for each connection that they were sent on.
+    uncommitted: Vec<SentMessage>,
+    /// Offsets to be acknowledged, by sender.
     acknowledgements: BTreeMap<u64, u64>,
     acknowledge_at: Option<u64>,
+    /// Messages since the last acknowledgement.
     unacknowledged: usize,
-    /// When something was heard last, and how long that may take.
-    heard: u64,
-    patience: u64,
+    /// When the last frame arrived.
+    last_frame_at: u64,
+    /// How long the server may be silent before the connection counts as dead.
+    timeout: u64,
+    /// Whether the application listens for messages.
     pub is_listening: bool,
-    /// Whether it sends nothing more where it was rejected, until it is told that it may.
+    /// Whether the page stops sending to a client after a rejection until the channel is registered again.
     pub is_polite: bool,
-    /// How often it was rejected on this connection.
+    /// Rejections on this connection.
     pub rejections: usize,
-    /// What was said, when it is wanted.
+    /// The trace of the run, if it has one.
     pub trace: Option<Trace>,
 }
 
-/// The message is its page and number, and as long as they want it.
+/// Returns the text of a message: its page, its sequence number, and padding whose length depends on both.
 fn text(from: PageId, seq: u64) -> String {
     let length = match (from.page * 31 + seq * 7) % 40 {
         0 => 6000,
@@ -79,29 +105,17 @@ fn text(from: PageId, seq: u64) -> String {
     format!("{}.{}.{seq}.{}", from.client, from.page, "x".repeat(length))
 }
 
-/// Who sent a message, and its number.
+/// Parses a message's text. Returns its page and its sequence number.
 fn parse(text: &str) -> (PageId, u64) {
     let mut numbers = text.split('.').map(|number| number.parse().expect("a number"));
     let mut number = || numbers.next().expect("three numbers");
     let (from, seq) = (PageId { client: number(), page: number() }, number());
-    assert_eq!(text, self::text(from, seq), "a message is what was sent");
+    assert_eq!(text, self::text(from, seq), "the message has changed on its way");
     (from, seq)
 }
 
-/// The number that a frame has under this name.
-fn number(frame: &str, name: &str) -> u64 {
-    let at = frame.find(name).unwrap_or_else(|| panic!("no {name} in {frame}")) + name.len();
-    let digits = frame[at..].split(|letter: char| !letter.is_ascii_digit()).next().expect("a part");
-    digits.parse().unwrap_or_else(|_| panic!("no number {name} in {frame}"))
-}
-
-/// The string that a frame has under this name.
-fn string<'a>(frame: &'a str, name: &str) -> &'a str {
-    let at = frame.find(name).unwrap_or_else(|| panic!("no {name} in {frame}")) + name.len();
-    frame[at..].split('"').next().expect("a part")
-}
-
 impl Page {
+    /// Creates a page that connects at once.
     pub fn new(id: PageId, token: String, is_reliable: bool, now: u64) -> Self {
         Self {
             id,
@@ -112,11 +126,12 @@ impl Page {
             epoch: None,
             connection: 0,
             peers: BTreeMap::new(),
+            uncommitted: Vec::new(),
             acknowledgements: BTreeMap::new(),
             acknowledge_at: None,
             unacknowledged: 0,
-            heard: now,
-            patience: u64::MAX / 2,
+            last_frame_at: now,
+            timeout: u64::MAX / 2,
             is_listening: true,
             is_polite: false,
             rejections: 0,
@@ -135,14 +150,15 @@ impl Page {
         }
     }
 
-    pub fn connect(&mut self, link: Shared, now: u64) {
-        (self.link, self.state, self.heard) = (Some(link), State::Connecting, now);
+    /// Starts a connection over this link.
+    pub fn connect(&mut self, link: SharedLink, now: u64) {
+        (self.link, self.state, self.last_frame_at) = (Some(link), State::Connecting, now);
         self.connection += 1;
         self.rejections = 0;
-        self.patience = 20_000;
+        self.timeout = 20_000;
     }
 
-    /// The connection is open.
+    /// Authenticates: the connection is open.
     pub fn opened(&mut self) {
         let Self { id, token, epoch, connection, .. } = self;
         let PageId { client, page } = *id;
@@ -150,9 +166,9 @@ impl Page {
         if self.is_reliable {
             let session = client << 32 | page;
             write!(frame, r#","version":2,"session":"{session:016x}","connection":{connection}"#)
-                .expect("a string");
+                .expect("writing to a string succeeds");
             if let Some(epoch) = epoch {
-                write!(frame, r#","epoch":"{epoch}""#).expect("a string");
+                write!(frame, r#","epoch":"{epoch}""#).expect("writing to a string succeeds");
             }
             frame.push_str(r#","receipts":true,"presence":true"#);
         }
@@ -163,37 +179,38 @@ impl Page {
         targets.into_iter().for_each(|target| self.flush(target));
     }
 
-    /// The application sends a message, if there is room.
+    /// Sends a message of the application, unless too many are outstanding.
     pub fn send(&mut self, target: u64, ledger: &mut Ledger) {
         let is_open = self.state == State::Open;
         let (id, is_reliable, is_polite) = (self.id, self.is_reliable, self.is_polite);
         let peer = self.peer(target);
-        let may_not = !is_reliable && !is_open || is_polite && peer.is_rejected;
-        if peer.last + 1 - peer.oldest >= MAX_OUTSTANDING || may_not {
+        let may_send = (is_reliable || is_open) && !(is_polite && peer.is_rejected);
+        if peer.last_seq + 1 - peer.oldest >= MAX_OUTSTANDING || !may_send {
             return;
         }
-        peer.last += 1;
-        ledger.sent(id, target, peer.last);
+        peer.last_seq += 1;
+        ledger.sent(id, target, peer.last_seq);
         if is_reliable {
             return self.flush(target);
         }
-        // Nobody will say more of it.
-        peer.oldest = peer.last + 1;
-        let message = text(id, peer.last);
+        // A plain client's messages are not accepted.
+        peer.oldest = peer.last_seq + 1;
+        let message = text(id, peer.last_seq);
         self.write(&format!(r#"{{"relay":{{"targetId":{target},"message":"{message}"}}}}"#));
     }
 
+    /// Sends the outstanding messages to a client that were not sent on this connection.
     fn flush(&mut self, target: u64) {
         if !matches!(self.state, State::Authenticating | State::Open) {
             return;
         }
         let id = self.id;
         let peer = self.peer(target);
-        if peer.retry.is_some() {
+        if peer.retry_at.is_some() {
             return;
         }
-        let unsent = (peer.sent + 1).max(peer.oldest)..=peer.last;
-        peer.sent = peer.last;
+        let unsent = (peer.sent_seq + 1).max(peer.oldest)..=peer.last_seq;
+        peer.sent_seq = peer.last_seq;
         for seq in unsent {
             let first = match std::mem::take(&mut self.peer(target).is_refused) {
                 true => r#","first":true"#,
@@ -204,137 +221,32 @@ impl Page {
             self.write(&format!(
                 r#"{{"relay":{{"targetId":{target},"message":"{message}","seq":{seq}{first}}}}}"#
             ));
-        }
-    }
-
-    /// Reads what has come: all of it, or a frame.
-    pub fn read(&mut self, everything: bool, now: u64, ledger: &mut Ledger) {
-        while let Some(link) = self.link.clone() {
-            let frame = link::read_frame(&mut link::lock(&link).down.arrived);
-            match frame {
-                Some(Frame::Text(text)) => {
-                    world::note(self.trace.as_ref(), || format!("{:?} hears {text:.120}", self.id));
-                    self.hear(&text, now, ledger);
-                    self.heard = now;
-                }
-                Some(Frame::Ping) => {
-                    link::write_frame(0x8A, &[], &mut link::lock(&link).up.sent);
-                    self.heard = now;
-                }
-                Some(Frame::Close(code)) => {
-                    let mut link = link::lock(&link);
-                    link::write_frame(0x88, &code.to_be_bytes(), &mut link.up.sent);
-                    link.end_up();
-                    link.abandon();
-                    drop(link);
-                    return self.ended(code, now);
-                }
-                None if link::lock(&link).down.is_over() => {
-                    // A part of a frame may be left.
-                    link::lock(&link).abandon();
-                    link::lock(&link).end_up();
-                    return self.ended(1006, now);
-                }
-                None => return,
-            }
-            if !everything {
-                return;
+            if let Some(link) = &self.link {
+                let (link, end) = (Arc::clone(link), link::lock(link).up.end());
+                self.uncommitted.push(SentMessage { target, seq, link, end });
             }
         }
     }
 
-    fn hear(&mut self, frame: &str, now: u64, ledger: &mut Ledger) {
-        let kind = string(frame, "{\"");
-        assert!(self.is_reliable || kind == "relay", "{:?} did not ask for {frame}", self.id);
-        if kind == "authenticated" && self.state == State::Authenticating {
-            return self.authenticated(frame);
-        }
-        assert!(kind != "error", "{:?} did nothing wrong: {frame}", self.id);
-        assert_eq!(self.state, State::Open, "nothing else is said to who is not authenticated: {frame}");
+    /// Records in the ledger that the store commits the messages to `target` that the server has read.
+    pub fn commit(&mut self, target: u64, ledger: &mut Ledger) {
         let id = self.id;
-        match kind {
-            "ping" => self.write(r#"{"pong":{}}"#),
-            "relay" if !self.is_reliable => {
-                let message = string(frame, "\"message\":\"");
-                let (from, seq) = parse(message);
-                assert_eq!(number(frame, "\"senderId\":"), from.client);
-                ledger.heard(id, from, seq);
+        self.uncommitted.retain(|message| {
+            let is_committed = message.target == target && link::lock(&message.link).up.read >= message.end;
+            if is_committed {
+                ledger.committed(id, target, message.seq);
             }
-            "relay" => {
-                let (sender, offset) = (number(frame, "\"senderId\":"), number(frame, "\"offset\":"));
-                let message = string(frame, "\"message\":\"").to_owned();
-                let peer = self.peer(sender);
-                if offset > peer.arrived {
-                    peer.waiting.push_back((message, offset));
-                    peer.arrived = offset;
-                } else if offset <= peer.handed {
-                    self.has_received(sender, offset, now);
-                }
-                if self.is_listening {
-                    self.hand_over(sender, now, ledger);
-                }
-            }
-            "accepted" => {
-                let (target, seq) = (number(frame, "\"targetId\":"), number(frame, "\"seq\":"));
-                let peer = self.peer(target);
-                if seq <= peer.sent && seq >= peer.oldest {
-                    ledger.accepted(id, target, peer.oldest..=seq);
-                    peer.oldest = seq + 1;
-                }
-            }
-            "hold" | "rejected" => {
-                let (target, seq) = (number(frame, "\"targetId\":"), number(frame, "\"seq\":"));
-                let peer = self.peer(target);
-                assert_eq!(seq, peer.oldest, "a refusal names the oldest that is outstanding");
-                assert!(seq <= peer.sent, "a refusal names what was sent");
-                peer.is_refused = true;
-                if kind == "hold" {
-                    peer.retry = Some(now + number(frame, "\"retryAfter\":"));
-                } else {
-                    ledger.rejected(id, target, seq..=peer.last);
-                    (peer.oldest, peer.retry, peer.is_rejected) = (peer.last + 1, None, true);
-                    self.rejections += 1;
-                }
-            }
-            "delivered" => {
-                let (target, seq) = (number(frame, "\"targetId\":"), number(frame, "\"seq\":"));
-                let peer = self.peer(target);
-                assert!(seq <= peer.last, "{target} cannot have what was not sent");
-                if seq > peer.delivered {
-                    peer.delivered = seq;
-                    ledger.delivered(id, target, seq);
-                }
-            }
-            "presence" => {
-                let online = frame.contains("\"online\":true");
-                self.peer(number(frame, "\"clientId\":")).is_online = online;
-            }
-            "pong" => {}
-            _ => panic!("what is {frame}?"),
-        }
+            !is_committed
+        });
     }
 
-    fn authenticated(&mut self, frame: &str) {
-        let epoch = string(frame, "\"epoch\":\"").to_owned();
-        if let Some(known) = self.epoch.replace(epoch.clone()) {
-            assert_eq!(known, epoch, "the store was not lost");
-        }
-        self.state = State::Open;
-        self.patience = number(frame, "\"pingInterval\":") + number(frame, "\"pingTimeout\":");
-        for peer in self.peers.values_mut() {
-            // The server sends again what waits.
-            peer.waiting.clear();
-            peer.arrived = peer.handed;
-        }
-    }
-
-    /// The channel is registered.
+    /// Lets the page send to a client again: the channel is registered.
     pub fn allow(&mut self, target: u64) {
         self.peer(target).is_rejected = false;
     }
 
-    /// The application listens from now on, or does not.
-    pub fn listen(&mut self, is_listening: bool, now: u64, ledger: &mut Ledger) {
+    /// Starts or stops listening for messages.
+    pub fn set_listening(&mut self, is_listening: bool, now: u64, ledger: &mut Ledger) {
         self.is_listening = is_listening;
         if is_listening {
             let senders: Vec<_> = self.peers.keys().copied().collect();
@@ -342,17 +254,19 @@ impl Page {
         }
     }
 
+    /// Passes buffered messages to the application.
     fn hand_over(&mut self, sender: u64, now: u64, ledger: &mut Ledger) {
-        while let Some((message, offset)) = self.peer(sender).waiting.pop_front() {
+        while let Some((message, offset)) = self.peer(sender).buffered.pop_front() {
             let (from, seq) = parse(&message);
             assert_eq!(from.client, sender);
-            ledger.heard(self.id, from, seq);
-            self.peer(sender).handed = offset;
-            self.has_received(sender, offset, now);
+            ledger.received(self.id, from, seq);
+            self.peer(sender).handled_offset = offset;
+            self.note_received(sender, offset, now);
         }
     }
 
-    fn has_received(&mut self, sender: u64, offset: u64, now: u64) {
+    /// Notes an offset to be acknowledged.
+    fn note_received(&mut self, sender: u64, offset: u64, now: u64) {
         if self.state != State::Open {
             return;
         }
@@ -365,6 +279,7 @@ impl Page {
         }
     }
 
+    /// Sends the pending acknowledgements.
     fn acknowledge(&mut self) {
         for (sender, offset) in std::mem::take(&mut self.acknowledgements) {
             self.write(&format!(r#"{{"received":{{"senderId":{sender},"offset":{offset}}}}}"#));
@@ -372,7 +287,7 @@ impl Page {
         (self.acknowledge_at, self.unacknowledged) = (None, 0);
     }
 
-    /// Does what is due.
+    /// Runs the timers that are due.
     pub fn tick(&mut self, now: u64) {
         if self.acknowledge_at.is_some_and(|at| at <= now) {
             self.acknowledge();
@@ -380,51 +295,53 @@ impl Page {
         let due: Vec<_> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.retry.is_some_and(|at| at <= now))
+            .filter(|(_, peer)| peer.retry_at.is_some_and(|at| at <= now))
             .map(|(id, _)| *id)
             .collect();
         for target in due {
             let peer = self.peer(target);
-            (peer.retry, peer.sent) = (None, 0);
+            (peer.retry_at, peer.sent_seq) = (None, 0);
             self.flush(target);
         }
-        if self.is_reliable && self.link.is_some() && now - self.heard > self.patience {
+        if self.is_reliable && self.link.is_some() && now - self.last_frame_at > self.timeout {
             self.abandon(now);
         }
     }
 
-    /// Takes its connection for dead.
+    /// Gives the connection up without closing it.
     pub fn abandon(&mut self, now: u64) {
         if let Some(link) = &self.link {
             link::lock(link).abandon();
-            self.ended(1006, now);
+            self.disconnected(1006, now);
         }
     }
 
-    pub fn ended(&mut self, code: u16, now: u64) {
-        world::note(self.trace.as_ref(), || format!("{:?} has lost its connection: {code}", self.id));
-        assert!(!self.is_reliable || code != 4504, "{:?} could not know that it did wrong", self.id);
+    fn disconnected(&mut self, code: u16, now: u64) {
+        world::note(self.trace.as_ref(), || format!("{:?} is disconnected: {code}", self.id));
+        assert!(!self.is_reliable || code != 4504, "{:?} could not avoid its offences", self.id);
         self.link = None;
         self.acknowledgements.clear();
         (self.acknowledge_at, self.unacknowledged) = (None, 0);
         for peer in self.peers.values_mut() {
-            (peer.retry, peer.sent, peer.is_refused, peer.is_online) = (None, 0, false, false);
+            (peer.retry_at, peer.sent_seq, peer.is_refused, peer.is_online) = (None, 0, false, false);
         }
         self.state = if self.is_reliable && code < 4500 { State::Waiting(now + 1) } else { State::Closed };
     }
 
-    /// Whether nothing is owed to anybody.
+    /// Whether the page has no outstanding, buffered or unacknowledged messages.
     pub fn is_idle(&self) -> bool {
         self.state == State::Open
             && self.acknowledgements.is_empty()
-            && self.peers.values().all(|peer| peer.oldest > peer.last && peer.waiting.is_empty())
+            && self.peers.values().all(|peer| peer.oldest > peer.last_seq && peer.buffered.is_empty())
     }
 
-    pub fn is_told_delivered(&self, target: u64, seq: u64) -> bool {
-        self.peers.get(&target).is_some_and(|peer| peer.delivered >= seq)
+    /// Whether the page was told that `target` has received the message `seq`.
+    pub fn knows_delivered(&self, target: u64, seq: u64) -> bool {
+        self.peers.get(&target).is_some_and(|peer| peer.delivered_seq >= seq)
     }
 
-    pub fn sees(&self, other: u64) -> bool {
+    /// Whether the page was told that a client is online.
+    pub fn knows_online(&self, other: u64) -> bool {
         self.peers.get(&other).is_some_and(|peer| peer.is_online)
     }
 }

@@ -1,12 +1,12 @@
-//! Chance that a seed decides.
+//! Random numbers from a seed.
 
-/// SplitMix64.
+/// A SplitMix64 generator.
 pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
         let mut random = Self(seed);
-        // Neighbouring seeds have nothing in common.
+        // So that adjacent seeds give unrelated sequences.
         random.0 = random.next();
         random
     }
@@ -19,10 +19,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// Returns a number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
+    /// Returns true with a probability of 1 in `bound`.
     pub fn one_in(&mut self, bound: usize) -> bool {
         self.below(bound) == 0
     }
