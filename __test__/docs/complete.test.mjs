@@ -53,3 +53,16 @@ for (const [page, file, names] of [
     assert.deepEqual(found.filter((member) => !new RegExp(`\\b${member}\\b`).test(text) && !limits.includes(`\`${member}\``)), []);
   });
 }
+
+test('README and the index link to each page, and each page links back and to others', () => {
+  const linksOf = (text) => new Set(Array.from(text.matchAll(/\]\(([\w./-]+\.md)(?:#[^)]*)?\)/g), ([, target]) => target));
+  const pages = findFiles('docs', /\.md$/).map((path) => path.slice('docs/'.length)).filter((name) => name !== 'README.md');
+  const [readme, index] = [linksOf(read('README.md')), linksOf(read('docs/README.md'))];
+  assert.deepEqual(pages.filter((name) => !readme.has(`docs/${name}`)), [], 'README');
+  assert.deepEqual(pages.filter((name) => !index.has(name)), [], 'docs/README');
+  for (const name of pages) {
+    const links = linksOf(read(`docs/${name}`));
+    assert.ok(links.has('../README.md') && links.has('README.md'), `${name} links to README and the index`);
+    assert.ok([...links].filter((other) => other !== name && pages.includes(other)).length > 1, `${name} links to related pages`);
+  }
+});
