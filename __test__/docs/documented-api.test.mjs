@@ -18,11 +18,13 @@ after(() => browser?.close());
 
 /** Headings of the README of 0.3.3, with the lines that must follow them. */
 const DOCUMENTED = {
+  'Server': [],
   'Class: RelayServer': [],
   'new RelayServer(options, [callback])': ['* `options` Object', '`port` Number', '`authorizeAllChannels` Boolean', '* `callback` Function'],
   'options.authorizeAllChannels': ['Default `false`'],
   'server.close([callback])': ['calls callback when done'],
   "Event: 'error'": ['`function (error) { }`'],
+  'Client': [],
   'Class: WebSocketRelay': [],
   'new WebSocketRelay(address, authentication, [callback])': ['* `address` String', '* `authentication` Object', '`clientId` Number', '`token` String', '* `callback` Function'],
   'authentication.clientId': [],
@@ -33,6 +35,8 @@ const DOCUMENTED = {
   'channel.emitQueuedMessages()': [],
   "Event: 'message'": ['`function (message) { }`'],
   "Event: 'open'": ['`function () { }`'],
+  'Testing': ['npm test'],
+  'Compiling Client Code': ['`npm run compile`'],
 };
 
 for (const [heading, lines] of Object.entries(DOCUMENTED)) {
