@@ -1,6 +1,9 @@
 // The code of README and docs works: what is marked is run, all of it parses.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { root } from '../../scripts/process.mjs';
 import { launchBrowser } from '../browser/browser.mjs';
 import { DOCUMENTS, blocksOf, runOf, syntaxProblem } from './blocks.mjs';
 import { installPackage, runInPage, runProgram, talkInTabs } from './run.mjs';
@@ -33,6 +36,13 @@ for (const path of DOCUMENTS) {
 }
 
 for (const block of blocks.filter((block) => runOf(block))) test(`${block.place} runs`, (t) => run(t, block));
+
+test('each mark stands on the line before a block', () => {
+  for (const path of DOCUMENTS) {
+    const marks = readFileSync(join(root, path), 'utf8').match(/^ *<!-- (run|documented)\b.*-->/gm) ?? [];
+    assert.deepEqual(marks, blocks.filter((block) => block.path === path && block.mark).map(({ mark }) => `<!-- ${mark} -->`), path);
+  }
+});
 
 test('there are blocks of each kind', () => {
   const kinds = new Set(blocks.map((block) => runOf(block)?.kind));

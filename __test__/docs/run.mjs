@@ -14,7 +14,7 @@ import { newContext } from '../browser/browser.mjs';
 
 const HARNESS = fileURLToPath(new URL('programs.cjs', import.meta.url));
 /** Milliseconds for a program to listen, and to end. */
-const PATIENCE = 20_000;
+const PATIENCE = 60_000;
 
 /** Makes a folder where the packed package is installed, and beside it what this repository has of other packages. */
 export function installPackage() {
