@@ -121,14 +121,13 @@ export async function talkInTabs(t, browser, address) {
     await from.press('input', 'Enter');
     await to.waitForFunction((text) => document.body.innerText.includes(text), text);
   };
-  for (const tab of tabs) {
-    await tab.goto(address);
-    await tab.waitForFunction(() => document.body.innerText !== '' || document.readyState === 'complete');
-    await tab.waitForLoadState('networkidle');
-  }
+  // Before that the browser would submit the form itself.
+  const ready = (tab) => tab.waitForFunction(() => document.forms[0]?.onsubmit);
+  await Promise.all(tabs.map((tab) => tab.goto(address)));
+  await Promise.all(tabs.map(ready));
   await say(tabs[0], tabs[1], 'hello from the first');
   await tabs[1].reload();
-  await tabs[1].waitForLoadState('networkidle');
+  await ready(tabs[1]);
   await say(tabs[1], tabs[0], 'hello from the second');
   await context.close();
 }
