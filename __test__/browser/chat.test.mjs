@@ -103,7 +103,7 @@ async function startChat(t, look) {
 
 /** Resolves when every pane of the page is connected. */
 async function connected(page) {
-  await page.locator('main:not(:has([data-connection]:not([data-connection="open"])))').waitFor();
+  await page.locator('main:has([data-state]):not(:has([data-state]:not([data-state="connected"])))').waitFor();
   await page.getByRole('button', { name: 'Send', disabled: false }).last().waitFor();
 }
 
