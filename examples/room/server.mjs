@@ -22,7 +22,8 @@ const seats = NAMES.map((name) => ({ name, id: relayServer.registerClient().id, 
 relayServer.registerRelayChannels(seats.map(({ id }) => id));
 
 app.post('/seat', (request, response) => {
-  const seat = seats.find(({ id, heldUntil }) => !relayServer.isConnected(id) && Date.now() > heldUntil);
+  const free = seats.filter(({ id, heldUntil }) => !relayServer.isConnected(id) && Date.now() > heldUntil);
+  const seat = free.find(({ name }) => name === request.query.name) ?? free[0];
   if (!seat) return response.sendStatus(503);
   seat.heldUntil = Date.now() + HOLD;
   const others = seats.filter((other) => other !== seat);

@@ -47,11 +47,11 @@ class Pane {
     return `${view} ${this.#index}`;
   }
 
-  #enter(seat, relay, isReplacement) {
+  #enter(seat, relay, wasForgotten) {
     this.#seat = seat;
     sessionStorage.setItem(this.#memory, seat.key);
     this.#introduce();
-    if (isReplacement) this.#addNews('The server has given this tab a new seat. Messages that still waited are lost.');
+    if (wasForgotten) this.#addNews('The server no longer knew this tab and gave it a new seat. Messages that still waited are lost.');
     this.#channel = relay.createChannel(seat.otherId);
     this.#channel.on('message', (text) => this.#add(seat.otherName, text, 'theirs'));
     for (const change of ['join', 'leave']) this.#channel.on(change, () => this.#isOpen && this.#show('connected'));

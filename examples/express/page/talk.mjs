@@ -5,8 +5,8 @@ let channel;
 
 keepSeat(() => fetch('seat', { method: 'POST' }), enter, show, 'express');
 
-function enter({ otherId }, relay, isReplacement) {
-  if (isReplacement) write('news', 'The server has given this tab a new seat. What still waited for the other tab is lost.');
+function enter({ otherId }, relay, wasForgotten) {
+  if (wasForgotten) write('news', 'The server no longer knew this tab and gave it a new seat. Messages that still waited are lost.');
   channel = relay.createChannel(otherId);
   channel.on('message', (text) => write('theirs', text));
   channel.on('join', () => show('connected'));

@@ -46,19 +46,27 @@ export function showState(state, more, root = document.body) {
 /** Shows a notice with a title, a text, and either a button or a link to a second tab; hides it if there is no title. */
 export function showNotice({ title = '', text = '', button, act, secondTab = false }, root = document.body) {
   const notice = find('.notice', root);
+  const scroll = keepEnd(find('.log', root));
   notice.hidden = !title;
   setText(find('b', notice), title);
   setText(find('span', notice), text);
   Object.assign(find('button', notice), { hidden: !button, textContent: button ?? '', onclick: act ?? null });
   find('a', notice).hidden = !secondTab;
+  scroll();
 }
 
 /** Adds a line to a log, and scrolls to it if the end was in view. */
 export function addLine(log, line) {
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 50;
+  const scroll = keepEnd(log, line.classList.contains('mine'));
   log.append(line);
   if (log.children.length > 500) log.firstElementChild.remove();
-  if (atEnd || line.classList.contains('mine')) log.scrollTop = log.scrollHeight;
+  scroll();
+}
+
+/** Returns a function that scrolls to a log's end if the end is in view now. */
+function keepEnd(log, always = false) {
+  const isAtEnd = always || log.scrollHeight - log.scrollTop - log.clientHeight < 50;
+  return () => isAtEnd && (log.scrollTop = log.scrollHeight);
 }
 
 // A text that is set again is read aloud again.

@@ -1,13 +1,14 @@
 import { addLine, find, make, showNotice, showState } from './page.mjs';
 import { keepSeat } from './seat.mjs';
 
-let me;
+let me = '';
 let channels = [];
 
-keepSeat(() => fetch('seat', { method: 'POST' }), enter, show, 'room');
+// By name, so that everyone is who they were when the server is restarted.
+keepSeat(() => fetch(`seat?name=${me}`, { method: 'POST' }), enter, show, 'room');
 
-function enter({ name, others }, relay, isReplacement) {
-  if (isReplacement) write('news', `The server has given you a new seat. You are ${name} now.`);
+function enter({ name, others }, relay, wasForgotten) {
+  if (wasForgotten) write('news', `The server no longer knew this tab and gave it a new seat. You are ${name}.`);
   me = name;
   find('ul').replaceChildren();
   channels = others.map((other) => {
