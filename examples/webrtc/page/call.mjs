@@ -107,8 +107,9 @@ function setSignaling(state) {
 
 /** Shows the state of the call, which depends on that of the peer and on that of its signaling. */
 function show() {
-  const isOpen = data?.readyState === 'open';
-  if (hungUp.signal.aborted) showState('left', { status: 'Call ended', title: 'The other person has left.', button: 'Call someone else', act: () => location.reload() });
+  const isOver = hungUp.signal.aborted;
+  const isOpen = !isOver && data?.readyState === 'open';
+  if (isOver) showState('left', { status: 'Call ended', title: 'The other person has left.', button: 'Call someone else', act: () => location.reload() });
   else if (isOpen) showState('connected', inCall());
   else if (signaling === 'waiting') showState('waiting', { status: 'Waiting', title: 'Nobody to call yet.', text: 'Open this page in a second tab: the two connect by themselves.', secondTab: true });
   else if (signaling === 'away') showState('away', { text: 'Calls cannot begin until it is back. This page tries again by itself.' });
@@ -123,5 +124,5 @@ function inCall() {
   const status = (isLost ? 'Connection lost' : 'Connected') + more;
   if (!find('#theirs').hidden) return { status };
   const isSeen = !find('#mine').hidden;
-  return { status, title: 'You are connected.', text: isSeen ? 'The other camera is off.' : 'Both cameras are off. Texts go from browser to browser.' };
+  return { status, title: 'You are connected.', text: isSeen ? 'The other camera is off.' : 'Both cameras are off. Text goes straight from browser to browser.' };
 }
