@@ -1,7 +1,9 @@
 // The room of examples/, with five pages in it.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import WebSocketRelay from 'websocket-relay/client';
 import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
+import { AWAY, inState, newOutageContext, notice, startRestartable } from './examples.mjs';
 
 let browser;
 before(async () => (browser = await launchBrowser()));
@@ -64,6 +66,77 @@ test('every seat is given once, and a ninth page is told so', async (t) => {
   const ids = (await Promise.all((await Promise.all(seats)).map((response) => response.json()))).map(({ id }) => id);
   assert.equal(new Set(ids).size, 8);
   assert.equal((await fetch(`${address}seat`, { method: 'POST' })).status, 503);
+});
+
+test('an outage adds nothing to the log, and all are back with their names after a restart', async (t) => {
+  const context = await newOutageContext(t, browser);
+  const server = await startRestartable(t, 'room');
+  const pages = [];
+  for (let n = 0; n < 3; n++) {
+    pages.push(await context.newPage());
+    await pages[n].goto(server.address);
+    await inState(pages[n], 'connected');
+  }
+  await sees(pages[0], ['Alan', 'Barbara']);
+  const log = (page) => page.locator('.log li').allTextContents();
+  const logs = await Promise.all(pages.map(log));
+  await server.stop();
+  await Promise.all(pages.map((page) => notice(page, AWAY)));
+  await Promise.all(pages.map((page) => sees(page, [])));
+  assert.deepEqual(await Promise.all(pages.map(log)), logs);
+  assert.ok(await pages[0].getByRole('button', { name: 'Send' }).isDisabled());
+  await pages[0].screenshot({ path: 'test-results/room-away.png' });
+
+  await server.start();
+  await Promise.all(pages.map((page) => inState(page, 'connected')));
+  await sees(pages[0], ['Alan', 'Barbara']);
+  await pages[2].getByText('You are Barbara', { exact: true }).waitFor();
+  await say(pages[0], 'Is everyone back?');
+  for (const page of pages.slice(1)) assert.deepEqual(await hears(page, 1), ['Ada: Is everyone back?']);
+});
+
+test('a page that is alone says so, and cannot send', async (t) => {
+  const enter = await openRoom(t);
+  const ada = await enter();
+  await notice(ada, 'Nobody else is here. Open this page in more tabs: each one is another person.');
+  assert.ok(await ada.getByRole('button', { name: 'Send' }).isDisabled());
+  await enter();
+  await ada.locator('.notice').waitFor({ state: 'hidden' });
+  await say(ada, 'Hello');
+});
+
+test('a page that finds the room full waits for a seat', async (t) => {
+  const context = await newOutageContext(t, browser);
+  const address = await startExample(t, 'room');
+  const relays = [];
+  t.after(() => relays.forEach((relay) => relay.close()));
+  for (let n = 0; n < 8; n++) {
+    const { id, token } = await (await fetch(`${address}seat`, { method: 'POST' })).json();
+    relays.push(new WebSocketRelay(`${address}relay`, { clientId: id, token }));
+    await new Promise((resolve) => relays[n].once('open', resolve));
+  }
+  const page = await context.newPage();
+  await page.goto(address);
+  await notice(page, 'Every seat is taken. This page takes the next one that becomes free.');
+  await page.screenshot({ path: 'test-results/room-full.png' });
+  relays[4].close();
+  await page.getByText('You are Edsger').waitFor();
+});
+
+test('a page whose seat another tab takes says so, and takes another one', async (t) => {
+  const enter = await openRoom(t);
+  const page = await enter();
+  await enter();
+  await sees(page, ['Alan']);
+  const before = await page.locator('.log li').allTextContents();
+  const { id, token } = await page.evaluate(() => JSON.parse(sessionStorage.getItem('room')));
+  const relay = new WebSocketRelay(`${new URL(page.url()).origin}/relay`, { clientId: id, token });
+  t.after(() => relay.close());
+  await notice(page, 'Another tab has taken this seat. A seat belongs to one tab at a time.');
+  assert.deepEqual(await page.locator('.log li').allTextContents(), before, 'nobody has left');
+  await page.screenshot({ path: 'test-results/room-replaced.png' });
+  await page.getByRole('button', { name: 'Take another seat' }).click();
+  await page.getByText('You are Barbara').waitFor();
 });
 
 async function say(page, text) {

@@ -13,8 +13,9 @@ for (;;) {
   try {
     const response = await fetch('stats');
     if (!response.ok) throw new Error(response.statusText);
-    draw(await response.json());
+    const stats = await response.json();
     lastSeen = Date.now();
+    draw(stats);
     state('live', 'Live');
   } catch {
     state('away', lastSeen ? `The server is away, last seen ${clock(lastSeen)}` : 'The server is away');
@@ -37,7 +38,7 @@ function figure(name, value, note) {
   const section = find(`[data-figure=${name}]`);
   section.querySelector('output').textContent = number(value ?? 0);
   section.querySelector('p').textContent = note;
-  charts[name].add(Date.now(), value);
+  charts[name].add(lastSeen, value);
 }
 
 function problems({ rejected, offences, turnedAway, closed, eventsDropped }) {

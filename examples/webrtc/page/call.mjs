@@ -6,6 +6,7 @@ import { closedForGood, wait } from './seat.mjs';
 
 /** Close codes of the relay: another connection has taken this client's place; the server has ended the call. */
 const [REPLACED, UNREGISTERED] = [4501, 4502];
+const CALL_AGAIN = { button: 'Call someone else', act: () => location.reload() };
 
 // For peers in different networks: { iceServers: [{ urls: 'stun:…' }, { urls: 'turn:…', username, credential }] }
 const peer = new RTCPeerConnection();
@@ -14,6 +15,8 @@ let signaling = 'connecting';
 let data;
 
 peer.addEventListener('connectionstatechange', show);
+// The other side hears of it even if the server is away.
+addEventListener('pagehide', () => peer.close());
 peer.ontrack = ({ streams: [stream] }) => {
   playVideo(find('#theirs'), stream, find('#sound'));
   show();
@@ -109,7 +112,7 @@ function setSignaling(state) {
 function show() {
   const isOver = hungUp.signal.aborted;
   const isOpen = !isOver && data?.readyState === 'open';
-  if (isOver) showState('left', { status: 'Call ended', title: 'The other person has left.', button: 'Call someone else', act: () => location.reload() });
+  if (isOver) showState('left', { status: 'Call ended', title: 'The other person has left.', ...CALL_AGAIN });
   else if (isOpen) showState('connected', inCall());
   else if (signaling === 'waiting') showState('waiting', { status: 'Waiting', title: 'Nobody to call yet.', text: 'Open this page in a second tab: the two connect by themselves.', secondTab: true });
   else if (signaling === 'away') showState('away', { text: 'Calls cannot begin until it is back. This page tries again by itself.' });
@@ -119,10 +122,12 @@ function show() {
 }
 
 function inCall() {
-  const isLost = peer.connectionState !== 'connected';
+  const { connectionState } = peer;
   const more = { away: ', server away', waiting: ', server restarted', replaced: ', but another tab signals' }[signaling] ?? '';
-  const status = (isLost ? 'Connection lost' : 'Connected') + more;
-  if (!find('#theirs').hidden) return { status };
-  const isSeen = !find('#mine').hidden;
-  return { status, title: 'You are connected.', text: isSeen ? 'The other camera is off.' : 'Both cameras are off. Text goes straight from browser to browser.' };
+  const status = (connectionState === 'connected' ? 'Connected' : 'Connection lost') + more;
+  const theirs = find('#theirs');
+  theirs.hidden = !theirs.srcObject || connectionState === 'failed';
+  if (connectionState === 'failed') return { status, title: 'The connection is lost.', text: 'It comes back by itself if the other page is still there.', ...CALL_AGAIN };
+  if (!theirs.hidden) return { status };
+  return { status, title: 'You are connected.', text: find('#mine').hidden ? 'Both cameras are off. Text goes straight from browser to browser.' : 'The other camera is off.' };
 }
