@@ -155,7 +155,7 @@ test('a video plays on a page that nobody has clicked on, muted until its sound 
   await page.addInitScript(() => {
     addEventListener('playing', ({ target }) => target.id === 'theirs' && console.log('playing', target.muted ? 'muted' : 'aloud'), true);
   });
-  const playing = page.waitForEvent('console', ({ text }) => text().startsWith('playing'));
+  const playing = page.waitForEvent('console', (message) => message.text().startsWith('playing'));
   await page.goto(address);
   await caller.goto(address);
   await caller.locator('#camera').click();
