@@ -11,7 +11,7 @@ const CALL_AGAIN = { button: 'Call someone else', act: () => location.reload() }
 // For peers in different networks: { iceServers: [{ urls: 'stun:…' }, { urls: 'turn:…', username, credential }] }
 const peer = new RTCPeerConnection();
 const hungUp = new AbortController();
-let signaling = 'connecting';
+let signaling;
 let data;
 
 peer.addEventListener('connectionstatechange', show);
@@ -27,7 +27,9 @@ signal();
 /** Signals for as long as the call lasts. The call itself does not need the server: it goes on when that is restarted. */
 async function signal() {
   let renew;
+  setSignaling('asking');
   for (let call = await findOther(); call; call = await findOther(call.callId)) {
+    setSignaling('connecting');
     const relay = new WebSocketRelay(`${location.origin}/relay`, { clientId: call.id, token: call.token });
     hungUp.signal.addEventListener('abort', () => relay.close());
     relay.on('error', ({ message }) => console.info(message));
@@ -116,6 +118,8 @@ function show() {
   else if (isOpen) showState('connected', inCall());
   else if (signaling === 'waiting') showState('waiting', { status: 'Waiting', title: 'Nobody to call yet.', text: 'Open this page in a second tab: the two connect by themselves.', secondTab: true });
   else if (signaling === 'away') showState('away', { text: 'Calls cannot begin until it is back. This page tries again by itself.' });
+  else if (signaling === 'replaced') showState('replaced', { title: 'Another tab has taken this call.', text: '', ...CALL_AGAIN });
+  else if (signaling === 'asking') showState('connecting', { title: 'Looking for someone to call…' });
   else showState('connecting', { title: 'Someone is here.', text: 'Connecting the two browsers…' });
   find('#camera').hidden = !isOpen || !find('#mine').hidden;
   find('#sound').hidden ||= !isOpen;
