@@ -28,8 +28,8 @@ app.post('/call', (request, response) => {
   }
   waiting.set(call, response);
   response.on('close', () => waiting.get(call) === response && waiting.delete(call));
-  // The page knows by this that the server is there.
-  response.type('json').flushHeaders();
+  // The page knows by this that the server is there. Headers alone would not do: Firefox waits for the body to begin.
+  response.type('json').write('\n');
 });
 
 function connect(firstResponse, secondResponse) {
