@@ -44,7 +44,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
   });
 }
 
-test('a tab that is reloaded keeps its seat, and one that is opened anew finds what it missed', async (t) => {
+test('a reloaded tab keeps its seat, and a reopened one gets the messages that waited', async (t) => {
   const { open } = await startChat(t);
   const [ada, grace] = [await open(), await open()];
   await ada.reload();
@@ -117,7 +117,7 @@ function hidden(page) {
   return page.locator('.notice').waitFor({ state: 'hidden' });
 }
 
-/** Starts the chat, and makes the function that opens a tab of it. */
+/** Starts the chat; returns a function that opens a tab of it. */
 async function startChat(t, look) {
   const context = await newContext(t, browser, look);
   const server = spawn(process.execPath, ['examples/chat/server.mjs'], {

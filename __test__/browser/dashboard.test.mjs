@@ -1,4 +1,4 @@
-// The dashboard of examples/: the figures of its own relay, and such as only the test makes up.
+// The dashboard of examples/: figures of its own relay, and figures that the test makes up.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
@@ -9,7 +9,7 @@ let browser;
 before(async () => (browser = await launchBrowser()));
 after(() => browser?.close());
 
-test('shows figures of a relay on which there is talk', async (t) => {
+test('shows the figures of a busy relay', async (t) => {
   const context = await newContext(t, browser, LOOKS.light);
   const page = await context.newPage();
   await page.goto(await startExample(t, 'dashboard'));

@@ -9,7 +9,7 @@ let browser;
 before(async () => (browser = await launchBrowser()));
 after(() => browser?.close());
 
-/** Opens the room, and returns what has one more page enter it. */
+/** Opens the room, and returns a function that opens one more page in it. */
 async function openRoom(t, options) {
   const context = await newContext(t, browser, options);
   const address = await startExample(t, 'room');
@@ -21,7 +21,7 @@ async function openRoom(t, options) {
   };
 }
 
-test('five pages hear each other; one leaves, and another takes its seat', async (t) => {
+test('five pages hear each other, and a newcomer takes the seat of one that left', async (t) => {
   const enter = await openRoom(t);
   const pages = [await enter(), await enter(), await enter(), await enter(), await enter()];
   const names = ['Ada', 'Alan', 'Barbara', 'Donald', 'Edsger'];
@@ -50,7 +50,7 @@ test('five pages hear each other; one leaves, and another takes its seat', async
 });
 
 for (const [look, options] of Object.entries(LOOKS)) {
-  test(`a room looks well (${look})`, async (t) => {
+  test(`a room fits the screen (${look})`, async (t) => {
     const enter = await openRoom(t, options);
     const [ada, alan] = [await enter(), await enter()];
     for (const page of [alan, ada]) await say(page, 'A few words that are long enough for more than one line on a small screen.');
@@ -60,7 +60,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
   });
 }
 
-test('every seat is given once, and a ninth page is told so', async (t) => {
+test('gives each seat once, and 503 to a ninth page', async (t) => {
   const address = await startExample(t, 'room');
   const seats = Array.from({ length: 8 }, () => fetch(`${address}seat`, { method: 'POST' }));
   const ids = (await Promise.all((await Promise.all(seats)).map((response) => response.json()))).map(({ id }) => id);
@@ -144,13 +144,13 @@ async function say(page, text) {
   await page.getByRole('button', { name: 'Send' }).click();
 }
 
-/** Waits until exactly these others are there. */
+/** Waits until exactly these others are here. */
 async function sees(page, names) {
   const present = (names) => Array.from(document.querySelectorAll('.here'), ({ textContent }) => textContent).join() === names;
   await until(page, present, names.sort().join());
 }
 
-/** Waits for so many messages of others, and resolves to all there are. */
+/** Waits for `count` messages of others, and resolves to all of them. */
 async function hears(page, count) {
   await page.locator('.theirs').nth(count - 1).waitFor();
   return page.locator('.theirs').evaluateAll((lines) => lines.map((line) => `${line.firstChild.textContent}: ${line.lastChild.textContent}`));

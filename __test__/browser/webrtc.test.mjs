@@ -68,7 +68,7 @@ for (const [names, { open, skip }] of Object.entries(pairs)) {
 }
 
 for (const [look, options] of Object.entries(LOOKS)) {
-  test(`a call looks well (${look})`, async (t) => {
+  test(`a call fits the screen (${look})`, async (t) => {
     const pages = await call(t, [inChromium, inChromium], options);
     await say(pages[0], ['Do you see me?']);
     await say(pages[1], ['Not yet. Turn on your camera.', 'https://example.org/a-very-long-address-that-has-to-be-broken-somewhere']);
