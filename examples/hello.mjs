@@ -2,9 +2,11 @@
 import { once } from 'node:events';
 import RelayServer from 'websocket-relay';
 import WebSocketRelay from 'websocket-relay/client';
+import { fail } from './lib/server.mjs';
 
-const relayServer = new RelayServer({ port: 0, host: '127.0.0.1' });
-await once(relayServer, 'listening');
+// Port 0 is any free one.
+const relayServer = new RelayServer({ port: process.env.PORT ?? 0, host: '127.0.0.1' });
+await once(relayServer, 'listening').catch(fail);
 const address = `127.0.0.1:${relayServer.address().port}`;
 
 const client1 = relayServer.registerClient();

@@ -5,14 +5,10 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { launchBrowser, newContext } from './browser.mjs';
+import { launchBrowser, LOOKS, newContext } from './browser.mjs';
+import { AWAY, inState, newOutageContext, notice, startRestartable } from './examples.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const LOOKS = {
-  light: { viewport: { width: 1100, height: 720 }, colorScheme: 'light' },
-  dark: { viewport: { width: 1100, height: 720 }, colorScheme: 'dark' },
-  phone: { viewport: { width: 390, height: 780 }, colorScheme: 'light' },
-};
 
 let browser;
 before(async () => (browser = await launchBrowser()));
@@ -48,7 +44,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
   });
 }
 
-test('a tab that is reloaded keeps its seat, and one that is opened anew finds what it missed', async (t) => {
+test('a reloaded tab keeps its seat, and a reopened one gets the messages that waited', async (t) => {
   const { open } = await startChat(t);
   const [ada, grace] = [await open(), await open()];
   await ada.reload();
@@ -77,7 +73,51 @@ test('a third tab and a fourth talk with each other', async (t) => {
   assert.equal(await first.locator('.theirs').count(), 0);
 });
 
-/** Starts the chat, and makes the function that opens a tab of it. */
+test('while its server is away a tab promises nothing, and after a restart both go on', async (t) => {
+  const context = await newOutageContext(t, browser);
+  const server = await startRestartable(t, 'chat');
+  const open = async () => {
+    const page = await context.newPage();
+    await page.goto(server.address);
+    await connected(page);
+    return page;
+  };
+  const ada = await open();
+  await notice(ada, 'Grace is not here. What you write waits for her.');
+  const grace = await open();
+  await hidden(ada);
+  await server.stop();
+  await notice(ada, AWAY);
+  assert.doesNotMatch(await ada.locator('main').innerText(), /waits for her|Grace is/);
+  assert.ok(await ada.getByRole('button', { name: 'Send' }).isDisabled());
+  await ada.getByRole('textbox').fill('Half a sentence');
+  await picture(ada, 'away');
+
+  await server.start();
+  await Promise.all([ada, grace].map(connected));
+  assert.equal(await ada.locator('h2').textContent(), 'You are Ada');
+  assert.equal(await grace.locator('h2').textContent(), 'You are Grace');
+  await ada.getByText('The server no longer knew this tab and gave it a new seat.').waitFor();
+  await ada.getByRole('textbox').press('Enter');
+  await hears(grace, 'Half a sentence');
+});
+
+test('when every seat is taken, a tab says so', async (t) => {
+  const context = await newOutageContext(t, browser);
+  const server = await startRestartable(t, 'chat');
+  const page = await context.newPage();
+  await page.route('**/seat?*', (route) => route.fulfill({ status: 503 }));
+  await page.goto(server.address);
+  await notice(page, 'Every seat is taken. This page takes the next one that becomes free.');
+  await page.unroute('**/seat?*');
+  await inState(page, 'connected');
+});
+
+function hidden(page) {
+  return page.locator('.notice').waitFor({ state: 'hidden' });
+}
+
+/** Starts the chat; returns a function that opens a tab of it. */
 async function startChat(t, look) {
   const context = await newContext(t, browser, look);
   const server = spawn(process.execPath, ['examples/chat/server.mjs'], {
@@ -103,7 +143,7 @@ async function startChat(t, look) {
 
 /** Resolves when every pane of the page is connected. */
 async function connected(page) {
-  await page.locator('main:not(:has([data-connection]:not([data-connection="open"])))').waitFor();
+  await page.locator('main:has([data-state]):not(:has([data-state]:not([data-state="connected"])))').waitFor();
   await page.getByRole('button', { name: 'Send', disabled: false }).last().waitFor();
 }
 

@@ -1,13 +1,15 @@
-// The dashboard of examples/: the figures of its own relay, and such as only the test makes up.
+// The dashboard of examples/: figures of its own relay, and figures that the test makes up.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
+
+const DAY = 86_400;
 
 let browser;
 before(async () => (browser = await launchBrowser()));
 after(() => browser?.close());
 
-test('shows figures of a relay on which there is talk', async (t) => {
+test('shows the figures of a busy relay', async (t) => {
   const context = await newContext(t, browser, LOOKS.light);
   const page = await context.newPage();
   await page.goto(await startExample(t, 'dashboard'));
@@ -59,13 +61,31 @@ for (const [look, options] of Object.entries(LOOKS)) {
       await page.clock.runFor(1_000);
       await shows((1000 + n).toLocaleString('en'));
     }
+    const labels = (selector) => page.locator(`[data-figure=rate] ${selector}`).allTextContents();
+    assert.deepEqual(await labels('figcaption'), ['messages/s']);
+    assert.deepEqual(await labels('.values li'), ['2,000', '1,000', '0']);
+    const [first, middle, now] = (await labels('.times li')).map(seconds);
+    // The clock may pass midnight.
+    assert.deepEqual([now - middle, middle - first].map((difference) => (difference + DAY) % DAY), [30, 30]);
     await page.screenshot({ path: `test-results/dashboard-${look}.png` });
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
+    const color = () => page.locator('[data-figure=rate] output').evaluate((output) => getComputedStyle(output).color);
+    const fresh = await color();
     away = true;
     await page.clock.runFor(1_000);
-    await page.getByText('The server is away').waitFor();
+    const seen = seconds(/^The server is away, last seen (\S+)$/.exec(await page.getByText('The server is away').textContent())[1]);
+    assert.equal(seconds((await labels('.times li')).at(-1)), seen, 'the chart ends when the server was last seen');
+    assert.notEqual(await color(), fresh, 'stale figures are dimmed');
+    await page.screenshot({ path: `test-results/dashboard-${look}-away.png` });
     away = false;
     await page.clock.runFor(1_000);
     await page.getByText('Live').waitFor();
+    assert.equal(await color(), fresh);
   });
+}
+
+/** The seconds of a day that a clock shows. */
+function seconds(text) {
+  const [hours, minutes, rest] = text.split(':').map(Number);
+  return hours * 3_600 + minutes * 60 + rest;
 }

@@ -1,13 +1,15 @@
 // The room of examples/, with five pages in it.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import WebSocketRelay from 'websocket-relay/client';
 import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
+import { AWAY, inState, newOutageContext, notice, startRestartable } from './examples.mjs';
 
 let browser;
 before(async () => (browser = await launchBrowser()));
 after(() => browser?.close());
 
-/** Opens the room, and returns what has one more page enter it. */
+/** Opens the room, and returns a function that opens one more page in it. */
 async function openRoom(t, options) {
   const context = await newContext(t, browser, options);
   const address = await startExample(t, 'room');
@@ -19,7 +21,7 @@ async function openRoom(t, options) {
   };
 }
 
-test('five pages hear each other; one leaves, and another takes its seat', async (t) => {
+test('five pages hear each other, and a newcomer takes the seat of one that left', async (t) => {
   const enter = await openRoom(t);
   const pages = [await enter(), await enter(), await enter(), await enter(), await enter()];
   const names = ['Ada', 'Alan', 'Barbara', 'Donald', 'Edsger'];
@@ -48,7 +50,7 @@ test('five pages hear each other; one leaves, and another takes its seat', async
 });
 
 for (const [look, options] of Object.entries(LOOKS)) {
-  test(`a room looks well (${look})`, async (t) => {
+  test(`a room fits the screen (${look})`, async (t) => {
     const enter = await openRoom(t, options);
     const [ada, alan] = [await enter(), await enter()];
     for (const page of [alan, ada]) await say(page, 'A few words that are long enough for more than one line on a small screen.');
@@ -58,7 +60,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
   });
 }
 
-test('every seat is given once, and a ninth page is told so', async (t) => {
+test('gives each seat once, and 503 to a ninth page', async (t) => {
   const address = await startExample(t, 'room');
   const seats = Array.from({ length: 8 }, () => fetch(`${address}seat`, { method: 'POST' }));
   const ids = (await Promise.all((await Promise.all(seats)).map((response) => response.json()))).map(({ id }) => id);
@@ -66,18 +68,89 @@ test('every seat is given once, and a ninth page is told so', async (t) => {
   assert.equal((await fetch(`${address}seat`, { method: 'POST' })).status, 503);
 });
 
+test('an outage adds nothing to the log, and all are back with their names after a restart', async (t) => {
+  const context = await newOutageContext(t, browser);
+  const server = await startRestartable(t, 'room');
+  const pages = [];
+  for (let n = 0; n < 3; n++) {
+    pages.push(await context.newPage());
+    await pages[n].goto(server.address);
+    await inState(pages[n], 'connected');
+  }
+  await sees(pages[0], ['Alan', 'Barbara']);
+  const log = (page) => page.locator('.log li').allTextContents();
+  const logs = await Promise.all(pages.map(log));
+  await server.stop();
+  await Promise.all(pages.map((page) => notice(page, AWAY)));
+  await Promise.all(pages.map((page) => sees(page, [])));
+  assert.deepEqual(await Promise.all(pages.map(log)), logs);
+  assert.ok(await pages[0].getByRole('button', { name: 'Send' }).isDisabled());
+  await pages[0].screenshot({ path: 'test-results/room-away.png' });
+
+  await server.start();
+  await Promise.all(pages.map((page) => inState(page, 'connected')));
+  await sees(pages[0], ['Alan', 'Barbara']);
+  await pages[2].getByText('You are Barbara', { exact: true }).waitFor();
+  await say(pages[0], 'Is everyone back?');
+  for (const page of pages.slice(1)) assert.deepEqual(await hears(page, 1), ['Ada: Is everyone back?']);
+});
+
+test('a page that is alone says so, and cannot send', async (t) => {
+  const enter = await openRoom(t);
+  const ada = await enter();
+  await notice(ada, 'Nobody else is here. Open this page in more tabs: each one is another person.');
+  assert.ok(await ada.getByRole('button', { name: 'Send' }).isDisabled());
+  await enter();
+  await ada.locator('.notice').waitFor({ state: 'hidden' });
+  await say(ada, 'Hello');
+});
+
+test('a page that finds the room full waits for a seat', async (t) => {
+  const context = await newOutageContext(t, browser);
+  const address = await startExample(t, 'room');
+  const relays = [];
+  t.after(() => relays.forEach((relay) => relay.close()));
+  for (let n = 0; n < 8; n++) {
+    const { id, token } = await (await fetch(`${address}seat`, { method: 'POST' })).json();
+    relays.push(new WebSocketRelay(`${address}relay`, { clientId: id, token }));
+    await new Promise((resolve) => relays[n].once('open', resolve));
+  }
+  const page = await context.newPage();
+  await page.goto(address);
+  await notice(page, 'Every seat is taken. This page takes the next one that becomes free.');
+  await page.screenshot({ path: 'test-results/room-full.png' });
+  relays[4].close();
+  await page.getByText('You are Edsger').waitFor();
+});
+
+test('a page whose seat another tab takes says so, and takes another one', async (t) => {
+  const enter = await openRoom(t);
+  const page = await enter();
+  await enter();
+  await sees(page, ['Alan']);
+  const before = await page.locator('.log li').allTextContents();
+  const { id, token } = await page.evaluate(() => JSON.parse(sessionStorage.getItem('room')));
+  const relay = new WebSocketRelay(`${new URL(page.url()).origin}/relay`, { clientId: id, token });
+  t.after(() => relay.close());
+  await notice(page, 'Another tab has taken this seat. A seat belongs to one tab at a time.');
+  assert.deepEqual(await page.locator('.log li').allTextContents(), before, 'nobody has left');
+  await page.screenshot({ path: 'test-results/room-replaced.png' });
+  await page.getByRole('button', { name: 'Take another seat' }).click();
+  await page.getByText('You are Barbara').waitFor();
+});
+
 async function say(page, text) {
   await page.getByRole('textbox').fill(text);
   await page.getByRole('button', { name: 'Send' }).click();
 }
 
-/** Waits until exactly these others are there. */
+/** Waits until exactly these others are here. */
 async function sees(page, names) {
   const present = (names) => Array.from(document.querySelectorAll('.here'), ({ textContent }) => textContent).join() === names;
   await until(page, present, names.sort().join());
 }
 
-/** Waits for so many messages of others, and resolves to all there are. */
+/** Waits for `count` messages of others, and resolves to all of them. */
 async function hears(page, count) {
   await page.locator('.theirs').nth(count - 1).waitFor();
   return page.locator('.theirs').evaluateAll((lines) => lines.map((line) => `${line.firstChild.textContent}: ${line.lastChild.textContent}`));

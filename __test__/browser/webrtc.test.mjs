@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { installedFirefox } from '../../scripts/firefox.mjs';
 import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
+import { newOutageContext, notice, startRestartable } from './examples.mjs';
 import { launchFirefox } from './firefox.mjs';
 
 const CALL_ARGS = [
@@ -67,7 +68,7 @@ for (const [names, { open, skip }] of Object.entries(pairs)) {
 }
 
 for (const [look, options] of Object.entries(LOOKS)) {
-  test(`a call looks well (${look})`, async (t) => {
+  test(`a call fits the screen (${look})`, async (t) => {
     const pages = await call(t, [inChromium, inChromium], options);
     await say(pages[0], ['Do you see me?']);
     await say(pages[1], ['Not yet. Turn on your camera.', 'https://example.org/a-very-long-address-that-has-to-be-broken-somewhere']);
@@ -79,6 +80,93 @@ for (const [look, options] of Object.entries(LOOKS)) {
     assert.ok(await pages[0].evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
   });
 }
+
+test('a page that waits says what to do, also when the server is away', async (t) => {
+  const context = await newOutageContext(t, chromium);
+  const server = await startRestartable(t, 'webrtc');
+  const page = await context.newPage();
+  await page.goto(server.address);
+  const waiting = 'Nobody to call yet. Open this page in a second tab: the two connect by themselves.';
+  await notice(page, waiting);
+  await page.getByRole('link', { name: 'Open a second tab' }).waitFor();
+  await server.stop();
+  await notice(page, 'The server is away. Calls cannot begin until it is back. This page tries again by itself.');
+  await server.start();
+  await notice(page, waiting);
+});
+
+test('a call goes on while its server is restarted, and negotiates again afterwards', async (t) => {
+  const context = await newOutageContext(t, chromium);
+  const server = await startRestartable(t, 'webrtc');
+  const pages = [await context.newPage(), await context.newPage()];
+  for (const page of pages) {
+    await page.addInitScript(probe);
+    await page.goto(server.address);
+  }
+  await Promise.all(pages.map((page) => page.getByText('You are connected.').waitFor()));
+  await pages[0].locator('#camera').click();
+  await until(pages[1], () => document.querySelector('#theirs').currentTime > 0);
+
+  await server.stop();
+  await Promise.all(pages.map((page) => page.getByText('Connected, server away').waitFor()));
+  await say(pages[0], numbered(0, 0, 1));
+  await until(pages[1], () => document.querySelectorAll('.theirs').length === 1);
+  await server.start();
+  await Promise.all(pages.map((page) => page.getByText('Connected', { exact: true }).waitFor()));
+  await say(pages[1], numbered(1, 0, 1));
+  await until(pages[0], () => document.querySelectorAll('.theirs').length === 1);
+  const at = await pages[1].evaluate(() => document.querySelector('#theirs').currentTime);
+  await until(pages[1], (at) => document.querySelector('#theirs').currentTime > at, at);
+  // Only with signaling does the other side see this camera.
+  await pages[1].locator('#camera').click();
+  await until(pages[0], () => document.querySelector('#theirs').currentTime > 0);
+  assert.deepEqual(await Promise.all(pages.map((page) => page.evaluate(() => globalThis.probe.peers))), [1, 1], 'the call is the same one');
+});
+
+test('what is negotiated while the server is away is made good for when it is back', async (t) => {
+  const context = await newOutageContext(t, chromium);
+  const server = await startRestartable(t, 'webrtc');
+  const pages = [await context.newPage(), await context.newPage()];
+  for (const page of pages) await page.goto(server.address);
+  await Promise.all(pages.map((page) => page.getByText('You are connected.').waitFor()));
+  await server.stop();
+  await Promise.all(pages.map((page) => page.getByText('Connected, server away').waitFor()));
+  await Promise.all(pages.map((page) => page.locator('#camera').click()));
+  await server.start();
+  await Promise.all(pages.map((page) => until(page, () => document.querySelector('#theirs').currentTime > 0)));
+});
+
+test('a page notices that the other has left while the server is away', async (t) => {
+  const context = await newOutageContext(t, chromium);
+  const server = await startRestartable(t, 'webrtc');
+  const pages = [await context.newPage(), await context.newPage()];
+  for (const page of pages) await page.goto(server.address);
+  await Promise.all(pages.map((page) => page.getByText('You are connected.').waitFor()));
+  await server.stop();
+  await pages[1].close();
+  await notice(pages[0], 'The other person has left.');
+  await pages[0].screenshot({ path: 'test-results/webrtc-left.png' });
+});
+
+test('a video plays on a page that nobody has clicked on, muted until its sound is turned on', async (t) => {
+  const address = await startExample(t, 'webrtc');
+  const [caller, page] = [await inChromium(t), await inChromium(t)];
+  // What a test evaluates in a page counts as a click: this page has to tell of itself.
+  await page.addInitScript(() => {
+    addEventListener('playing', ({ target }) => target.id === 'theirs' && console.log('playing', target.muted ? 'muted' : 'aloud'), true);
+  });
+  const playing = page.waitForEvent('console', (message) => message.text().startsWith('playing'));
+  await page.goto(address);
+  await caller.goto(address);
+  await caller.locator('#camera').click();
+  assert.equal((await playing).text(), 'playing muted');
+  await page.getByRole('button', { name: 'Turn on the sound' }).click();
+  await until(page, () => {
+    const { paused, muted, currentTime } = document.querySelector('#theirs');
+    return !paused && !muted && currentTime > 0;
+  });
+  assert.equal(await page.locator('#sound').isVisible(), false);
+});
 
 /** Opens the example in two pages and waits until they are connected. */
 async function call(t, open, look) {
@@ -142,6 +230,7 @@ function probe() {
       look();
     });
   globalThis.probe = {
+    peers: 0,
     takenBack: 0,
     async offerAndHold() {
       held = [];
@@ -158,6 +247,7 @@ function probe() {
   globalThis.RTCPeerConnection = class extends RTCPeerConnection {
     constructor(...options) {
       super(...options);
+      globalThis.probe.peers++;
       peer = this;
     }
     setRemoteDescription(description) {

@@ -8,7 +8,7 @@ import WebSocketRelay from 'websocket-relay/client';
 
 const file = fileURLToPath(new URL('../../examples/express/server.mjs', import.meta.url));
 
-test('the page, the client and the relay come over one port', async (t) => {
+test('serves the page, the client and the relay on one port', async (t) => {
   const child = spawn(process.execPath, [file], { env: { ...process.env, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] });
   t.after(() => child.kill('SIGKILL'));
   const [line] = await once(createInterface(child.stdout), 'line');

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 
 const file = fileURLToPath(new URL('../../examples/hello.mjs', import.meta.url));
 
-test('two clients say hello in one process, which then ends by itself', async () => {
+test('two clients say hello, and the process exits', async () => {
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [file], { timeout: 30_000 });
   assert.deepEqual({ stdout, stderr }, { stdout: 'hello world\n', stderr: '' });
 });

@@ -17,7 +17,7 @@ async function arrive(relay, rooms, group, key) {
   return seat;
 }
 
-test('a page gets its own seat back, and a copy of the page the one beside it', async () => {
+test('a page gets its seat back, and a duplicated tab the seat beside it', async () => {
   const relay = new FakeRelay();
   const rooms = new Rooms(relay);
   const ada = await arrive(relay, rooms, '');
@@ -38,7 +38,7 @@ test('groups never share a room', async () => {
   assert.equal(a.room, c.room);
 });
 
-test('however many come and go, the relay keeps 200 clients', async () => {
+test('registers at most 200 clients', async () => {
   const relay = new FakeRelay();
   const rooms = new Rooms(relay);
   for (let n = 0; n < 300; n++) {

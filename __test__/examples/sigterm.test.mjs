@@ -8,7 +8,7 @@ import WebSocketRelay from 'websocket-relay/client';
 
 const file = fileURLToPath(new URL('../../examples/sigterm.mjs', import.meta.url));
 
-test('a client is sent away to come back, and the process ends by itself', { skip: process.platform === 'win32' && 'there are no signals' }, async (t) => {
+test('clients are told to reconnect, and the process exits', { skip: process.platform === 'win32' && 'Windows has no signals' }, async (t) => {
   const server = spawn(process.execPath, [file], { env: { ...process.env, PORT: '0' } });
   t.after(() => server.kill('SIGKILL'));
   const ended = once(server, 'close');

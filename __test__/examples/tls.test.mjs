@@ -18,7 +18,7 @@ async function connect(port, { cert: ca }) {
   socket.destroy();
 }
 
-test('the server takes the certificate that was renewed', async (t) => {
+test('uses a renewed certificate without a restart', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'tls-'));
   t.after(() => rm(folder, { recursive: true }));
   const files = [join(folder, 'fullchain.pem'), join(folder, 'privkey.pem')];

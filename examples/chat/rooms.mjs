@@ -2,15 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const NAMES = ['Ada', 'Grace'];
 const MAX_ROOMS = 100;
-/** A page that was given a seat has so many milliseconds to connect before another may be given it. */
+/** Milliseconds in which a page must connect before its seat may be given to another one. */
 const HOLD = 10_000;
-/** A page that reloads asks for its seat a moment before the server sees its old connection go. */
+/** Milliseconds to wait for the old connection of a page that reloads: it asks for its seat before that is closed. */
 const RELOAD = 1_000;
 
 /** Rooms of two seats. A seat is a client of the relay, and the two of a room share a channel. */
 export class Rooms {
   #relay;
-  /** The one that was used last stands first. */
+  /** The most recently used room comes first. */
   #rooms = [];
 
   constructor(relay) {
@@ -20,14 +20,14 @@ export class Rooms {
   }
 
   /**
-   * A seat for a page: the one whose key it had before, or one beside somebody who waits, or one in an empty room.
-   * Pages of different groups never meet. Undefined when every seat is taken.
+   * Returns a seat for a page: the one that it had before, or one beside a page that waits, or one in an empty room.
+   * Pages of different groups never meet. Undefined if every seat is taken.
    */
   async take(group, key) {
     const old = this.#seats().find((seat) => seat.key === key && seat.room.group === group);
     if (old) await left(old);
-    // Still there: the page is a copy of one that stays, as "Duplicate tab" makes it, and sits down beside it.
-    const seat = old && !old.connections ? old : this.#roomFor(group, old)?.seats.find(isFree);
+    // Still connected: the page is a duplicate of one that stays, and gets the seat beside it.
+    const seat = old && !old.connections ? old : this.#freeSeat(this.#roomFor(group, old), key);
     if (!seat) return undefined;
     seat.heldUntil = Date.now() + HOLD;
     this.#rooms = [seat.room, ...this.#rooms.filter((room) => room !== seat.room)];
@@ -42,6 +42,12 @@ export class Rooms {
       rooms[0] ??
       (this.#rooms.length < MAX_ROOMS ? this.#addRoom(group) : this.#reuseRoom(group))
     );
+  }
+
+  /** The seat of the same name if it is free: after a restart of the server, pages keep their names. */
+  #freeSeat(room, key) {
+    const free = room?.seats.filter(isFree) ?? [];
+    return free.find(({ name }) => key?.endsWith(name)) ?? free[0];
   }
 
   #addRoom(group) {
@@ -62,7 +68,7 @@ export class Rooms {
   }
 
   #count(clientId, change) {
-    // A page that takes its seat anew may be there before its old connection is gone: hence a count.
+    // A count, because a page may be connected again before its old connection is closed.
     const seat = this.#seats().find(({ id }) => id === clientId);
     seat.connections += change;
     seat.heldUntil = 0;

@@ -3,16 +3,22 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import RelayServer from 'websocket-relay';
+import { closeOnSignal, fail } from '../lib/server.mjs';
 import { Rooms } from './rooms.mjs';
 
-const PORT = Number(process.env.PORT ?? 3000);
+/** Unless a port is named, another one will do if 3000 is in use. */
+const PORT = process.env.PORT;
 const HOST = process.env.HOST ?? '127.0.0.1';
 
 const FILES = {
   '/': ['page/index.html', 'text/html'],
   '/side-by-side': ['page/index.html', 'text/html'],
   '/chat.css': ['page/chat.css', 'text/css'],
-  '/chat.js': ['page/chat.js', 'text/javascript'],
+  '/chat.mjs': ['page/chat.mjs', 'text/javascript'],
+  '/icon.svg': ['../lib/page/icon.svg', 'image/svg+xml'],
+  '/look.css': ['../lib/page/look.css', 'text/css'],
+  '/page.mjs': ['../lib/page/page.mjs', 'text/javascript'],
+  '/seat.mjs': ['../lib/page/seat.mjs', 'text/javascript'],
   '/websocket_relay.min.js': ['../../dist/websocket_relay.min.js', 'text/javascript'],
 };
 
@@ -22,35 +28,28 @@ const server = createServer((request, response) => {
     response.destroy();
   });
 });
-await listen(PORT);
-// Errors of the server come to the relay too, from here on: a port that is taken is none.
+await listen(Number(PORT ?? 3000)).catch(fail);
+// After the port is open: from here on the relay passes on every error of the server.
 const relay = new RelayServer({ server, path: '/relay' });
 relay.on('error', (error) => console.error(`relay: ${error.message}`));
 const rooms = new Rooms(relay);
+closeOnSignal(relay, server);
 console.log(`Open http://${HOST}:${server.address().port}/ in two tabs, or .../side-by-side in one. Ctrl-C stops it.`);
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, stop);
 
 async function listen(port) {
   server.listen(port, HOST);
   try {
     await once(server, 'listening');
   } catch (error) {
-    if (error.code !== 'EADDRINUSE' || port === 0) throw error;
-    console.log(`Port ${port} is taken, so here is another.`);
+    if (error.code !== 'EADDRINUSE' || PORT !== undefined) throw error;
+    console.log(`Port ${port} is in use, so here is another one.`);
     await listen(0);
   }
 }
 
-async function stop() {
-  await relay.close();
-  server.close();
-  server.closeAllConnections();
-}
-
 async function answer(request, response) {
   const { pathname, searchParams } = new URL(request.url, 'http://localhost');
-  const what = `${request.method} ${pathname}`;
-  if (what === 'POST /seat') await giveSeat(searchParams, response);
+  if (request.method === 'POST' && pathname === '/seat') await giveSeat(searchParams, response);
   else if (request.method === 'GET' && FILES[pathname]) await sendFile(FILES[pathname], response);
   else response.writeHead(404).end();
 }
@@ -60,17 +59,17 @@ async function sendFile([path, type], response) {
   response.writeHead(200, {
     'content-type': `${type}; charset=utf-8`,
     'cache-control': 'no-cache',
-    'content-security-policy': "default-src 'self'; connect-src 'self' ws:; img-src data:",
+    'content-security-policy': "default-src 'self'; connect-src 'self' ws:",
   });
   response.end(body);
 }
 
-/** What a page needs to talk: who it is itself, and with whom it shares a channel. */
+/** Answers with what a page needs to talk: the client that it is, and the client that it shares a channel with. */
 async function giveSeat(query, response) {
   const seat = await rooms.take(query.get('group'), query.get('key'));
   if (!seat) return response.writeHead(503).end();
   const { key, id, token, name, room } = seat;
   const other = room.seats.find((one) => one !== seat);
   response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' });
-  response.end(JSON.stringify({ key, me: { name, id, token }, other: { name: other.name, id: other.id } }));
+  response.end(JSON.stringify({ key, id, token, name, otherId: other.id, otherName: other.name }));
 }

@@ -2,7 +2,7 @@ import WebSocketRelay from 'websocket-relay/client';
 
 const CLIENTS = 12;
 
-/** Clients that talk, now more and now less; the last of them is away more often than not. Returns what stops them. */
+/** Starts clients that talk, more and less in turn; the last of them is mostly away. Returns the function that stops them. */
 export function talk(relayServer) {
   const address = `localhost:${relayServer.address().port}/relay`;
   const clients = Array.from({ length: CLIENTS }, () => relayServer.registerClient());
@@ -23,7 +23,7 @@ export function talk(relayServer) {
   let ticks = 0;
   const timer = setInterval(() => {
     ticks++;
-    // It comes for two seconds of ten, and finds what has waited.
+    // It is there for two seconds of ten, and finds the messages that have waited.
     if (ticks % 100 === 80) visit = connect(absent);
     if (ticks % 100 === 0) visit = void visit?.relay.close();
     for (const { channels } of present) {

@@ -1,41 +1,37 @@
 // One port for everything, with Express: the page, the client, an API, and the relay. node examples/express/server.mjs
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import express from 'express';
 import RelayServer from 'websocket-relay';
+import { files } from '../lib/files.mjs';
+import { closeOnSignal, fail } from '../lib/server.mjs';
 
-const require = createRequire(import.meta.url);
 const app = express();
-const server = app.listen(process.env.PORT ?? 3000, () => {
+const server = app.listen(Number(process.env.PORT ?? 3000), (error) => {
+  if (error) fail(error);
   console.log(`Open http://localhost:${server.address().port}/ in two tabs.`);
 });
 const relayServer = new RelayServer({ server, path: '/relay' });
+closeOnSignal(relayServer, server);
+app.use(files(import.meta.url));
 
-app.use(express.static(fileURLToPath(new URL('page', import.meta.url))));
-
-app.get('/websocket_relay.min.js', (request, response) => {
-  response.sendFile(require.resolve('websocket-relay/dist/websocket_relay.min.js'));
-});
-
-/** The second of a pair, while the first waits for somebody to talk to. */
-let free;
+/** Milliseconds in which a page must connect before its seat may be given to another one. */
+const HOLD = 10_000;
+/** Clients of the relay, each in a pair with another one. */
+const seats = [];
 
 app.post('/seat', (request, response) => {
-  const me = free ?? relayServer.registerClient();
-  const other = free?.other ?? relayServer.registerClient();
-  if (free) {
-    free = undefined;
-  } else {
-    relayServer.registerRelayChannel(me.id, other.id);
-    free = { ...other, other: me };
-  }
-  response.json({ id: me.id, token: me.token, otherId: other.id });
+  const seat = seats.find(isFree) ?? addPair();
+  seat.heldUntil = Date.now() + HOLD;
+  // A new token: that of the page that had the seat before is worth nothing from now on.
+  response.json({ id: seat.id, token: relayServer.refreshToken(seat.id), otherId: seat.otherId });
 });
 
-for (const signal of ['SIGINT', 'SIGTERM']) {
-  process.once(signal, async () => {
-    await relayServer.close();
-    server.close();
-    server.closeAllConnections();
-  });
+function isFree({ id, heldUntil }) {
+  return !relayServer.isConnected(id) && Date.now() > heldUntil;
+}
+
+function addPair() {
+  const [first, second] = [relayServer.registerClient(), relayServer.registerClient()];
+  relayServer.registerRelayChannel(first.id, second.id);
+  seats.push({ id: first.id, otherId: second.id, heldUntil: 0 }, { id: second.id, otherId: first.id, heldUntil: 0 });
+  return seats.at(-2);
 }

@@ -1,61 +1,69 @@
-/* global WebSocketRelay */
-const find = (selector) => document.querySelector(selector);
+import { addLine, find, make, showNotice, showState } from './page.mjs';
+import { keepSeat } from './seat.mjs';
 
-show('waiting', 'Looking for a seat');
-const response = await fetch('seat', { method: 'POST' });
-if (response.ok) enter(await response.json());
-else show('left', 'Every seat is taken.');
+let me = '';
+let channels = [];
 
-function enter({ id, token, name, others }) {
-  const relay = new WebSocketRelay(`${location.origin}/relay`, { clientId: id, token });
-  relay.on('open', () => show('connected', `You are ${name}`));
-  relay.on('close', ({ willReconnect }) => {
-    if (willReconnect) show('waiting', 'Connecting again…');
-    else show('left', 'Your seat is gone.');
-  });
-  relay.on('error', (error) => console.info(error.message));
+// By name, so that everyone is who they were when the server is restarted.
+keepSeat(() => fetch(`seat?name=${me}`, { method: 'POST' }), enter, show, 'room');
 
-  const channels = others.map((other) => {
+function enter({ name, others }, relay, wasForgotten) {
+  if (wasForgotten) write('news', `The server no longer knew this tab and gave it a new seat. You are ${name}.`);
+  me = name;
+  find('ul').replaceChildren();
+  channels = others.map((other) => {
     const channel = relay.createChannel(other.id);
     const chip = make('li', '', other.name);
     find('ul').append(chip);
+    let wasHere = false;
     channel.on('message', (text) => write('theirs', text, other.name));
     channel.on('join', () => {
       chip.className = 'here';
-      write('news', `${other.name} is here`);
+      if (!wasHere) write('news', `${other.name} is here`);
+      wasHere = true;
+      showWhoHears();
     });
     channel.on('leave', () => {
       chip.className = '';
+      // While this page is not connected, it cannot know whether others are.
+      if (!isConnected()) return;
+      wasHere = false;
       write('news', `${other.name} has left`);
+      showWhoHears();
     });
     return channel;
   });
-
-  find('form').onsubmit = (event) => {
-    event.preventDefault();
-    const input = find('input');
-    if (!input.value) return;
-    // To those who are there: for the others it would wait.
-    for (const channel of channels) if (channel.online) channel.send(input.value);
-    write('mine', input.value);
-    input.value = '';
-  };
 }
 
-function show(state, text) {
-  document.body.dataset.state = state;
-  find('[role=status]').textContent = text;
-  find('input').disabled = find('form button').disabled = state !== 'connected';
+find('form').onsubmit = (event) => {
+  event.preventDefault();
+  const input = find('input');
+  if (!input.value) return;
+  // To those who are here: for the others it would wait.
+  for (const channel of channels) if (channel.online) channel.send(input.value);
+  write('mine', input.value);
+  input.value = '';
+};
+
+function show(state, goOn) {
+  showState(state, { act: goOn, ...(state === 'connected' && { status: `You are ${me}` }) });
+  if (state === 'connected') showWhoHears();
+}
+
+/** Says so if nobody would hear a message. */
+function showWhoHears() {
+  const isAlone = !channels.some(({ online }) => online);
+  showNotice(isAlone ? { title: 'Nobody else is here.', text: 'Open this page in more tabs: each one is another person.', secondTab: true } : {});
+  find('form button').disabled = isAlone;
+}
+
+function isConnected() {
+  return document.body.dataset.state === 'connected';
 }
 
 function write(kind, text, name) {
   const line = make('li', kind);
   if (name) line.append(make('b', '', name));
   line.append(make('span', '', text));
-  find('ol').append(line);
-  find('ol').scrollTop = find('ol').scrollHeight;
-}
-
-function make(tag, className, text = '') {
-  return Object.assign(document.createElement(tag), { className, textContent: text });
+  addLine(find('.log'), line);
 }

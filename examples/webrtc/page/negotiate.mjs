@@ -1,19 +1,26 @@
 /**
- * Perfect negotiation, after the example of the W3C: both sides may offer whenever they need to, also at once. Of two
- * offers that cross, the polite side takes its own back. Only the first is the other side's: a browser that takes its
- * first offer back may find no way to connect.
+ * Perfect negotiation, after the example of the W3C: both sides may send an offer at any time, also at once. If two offers
+ * cross, the polite side rolls its own back. The first offer is always the other side's: a browser that rolls back its
+ * first offer may find no way to connect.
  *
  * @param {RTCPeerConnection} peer
  * @param channel a relay channel with the other side
  * @param {boolean} polite true on one side, false on the other
+ * @returns {(channel) => void} goes on with another channel, for example after a restart of the signaling server
  */
 export function negotiate(peer, channel, polite) {
   let makingOffer = false;
   let ignoringOffer = false;
-  const send = (signal) => channel.send(JSON.stringify(signal));
+  const send = (signal) => {
+    try {
+      channel.send(JSON.stringify(signal));
+    } catch {
+      // The relay is closed. What is lost is made good for on the next channel.
+    }
+  };
 
   peer.onnegotiationneeded = async () => {
-    // What it is needed for is asked again when the first offer has been answered.
+    // The event comes again when the first offer has been answered.
     if (polite && !peer.remoteDescription) return;
     try {
       makingOffer = true;
@@ -32,15 +39,9 @@ export function negotiate(peer, channel, polite) {
     if (peer.iceConnectionState === 'failed') peer.restartIce();
   };
 
-  // One after the other: what a signal means depends on what became of the one before.
-  let handled = Promise.resolve();
-  channel.on('message', (message) => {
-    handled = handled.then(() => handle(JSON.parse(message))).catch(console.error);
-  });
-
   async function handle({ description, candidate }) {
     if (!description) {
-      // The candidates of an offer that was ignored fit nothing.
+      // The candidates of an ignored offer fit nothing.
       await peer.addIceCandidate(candidate).catch((error) => ignoringOffer || Promise.reject(error));
       return;
     }
@@ -52,4 +53,20 @@ export function negotiate(peer, channel, polite) {
     await peer.setLocalDescription();
     send({ description: peer.localDescription });
   }
+
+  // One after the other: what a signal means depends on the one before.
+  let handled = Promise.resolve();
+  const listen = () =>
+    channel.on('message', (message) => {
+      handled = handled.then(() => handle(JSON.parse(message))).catch(console.error);
+    });
+  listen();
+
+  return (newChannel) => {
+    channel = newChannel;
+    listen();
+    // Signals may be lost. An offer without an answer is sent again; ICE starts again unless the two are connected.
+    if (peer.signalingState === 'have-local-offer') send({ description: peer.localDescription });
+    else if (!['connected', 'completed'].includes(peer.iceConnectionState)) peer.restartIce();
+  };
 }
