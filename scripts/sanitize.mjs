@@ -94,13 +94,13 @@ async function instrumentable() {
 }
 
 /** Modules whose unit tests cover all `unsafe` code except single system calls. */
-const INTERPRETED = ['read_buffer', 'copy', 'protocol', 'model', 'backend', 'session', 'stream::bridge'];
+const INTERPRETED = ['read_buffer', 'copy', 'protocol', 'model', 'hub', 'store', 'session', 'stream::bridge'];
 
 /** Runs tests of unsafe code, and sessions over simulated sockets, under both borrow models of Miri. */
 async function interpretEngine() {
   const miri = await interpreter();
   const cargo = [...miri, 'test', '--locked', '--no-default-features'];
-  const sessions = ['--features', 'faults', '--test', 'simulation', 'every_message'];
+  const sessions = ['--features', 'faults', '--test', 'simulation', 'delivers_every_message'];
   const models = { 'Stacked Borrows': '', 'Tree Borrows': '-Zmiri-tree-borrows' };
   const steps = Object.entries(models).flatMap(([model, flag]) => {
     const env = {
