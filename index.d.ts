@@ -330,7 +330,8 @@ declare namespace RelayServer {
     /** Longest time that a sender is held back by a connected recipient whose queue is full, in milliseconds.
      * Default: 20,000. */
     holdTimeout?: number | undefined;
-    /** Interval between heartbeats, in milliseconds. Default: 25,000. */
+    /** Pause between two heartbeats, in milliseconds. A ping is sent after each pause, and `pingTimeout` later the next pause
+     * begins, so by default there is one every 45 seconds. Default: 25,000. */
     pingInterval?: number | undefined;
     /** Time for a client to answer a heartbeat, in milliseconds. Default: 20,000. */
     pingTimeout?: number | undefined;

@@ -80,8 +80,8 @@ export class RelayChannel extends Emitter<ChannelEvents> {
    *
    * @param callback - called once: without an error when the server has stored the message (not `reliable`: when it was
    *   passed to the WebSocket), or with the error that explains why it was not
-   * @returns the number of the message, counted from 1, which `'delivered'` refers to. 0 if the message was not taken or the
-   *   relay is not `reliable`
+   * @returns the number of the message, counted from 1, which `'delivered'` refers to if the relay is `reliable`; 0 if the
+   *   message was not taken
    * @throws TypeError if `message` is not a string or `callback` is not a function
    * @throws RelayError `ERR_CLOSED` if the relay is closed
    */

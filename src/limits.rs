@@ -183,7 +183,7 @@ limits! {
     /// How long the message of a plain client is held when the lane is full and the recipient connected, before it is
     /// refused.
     hold_timeout: Duration = 20_000, 1..=MAX_MILLISECONDS, "holdTimeout" "milliseconds";
-    /// The time between two heartbeats.
+    /// The pause between two heartbeats, each of which takes [`Limits::ping_timeout`].
     ping_interval: Duration = 25_000, 1..=MAX_MILLISECONDS, "pingInterval" "milliseconds";
     /// How long the answer to a heartbeat may take (4001 after it).
     ping_timeout: Duration = 20_000, 1..=MAX_MILLISECONDS, "pingTimeout" "milliseconds";
