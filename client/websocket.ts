@@ -1,6 +1,6 @@
 /** The part of the WebSocket API that the client uses. */
 
-/** A WebSocket of a browser, of Node or of the package `ws`, as far as the client uses it. */
+/** The part of a WebSocket that the client uses: of a browser, of Node or of the package `ws`. */
 export interface WebSocketLike {
   /** 0 connecting, 1 open, 2 closing, 3 closed. */
   readonly readyState: number;

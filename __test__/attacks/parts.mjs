@@ -4,7 +4,7 @@ import { Opcode, frame } from './peer.mjs';
 export const KIB = 2 ** 10;
 export const MIB = 2 ** 20;
 
-/** Options scaled down for a short run, as far as a busy machine allows. */
+/** Options scaled down for a short run, so that a busy machine can run them. */
 export const SOON = { headersTimeout: 2000, authTimeout: 2000, messageTimeout: 2000, closeTimeout: 500, pingInterval: 500, pingTimeout: 2000 };
 
 /** Whether the server has closed that many connections, with any code. */

@@ -15,7 +15,7 @@ pub enum TrustedProxies {
     Hops(usize),
     /// The proxies with an address in these networks.
     Networks(Vec<Network>),
-    /// Every proxy: the first address in the list is the client's, whoever wrote it.
+    /// Every proxy: the first address in the list is the client's, no matter which proxy wrote it.
     All,
 }
 

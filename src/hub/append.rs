@@ -138,7 +138,7 @@ impl Hub {
         self.queue_presence(introduced.into_iter().flatten());
         self.visit_at(target, visit);
         if starts_writing {
-            // Otherwise whoever is writing to the recipient looks for more when it is done.
+            // Otherwise a writer is busy with the outbox, and looks for more when it is done.
             batch.wrote_to(target, recipient);
         }
         self.notify_senders(target, freed);

@@ -109,7 +109,7 @@ impl Hub {
             state.presence.is_announced = false;
             state.mailbox.channels().clone()
         });
-        // Whoever unregistered a client has noted it with the peers itself.
+        // The peers of an unregistered client were told when it was removed.
         Some((id, peers.unwrap_or_default()))
     }
 

@@ -188,8 +188,8 @@ impl Acceptor {
         self.service.site.upgrades_at(target)
     }
 
-    /// Returns the address of the client that sent a request, and whether its connection is encrypted, as far as trusted
-    /// proxies tell. The request came from `peer`, over TLS or not. `None` if `head` is not a request.
+    /// Returns the address of the client that sent a request, and whether its connection is encrypted, which trusted
+    /// proxies may say. The request came from `peer`, over TLS or not. `None` if `head` is not a request.
     pub fn resolve_client(
         &self,
         head: &[u8],

@@ -152,7 +152,7 @@ impl Client {
         text::write(text, text::mask_of(self.id), &mut self.output);
     }
 
-    /// Writes the output as far as the socket takes it.
+    /// Writes what the socket takes of the output.
     pub fn flush(&mut self) -> Result<()> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         loop {
