@@ -3,15 +3,17 @@
 //! applications receive are compared with those they sent.
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
+mod sender;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use websocket_relay::ids::{Offset, Seq, SessionId};
-use websocket_relay::model::{
-    AppendResult, ExpiredMessages, ExpiredRange, Mailbox, Notices, SeqRange, Window,
-};
+use websocket_relay::model::{AppendResult, ExpiredMessages, ExpiredRange, Mailbox, SeqRange, Window};
 use websocket_relay::{ClientId, Limits};
+
+use sender::{Reply, Sender};
 
 const SENDERS: usize = 2;
 const RECIPIENT: usize = 9;
@@ -84,79 +86,6 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// A message as sender, page and sequence number.
 type Message = (usize, u64, u64);
-
-enum Reply {
-    Accepted(u64),
-    Hold(u64),
-    Rejected(u64),
-}
-
-struct Sender {
-    page: u64,
-    sent: u64,
-    /// The sequence numbers not known to be accepted.
-    outstanding: VecDeque<u64>,
-    /// Whether the next message is the first after a rejection.
-    is_first: bool,
-    /// Frames in transit: the sequence number, and whether it is the first after a hold or a rejection.
-    frames: VecDeque<(u64, bool)>,
-    /// Replies in transit.
-    replies: VecDeque<Reply>,
-    /// Whether the server ignores messages of this connection until one is the first.
-    refusing: bool,
-    /// The server's notices for this page.
-    notices: Notices,
-    /// Notices in transit; `None` is a ping.
-    sent_notices: VecDeque<Option<(u64, ExpiredRange)>>,
-    /// Pings without a pong.
-    pings: usize,
-    /// The number of the last notice received.
-    last_notice: u64,
-    /// The sequence numbers that notices named.
-    expired: Vec<u64>,
-}
-
-impl Sender {
-    fn new(page: u64) -> Self {
-        Self {
-            page,
-            sent: 0,
-            outstanding: VecDeque::new(),
-            is_first: false,
-            frames: VecDeque::new(),
-            replies: VecDeque::new(),
-            refusing: false,
-            notices: Notices::default(),
-            sent_notices: VecDeque::new(),
-            pings: 0,
-            last_notice: 0,
-            expired: Vec::new(),
-        }
-    }
-
-    fn resend(&mut self, first: bool) {
-        let outstanding = self.outstanding.iter().enumerate();
-        self.frames.extend(outstanding.map(|(place, seq)| (*seq, first && place == 0)));
-    }
-
-    fn send_notices(&mut self) {
-        self.sent_notices.extend(std::iter::from_fn(|| self.notices.next_expired()).map(Some));
-    }
-
-    fn receive_notice(&mut self) {
-        let Some(notice) = self.sent_notices.pop_front() else { return };
-        let Some((number, ExpiredRange { target, first, last })) = notice else {
-            self.pings += 1;
-            return;
-        };
-        assert_eq!(target, id(RECIPIENT));
-        assert!(number <= self.last_notice + 1, "notice {number} after {}", self.last_notice);
-        if number > self.last_notice {
-            self.last_notice = number;
-            self.expired.extend(first.0..=last.0);
-        }
-    }
-}
 
 struct Model {
     now: Instant,
