@@ -136,7 +136,7 @@ async function interpreter() {
 async function testAddon() {
   const flags = '-Zsanitizer=address -Zexternal-clangrt -Cunsafe-allow-abi-mismatch=sanitizer';
   const env = { ...process.env, ...base, RUSTFLAGS: flags };
-  await capture('cargo', ['build', '--locked', '--target', TARGET], { env });
+  await capture('cargo', ['build', '--locked', '--features', 'system-allocator', '--target', TARGET], { env });
   const runtime = (await capture('gcc', ['-print-file-name=libasan.so'])).trim();
   const place = join(root, binaryName());
   const kept = join(mkdtempSync(join(tmpdir(), 'websocket-relay-')), 'addon.node');

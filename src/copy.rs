@@ -36,31 +36,6 @@ pub fn append_nontemporal(bytes: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-/// Copies `bytes` to `to`, which has the same length, past the caches.
-pub fn fill_nontemporal(bytes: &[u8], to: &mut [u8]) {
-    assert_eq!(bytes.len(), to.len());
-    #[expect(unsafe_code, reason = "no safe way writes past the caches")]
-    // SAFETY: `to` has the same length, and is borrowed exclusively.
-    unsafe {
-        nontemporal::write(bytes, to.as_mut_ptr());
-    }
-}
-
-/// Copies `bytes` to the whole cache lines `to`, past the caches. The rest of the last line is overwritten with zeros.
-pub fn fill_lines_nontemporal(bytes: &[u8], to: &mut [u8]) {
-    assert!(
-        to.as_ptr().addr().is_multiple_of(CACHE_LINE) && to.len() == bytes.len().next_multiple_of(CACHE_LINE)
-    );
-    let (lines, rest) = bytes.as_chunks::<CACHE_LINE>();
-    let mut last = [0; CACHE_LINE];
-    last[..rest.len()].copy_from_slice(rest);
-    let (to_lines, to_last) = to.split_at_mut(lines.len() * CACHE_LINE);
-    fill_nontemporal(lines.as_flattened(), to_lines);
-    if !rest.is_empty() {
-        fill_nontemporal(&last, to_last);
-    }
-}
-
 #[expect(unsafe_code, reason = "the processor's own instructions")]
 mod nontemporal {
     #[cfg(target_arch = "x86_64")]
@@ -153,29 +128,14 @@ mod tests {
             (0..70).flat_map(|start| [0, 1, 63, 64, 65, 200, 4095, 9000].map(|l| (start, l)))
         {
             let from = &bytes[start..start + length];
-            for is_nontemporal in [false, true] {
+            for append in [append, append_nontemporal] {
                 let mut to = vec![7; start % 65];
-                if is_nontemporal {
-                    append_nontemporal(from, &mut to)
-                } else {
-                    append(from, &mut to)
-                }
+                append(from, &mut to);
                 assert_eq!(to, [&[7].repeat(start % 65), from].concat());
-                let mut to = vec![7; start + length + 1];
-                let room = &mut to[start..start + length];
-                if is_nontemporal {
-                    fill_nontemporal(from, room)
-                } else {
-                    fill(from, room)
-                }
-                assert_eq!(to, [&[7].repeat(start), from, &[7]].concat());
             }
-            let mut lines = vec![7; length + 3 * CACHE_LINE];
-            let first = lines.as_ptr().align_offset(CACHE_LINE);
-            let whole = length.next_multiple_of(CACHE_LINE);
-            fill_lines_nontemporal(from, &mut lines[first..first + whole]);
-            assert_eq!(lines[first..first + length], *from);
-            assert_eq!(lines[first + whole..], [7].repeat(lines.len() - first - whole));
+            let mut to = vec![7; start + length + 1];
+            fill(from, &mut to[start..start + length]);
+            assert_eq!(to, [&[7].repeat(start), from, &[7]].concat());
         }
     }
 

@@ -29,7 +29,7 @@
 //! | 3 | [`store`]: what is kept: clients, tokens, lifetimes |
 //! | 2 | [`model`]: pure state; [`protocol`]: pure codec; [`access`]: who may connect, and how fast they may send; [`stream`]: what carries a connection's bytes; [`events`] |
 //! | 1 | [`error`]: errors, offences and close codes |
-//! | 0 | [`ids`], [`limits`], [`metrics`], [`printable`], [`shared_writer`], `copy`, `faults`, `read_buffer`, `sync`, `trim` |
+//! | 0 | [`ids`], [`limits`], [`metrics`], [`printable`], [`shared_writer`], `copy`, `faults`, `read_buffer`, `sync` |
 //!
 //! # Where things go
 //!
@@ -70,7 +70,6 @@ pub mod session;
 pub mod store;
 pub mod stream;
 mod sync;
-mod trim;
 pub mod wire;
 
 pub use access::{HostAddress, Network, TrustedProxies};

@@ -9,9 +9,7 @@
 //! | collection | bound | counts against | shrinks |
 //! |---|---|---|---|
 //! | `Queue::heads`, `Queue::chunks` (a lane's messages) | `maxQueuedMessages`, `maxQueuedBytes` | `maxMailboxBytes` and `maxTotalBytes`: its bytes, 64 a message, 320 a lane | when messages are acknowledged, taken or expire (`Queue::shrink`), to room for 4 times as many heads (64 at least) and chunks of 8 times the bytes that count |
-//! | spare chunks (`SPARE` in `queue/chunk.rs`) | 256 of 64 KiB | nothing | those not needed for 5 s |
 //! | `Lane::earlier_sessions`, `ReliableState::replaced` | `MAX_REPLACED_SESSIONS` | nothing | with the lane, the client |
-//! | lanes allocated ahead (`NEW_LANES` in `lane.rs`) | 64 a thread | nothing | with the thread |
 //! | `Mailbox::channels`, `Mailbox::lanes` | channels: the application's, `maxOpenedChannels` a client | nothing; the docs name some 300 bytes a pair | when a sender is unregistered or its channel is, below an eighth |
 //! | `Mailbox::ready_lanes` | lanes with messages | 320 a lane | when empty |
 //! | `Ages::marks` | 33 | nothing | with the last message |

@@ -230,20 +230,6 @@ async fn presence_continues_after_a_panic() {
 }
 
 #[tokio::test]
-async fn maintenance_continues_after_a_panic() {
-    let _alone = ALONE.lock().await;
-    faults::arm("trim_memory");
-    let (relay, mut events) = Relay::new(options()).unwrap();
-    assert!(matches!(next_batch(&mut events).await[..], [Event::Panicked]));
-    let client_to_expire = relay.register_client_for(Duration::from_millis(1)).unwrap();
-    let [Event::Expired { client, .. }] = next_batch(&mut events).await[..] else {
-        panic!("it has not expired")
-    };
-    assert_eq!(client, client_to_expire.id);
-    assert_eq!(relay.stats().panics, 1);
-}
-
-#[tokio::test]
 async fn a_panic_while_binding_fails_to_listen() {
     let _alone = ALONE.lock().await;
     faults::arm("bind");

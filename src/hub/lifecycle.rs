@@ -11,7 +11,6 @@ use crate::ids::{ClientId, Offset, Token};
 use crate::model::{ClientSet, MailboxSize};
 use crate::store::{Registration, Unregistered};
 use crate::sync::Ordering;
-use crate::trim::trim;
 
 /// Peers from which a removed client is removed in one step.
 const PEERS: usize = 64;
@@ -34,8 +33,6 @@ pub struct Removal {
     pub removed: RemovedClient,
     /// Clients that still keep something of it.
     peers: ClientSet,
-    /// Whether most clients are gone, so that memory should go back to the system.
-    is_sparse: bool,
 }
 
 /// What is known of a client.
@@ -139,7 +136,7 @@ impl Hub {
     /// Ends the connection of a client that was just unregistered, and takes its mailbox.
     fn remove(
         &self,
-        Unregistered { id, value: client, is_sparse }: Unregistered<Arc<Client>>,
+        Unregistered { id, value: client }: Unregistered<Arc<Client>>,
         reason: CloseReason,
     ) -> Removal {
         let mut state = client.lock();
@@ -172,18 +169,15 @@ impl Hub {
         // All at once: nobody opens or closes a channel of a client that is unregistered.
         self.channels.fetch_sub(mailbox.channels().len(), Ordering::Relaxed);
         let removed = RemovedClient { was_connected, undelivered: contents.messages };
-        Removal { client: id, removed, peers: mailbox.senders(), is_sparse }
+        Removal { client: id, removed, peers: mailbox.senders() }
     }
 
     /// Removes what some peers keep of a removed client. Returns whether there are more peers.
     pub fn remove_from_peers(&self, removal: &mut Removal) -> bool {
-        let Removal { client, peers, is_sparse, .. } = removal;
+        let Removal { client, peers, .. } = removal;
         let now = peers.take(PEERS);
         let queued: Vec<_> = now.into_iter().filter(|peer| self.remove_from(*peer, *client)).collect();
         self.queue_presence(queued);
-        if peers.is_empty() && std::mem::take(is_sparse) {
-            trim();
-        }
         !peers.is_empty()
     }
 

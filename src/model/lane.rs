@@ -1,7 +1,5 @@
 //! A lane: the messages of one sender for one recipient, in order.
 
-use std::cell::RefCell;
-
 use super::mailbox::SeqRange;
 use super::queue::{ChunkPosition, Message, Queue};
 use crate::ids::{Offset, Seq, SessionId};
@@ -31,16 +29,6 @@ pub struct Lane {
     pub is_ready: bool,
     /// Whether a plain sender's message is held until the lane has room.
     pub sender_is_held: bool,
-}
-
-/// The number of lanes that a thread allocates at once. Lanes live long: each allocated beside the messages of its moment,
-/// they would leave free memory between them in pieces, of which no whole pages could be returned to the system.
-const BATCH: usize = 64;
-
-thread_local! {
-    /// Lanes that are allocated and not in use yet.
-    #[expect(clippy::vec_box, reason = "the boxes are handed out as they are")]
-    static NEW_LANES: RefCell<Vec<Box<Lane>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// How much of a lane may be in flight.
@@ -79,16 +67,6 @@ impl Removed {
 }
 
 impl Lane {
-    /// Returns an empty lane.
-    pub fn boxed() -> Box<Self> {
-        NEW_LANES.with_borrow_mut(|lanes| {
-            if lanes.is_empty() {
-                lanes.resize_with(BATCH, Box::default);
-            }
-            lanes.pop().unwrap_or_default()
-        })
-    }
-
     /// If the message `seq` of `session` is a duplicate, returns the last number that was accepted from that session.
     pub fn duplicate(&self, session: SessionId, seq: Seq) -> Option<Seq> {
         let mut known = self.last.iter().chain(&self.earlier_sessions);

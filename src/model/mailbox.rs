@@ -310,7 +310,7 @@ impl Mailbox {
             return AppendResult::Full;
         }
         // Only now: a message that is refused must not create a lane.
-        let lane = entry.or_insert_with(Lane::boxed);
+        let lane = entry.or_default();
         self.last_offset = Offset(self.last_offset.0 + 1);
         lane.append(self.last_offset, number, json);
         self.bytes += cost;
@@ -352,7 +352,7 @@ impl Mailbox {
         if !self.is_authorized(sender) {
             return None;
         }
-        let lane = self.lanes.entry(sender).or_insert_with(Lane::boxed);
+        let lane = self.lanes.entry(sender).or_default();
         let cost = Self::cost(message.json, Some(lane));
         lane.put_back(message);
         self.bytes += cost;
@@ -367,7 +367,7 @@ impl Mailbox {
     /// Records that a message of the plain client `sender` is held, so that [`Freed::held_senders`] names it when there is
     /// room.
     pub fn hold_sender(&mut self, sender: ClientId) {
-        self.lanes.entry(sender).or_insert_with(Lane::boxed).sender_is_held = true;
+        self.lanes.entry(sender).or_default().sender_is_held = true;
     }
 
     /// Releases all held senders and returns them.

@@ -14,5 +14,5 @@ pub use mailbox::{
     AppendResult, ExpiredMessages, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange,
 };
 pub use notices::{ExpiredRange, Notices};
-pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message, release_spare_chunks};
-pub use registry::{Identity, Registry, Shard, Unregistered};
+pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message};
+pub use registry::{Identity, Registry, Shard};

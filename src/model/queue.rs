@@ -10,13 +10,11 @@ use std::collections::VecDeque;
 use crate::ids::{Offset, Seq};
 use crate::limits::Limits;
 
-use chunk::{Chunk, MAPPED_CHUNK_BYTES};
+use chunk::Chunk;
 
-pub use chunk::release_spare_chunks;
-
-/// The largest chunk on the heap, in bytes. The first chunk is as large as its message, each further one as large as the
-/// messages that the queue holds already.
-const MAX_HEAP_CHUNK_BYTES: usize = 16 * 1024;
+/// The largest chunk of several messages, in bytes. The first chunk is as large as its message, each further one as large as
+/// the messages that the queue holds already.
+const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
 /// The length from which a message is copied past the caches: it is read again only if it cannot be written at once, or has
 /// to be written again.
@@ -141,11 +139,7 @@ impl Queue {
             self.chunks.reserve_exact(1);
         }
         if self.chunks.back().is_none_or(|last| !last.has_room(size)) {
-            let usual = match self.bytes.next_power_of_two() {
-                long if long > MAX_HEAP_CHUNK_BYTES => MAPPED_CHUNK_BYTES,
-                short => short,
-            };
-            self.add_chunk(usual.max(size));
+            self.add_chunk(self.bytes.next_power_of_two().min(MAX_CHUNK_BYTES).max(size));
         }
         if let Some(last) = self.chunks.back_mut() {
             last.push(message.json);
@@ -176,7 +170,7 @@ impl Queue {
     /// Returns the first message.
     pub fn front(&self) -> Option<Message<'_>> {
         let (head, chunk) = (self.heads.front()?, self.chunks.front()?);
-        Some(head.with(chunk.get(chunk.begin(chunk.start, head.length()), head.length())))
+        Some(head.with(chunk.get(chunk.start, head.length())))
     }
 
     /// Removes the first message.
@@ -188,11 +182,10 @@ impl Queue {
         }
         self.bytes -= head.length();
         let first = &mut self.chunks[0];
-        first.start = first.begin(first.start, head.length()) + head.length();
+        first.start += head.length();
         if first.is_empty() {
             if let Some(empty) = self.chunks.pop_front() {
                 self.chunk_bytes -= empty.size();
-                empty.recycle();
             }
             self.unread = match self.unread {
                 (0, _) => (0, self.first_start()),
@@ -266,7 +259,6 @@ impl Queue {
             chunk += 1;
             start = self.chunks[chunk].start;
         }
-        let start = self.chunks[chunk].begin(start, head.length());
         Some((ChunkPosition { chunk, start, length: head.length() }, head))
     }
 
@@ -307,20 +299,19 @@ impl Queue {
             while to < found.end()
                 && let Some(head) = self.heads.get(forgotten).filter(|head| head.offset <= upto)
             {
-                let start = found.begin(to, head.length());
-                removed(head.with(found.get(start, head.length())), head.follows_gap);
-                to = start + head.length();
+                removed(head.with(found.get(to, head.length())), head.follows_gap);
+                to += head.length();
                 forgotten += 1;
                 self.bytes -= head.length();
             }
             let is_last = to < found.end();
-            found.remove(from, to, self.heads.range(forgotten..).map(|head| head.length()));
+            found.remove(from, to);
             if is_last {
                 break;
             }
             if found.is_empty() {
                 self.chunk_bytes -= found.size();
-                self.chunks.remove(chunk).into_iter().for_each(Chunk::recycle);
+                self.chunks.remove(chunk);
             } else {
                 chunk += 1;
             }
@@ -337,9 +328,6 @@ impl Queue {
 
     /// Removes all messages.
     pub fn clear(&mut self) {
-        while let Some(chunk) = self.chunks.pop_front() {
-            chunk.recycle();
-        }
         *self = Self::default();
     }
 

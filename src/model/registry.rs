@@ -18,8 +18,6 @@ pub struct Registry<T> {
     /// ids are assigned here, so they cannot be chosen to collide.
     shards: [FxHashMap<ClientId, Entry<T>>; Shard::COUNT],
     count: usize,
-    /// The highest `count` since the registry was sparse, or twice the count then.
-    peak: usize,
     /// When registrations expire.
     deadlines: BTreeSet<(Instant, ClientId)>,
 }
@@ -37,15 +35,6 @@ struct Entry<T> {
 struct Lifetime {
     length: Duration,
     end: Instant,
-}
-
-/// A client that was unregistered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unregistered<T> {
-    /// The client's value.
-    pub client: T,
-    /// Whether the registry has become sparse, so that memory may be worth returning to the system.
-    pub is_sparse: bool,
 }
 
 /// One of the parts that the registry is divided into.
@@ -83,7 +72,7 @@ impl<T> Registry<T> {
     /// Returns an empty registry. `decoy` is a token that no client is given.
     pub fn new(decoy: Token) -> Self {
         let shards = std::array::from_fn(|_| FxHashMap::default());
-        Self { next: ClientId::default(), decoy, shards, count: 0, peak: 0, deadlines: BTreeSet::new() }
+        Self { next: ClientId::default(), decoy, shards, count: 0, deadlines: BTreeSet::new() }
     }
 
     fn shard(&mut self, id: ClientId) -> &mut FxHashMap<ClientId, Entry<T>> {
@@ -109,12 +98,11 @@ impl<T> Registry<T> {
         self.deadlines.extend(lifetime.iter().map(|lifetime| (lifetime.end, id)));
         self.shard(id).insert(id, Entry { token, client, lifetime });
         self.count += 1;
-        self.peak = self.peak.max(self.count);
         id
     }
 
-    /// Unregisters a client. Its id is not used again.
-    pub fn unregister(&mut self, id: ClientId) -> Option<Unregistered<T>> {
+    /// Unregisters a client and returns its value. Its id is not used again.
+    pub fn unregister(&mut self, id: ClientId) -> Option<T> {
         let shard = self.shard(id);
         let Entry { client, lifetime, .. } = shard.remove(&id)?;
         // A quarter, so that the cost of moving a table is spread over many calls.
@@ -125,11 +113,7 @@ impl<T> Registry<T> {
             self.deadlines.remove(&(lifetime.end, id));
         }
         self.count -= 1;
-        let is_sparse = self.peak > Self::MIN_CAPACITY && self.count < self.peak / 4;
-        if is_sparse {
-            self.peak = self.count * 2;
-        }
-        Some(Unregistered { client, is_sparse })
+        Some(client)
     }
 
     /// Gives a client a new token and restarts its lifetime, with the length `lifetime` or, if that is `None`, the length
@@ -243,8 +227,7 @@ mod tests {
         assert_eq!(registry.overdue(start + second * 2), Some(temporary));
         assert!(registry.refresh(temporary, token(), Some(second * 9), start + second));
         assert_eq!(registry.next_deadline(), Some(start + second * 10));
-        let gone = Unregistered { client: 'b', is_sparse: false };
-        assert_eq!(registry.unregister(temporary), Some(gone));
+        assert_eq!(registry.unregister(temporary), Some('b'));
         assert_eq!((registry.next_deadline(), registry.unregister(temporary)), (None, None));
         assert!(
             registry.is_former(temporary)
@@ -264,8 +247,7 @@ mod tests {
         let capacity =
             |registry: &Registry<()>| registry.shards.iter().map(FxHashMap::capacity).sum::<usize>();
         let large = capacity(&registry);
-        let gone: Vec<_> = ids.into_iter().filter_map(|id| registry.unregister(id)).collect();
-        assert!((1..20).contains(&gone.iter().filter(|gone| gone.is_sparse).count()));
+        assert!(ids.into_iter().all(|id| registry.unregister(id).is_some()));
         assert!(registry.is_empty() && capacity(&registry) < large / 10);
     }
 }

@@ -1,6 +1,8 @@
 //! The Node-API binding: converts arguments and results, and decides nothing.
 
 mod access;
+#[cfg(not(feature = "system-allocator"))]
+mod allocator;
 mod bridge;
 mod callback;
 mod checks;

@@ -10,7 +10,6 @@ mod encode;
 use multiversion::multiversion;
 
 use crate::error::Offence;
-use crate::trim;
 
 #[cfg(feature = "conformance")]
 pub use encode::echo;
@@ -115,7 +114,6 @@ impl Decoder {
     }
 
     fn free_message(&mut self) {
-        trim::count_freed(self.message.capacity());
         self.message = Vec::new();
         self.fragments = 0;
     }
@@ -176,12 +174,6 @@ impl Decoder {
             _ if is_ascii => Incoming::Text(ascii(whole)),
             _ => Incoming::Text(utf8(whole)?),
         }))
-    }
-}
-
-impl Drop for Decoder {
-    fn drop(&mut self) {
-        self.free_message();
     }
 }
 

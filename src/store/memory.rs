@@ -88,14 +88,14 @@ impl<T: Clone> Memory<T> {
 
     pub(super) fn unregister(&self, id: ClientId) -> Result<Unregistered<T>, Error> {
         let removed = self.write().unregister(id).ok_or(NOT_FOUND)?;
-        Ok(Unregistered { id, value: removed.client, is_sparse: removed.is_sparse })
+        Ok(Unregistered { id, value: removed })
     }
 
     pub(super) fn take_expired(&self, now: Instant) -> Option<Unregistered<T>> {
         let mut registry = self.write();
         let id = registry.overdue(now)?;
         let removed = registry.unregister(id)?;
-        Some(Unregistered { id, value: removed.client, is_sparse: removed.is_sparse })
+        Some(Unregistered { id, value: removed })
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

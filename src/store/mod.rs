@@ -37,8 +37,6 @@ pub struct Unregistered<T> {
     pub id: ClientId,
     /// The value that was kept beside it.
     pub value: T,
-    /// Whether most clients are gone, so that memory may be worth returning to the system.
-    pub is_sparse: bool,
 }
 
 /// Where the clients are kept. An enum, not a trait object: the set is closed, and nothing is boxed on a message's way.
