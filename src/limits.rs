@@ -3,7 +3,7 @@
 //! # Memory
 //!
 //! Every collection that clients or the application can make grow has a bound, something that its memory counts against,
-//! and a moment at which it shrinks. A new one needs a line here, and a test if it can grow large (`tests/memory.rs`
+//! and a moment at which it shrinks. A new one needs a line here, and a test if it can grow large (`tests/bounded_memory.rs`
 //! counts allocated bytes).
 //!
 //! | collection | bound | counts against | shrinks |

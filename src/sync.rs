@@ -1,5 +1,5 @@
 //! Locks, atomics and thread-locals, in one place so that tests can replace them with ones that explore the order of
-//! threads: `tests/bell.rs` with loom's, the feature `shuttle` with shuttle's.
+//! threads: `tests/no_lost_wakeup.rs` with loom's, the feature `shuttle` with shuttle's.
 
 pub use std::sync::atomic::Ordering;
 #[cfg(not(feature = "shuttle"))]

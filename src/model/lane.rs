@@ -23,7 +23,8 @@ pub struct Lane {
     /// messages that it does not know to be accepted. At most [`Limits::MAX_REPLACED_SESSIONS`], in a slice that is no
     /// longer than it has to be.
     earlier_sessions: Box<[(SessionId, Seq)]>,
-    /// The number that expired last, or 0 if a message was read, put back or otherwise dropped since.
+    /// The number that expired last, or 0 if a message was read, put back or otherwise dropped since, or later ones had
+    /// expired before it.
     last_expired: Seq,
     /// Whether the lane is among the mailbox's ready lanes.
     pub is_ready: bool,
@@ -183,7 +184,7 @@ impl Lane {
         let Self { messages, last, last_from, last_expired, .. } = self;
         let (mut removed, mut ranges) = (Removed::default(), Vec::<SeqRange>::new());
         let mut is_adjacent = true;
-        messages.forget_unread(upto, |Message { offset, seq, json }, follows_gap| {
+        let precedes_gap = messages.forget_unread(upto, |Message { offset, seq, json }, follows_gap| {
             removed.messages += 1;
             removed.bytes += json.len();
             is_adjacent &= !follows_gap;
@@ -198,7 +199,9 @@ impl Lane {
             }
             is_adjacent = true;
         });
-        *last_expired = ranges.last().map_or(*last_expired, |range| range.last);
+        if let Some(range) = ranges.last() {
+            *last_expired = if precedes_gap { Seq::default() } else { range.last };
+        }
         removed.is_emptied = removed.messages > 0 && messages.is_empty();
         messages.shrink();
         (removed, ranges)

@@ -283,9 +283,10 @@ impl Queue {
     }
 
     /// Removes the unread messages up to `upto`, and closes the gap in the chunks. Calls `removed` with each message, and
-    /// whether the one before it was removed unread at an earlier call.
-    pub fn forget_unread(&mut self, upto: Offset, mut removed: impl FnMut(Message<'_>, bool)) {
-        let length = self.len();
+    /// whether the one before it was removed unread at an earlier call. Returns whether the one after them was.
+    pub fn forget_unread(&mut self, upto: Offset, mut removed: impl FnMut(Message<'_>, bool)) -> bool {
+        // Read before: a queue that becomes empty forgets it.
+        let (length, ends_in_gap) = (self.len(), self.follows_gap);
         while self.read == 0
             && let Some(first) = self.front().filter(|first| first.offset <= upto)
         {
@@ -318,10 +319,14 @@ impl Queue {
             from = self.chunks.get(chunk).map_or(0, |next| next.start);
         }
         self.heads.drain(self.read_len()..forgotten);
-        if self.len() < length {
-            match self.heads.get_mut(self.read as usize) {
-                Some(next) => next.follows_gap = true,
-                None => self.follows_gap = true,
+        if self.len() == length {
+            return false;
+        }
+        match self.heads.get_mut(self.read as usize) {
+            Some(next) => std::mem::replace(&mut next.follows_gap, true),
+            None => {
+                self.follows_gap = true;
+                ends_in_gap
             }
         }
     }

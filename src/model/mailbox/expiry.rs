@@ -1,4 +1,4 @@
-//! ExpiredRange of the messages in a mailbox.
+//! How the messages in a mailbox expire.
 
 use std::time::{Duration, Instant};
 

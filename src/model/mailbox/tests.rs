@@ -258,12 +258,23 @@ fn merges_adjacent_expired_numbers_into_one_range() {
     send(&mut mailbox, &[17], now);
     mailbox.rewind();
     assert_eq!(expire(&mut mailbox).0, [(11, 11, 0), (17, 17, 0)], "the ones between were reported before");
+    // A message is in flight while later ones expire, comes back, and expires before the next one is sent.
+    let (_, now) = expire(&mut mailbox);
+    send(&mut mailbox, &[31, 33], now);
+    assert_eq!(read(&mut mailbox, 1).len(), 1);
+    let (ranges, _) = expire(&mut mailbox);
+    assert_eq!(ranges, [(33, 33, 0)]);
+    mailbox.rewind();
+    let (ranges, now) = expire(&mut mailbox);
+    assert_eq!(ranges, [(31, 31, 0)]);
+    send(&mut mailbox, &[35], now);
+    assert_eq!(expire(&mut mailbox).0, [(35, 35, 0)], "33 was reported before");
     // A message that is dropped with its channel has not expired.
     let (_, now) = expire(&mut mailbox);
-    send(&mut mailbox, &[19], now);
+    send(&mut mailbox, &[39], now);
     mailbox.revoke(id(1));
-    send(&mut mailbox, &[21], now);
-    assert_eq!(expire(&mut mailbox).0, [(21, 21, 0)]);
+    send(&mut mailbox, &[41], now);
+    assert_eq!(expire(&mut mailbox).0, [(41, 41, 0)]);
 }
 
 #[test]
