@@ -47,7 +47,7 @@ struct Session {
     /// The connection's write half, which goes to the hub with the outbox.
     writer: Option<SharedWriter>,
     /// Where the connection comes from.
-    source: Option<AddressKey>,
+    address_key: Option<AddressKey>,
     /// Until when nothing is read because the client sends too fast. Boxed: few connections ever pause.
     pause: Option<Pin<Box<Sleep>>>,
     /// Offences that count towards `maxOffences`, except for those below.
@@ -114,12 +114,12 @@ pub fn run<C: Transport, A>(
     connection: C,
     early: &[u8],
     shared: Arc<Shared>,
-    source: Option<AddressKey>,
+    address_key: Option<AddressKey>,
     permit: A,
 ) -> impl Future<Output = ()> + use<C, A> {
     let (stream, writer) = connection.open();
     let mut wire = Wire::new(stream, early, shared.limits.max_unauthenticated_payload);
-    let mut session = Session::new(Arc::clone(&shared), writer, source);
+    let mut session = Session::new(Arc::clone(&shared), writer, address_key);
     async move {
         let reason = match session.serve(&mut wire).await {
             Ok(never) => match never {},
@@ -166,14 +166,14 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>, writer: Option<SharedWriter>, source: Option<AddressKey>) -> Self {
+    fn new(shared: Arc<Shared>, writer: Option<SharedWriter>, address_key: Option<AddressKey>) -> Self {
         shared.metrics.connected();
         Self {
             shared,
             bell: Arc::default(),
             phase: Phase::Authenticating(None),
             writer,
-            source,
+            address_key,
             pause: None,
             offences: 0,
             unregistered: 0,

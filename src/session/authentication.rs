@@ -100,7 +100,8 @@ impl Session {
         let Shared { hub, failures, metrics, .. } = &*self.shared;
         let identity = hub.authenticate(client, token);
         let (is_registered, is_right) = (identity != Identity::Unknown, identity == Identity::Proven);
-        let attempt = AuthAttempt { address: self.source, client, is_registered, has_valid_token: is_right };
+        let attempt =
+            AuthAttempt { address: self.address_key, client, is_registered, has_valid_token: is_right };
         failures.check(attempt, now()).unwrap_or_else(|why| {
             metrics.connection_rejected(why);
             false
