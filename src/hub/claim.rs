@@ -146,11 +146,7 @@ impl Hub {
         let (waiting, has_changed) = (state.mailbox.release_held_senders(), state.presence.mark_changed());
         emit();
         drop(state);
-        self.ring(&waiting);
-        if has_changed {
-            self.announce(claim.id);
-        }
-        self.expire_waiting(claim.id, &claim.client);
+        self.after_detaching(claim.id, &claim.client, &waiting, has_changed);
         Some(outbox)
     }
 
@@ -170,12 +166,17 @@ impl Hub {
         emit();
         drop(state);
         detached.bell.ring();
-        self.ring(&waiting);
+        self.after_detaching(id, &client, &waiting, has_changed);
+        Ok(true)
+    }
+
+    /// Does what follows a detached connection once the client is unlocked.
+    fn after_detaching(&self, id: ClientId, client: &Client, waiting: &[ClientId], has_changed: bool) {
+        self.ring(waiting);
         if has_changed {
             self.announce(id);
         }
-        self.expire_waiting(id, &client);
-        Ok(true)
+        self.expire_waiting(id, client);
     }
 
     /// Counts what went back to the mailbox, and tells the detached connection why it ends. Its bell is rung after unlocking.
