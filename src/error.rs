@@ -36,6 +36,111 @@ pub enum Error {
     /// The certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The store cannot be opened, or cannot keep a change.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a store on disk cannot be used. Each text says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The directory of the file does not exist.
+    #[error(
+        "the store {path} cannot be opened: its directory does not exist. Create it, or name another path"
+    )]
+    NotFound {
+        /// The path.
+        path: String,
+    },
+    /// The file or its directory may not be read or written.
+    #[error(
+        "the store {path} cannot be opened: {detail}. The process needs to read and write the file, and to create files in its directory"
+    )]
+    Access {
+        /// The path.
+        path: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// The file is something else.
+    #[error("{path} is not a store of websocket-relay: {detail}. It was not changed. Name another path")]
+    Format {
+        /// The path.
+        path: String,
+        /// What it is, as far as known.
+        detail: String,
+    },
+    /// A newer version of this package has written the file.
+    #[error(
+        "the store {path} has format {found}, and this version of websocket-relay knows formats up to {known}. It was not changed. Install a newer version"
+    )]
+    Version {
+        /// The path.
+        path: String,
+        /// The format of the file.
+        found: i64,
+        /// The newest known format.
+        known: i64,
+    },
+    /// Another server has the file open.
+    #[error("the store {path} is used by another server. Stop that one, or name another path")]
+    Locked {
+        /// The path.
+        path: String,
+    },
+    /// The file is damaged.
+    #[error(
+        "the store {path} is damaged: {detail}. It was not changed. Restore a backup, or move the file away to begin with an empty store"
+    )]
+    Damaged {
+        /// The path.
+        path: String,
+        /// What was found.
+        detail: String,
+    },
+    /// What is kept does not fit into memory as it is configured.
+    #[error(
+        "the store {path} holds more messages than maxTotalBytes ({limit} bytes) allows. Start with a higher maxTotalBytes"
+    )]
+    TooLarge {
+        /// The path.
+        path: String,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The disk is full. The store tries again.
+    #[error(
+        "the disk of the store {path} is full: messages that have to be stored are held until there is room. Make room"
+    )]
+    Full {
+        /// The path.
+        path: String,
+    },
+    /// Reading or writing failed, and what is on disk is not known. The store has been closed.
+    #[error("the store {path} failed: {detail}. The server has stopped. Check the disk, then start it again")]
+    Io {
+        /// The path.
+        path: String,
+        /// What the system said.
+        detail: String,
+    },
+}
+
+impl StoreError {
+    /// Returns the stable code. The text may change, the code may not.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "ERR_STORE_NOT_FOUND",
+            Self::Access { .. } => "ERR_STORE_ACCESS",
+            Self::Format { .. } => "ERR_STORE_FORMAT",
+            Self::Version { .. } => "ERR_STORE_VERSION",
+            Self::Locked { .. } => "ERR_STORE_LOCKED",
+            Self::Damaged { .. } => "ERR_STORE_DAMAGED",
+            Self::TooLarge { .. } => "ERR_STORE_TOO_LARGE",
+            Self::Full { .. } => "ERR_STORE_FULL",
+            Self::Io { .. } => "ERR_STORE_IO",
+        }
+    }
 }
 
 /// A problem with a certificate, a key or the TLS configuration.
@@ -96,6 +201,7 @@ impl Error {
             Self::System(_) => "ERR_SYSTEM",
             Self::NotStartable => "ERR_SERVER_ALREADY_LISTEN",
             Self::Tls(error) => error.code(),
+            Self::Store(error) => error.code(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// A client's number: the first registered client is 0, the next 1, and so on. At most 2^53 − 1, the largest
@@ -99,8 +100,37 @@ impl fmt::Debug for Token {
     }
 }
 
-/// One page, or other user of the client library, across its reconnections: 16 hex digits that it chose at random.
+/// The SHA-256 of a token: what is kept of it. A token has 128 bits from a CSPRNG, or is as good: it needs no salt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenHash([u8; TokenHash::BYTES]);
+
+impl TokenHash {
+    /// Bytes of a hash.
+    pub const BYTES: usize = 32;
+
+    /// Returns the hash of a token, or of a text that is none.
+    pub fn of(token: &str) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// Returns the hash with these bytes.
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+
+    /// Returns whether this is the hash of `token`. The time it takes does not depend on where the two differ.
+    pub fn matches(&self, token: &str) -> bool {
+        self.0.ct_eq(&Self::of(token).0).into()
+    }
+}
+
+/// One page, or other user of the client library, across its reconnections: 16 hex digits that it chose at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId(u64);
 
 impl SessionId {
@@ -108,6 +138,30 @@ impl SessionId {
     pub fn parse(text: &str) -> Option<Self> {
         let is_hex = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
         u64::from_str_radix(text, 16).ok().filter(|_| is_hex).map(Self)
+    }
+
+    /// Returns a new random session.
+    ///
+    /// # Errors
+    /// The system's random number generator failed.
+    pub fn random() -> Result<Self, rand::rngs::SysError> {
+        SysRng.try_next_u64().map(Self)
+    }
+
+    /// Returns the session with this number.
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the session as a number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 
@@ -130,6 +184,16 @@ impl Epoch {
     /// The system's random number generator failed.
     pub fn random() -> Result<Self, rand::rngs::SysError> {
         SysRng.try_next_u32().map(Self)
+    }
+
+    /// Returns the epoch with this number.
+    pub const fn from_u32(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Returns the epoch as a number.
+    pub const fn get(self) -> u32 {
+        self.0
     }
 }
 

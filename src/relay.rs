@@ -73,7 +73,7 @@ impl Relay {
     /// [`Error::Limit`] for an option out of range, [`Error::Tls`], or [`Error::System`] if the system has no thread,
     /// descriptor or randomness left.
     pub fn new(options: Options) -> Result<(Self, EventReceiver), Error> {
-        let Options { authorize_all_channels, threads, limits, site, credentials, rules } = options;
+        let Options { authorize_all_channels, threads, limits, site, credentials, rules, store: _ } = options;
         Options::THREADS.check(threads as u64)?;
         limits.validate()?;
         let tls = credentials.as_ref().map(TlsAcceptor::new).transpose()?;

@@ -9,6 +9,7 @@ use crate::hub::{ClientStatus, Registration, Totals};
 use crate::ids::{ClientId, Token};
 use crate::metrics::{Closed, Counts, Tables};
 use crate::session::Shared;
+use crate::store::StoreStats;
 
 /// Statistics of a relay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Stats {
     pub events_dropped: u64,
     /// Panics, each a bug in the relay that ended a connection.
     pub panics: u64,
+    /// Statistics of the store on disk, if there is one.
+    pub store: Option<StoreStats>,
 }
 
 impl Relay {
@@ -141,6 +144,7 @@ impl Relay {
             closed,
             events_dropped: events.dropped(),
             panics: metrics.panics(),
+            store: None,
         }
     }
 }

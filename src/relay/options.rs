@@ -3,6 +3,7 @@
 use crate::access::HostAddress;
 use crate::limits::{Limit, Limits};
 use crate::listener::{Credentials, Rules, Site};
+use crate::store::StoreOptions;
 
 /// The options of a relay.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Options {
     pub credentials: Option<Credentials>,
     /// The rules by which connections are accepted.
     pub rules: Rules,
+    /// The file that keeps clients, channels and messages. Without it they live as long as the relay.
+    pub store: Option<StoreOptions>,
 }
 
 impl Options {
@@ -36,6 +39,7 @@ impl Default for Options {
             site: Site::default(),
             credentials: None,
             rules: Rules::default(),
+            store: None,
         }
     }
 }

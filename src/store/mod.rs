@@ -12,8 +12,12 @@
 //! `memory`, and a line in that test.
 
 mod memory;
+mod options;
+mod record;
 
 pub use memory::Memory;
+pub use options::{Durability, StoreOptions, StoreStats};
+pub use record::{ChannelRecord, ClientRecord, MessageRecord, Record, SessionRecord, UnixMillis};
 
 use std::time::{Duration, Instant};
 
