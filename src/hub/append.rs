@@ -82,7 +82,7 @@ impl Hub {
         peer: &'a mut Option<(ClientId, Arc<Client>)>,
         id: ClientId,
     ) -> Option<&'a Arc<Client>> {
-        if peer.as_ref().is_none_or(|(of, _)| *of != id) {
+        if peer.as_ref().is_none_or(|(of, client)| *of != id || client.is_gone.load(Ordering::Relaxed)) {
             *peer = Some((id, self.client(id)?));
         }
         peer.as_ref().map(|(_, client)| client)

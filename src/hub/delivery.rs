@@ -130,7 +130,7 @@ impl Hub {
                 self.release_freed(claim.id, freed);
             }
             // The client received the message before its sender was unregistered.
-            Err(InvalidAck) if self.store.was_registered(sender) => {}
+            Err(InvalidAck) if self.store.may_be_former(sender) => {}
             Err(InvalidAck) => return Err(InvalidAck),
         }
         Ok(())

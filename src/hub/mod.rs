@@ -68,7 +68,7 @@ pub use outbox::Outbox;
 pub use presence::PresenceProgress;
 pub use state::SessionInfo;
 
-pub use crate::store::{Identity, Registration};
+pub use crate::store::{Identity, NewClient, Registration};
 
 /// The clients of one relay, their connections and their mailboxes.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Limits;
+use super::{Limit, Limits};
 
 impl Limits {
     // What a frame and a message cost.
@@ -43,6 +43,10 @@ impl Limits {
     /// Bytes that a client may send after its request while that is being decided. They have to be read, for only reading
     /// shows that the client has gone; a client that sends more is disconnected.
     pub const MAX_EARLY_BYTES: usize = 16 * 1024;
+
+    /// Clients that are registered in one call. Each takes some 0.5 µs; the thread of JavaScript waits for them.
+    pub const MAX_REGISTERED_AT_ONCE: Limit =
+        Limit { name: "count", unit: "clients", default: 1, min: 1, max: 100_000 };
 
     // Offences.
 

@@ -25,6 +25,19 @@ use crate::error::Error;
 use crate::ids::{ClientId, Epoch, Token};
 pub use crate::model::Identity;
 
+/// A client to register. The default is one for good, with an id and a token of the server's.
+#[derive(Clone, Debug, Default)]
+pub struct NewClient {
+    /// Its id, if the application names it. Otherwise it gets the one above the highest that was used.
+    pub id: Option<ClientId>,
+    /// Its token, if the application has one for it. Otherwise it gets a random one.
+    pub token: Option<Token>,
+    /// How long it is registered, if not for good.
+    pub lifetime: Option<Duration>,
+    /// The application's data about it, as JSON. Only a store on disk keeps it.
+    pub data: Option<Box<str>>,
+}
+
 /// A new client.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -82,33 +95,68 @@ impl<T: Clone> Store<T> {
         }
     }
 
-    /// Registers a client for `lifetime`, or for good, and keeps `value` beside it.
+    /// Registers a client, and keeps `value` beside it.
     ///
     /// # Errors
-    /// [`Error::System`] when the system has no randomness to give.
-    pub fn register(&self, value: T, lifetime: Option<Duration>) -> Result<Registration, Error> {
+    /// [`Error::ClientExists`], [`Error::ClientIdsExhausted`], or [`Error::System`] when the system has no randomness to give.
+    pub fn register(&self, value: T, new: NewClient) -> Result<Registration, Error> {
         match self {
-            Self::Memory(memory) => memory.register(value, lifetime),
+            Self::Memory(memory) => memory.register(value, new),
         }
     }
 
-    /// Gives a client another token and begins its lifetime anew: `lifetime` if given, else as long as before.
+    /// Registers a client for each of `values`, for `lifetime` or for good. Their ids ascend.
+    ///
+    /// # Errors
+    /// [`Error::ClientIdsExhausted`], or [`Error::System`] when the system has no randomness to give. No client is registered
+    /// then.
+    pub fn register_many(
+        &self,
+        values: Vec<T>,
+        lifetime: Option<Duration>,
+    ) -> Result<Vec<Registration>, Error> {
+        match self {
+            Self::Memory(memory) => memory.register_many(values, lifetime),
+        }
+    }
+
+    /// Gives a client another token, `token` or a random one, and begins its lifetime anew: `lifetime` if given, else as long
+    /// as before.
     ///
     /// # Errors
     /// [`Error::ClientNotFound`], [`Error::System`].
-    pub fn refresh(&self, id: ClientId, lifetime: Option<Duration>) -> Result<Token, Error> {
+    pub fn refresh(
+        &self,
+        id: ClientId,
+        token: Option<Token>,
+        lifetime: Option<Duration>,
+    ) -> Result<Token, Error> {
         match self {
-            Self::Memory(memory) => memory.refresh(id, lifetime),
+            Self::Memory(memory) => memory.refresh(id, token, lifetime),
         }
     }
 
-    /// Removes a client. Its id is not given again.
+    /// Removes a client. Its id is not given again; it may be named again after [`Store::release`].
     ///
     /// # Errors
     /// [`Error::ClientNotFound`].
     pub fn unregister(&self, id: ClientId) -> Result<Unregistered<T>, Error> {
         match self {
             Self::Memory(memory) => memory.unregister(id),
+        }
+    }
+
+    /// Notes that nothing is left of a client that was removed: another one may be registered with its id.
+    pub fn release(&self, id: ClientId) {
+        match self {
+            Self::Memory(memory) => memory.release(id),
+        }
+    }
+
+    /// Takes the data of the clients that an earlier life of the store has kept, as JSON. Empty the second time.
+    pub fn take_data(&self) -> Vec<(ClientId, Box<str>)> {
+        match self {
+            Self::Memory(_) => Vec::new(),
         }
     }
 
@@ -147,10 +195,10 @@ impl<T: Clone> Store<T> {
         }
     }
 
-    /// Whether a client with this id was registered once and is no more.
-    pub fn was_registered(&self, id: ClientId) -> bool {
+    /// Whether a client may have had this id and been removed.
+    pub fn may_be_former(&self, id: ClientId) -> bool {
         match self {
-            Self::Memory(memory) => memory.was_registered(id),
+            Self::Memory(memory) => memory.may_be_former(id),
         }
     }
 
@@ -161,7 +209,7 @@ impl<T: Clone> Store<T> {
         }
     }
 
-    /// Returns how many clients were registered once and are no more.
+    /// Returns how often a client was removed.
     pub fn unregistered(&self) -> usize {
         match self {
             Self::Memory(memory) => memory.unregistered(),
