@@ -202,6 +202,13 @@ impl<T: Clone> Store<T> {
         }
     }
 
+    /// Returns the statistics of a store on disk; `None` for one in memory.
+    pub fn stats(&self) -> Option<StoreStats> {
+        match self {
+            Self::Memory(_) => None,
+        }
+    }
+
     /// Returns how many clients are registered.
     pub fn registered(&self) -> usize {
         match self {
