@@ -43,12 +43,13 @@ mod pending;
 mod presence;
 mod state;
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use crate::error::Error;
-use crate::ids::{ClientId, Epoch};
+use crate::ids::{ClientId, Epoch, SessionId};
 use crate::limits::Limits;
 use crate::store::Store;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -75,6 +76,8 @@ pub use crate::store::{Identity, Registration};
 pub struct Hub {
     limits: Limits,
     authorize_all_channels: bool,
+    /// The session that messages of plain senders are numbered in.
+    session: SessionId,
     /// The registered clients, each with what this process knows of it.
     store: Store<Arc<Client>>,
     /// How many channels are registered. Changed under the locks of both ends, or of a client that is gone.
@@ -102,7 +105,7 @@ impl Hub {
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
     pub fn new(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
-        Ok(Self::with_store(limits, authorize_all_channels, Store::memory()?))
+        Self::with_store(limits, authorize_all_channels, Store::memory()?)
     }
 
     /// Creates a hub whose messages are committed only by [`Hub::commit`].
@@ -111,14 +114,20 @@ impl Hub {
     /// [`Error::System`] when the system has no randomness to give.
     #[cfg(feature = "faults")]
     pub fn late(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
-        Ok(Self::with_store(limits, authorize_all_channels, Store::late()?))
+        Self::with_store(limits, authorize_all_channels, Store::late()?)
     }
 
-    fn with_store(limits: Limits, authorize_all_channels: bool, store: Store<Arc<Client>>) -> Self {
+    fn with_store(
+        limits: Limits,
+        authorize_all_channels: bool,
+        store: Store<Arc<Client>>,
+    ) -> Result<Self, Error> {
         let budget = Budget::new(limits.max_total_bytes);
-        Self {
+        let session = SessionId::random().map_err(|error| Error::System(io::Error::other(error)))?;
+        Ok(Self {
             limits,
             authorize_all_channels,
+            session,
             store,
             channels: AtomicUsize::new(0),
             presence: Mutex::default(),
@@ -131,7 +140,7 @@ impl Hub {
             queued_messages: AtomicUsize::new(0),
             relayed_messages: AtomicU64::new(0),
             relayed_bytes: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Returns the epoch of the store.

@@ -9,6 +9,7 @@ use super::outbox::{Outbox, ReadSlices};
 use crate::ids::{ClientId, Seq, SessionId};
 use crate::limits::Limits;
 use crate::model::{ClientSet, Freed, Mailbox, Message, Notices, Receipts, Window};
+use crate::protocol::encode::MessageNumber;
 use crate::read_buffer::ReadSlice;
 use crate::shared_writer::SharedWriter;
 
@@ -173,7 +174,7 @@ impl ClientState {
             return false;
         }
         let offset = self.mailbox.bypass();
-        let message = Message { offset, seq: Seq::default(), json };
+        let message = Message { offset, session: SessionId::default(), seq: Seq::default(), json };
         match connection.writer {
             Some(_) => connection.outbox.relay_read_slice(sender, message, read_slice),
             // Only its own session can write it, which comes later.
@@ -182,11 +183,13 @@ impl ClientState {
         true
     }
 
-    /// Moves waiting notices and messages to the outbox while it has room. With `splice`, long messages are not copied: they
+    /// Moves waiting notices and messages to the outbox while it has room. Messages of plain senders are numbered by
+    /// `server_session`, with their offsets. With `splice`, long messages are not copied: they
     /// stay in their lanes, or in the buffer that they were read into, and have to be written before the lock is released.
     pub fn fill_outbox(
         &mut self,
         limits: &Limits,
+        server_session: SessionId,
         splice: Option<(ClientId, Option<&mut ReadSlices>)>,
     ) -> Freed {
         let Some(Connection { outbox, is_reliable, .. }) =
@@ -213,12 +216,15 @@ impl ClientState {
             Some((recipient, slices)) => (true, recipient, slices),
             None => (false, ClientId::default(), None),
         };
-        self.mailbox.read(window, |sender, position, message| {
+        self.mailbox.read(window, |sender, position, message, is_new_session| {
+            let Message { offset, json, .. } = message;
+            let (session, seq) = message.number().unwrap_or((server_session, Seq(offset.0)));
+            let number = MessageNumber { offset, seq, session: is_new_session.then_some(session) };
             if is_spliced {
-                let slice = slices.as_mut().and_then(|slices| slices.take(recipient, message.offset));
-                outbox.splice(sender, position, message, slice);
+                let slice = slices.as_mut().and_then(|slices| slices.take(recipient, offset));
+                outbox.splice(sender, number, position, json, slice);
             } else {
-                outbox.relay(sender, message);
+                outbox.relay(sender, number, json);
             }
             outbox.len() < max
         });
@@ -235,8 +241,7 @@ impl ClientState {
     pub fn clear_outbox(&mut self) -> Receipts {
         let Some(Connection { outbox, .. }) = &mut self.connection else { return Receipts::new() };
         let mut delivered = Receipts::new();
-        for (sender, offset, seq) in outbox.numbered_sole_copies() {
-            let Some((session, seq)) = self.mailbox.receipt(sender, offset, seq) else { continue };
+        for (sender, session, seq) in outbox.numbered_sole_copies() {
             match delivered.last_mut() {
                 Some(last) if last.0 == sender => *last = (sender, session, seq),
                 _ => delivered.push((sender, session, seq)),

@@ -17,8 +17,10 @@ pub struct Lane {
     /// The sender's session that sent last, and its last number. Kept while the lane is empty: it tells a repeated message
     /// from a new one.
     last: Option<(SessionId, Seq)>,
-    /// The offset of that session's first message. Earlier messages have the numbers of other sessions.
-    last_from: Offset,
+    /// The session of the message that was read last.
+    read_session: SessionId,
+    /// Whether a message was read for the recipient's present connection.
+    has_read: bool,
     /// The sender's sessions before that, each with its last number, the newest last. One of them may come back and repeat
     /// messages that it does not know to be accepted. At most [`Limits::MAX_REPLACED_SESSIONS`], in a slice that is no
     /// longer than it has to be.
@@ -84,13 +86,12 @@ impl Lane {
     pub fn append(&mut self, offset: Offset, number: Option<(SessionId, Seq)>, json: &[u8]) {
         if let Some((session, _)) = number {
             if self.last.is_none_or(|(last, _)| last != session) {
-                self.last_from = offset;
                 self.replace_session(session);
             }
             self.last = number;
         }
-        let seq = number.map_or(Seq::default(), |(_, seq)| seq);
-        self.messages.push_back(Message { offset, seq, json });
+        let (session, seq) = number.unwrap_or_default();
+        self.messages.push_back(Message { offset, session, seq, json });
     }
 
     /// Moves the session that sent last to the earlier ones, to make place for `session`.
@@ -119,15 +120,19 @@ impl Lane {
         })
     }
 
-    /// Reads the next message, if there is room for it in `window`.
-    pub fn read(&mut self, window: Window) -> Option<(ChunkPosition, Message<'_>)> {
+    /// Reads the next message, if there is room for it in `window`. Also returns whether the connection has yet to be told
+    /// its session.
+    pub fn read(&mut self, window: Window) -> Option<(ChunkPosition, Message<'_>, bool)> {
         if !self.is_readable(window) {
             return None;
         }
         self.last_expired = Seq::default();
         let (position, message) = self.messages.read()?;
         self.last_read = self.last_read.max(message.offset);
-        Some((position, message))
+        let has_read = std::mem::replace(&mut self.has_read, true);
+        let is_new =
+            std::mem::replace(&mut self.read_session, message.session) != message.session || !has_read;
+        Some((position, message, is_new))
     }
 
     /// Returns the JSON string of the message at this position.
@@ -135,8 +140,9 @@ impl Lane {
         self.messages.json(position)
     }
 
-    /// Makes all messages unread.
+    /// Makes all messages unread, for another connection.
     pub fn rewind(&mut self) {
+        self.has_read = false;
         self.last_expired = Seq::default();
         self.messages.rewind();
     }
@@ -168,11 +174,11 @@ impl Lane {
 
     /// Removes the first message and adds it to `removed`.
     pub fn drop_first(&mut self, removed: &mut Removed) {
-        let Some(Message { offset, seq, json }) = self.messages.front() else { return };
+        let Some(message) = self.messages.front() else { return };
         removed.messages += 1;
-        removed.bytes += json.len();
-        removed.last = self.receipt(offset, seq).or(removed.last);
-        self.received = self.received.max(offset);
+        removed.bytes += message.json.len();
+        removed.last = message.number().or(removed.last);
+        self.received = self.received.max(message.offset);
         self.last_expired = Seq::default();
         self.messages.pop_front();
         removed.is_emptied = self.messages.is_empty();
@@ -181,15 +187,15 @@ impl Lane {
     /// Removes the unread messages up to `upto`. Returns what was removed, and the ranges of the numbers that the sender's
     /// last session gave the messages.
     pub fn expire(&mut self, upto: Offset) -> (Removed, Vec<SeqRange>) {
-        let Self { messages, last, last_from, last_expired, .. } = self;
+        let Self { messages, last, last_expired, .. } = self;
         let (mut removed, mut ranges) = (Removed::default(), Vec::<SeqRange>::new());
         let mut is_adjacent = true;
-        let precedes_gap = messages.forget_unread(upto, |Message { offset, seq, json }, follows_gap| {
+        let precedes_gap = messages.forget_unread(upto, |message, follows_gap| {
             removed.messages += 1;
-            removed.bytes += json.len();
+            removed.bytes += message.json.len();
             is_adjacent &= !follows_gap;
-            let is_numbered = seq > Seq::default() && offset >= *last_from;
-            let Some((session, _)) = last.filter(|_| is_numbered) else { return };
+            let of_last = |(session, _): &_| last.is_some_and(|(last, _)| last == *session);
+            let Some((session, seq)) = message.number().filter(of_last) else { return };
             match ranges.last_mut().filter(|_| is_adjacent) {
                 Some(range) => range.last = seq,
                 None => {
@@ -235,11 +241,5 @@ impl Lane {
     /// acknowledged.
     pub fn is_blank(&self) -> bool {
         self.messages.is_empty() && self.last.is_none() && self.last_read == Offset::default()
-    }
-
-    /// Returns the session and number of a message, if the sender's last session sent it with a number.
-    pub fn receipt(&self, offset: Offset, seq: Seq) -> Option<(SessionId, Seq)> {
-        let is_numbered = seq > Seq::default() && offset >= self.last_from;
-        self.last.filter(|_| is_numbered).map(|(session, _)| (session, seq))
     }
 }
