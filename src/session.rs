@@ -236,6 +236,7 @@ impl Session {
                 self.has_mail = self.poll_deliver(wire, cx, false)?.is_pending();
             }
             while self.replies.as_mut().is_some_and(|replies| replies.poll_due(cx).is_ready()) {
+                self.release_refusals();
                 self.has_mail |= self.poll_deliver(wire, cx, true)?.is_pending();
                 // A connection without replies keeps nothing for them.
                 self.replies.take_if(|replies| replies.is_idle());
@@ -267,6 +268,9 @@ impl Session {
             }
             if !outbox.is_empty() {
                 outbox.write_accepted();
+            } else if !is_due && outbox.has_accepted() {
+                // Of the hub: the store commits later.
+                replies.get_or_insert_default().await_more(outbox);
             }
             if is_due && let Some(replies) = replies {
                 replies.write_overdue(outbox);
@@ -311,7 +315,7 @@ impl Session {
             return Err(self.ending_reason());
         }
         self.has_mail = true;
-        self.accept_committed();
+        self.release_refusals();
         self.retry_held()
     }
 

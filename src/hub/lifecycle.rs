@@ -7,7 +7,7 @@ use super::Hub;
 use super::client::{Client, ring};
 use super::state::Detached;
 use crate::error::{CloseReason, Error};
-use crate::ids::{ClientId, Offset, Token};
+use crate::ids::{ClientId, Token};
 use crate::model::{ClientSet, MailboxSize};
 use crate::store::{Registration, Unregistered};
 use crate::sync::Ordering;
@@ -67,7 +67,7 @@ impl Hub {
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
     pub fn register(&self, lifetime: Option<Duration>) -> Result<Registration, Error> {
-        self.store.register(Arc::default(), lifetime)
+        self.store.register(self.new_client(), lifetime)
     }
 
     /// Gives a client another token and begins its lifetime anew: `lifetime` if given, else as long as before.
@@ -161,7 +161,9 @@ impl Hub {
         client.claim.fetch_add(1, Ordering::AcqRel);
         drop(state);
         ring(bell);
-        self.commit(id, Offset(u64::MAX - 1));
+        for (sender, session, seq) in mailbox.unsettled() {
+            self.accept(id, sender, session, seq);
+        }
         self.cancel_visit(id, mailbox.scheduled_check());
         self.budget.adjust(counted.bytes, 0);
         self.queued_messages.fetch_sub(counted.messages, Ordering::Relaxed);

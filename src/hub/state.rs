@@ -1,14 +1,15 @@
 //! What a client's lock guards: its mailbox, the connection that reads it, and what that connection is to be told.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
 use super::bell::Bell;
 use super::connection::Connection;
 use super::outbox::{Outbox, ReadSlices};
-use crate::ids::{ClientId, Seq, SessionId};
+use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::limits::Limits;
-use crate::model::{ClientSet, Freed, Mailbox, Message, Notices, Receipts, Window};
+use crate::model::{ClientSet, Freed, Mailbox, Message, Notices, Window};
 use crate::protocol::encode::MessageNumber;
 use crate::read_buffer::ReadSlice;
 use crate::shared_writer::SharedWriter;
@@ -40,6 +41,8 @@ pub(super) struct ClientState {
     pub is_unregistered: bool,
     /// What other clients are told of its presence.
     pub presence: Presence,
+    /// Whether the store's thread is to look into the mailbox.
+    pub is_visit_due: bool,
 }
 
 /// The state of a reliable client.
@@ -236,11 +239,20 @@ impl ClientState {
         self.connection.as_mut().is_none_or(|connection| connection.try_write(&self.mailbox))
     }
 
-    /// Clears the outbox, of which the socket has taken everything. Returns receipts for the messages of which it was the
-    /// only copy.
-    pub fn clear_outbox(&mut self) -> Receipts {
-        let Some(Connection { outbox, .. }) = &mut self.connection else { return Receipts::new() };
-        let mut delivered = Receipts::new();
+    /// Clears the outbox, of which the socket has taken everything. Adds to `freed` the receipts for the messages of which it
+    /// was the only copy.
+    pub fn clear_outbox(&mut self, freed: &mut Freed) {
+        let Some(Connection { outbox, .. }) = &mut self.connection else { return };
+        if self.mailbox.is_stored() {
+            let mut flushed = BTreeMap::<_, (Offset, Offset)>::new();
+            for (sender, offset) in outbox.sole_copies() {
+                flushed.entry(sender).or_insert((offset, offset)).1 = offset;
+            }
+            for (sender, (first, last)) in flushed {
+                self.mailbox.flushed(sender, first, last, freed);
+            }
+        }
+        let delivered = &mut freed.delivered;
         for (sender, session, seq) in outbox.numbered_sole_copies() {
             match delivered.last_mut() {
                 Some(last) if last.0 == sender => *last = (sender, session, seq),
@@ -248,7 +260,6 @@ impl ClientState {
             }
         }
         outbox.clear();
-        delivered
     }
 
     /// Whether there is something to be written to the connection.

@@ -18,7 +18,6 @@ pub struct Memory<T> {
     epoch: Epoch,
     registry: RwLock<Registry<T>>,
     deadline_changed: Notify,
-    commits_at_once: bool,
 }
 
 fn system_error(error: rand::rngs::SysError) -> Error {
@@ -34,17 +33,7 @@ impl<T: Clone> Memory<T> {
             epoch: Epoch::random().map_err(system_error)?,
             registry: RwLock::new(Registry::new(decoy)),
             deadline_changed: Notify::new(),
-            commits_at_once: true,
         })
-    }
-
-    #[cfg(feature = "faults")]
-    pub(super) fn late() -> Result<Self, Error> {
-        Ok(Self { commits_at_once: false, ..Self::new()? })
-    }
-
-    pub(super) fn commits_at_once(&self) -> bool {
-        self.commits_at_once
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Registry<T>> {

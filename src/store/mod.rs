@@ -5,24 +5,28 @@
 //!
 //! Messages and channels live in the hub's mailboxes. A **commit watermark** joins the two: the hub appends a message, writes
 //! it to its recipient and goes on; its sender is told `accepted` when the store has committed it, or when the recipient has
-//! received it, whichever comes first. A store takes what is not committed from the mailbox in its own time and then calls
-//! [`Hub::commit`](crate::hub::Hub::commit). [`Memory`] keeps nothing beyond the mailbox: what is appended is committed.
+//! received it, whichever comes first. [`Memory`] keeps nothing beyond the mailbox: what is appended is committed. [`Disk`] has a
+//! thread that takes what is not committed from the mailboxes in its own time, through its [`Queue`].
 //!
 //! Every store passes the contract in `tests/store_contract.rs`. A new one is a variant of [`Store`], a module beside
 //! `memory`, and a line in that test.
 
+mod disk;
 mod memory;
 mod options;
+mod queue;
 mod record;
 
+pub use disk::Disk;
 pub use memory::Memory;
 pub use options::{Durability, StoreOptions, StoreStats};
+pub use queue::{Group, Queue, Ticket, Visit, Work};
 pub use record::{ChannelRecord, ClientRecord, MessageRecord, Record, SessionRecord, UnixMillis};
 
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::ids::{ClientId, Epoch, Token};
+use crate::ids::{ClientId, Epoch, Offset, Token};
 pub use crate::model::Identity;
 
 /// A new client.
@@ -48,6 +52,8 @@ pub struct Unregistered<T> {
 pub enum Store<T> {
     /// In this process, for as long as it lives.
     Memory(Memory<T>),
+    /// In a file, too.
+    Disk(Disk<T>),
 }
 
 impl<T: Clone> Store<T> {
@@ -59,19 +65,32 @@ impl<T: Clone> Store<T> {
         Memory::new().map(Self::Memory)
     }
 
-    /// Creates a store in memory that commits a message only when [`Hub::commit`](crate::hub::Hub::commit) is called.
+    /// Creates a store whose records and messages someone takes from its [queue](Store::queue) and commits.
     ///
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
-    #[cfg(feature = "faults")]
-    pub fn late() -> Result<Self, Error> {
-        Memory::late().map(Self::Memory)
+    pub fn disk(epoch: Epoch, era: Offset) -> Result<Self, Error> {
+        Disk::new(epoch, era).map(Self::Disk)
     }
 
     /// Whether a message is committed as soon as it is appended.
     pub fn commits_at_once(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
+    /// Returns the way to the store's thread, if the store commits later.
+    pub fn queue(&self) -> Option<&Queue> {
         match self {
-            Self::Memory(memory) => memory.commits_at_once(),
+            Self::Memory(_) => None,
+            Self::Disk(disk) => Some(&disk.queue),
+        }
+    }
+
+    /// Returns the offset above which the offsets of this life of the store begin.
+    pub fn era(&self) -> Offset {
+        match self {
+            Self::Memory(_) => Offset::default(),
+            Self::Disk(disk) => disk.era,
         }
     }
 
@@ -79,6 +98,7 @@ impl<T: Clone> Store<T> {
     pub fn epoch(&self) -> Epoch {
         match self {
             Self::Memory(memory) => memory.epoch(),
+            Self::Disk(disk) => disk.epoch,
         }
     }
 
@@ -88,7 +108,7 @@ impl<T: Clone> Store<T> {
     /// [`Error::System`] when the system has no randomness to give.
     pub fn register(&self, value: T, lifetime: Option<Duration>) -> Result<Registration, Error> {
         match self {
-            Self::Memory(memory) => memory.register(value, lifetime),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.register(value, lifetime),
         }
     }
 
@@ -98,7 +118,7 @@ impl<T: Clone> Store<T> {
     /// [`Error::ClientNotFound`], [`Error::System`].
     pub fn refresh(&self, id: ClientId, lifetime: Option<Duration>) -> Result<Token, Error> {
         match self {
-            Self::Memory(memory) => memory.refresh(id, lifetime),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.refresh(id, lifetime),
         }
     }
 
@@ -108,70 +128,70 @@ impl<T: Clone> Store<T> {
     /// [`Error::ClientNotFound`].
     pub fn unregister(&self, id: ClientId) -> Result<Unregistered<T>, Error> {
         match self {
-            Self::Memory(memory) => memory.unregister(id),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.unregister(id),
         }
     }
 
     /// Removes a client whose lifetime has ended by `now`, if there is one.
     pub fn take_expired(&self, now: Instant) -> Option<Unregistered<T>> {
         match self {
-            Self::Memory(memory) => memory.take_expired(now),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.take_expired(now),
         }
     }
 
     /// Returns when the next lifetime ends.
     pub fn next_deadline(&self) -> Option<Instant> {
         match self {
-            Self::Memory(memory) => memory.next_deadline(),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.next_deadline(),
         }
     }
 
     /// Waits until [`Store::next_deadline`] has changed.
     pub async fn deadline_changed(&self) {
         match self {
-            Self::Memory(memory) => memory.deadline_changed().await,
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.deadline_changed().await,
         }
     }
 
     /// Checks a client's token. An unknown client and a wrong token take equally long.
     pub fn authenticate(&self, id: ClientId, token: &str) -> Identity {
         match self {
-            Self::Memory(memory) => memory.authenticate(id, token),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.authenticate(id, token),
         }
     }
 
     /// Returns the value that is kept beside a client; `None` when it is not registered.
     pub fn get(&self, id: ClientId) -> Option<T> {
         match self {
-            Self::Memory(memory) => memory.get(id),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.get(id),
         }
     }
 
     /// Whether a client with this id was registered once and is no more.
     pub fn was_registered(&self, id: ClientId) -> bool {
         match self {
-            Self::Memory(memory) => memory.was_registered(id),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.was_registered(id),
         }
     }
 
     /// Returns how many clients are registered.
     pub fn registered(&self) -> usize {
         match self {
-            Self::Memory(memory) => memory.registered(),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.registered(),
         }
     }
 
     /// Returns how many clients were registered once and are no more.
     pub fn unregistered(&self) -> usize {
         match self {
-            Self::Memory(memory) => memory.unregistered(),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.unregistered(),
         }
     }
 
     /// Returns the ids of the registered clients in ascending order.
     pub fn ids(&self) -> Vec<ClientId> {
         match self {
-            Self::Memory(memory) => memory.ids(),
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory.ids(),
         }
     }
 }
