@@ -10,6 +10,7 @@ use super::state::ClientState;
 use crate::ids::{ClientId, Seq, SessionId};
 use crate::model::{self, Freed, LONG_MESSAGE_BYTES};
 use crate::read_buffer::{self, ReadSlice};
+use crate::store::{ChannelRecord, Record};
 use crate::sync::Ordering;
 
 /// What became of a message that was not refused.
@@ -78,7 +79,7 @@ impl Hub {
         peer: &'a mut Option<(ClientId, Arc<Client>)>,
         id: ClientId,
     ) -> Option<&'a Arc<Client>> {
-        if peer.as_ref().is_none_or(|(of, _)| *of != id) {
+        if peer.as_ref().is_none_or(|(of, client)| *of != id || client.is_gone.load(Ordering::Relaxed)) {
             *peer = Some((id, self.client(id)?));
         }
         peer.as_ref().map(|(_, client)| client)
@@ -234,6 +235,10 @@ impl Hub {
         ends.recipient.mailbox.authorize(sender);
         ends.sender.as_mut().unwrap_or(&mut ends.recipient).mailbox.open_channel(target);
         self.channels.fetch_add(1, Ordering::Relaxed);
+        if let Some(queue) = self.store.queue() {
+            let channel = ChannelRecord { first: sender, second: target, opened_by: Some(sender) };
+            queue.push(vec![Record::Channel(channel)], false);
+        }
         let recipient = ends.recipient.presence_changed(sender).then_some(target);
         let sender = ends.sender.as_mut().and_then(|own| own.presence_changed(target).then_some(sender));
         [recipient, sender]

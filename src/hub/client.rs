@@ -17,6 +17,8 @@ pub(super) struct Client {
     pub claim: AtomicU64,
     /// Whether its messages are refused because it has too many notices of expired messages.
     pub is_held: AtomicBool,
+    /// Whether it was unregistered: another client may have its id.
+    pub is_gone: AtomicBool,
     state: Mutex<ClientState>,
 }
 

@@ -127,7 +127,7 @@ impl Hub {
         match received {
             Ok(freed) => self.release_freed(claim.id, freed),
             // The client received the message before its sender was unregistered.
-            Err(InvalidAck) if self.store.was_registered(sender) => {}
+            Err(InvalidAck) if self.store.may_be_former(sender) => {}
             // It received the message in an earlier life of the server, which will send it again if it kept it.
             Err(InvalidAck) if upto < self.store.era() => {}
             Err(InvalidAck) => return Err(InvalidAck),

@@ -51,7 +51,7 @@ use tokio::sync::Notify;
 use crate::error::Error;
 use crate::ids::{ClientId, Epoch, Offset, SessionId};
 use crate::limits::Limits;
-use crate::store::Store;
+use crate::store::{Queue, Store};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
 use budget::Budget;
@@ -69,7 +69,7 @@ pub use outbox::Outbox;
 pub use presence::PresenceProgress;
 pub use state::SessionInfo;
 
-pub use crate::store::{Identity, Registration};
+pub use crate::store::{Identity, NewClient, Registration};
 
 /// The clients of one relay, their connections and their mailboxes.
 #[derive(Debug)]
@@ -115,7 +115,9 @@ impl Hub {
     #[cfg(feature = "faults")]
     pub fn late(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
         let epoch = Epoch::random().map_err(|error| Error::System(io::Error::other(error)))?;
-        Self::with_store(limits, authorize_all_channels, Store::disk(epoch, Offset(1 << 32))?)
+        let hub = Self::with_store(limits, authorize_all_channels, Store::disk(epoch, Offset(1 << 32))?)?;
+        hub.store.queue().into_iter().for_each(Queue::leave_unattended);
+        Ok(hub)
     }
 
     fn with_store(

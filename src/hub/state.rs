@@ -298,15 +298,15 @@ impl ClientState {
         self.pending_presence().is_some_and(|pending| pending.insert(other)) && self.queue_presence()
     }
 
-    /// Lets these clients send; returns how many of them could not before. The client is to be told whether those are
-    /// connected; see [`ClientState::queue_presence`].
-    pub fn authorize_all(&mut self, senders: &ClientSet) -> usize {
-        let mut new = self.pending_presence().map(mem::take);
-        let count = self.mailbox.authorize_all(senders, new.as_mut());
-        if let (Some(pending), Some(new)) = (self.pending_presence(), new) {
-            *pending = new;
+    /// Lets these clients send; returns those that could not before. The client is to be told whether those are connected;
+    /// see [`ClientState::queue_presence`].
+    pub fn authorize_all(&mut self, senders: &ClientSet) -> ClientSet {
+        let mut new = ClientSet::default();
+        self.mailbox.authorize_all(senders, Some(&mut new));
+        if let Some(pending) = self.pending_presence() {
+            pending.extend(&new, None);
         }
-        count
+        new
     }
 
     /// Returns the bell of the connection if messages were dropped that it may have waited for.

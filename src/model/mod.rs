@@ -17,4 +17,4 @@ pub use mailbox::{
 pub use notices::{ExpiredRange, Notices};
 pub use progress::{Progress, StoreChange, StoredRange};
 pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message};
-pub use registry::{Identity, Registry, Shard};
+pub use registry::{Identity, Lifetime, Registry, Shard};

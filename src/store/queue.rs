@@ -71,7 +71,25 @@ struct State {
     /// Whether there is something to be done at once.
     is_urgent: bool,
     is_closing: bool,
+    /// Whether nobody waits for a commit.
+    #[cfg(feature = "faults")]
+    is_unattended: bool,
     failure: Option<StoreError>,
+    /// The path of the file, for errors.
+    path: String,
+}
+
+impl State {
+    #[cfg(feature = "faults")]
+    fn is_unattended(&self) -> bool {
+        self.is_unattended
+    }
+
+    #[cfg(not(feature = "faults"))]
+    #[expect(clippy::unused_self, reason = "with faults it is a question")]
+    fn is_unattended(&self) -> bool {
+        false
+    }
 }
 
 /// The way to the store's thread.
@@ -85,6 +103,19 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// Returns an empty queue to the thread of the store at this path.
+    pub fn new(path: &std::path::Path) -> Self {
+        let queue = Self::default();
+        queue.state().path = path.display().to_string();
+        queue
+    }
+
+    /// Has nobody wait for a commit: the thread that would wait is the one that commits.
+    #[cfg(feature = "faults")]
+    pub fn leave_unattended(&self) {
+        self.state().is_unattended = true;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,9 +150,27 @@ impl Queue {
                 return Err(failure.clone());
             }
             if state.refused.remove(&ticket) {
-                return Err(StoreError::Full { path: String::new() });
+                return Err(StoreError::Full { path: state.path.clone() });
             }
-            if !state.open.contains(&ticket) {
+            if !state.open.contains(&ticket) || state.is_unattended() {
+                return Ok(());
+            }
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until everything that was pushed so far is committed.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let last = Ticket(state.pushed);
+        loop {
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            if state.open.first().is_none_or(|first| *first > last) || state.is_unattended() {
                 return Ok(());
             }
             state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
