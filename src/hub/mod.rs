@@ -62,7 +62,7 @@ pub use accepted::Accepted;
 pub use append::{AppendError, Appended};
 pub use batch::Batch;
 pub use bell::{Bell, Ending};
-pub use claim::{Claim, ClaimOutcome, ClaimRequest, Greeting};
+pub use claim::{Claim, ClaimOutcome, ClaimRequest, Greeting, PreparedClaim};
 pub use expiry::ExpiredMessages;
 pub use lifecycle::{ClientStatus, Removal, RemovedClient, Totals};
 pub use outbox::Outbox;
