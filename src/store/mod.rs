@@ -255,6 +255,13 @@ impl<T: Clone> Store<T> {
         self.memory_part().may_be_former(id)
     }
 
+    /// Returns the statistics of a store on disk; `None` for one in memory.
+    pub fn stats(&self) -> Option<StoreStats> {
+        match self {
+            Self::Memory(_) => None,
+        }
+    }
+
     /// Returns how many clients are registered.
     pub fn registered(&self) -> usize {
         self.memory_part().registered()
