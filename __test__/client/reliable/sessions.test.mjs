@@ -131,6 +131,20 @@ test('without a listener a repetition is acknowledged, unless it came behind a m
   assert.deepEqual(await acknowledged(), [3, 5]);
 });
 
+test('a repetition behind a message without room is not acknowledged', async () => {
+  const { world, channel, listen, relay, acknowledged } = await open();
+  listen();
+  relay(1, 1, ONE);
+  assert.deepEqual(await acknowledged(), [1]);
+  channel.removeAllListeners();
+  for (let sender = 2; sender <= 5; sender++) {
+    for (let offset = 1; offset <= 4; offset++) world.socket.receive({ relay: { senderId: sender, message: 'x'.repeat(MIB - 128), offset } });
+  }
+  relay(2, 2);
+  relay(3, 1);
+  assert.deepEqual(await acknowledged(), [1]);
+});
+
 test('a message that a listener took between two connections is acknowledged when it comes again', async () => {
   const { world, connect, emitted, listen, relay, acknowledged } = await open();
   relay(1, 1, ONE);
