@@ -54,7 +54,9 @@ use tokio::sync::Notify;
 use crate::error::{Error, StoreError};
 use crate::ids::{ClientId, Epoch, Offset, SessionId};
 use crate::limits::Limits;
-use crate::store::{Life, Queue, Record, Store};
+#[cfg(feature = "faults")]
+use crate::store::Queue;
+use crate::store::{Life, Record, Store};
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 use budget::Budget;

@@ -1,7 +1,7 @@
 //! The store's thread: it commits what the queue and the mailboxes hold.
 
 use std::mem::take;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Hub;
 use crate::error::StoreError;
@@ -30,7 +30,7 @@ impl Pending {
     }
 
     /// All records in their order: a message that is removed was taken before.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
+    pub fn records(&self) -> impl Iterator<Item = &Record> + Clone {
         self.groups.iter().flat_map(|group| &group.records).chain(&self.removed).chain(&self.messages)
     }
 
@@ -148,7 +148,7 @@ impl Hub {
             committed: self.committed.load(Ordering::Relaxed),
             skipped: self.skipped.load(Ordering::Relaxed),
             pending_bytes: self.uncommitted_bytes(),
-            last_commit: Duration::from_micros(self.last_commit_micros.load(Ordering::Relaxed)),
+            last_commit_micros: self.last_commit_micros.load(Ordering::Relaxed),
         })
     }
 }

@@ -36,7 +36,7 @@ pub trait Commit {
     ///
     /// # Errors
     /// [`StoreError::Full`]: nothing was changed, and it may be tried again. After any other it must not be used any more.
-    fn write<'r>(&mut self, records: impl Iterator<Item = &'r Record>) -> Result<(), StoreError>;
+    fn write<'r>(&mut self, records: impl Iterator<Item = &'r Record> + Clone) -> Result<(), StoreError>;
 }
 
 /// A client to register. The default is one for good, with an id and a token of the server's.
@@ -254,14 +254,6 @@ impl<T: Clone> Store<T> {
     pub fn may_be_former(&self, id: ClientId) -> bool {
         self.memory_part().may_be_former(id)
     }
-
-    /// Returns the statistics of a store on disk; `None` for one in memory.
-    pub fn stats(&self) -> Option<StoreStats> {
-        match self {
-            Self::Memory(_) => None,
-        }
-    }
-
     /// Returns how many clients are registered.
     pub fn registered(&self) -> usize {
         self.memory_part().registered()

@@ -1,7 +1,6 @@
 //! How a store on disk is configured, and what it reports.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::ids::Epoch;
 
@@ -33,8 +32,8 @@ pub struct StoreStats {
     pub skipped: u64,
     /// Bytes of messages, overhead included, that wait to be committed or received.
     pub pending_bytes: usize,
-    /// How long the last commit took.
-    pub last_commit: Duration,
+    /// How long the last commit took, in microseconds.
+    pub last_commit_micros: u64,
 }
 
 /// What a store knows of its life so far.
