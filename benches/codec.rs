@@ -7,7 +7,7 @@ use std::hint::black_box;
 use support::{Case, case};
 use websocket_relay::ClientId;
 use websocket_relay::ids::{Offset, Seq};
-use websocket_relay::protocol::encode::{self, Notice};
+use websocket_relay::protocol::encode::{self, MessageNumber, Notice};
 use websocket_relay::protocol::frame::{Decoder, text_header};
 use websocket_relay::protocol::{Generation, decode};
 
@@ -96,10 +96,11 @@ fn parse(name: String, generation: Generation, text: &str) -> Case {
 
 /// From a message to its frame.
 fn write(name: String, offset: Option<Offset>, size: usize) -> Case {
+    let number = offset.map(|offset| MessageNumber { offset, seq: Seq(offset.0), session: None });
     let (sender, message, mut out) = (client(17), format!("\"{}\"", plain(size)), Vec::new());
     case(name, move || {
         out.clear();
-        encode::relay(black_box(sender), black_box(offset), black_box(message.as_bytes()), &mut out);
+        encode::relay(black_box(sender), black_box(number), black_box(message.as_bytes()), &mut out);
         black_box(&out);
     })
 }

@@ -62,7 +62,7 @@ fn received(name: String, size: usize, senders: u64) -> Case {
             let appended = mailbox.append(sender, numbered, black_box(&json), &limits, |_| true);
             assert_eq!(appended, AppendResult::New);
         }
-        mailbox.read(window, |sender, _, message| {
+        mailbox.read(window, |sender, _, message, _| {
             last[sender.get() as usize] = black_box(message).offset;
             true
         });

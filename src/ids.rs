@@ -128,8 +128,9 @@ impl TokenHash {
     }
 }
 
-/// One page, or other user of the client library, across its reconnections: 16 hex digits that it chose at random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One page, or other user of the client library, across its reconnections: 16 hex digits that it chose at random. The
+/// default stands for no session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId(u64);
 
 impl SessionId {

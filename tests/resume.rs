@@ -123,6 +123,50 @@ async fn replays_unacknowledged_messages_in_order() {
 }
 
 #[tokio::test]
+async fn names_each_message_by_the_session_and_number_of_its_sender() {
+    const NEXT: &str = "00000000000000bb";
+    let server = TestRelay::start(Limits::default()).await;
+    let (ada, grace) = server.pair();
+    // While Grace is away: two pages of Ada's, and a plain connection.
+    for (session, seqs) in [(SESSION, [4, 7]), (NEXT, [1, 2])] {
+        let (mut client, _) = resume(&server, &ada, session, None).await;
+        for seq in seqs {
+            client.send(numbered(&grace, seq, "x")).await;
+        }
+        wait_accepted(&mut client, seqs[1]).await;
+    }
+    let mut plain = server.client(&ada).await;
+    plain.send(relay(&grace, "x")).await;
+    plain.send(relay(&grace, "x")).await;
+    while server.relay.stats().totals.queued_messages < 6 {
+        tokio::task::yield_now().await;
+    }
+    let mut of_server = None;
+    for _ in 0..2 {
+        let mut client = server.reliable_client(&grace).await;
+        let mut named = Vec::new();
+        for _ in 0..6 {
+            let frame = next_frame(&mut client).await;
+            named.push((frame["relay"]["session"].clone(), frame["relay"]["seq"].clone()));
+        }
+        let (plain, numbered) = (named.split_off(4), named);
+        let expected = [
+            (json!(SESSION), json!(4)),
+            (Value::Null, json!(7)),
+            (json!(NEXT), json!(1)),
+            (Value::Null, json!(2)),
+        ];
+        assert_eq!(numbered, expected, "each session is named once on a connection");
+        let [(session, first), (Value::Null, second)] = &plain[..] else { panic!("{plain:?}") };
+        assert!(
+            session.as_str().is_some_and(|session| session.len() == 16) && first.as_u64() < second.as_u64()
+        );
+        // A plain sender's messages have the same names however often they are sent.
+        assert_eq!(*of_server.get_or_insert(plain.clone()), plain);
+    }
+}
+
+#[tokio::test]
 async fn accepts_resent_messages_once() {
     let server = TestRelay::start(Limits::default()).await;
     let (ada, grace) = server.pair();

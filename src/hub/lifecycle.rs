@@ -7,9 +7,9 @@ use super::Hub;
 use super::client::{Client, ring};
 use super::state::Detached;
 use crate::error::{CloseReason, Error};
-use crate::ids::{ClientId, Offset, Token};
+use crate::ids::{ClientId, Token};
 use crate::model::{ClientSet, MailboxSize};
-use crate::store::{NewClient, Registration, StoreStats, Unregistered};
+use crate::store::{NewClient, Registration, Unregistered};
 use crate::sync::Ordering;
 
 /// Peers from which a removed client is removed in one step.
@@ -75,7 +75,7 @@ impl Hub {
     /// # Errors
     /// [`Error::ClientExists`], [`Error::ClientIdsExhausted`], [`Error::System`].
     pub fn register_client(&self, new: NewClient) -> Result<Registration, Error> {
-        self.store.register(Arc::default(), new)
+        self.store.register(self.new_client(), new)
     }
 
     /// Registers `count` clients for `lifetime`, or for good. Their ids ascend.
@@ -87,7 +87,7 @@ impl Hub {
         count: usize,
         lifetime: Option<Duration>,
     ) -> Result<Vec<Registration>, Error> {
-        self.store.register_many((0..count).map(|_| Arc::default()).collect(), lifetime)
+        self.store.register_many((0..count).map(|_| self.new_client()).collect(), lifetime)
     }
 
     /// Takes the application's data about the clients that the store has kept, as JSON.
@@ -116,6 +116,7 @@ impl Hub {
     pub fn unregister(&self, id: ClientId, reason: CloseReason) -> Result<RemovedClient, Error> {
         let mut removal = self.remove(self.store.unregister(id)?, reason);
         while self.remove_from_peers(&mut removal) {}
+        self.store.flush()?;
         Ok(removal.removed)
     }
 
@@ -193,7 +194,9 @@ impl Hub {
         client.claim.fetch_add(1, Ordering::AcqRel);
         drop(state);
         ring(bell);
-        self.commit(id, Offset(u64::MAX - 1));
+        for (sender, session, seq) in mailbox.unsettled() {
+            self.accept(id, sender, session, seq);
+        }
         self.cancel_visit(id, mailbox.scheduled_check());
         self.budget.adjust(counted.bytes, 0);
         self.queued_messages.fetch_sub(counted.messages, Ordering::Relaxed);
@@ -260,10 +263,5 @@ impl Hub {
             relayed_messages: self.relayed_messages.load(Ordering::Relaxed),
             relayed_bytes: self.relayed_bytes.load(Ordering::Relaxed),
         }
-    }
-
-    /// Returns the statistics of the store on disk, if there is one.
-    pub fn store_stats(&self) -> Option<StoreStats> {
-        self.store.stats()
     }
 }

@@ -10,9 +10,9 @@ use std::task::{Poll, ready};
 use smallvec::SmallVec;
 
 use super::accepted::Accepted;
-use crate::ids::{ClientId, Offset, Seq};
+use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::model::{ChunkPosition, LONG_MESSAGE_BYTES, Message, Notices};
-use crate::protocol::encode::{self, Notice};
+use crate::protocol::encode::{self, MessageNumber, Notice};
 use crate::read_buffer::ReadSlice;
 
 use send_buffer::{MAX_SPLICES, Piece, SendBuffer};
@@ -48,6 +48,7 @@ const _: () = assert!(size_of::<Outbox>() <= 112);
 struct SoleCopy {
     sender: ClientId,
     offset: Offset,
+    session: SessionId,
     seq: Seq,
     /// Where its frame ends.
     end: u32,
@@ -129,6 +130,10 @@ impl Outbox {
 
     /// Writes notices of expired and of delivered messages until there are `max` bytes.
     pub(super) fn write_notices(&mut self, notices: &mut Notices, max: usize) {
+        if notices.has_message_notices() {
+            // What was delivered was accepted, and the client has to know that first.
+            self.write_accepted();
+        }
         while self.len() < max
             && let Some((number, expiry)) = notices.next_expired()
         {
@@ -147,8 +152,8 @@ impl Outbox {
     }
 
     /// Writes a message that its lane keeps until the recipient acknowledges it.
-    pub fn relay(&mut self, sender: ClientId, message: Message<'_>) {
-        self.write(|frames| encode::relay(sender, Some(message.offset), message.json, frames));
+    pub fn relay(&mut self, sender: ClientId, number: MessageNumber, json: &[u8]) {
+        self.write(|frames| encode::relay(sender, Some(number), json, frames));
     }
 
     /// The same, but a long message is not copied: [`Outbox::write_spliced`] takes it from its position in the lane, or from
@@ -156,15 +161,16 @@ impl Outbox {
     pub fn splice(
         &mut self,
         sender: ClientId,
+        number: MessageNumber,
         position: ChunkPosition,
-        message: Message<'_>,
+        json: &[u8],
         read_slice: Option<ReadSlice>,
     ) {
-        if !self.may_splice(message.json) {
-            return self.relay(sender, message);
+        if !self.may_splice(json) {
+            return self.relay(sender, number, json);
         }
         let piece = read_slice.map_or(Piece::Lane(sender, position), Piece::ReadBuffer);
-        self.insert(sender, Some(message.offset), piece);
+        self.insert(sender, Some(number), piece);
     }
 
     /// Writes a message for a recipient that does not acknowledge. From here on this is the only copy.
@@ -191,19 +197,20 @@ impl Outbox {
         json.len() >= LONG_MESSAGE_BYTES && self.buffer.splices() < MAX_SPLICES
     }
 
-    fn insert(&mut self, sender: ClientId, offset: Option<Offset>, piece: Piece) {
+    fn insert(&mut self, sender: ClientId, number: Option<MessageNumber>, piece: Piece) {
         let mut at = 0;
         self.write(|frames| {
-            encode::relay_head(sender, offset, piece.len(), frames);
+            encode::relay_head(sender, number, piece.len(), frames);
             at = frames.len();
             encode::relay_tail(frames);
         });
         self.buffer.splice(at, piece);
     }
 
-    fn add_sole_copy(&mut self, sender: ClientId, Message { offset, seq, json }: Message<'_>) {
+    fn add_sole_copy(&mut self, sender: ClientId, message: Message<'_>) {
+        let Message { offset, session, seq, json } = message;
         let (end, length) = (self.len() as u32, json.len() as u32);
-        self.sole_copies.push(SoleCopy { sender, offset, seq, end, length });
+        self.sole_copies.push(SoleCopy { sender, offset, session, seq, end, length });
     }
 
     /// Whether some message among the frames is to be written from elsewhere.
@@ -263,9 +270,24 @@ impl Outbox {
         self.buffer.advance(bytes);
     }
 
-    /// Returns sender, offset and sequence number of the numbered messages of which this is the only copy.
-    pub fn numbered_sole_copies(&self) -> impl Iterator<Item = (ClientId, Offset, Seq)> {
-        let all = self.sole_copies.iter().map(|copy| (copy.sender, copy.offset, copy.seq));
+    /// Returns the messages of which this is the only copy, and which were not written as a whole.
+    pub fn unwritten_copies(&self) -> impl Iterator<Item = (ClientId, Message<'_>)> {
+        let unwritten = self.sole_copies.iter().filter(|copy| copy.end as usize > self.buffer.written());
+        unwritten.map(|copy| {
+            let behind = copy.end as usize - encode::TAIL_LENGTH;
+            let json = &self.buffer.frames[behind - copy.length as usize..behind];
+            (copy.sender, Message { offset: copy.offset, session: copy.session, seq: copy.seq, json })
+        })
+    }
+
+    /// Returns sender and offset of the messages of which this is the only copy.
+    pub fn sole_copies(&self) -> impl Iterator<Item = (ClientId, Offset)> {
+        self.sole_copies.iter().map(|copy| (copy.sender, copy.offset))
+    }
+
+    /// Returns sender, session and sequence number of the numbered messages of which this is the only copy.
+    pub fn numbered_sole_copies(&self) -> impl Iterator<Item = (ClientId, SessionId, Seq)> {
+        let all = self.sole_copies.iter().map(|copy| (copy.sender, copy.session, copy.seq));
         all.filter(|(_, _, seq)| *seq > Seq::default())
     }
 
@@ -297,13 +319,15 @@ impl Outbox {
     /// Passes the messages of which this is the only copy, and which were not written as a whole, to `to`, the last one
     /// first.
     pub fn return_unwritten(&mut self, mut to: impl FnMut(ClientId, Message<'_>)) {
-        for SoleCopy { sender, offset, seq, end, length } in take(&mut self.sole_copies).into_iter().rev() {
+        for copy in take(&mut self.sole_copies).into_iter().rev() {
+            let SoleCopy { sender, offset, session, seq, end, length } = copy;
             let (end, length) = (end as usize, length as usize);
             if end <= self.buffer.written() {
                 break;
             }
             let behind = end - encode::TAIL_LENGTH;
-            to(sender, Message { offset, seq, json: &self.buffer.frames[behind - length..behind] });
+            let json = &self.buffer.frames[behind - length..behind];
+            to(sender, Message { offset, session, seq, json });
         }
     }
 
@@ -341,7 +365,8 @@ mod tests {
             [vec![b'a'; LONG_MESSAGE_BYTES], b"b".to_vec(), vec![b'c'; LONG_MESSAGE_BYTES]],
         );
         for (json, number) in messages.iter().zip(1..) {
-            let message = Message { offset: Offset(number), seq: Seq(number), json };
+            let message =
+                Message { offset: Offset(number), session: SessionId::default(), seq: Seq(number), json };
             outbox.relay_read_slice(client(7), message, || Some(read(json[0])));
         }
         (outbox, messages)
@@ -358,7 +383,8 @@ mod tests {
         let whole = all_bytes();
         let (mut copied, messages) = (Outbox::default(), long_short_long().1);
         for json in &messages {
-            copied.relay_sole_copy(client(7), Message { offset: Offset(1), seq: Seq(1), json });
+            let message = Message { offset: Offset(1), session: SessionId::default(), seq: Seq(1), json };
+            copied.relay_sole_copy(client(7), message);
         }
         assert!(whole == copied.unwritten());
         for taken in (0..=whole.len()).step_by(61).chain([whole.len()]) {
@@ -414,7 +440,8 @@ mod tests {
         let json = vec![b'x'; LONG_MESSAGE_BYTES];
         let mut outbox = Outbox::default();
         for number in 1..=3 * MAX_SPLICES as u64 {
-            let message = Message { offset: Offset(number), seq: Seq(0), json: &json };
+            let message =
+                Message { offset: Offset(number), session: SessionId::default(), seq: Seq(0), json: &json };
             outbox.relay_read_slice(client(7), message, || Some(read(b'x')));
         }
         outbox.write_spliced(

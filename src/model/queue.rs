@@ -7,7 +7,7 @@ mod chunk;
 
 use std::collections::VecDeque;
 
-use crate::ids::{Offset, Seq};
+use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
 
 use chunk::Chunk;
@@ -54,6 +54,7 @@ pub struct Queue {
 #[derive(Clone, Copy, Debug)]
 struct Head {
     offset: Offset,
+    session: SessionId,
     seq: Seq,
     length: u32,
     /// Whether the message before it was removed unread.
@@ -65,7 +66,9 @@ struct Head {
 pub struct Message<'a> {
     /// Its position in the mailbox.
     pub offset: Offset,
-    /// Its sequence number, 0 from a plain sender.
+    /// The session that sent it; no session for a plain sender.
+    pub session: SessionId,
+    /// Its sequence number in that session, 0 from a plain sender.
     pub seq: Seq,
     /// Its JSON string with the quotes, and so never empty.
     pub json: &'a [u8],
@@ -82,10 +85,10 @@ pub struct ChunkPosition {
 }
 
 impl Head {
-    fn of(Message { offset, seq, json }: Message<'_>, follows_gap: bool) -> Self {
+    fn of(Message { offset, session, seq, json }: Message<'_>, follows_gap: bool) -> Self {
         debug_assert!(!json.is_empty(), "a JSON string has quotes");
         let length = u32::try_from(json.len()).expect("no message is longer than 256 MiB");
-        Self { offset, seq, length, follows_gap }
+        Self { offset, session, seq, length, follows_gap }
     }
 
     fn length(self) -> usize {
@@ -93,8 +96,15 @@ impl Head {
     }
 
     fn with(self, json: &[u8]) -> Message<'_> {
-        let Self { offset, seq, .. } = self;
-        Message { offset, seq, json }
+        let Self { offset, session, seq, .. } = self;
+        Message { offset, session, seq, json }
+    }
+}
+
+impl Message<'_> {
+    /// Returns the session and the number; `None` from a plain sender.
+    pub fn number(&self) -> Option<(SessionId, Seq)> {
+        (self.seq > Seq::default()).then_some((self.session, self.seq))
     }
 }
 
@@ -137,6 +147,9 @@ impl Queue {
             // Most queues are empty again before a second message comes.
             self.heads.reserve_exact(1);
             self.chunks.reserve_exact(1);
+        } else if self.heads.len() == self.heads.capacity() && self.heads.len() >= MIN_CAPACITY {
+            // By half, not twofold: a head is half of what a message counts beside its bytes.
+            self.heads.reserve_exact(self.heads.len() / 2);
         }
         if self.chunks.back().is_none_or(|last| !last.has_room(size)) {
             self.add_chunk(self.bytes.next_power_of_two().min(MAX_CHUNK_BYTES).max(size));
@@ -260,6 +273,30 @@ impl Queue {
             start = self.chunks[chunk].start;
         }
         Some((ChunkPosition { chunk, start, length: head.length() }, head))
+    }
+
+    /// Returns the messages behind an offset.
+    pub fn after(&self, offset: Offset) -> impl Iterator<Item = Message<'_>> {
+        let first = self.heads.partition_point(|head| head.offset <= offset);
+        let (mut chunk, mut start, mut end) = (self.chunks.len(), 0, 0);
+        let mut messages = Vec::with_capacity(self.heads.len() - first);
+        // From the end, so that the messages before are not looked at.
+        for head in self.heads.range(first..).rev() {
+            while start == end {
+                chunk -= 1;
+                (start, end) = (self.chunks[chunk].start, self.chunks[chunk].end());
+            }
+            end -= head.length();
+            messages.push(head.with(self.chunks[chunk].get(end, head.length())));
+        }
+        messages.into_iter().rev()
+    }
+
+    /// Returns how many messages are behind an offset, and their bytes.
+    pub fn size_after(&self, offset: Offset) -> (usize, usize) {
+        let first = self.heads.partition_point(|head| head.offset <= offset);
+        let lengths = self.heads.range(first..).map(|head| head.length());
+        (self.heads.len() - first, lengths.sum())
     }
 
     /// Returns the first unread message.

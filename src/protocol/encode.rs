@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::frame;
 use crate::copy;
 use crate::error::MessageExpired;
-use crate::ids::{ClientId, Epoch, Offset, Seq};
+use crate::ids::{ClientId, Epoch, Offset, Seq, SessionId};
 
 /// A frame that the server sends to a reliable client, beside relayed messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,28 +92,52 @@ pub enum Notice<'a> {
 
 const HEAD: &str = "{\"relay\":{\"senderId\":";
 const OFFSET: &str = ",\"offset\":";
+const SESSION: &str = ",\"session\":\"";
+const SESSION_DIGITS: usize = 16;
 const MESSAGE: &str = ",\"message\":";
 const TAIL: &str = "}}";
 
-/// Appends `{"relay":{"senderId":…,"offset":…,"message":…}}`. `message` is a JSON string with its quotes. A plain client gets
-/// no offset.
-pub fn relay(sender: ClientId, offset: Option<Offset>, message: &[u8], out: &mut Vec<u8>) {
-    relay_head(sender, offset, message.len(), out);
+/// What a reliable client is told of a message beside its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageNumber {
+    /// The offset by which it is acknowledged.
+    pub offset: Offset,
+    /// Its number in the sender's session.
+    pub seq: Seq,
+    /// The session, if the connection has yet to be told.
+    pub session: Option<SessionId>,
+}
+
+/// Appends `{"relay":{"senderId":…,"offset":…,"seq":…,"session":"…","message":…}}`. `message` is a JSON string with its
+/// quotes. A plain client gets no number.
+pub fn relay(sender: ClientId, number: Option<MessageNumber>, message: &[u8], out: &mut Vec<u8>) {
+    relay_head(sender, number, message.len(), out);
     copy::append(message, out);
     relay_tail(out);
 }
 
 /// Appends the part of a relay frame before its message, which has `length` bytes.
-pub fn relay_head(sender: ClientId, offset: Option<Offset>, length: usize, out: &mut Vec<u8>) {
-    let offset_length = offset.map_or(0, |Offset(offset)| OFFSET.len() + digits(offset));
+pub fn relay_head(sender: ClientId, number: Option<MessageNumber>, length: usize, out: &mut Vec<u8>) {
     let sender_length = digits(sender.get());
-    let length = HEAD.len() + sender_length + offset_length + MESSAGE.len() + length + TAIL.len();
-    frame::text_header(length, out);
+    let fixed = HEAD.len() + sender_length + MESSAGE.len() + length + TAIL.len();
+    let Some(MessageNumber { offset: Offset(offset), seq: Seq(seq), session }) = number else {
+        frame::text_header(fixed, out);
+        out.extend_from_slice(HEAD.as_bytes());
+        append_number(sender.get(), sender_length, out);
+        out.extend_from_slice(MESSAGE.as_bytes());
+        return;
+    };
+    let (offset_length, seq_length) = (digits(offset), digits(seq));
+    let session_length = session.map_or(0, |_| SESSION.len() + SESSION_DIGITS + 1);
+    frame::text_header(fixed + OFFSET.len() + offset_length + SEQ.len() + seq_length + session_length, out);
     out.extend_from_slice(HEAD.as_bytes());
     append_number(sender.get(), sender_length, out);
-    if let Some(Offset(offset)) = offset {
-        out.extend_from_slice(OFFSET.as_bytes());
-        append_number(offset, digits(offset), out);
+    out.extend_from_slice(OFFSET.as_bytes());
+    append_number(offset, offset_length, out);
+    out.extend_from_slice(SEQ.as_bytes());
+    append_number(seq, seq_length, out);
+    if let Some(session) = session {
+        out.extend_from_slice(format!("{SESSION}{session}\"").as_bytes());
     }
     out.extend_from_slice(MESSAGE.as_bytes());
 }
@@ -216,10 +240,20 @@ mod tests {
                 let (sender, message) =
                     (ClientId::new(number).expect("an id"), format!("\"{}\"", "x".repeat(size)));
                 let mut out = Vec::new();
-                relay(sender, offset.map(Offset), message.as_bytes(), &mut out);
-                let offset = offset.map_or(String::new(), |offset| format!(",\"offset\":{offset}"));
+                let session =
+                    offset.and_then(|offset: u64| SessionId::parse(&format!("{:016x}", offset - 9)));
+                let session = session.filter(|session| *session != SessionId::default());
+                let numbered = offset.map(|offset| MessageNumber {
+                    offset: Offset(offset),
+                    seq: Seq(offset + 1),
+                    session,
+                });
+                relay(sender, numbered, message.as_bytes(), &mut out);
+                let offset = offset
+                    .map_or(String::new(), |offset| format!(",\"offset\":{offset},\"seq\":{}", offset + 1));
+                let session = session.map_or(String::new(), |session| format!(",\"session\":\"{session}\""));
                 let expected =
-                    format!("{{\"relay\":{{\"senderId\":{number}{offset},\"message\":{message}}}}}");
+                    format!("{{\"relay\":{{\"senderId\":{number}{offset}{session},\"message\":{message}}}}}");
                 let (header, text) = out.split_at(out.len() - expected.len());
                 assert_eq!(text, expected.as_bytes());
                 let announced = match header {

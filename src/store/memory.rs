@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::{NewClient, Registration, Unregistered};
 use crate::error::Error;
 use crate::ids::{ClientId, Epoch, Token, TokenHash};
-use crate::model::{Identity, Registry, Shard};
+use crate::model::{Identity, Lifetime, Registry, Shard};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Clients in this process's memory.
@@ -18,7 +18,6 @@ pub struct Memory<T> {
     epoch: Epoch,
     registry: RwLock<Registry<T>>,
     deadline_changed: Notify,
-    commits_at_once: bool,
 }
 
 fn system_error(error: rand::rngs::SysError) -> Error {
@@ -44,17 +43,7 @@ impl<T: Clone> Memory<T> {
             epoch: Epoch::random().map_err(system_error)?,
             registry: RwLock::new(Registry::new(decoy)),
             deadline_changed: Notify::new(),
-            commits_at_once: true,
         })
-    }
-
-    #[cfg(feature = "faults")]
-    pub(super) fn late() -> Result<Self, Error> {
-        Ok(Self { commits_at_once: false, ..Self::new()? })
-    }
-
-    pub(super) fn commits_at_once(&self) -> bool {
-        self.commits_at_once
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Registry<T>> {
@@ -115,7 +104,7 @@ impl<T: Clone> Memory<T> {
     }
 
     /// Unregisters clients of which nobody knows yet.
-    fn discard(&self, registered: &[Registration]) {
+    pub(super) fn discard(&self, registered: &[Registration]) {
         for Registration { id, .. } in registered {
             self.change(|registry| {
                 registry.unregister(*id);
@@ -134,6 +123,21 @@ impl<T: Clone> Memory<T> {
         let now = Instant::now();
         let is_known = self.change(|registry| registry.refresh(id, hash, lifetime, now));
         if is_known { Ok(token) } else { Err(NOT_FOUND) }
+    }
+
+    /// Returns what a store on disk keeps of a client: the hash of its token, and its lifetime.
+    pub(super) fn kept(&self, id: ClientId) -> Option<(TokenHash, Option<Lifetime>)> {
+        self.read().kept(id)
+    }
+
+    /// Gives a client its former token and lifetime.
+    pub(super) fn undo_refresh(&self, id: ClientId, before: Option<(TokenHash, Option<Lifetime>)>) {
+        let Some((token, lifetime)) = before else { return };
+        self.change(|registry| {
+            if let Some(value) = registry.get(id).cloned() {
+                registry.restore(id, token, value, lifetime);
+            }
+        });
     }
 
     pub(super) fn unregister(&self, id: ClientId) -> Result<Unregistered<T>, Error> {

@@ -5,25 +5,39 @@
 //!
 //! Messages and channels live in the hub's mailboxes. A **commit watermark** joins the two: the hub appends a message, writes
 //! it to its recipient and goes on; its sender is told `accepted` when the store has committed it, or when the recipient has
-//! received it, whichever comes first. A store takes what is not committed from the mailbox in its own time and then calls
-//! [`Hub::commit`](crate::hub::Hub::commit). [`Memory`] keeps nothing beyond the mailbox: what is appended is committed.
+//! received it, whichever comes first. [`Memory`] keeps nothing beyond the mailbox: what is appended is committed. [`Disk`] has a
+//! thread that takes what is not committed from the mailboxes in its own time, through its [`Queue`].
 //!
 //! Every store passes the contract in `tests/store_contract.rs`. A new one is a variant of [`Store`], a module beside
 //! `memory`, and a line in that test.
 
+mod disk;
 mod memory;
 mod options;
+mod queue;
 mod record;
 
+pub use disk::{Disk, from_unix_millis};
 pub use memory::Memory;
-pub use options::{Durability, StoreOptions, StoreStats};
+pub use options::{Durability, Life, StoreOptions, StoreStats};
+pub use queue::{Group, Queue, Ticket, Visit, Work};
 pub use record::{ChannelRecord, ClientRecord, MessageRecord, Record, SessionRecord, UnixMillis};
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
-use crate::ids::{ClientId, Epoch, Token};
+use crate::error::{Error, StoreError};
+use crate::ids::{ClientId, Epoch, Offset, Token};
 pub use crate::model::Identity;
+
+/// What the store's thread writes to: the database, or a test's stand-in.
+pub trait Commit {
+    /// Commits all records together, in their order.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`]: nothing was changed, and it may be tried again. After any other it must not be used any more.
+    fn write<'r>(&mut self, records: impl Iterator<Item = &'r Record> + Clone) -> Result<(), StoreError>;
+}
 
 /// A client to register. The default is one for good, with an id and a token of the server's.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +75,8 @@ pub struct Unregistered<T> {
 pub enum Store<T> {
     /// In this process, for as long as it lives.
     Memory(Memory<T>),
+    /// In a file, too.
+    Disk(Disk<T>),
 }
 
 impl<T: Clone> Store<T> {
@@ -72,26 +88,69 @@ impl<T: Clone> Store<T> {
         Memory::new().map(Self::Memory)
     }
 
-    /// Creates a store in memory that commits a message only when [`Hub::commit`](crate::hub::Hub::commit) is called.
+    /// Creates a store whose records and messages someone takes from its [queue](Store::queue) and commits.
     ///
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
-    #[cfg(feature = "faults")]
-    pub fn late() -> Result<Self, Error> {
-        Memory::late().map(Self::Memory)
+    pub fn disk(path: &Path, epoch: Epoch, era: Offset) -> Result<Self, Error> {
+        Disk::new(path, epoch, era).map(Self::Disk)
+    }
+
+    fn memory_part(&self) -> &Memory<T> {
+        match self {
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory,
+        }
     }
 
     /// Whether a message is committed as soon as it is appended.
     pub fn commits_at_once(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
+    /// Returns the way to the store's thread, if the store commits later.
+    pub fn queue(&self) -> Option<&Queue> {
         match self {
-            Self::Memory(memory) => memory.commits_at_once(),
+            Self::Memory(_) => None,
+            Self::Disk(disk) => Some(&disk.queue),
         }
+    }
+
+    /// Returns the offset above which the offsets of this life of the store begin.
+    pub fn era(&self) -> Offset {
+        match self {
+            Self::Memory(_) => Offset::default(),
+            Self::Disk(disk) => disk.era,
+        }
+    }
+
+    /// Adds a client that was read from the file.
+    pub fn restore(&self, client: ClientRecord, value: T) {
+        if let Self::Disk(disk) = self {
+            disk.restore(client, value);
+        }
+    }
+
+    /// Goes on where an earlier life of the file has ended.
+    pub fn begin_life(&mut self, epoch: Epoch, era: Offset, next_id: u64, unregistered: usize) {
+        if let Self::Disk(disk) = self {
+            (disk.epoch, disk.era) = (epoch, era);
+            disk.memory.change(|registry| registry.restore_counters(next_id, unregistered));
+        }
+    }
+
+    /// Waits until everything that was changed so far is committed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn flush(&self) -> Result<(), Error> {
+        self.queue().map_or(Ok(()), |queue| Ok(queue.flush()?))
     }
 
     /// Returns the epoch: it names the life of what is kept, and changes when accepted messages may have been lost.
     pub fn epoch(&self) -> Epoch {
         match self {
             Self::Memory(memory) => memory.epoch(),
+            Self::Disk(disk) => disk.epoch,
         }
     }
 
@@ -102,6 +161,7 @@ impl<T: Clone> Store<T> {
     pub fn register(&self, value: T, new: NewClient) -> Result<Registration, Error> {
         match self {
             Self::Memory(memory) => memory.register(value, new),
+            Self::Disk(disk) => disk.register(value, new),
         }
     }
 
@@ -117,6 +177,7 @@ impl<T: Clone> Store<T> {
     ) -> Result<Vec<Registration>, Error> {
         match self {
             Self::Memory(memory) => memory.register_many(values, lifetime),
+            Self::Disk(disk) => disk.register_many(values, lifetime),
         }
     }
 
@@ -133,6 +194,7 @@ impl<T: Clone> Store<T> {
     ) -> Result<Token, Error> {
         match self {
             Self::Memory(memory) => memory.refresh(id, token, lifetime),
+            Self::Disk(disk) => disk.refresh(id, token, lifetime),
         }
     }
 
@@ -143,20 +205,20 @@ impl<T: Clone> Store<T> {
     pub fn unregister(&self, id: ClientId) -> Result<Unregistered<T>, Error> {
         match self {
             Self::Memory(memory) => memory.unregister(id),
+            Self::Disk(disk) => disk.unregister(id),
         }
     }
 
     /// Notes that nothing is left of a client that was removed: another one may be registered with its id.
     pub fn release(&self, id: ClientId) {
-        match self {
-            Self::Memory(memory) => memory.release(id),
-        }
+        self.memory_part().release(id)
     }
 
     /// Takes the data of the clients that an earlier life of the store has kept, as JSON. Empty the second time.
     pub fn take_data(&self) -> Vec<(ClientId, Box<str>)> {
         match self {
             Self::Memory(_) => Vec::new(),
+            Self::Disk(disk) => disk.take_data(),
         }
     }
 
@@ -164,69 +226,46 @@ impl<T: Clone> Store<T> {
     pub fn take_expired(&self, now: Instant) -> Option<Unregistered<T>> {
         match self {
             Self::Memory(memory) => memory.take_expired(now),
+            Self::Disk(disk) => disk.take_expired(now),
         }
     }
 
     /// Returns when the next lifetime ends.
     pub fn next_deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Memory(memory) => memory.next_deadline(),
-        }
+        self.memory_part().next_deadline()
     }
 
     /// Waits until [`Store::next_deadline`] has changed.
     pub async fn deadline_changed(&self) {
-        match self {
-            Self::Memory(memory) => memory.deadline_changed().await,
-        }
+        self.memory_part().deadline_changed().await
     }
 
     /// Checks a client's token. An unknown client and a wrong token take equally long.
     pub fn authenticate(&self, id: ClientId, token: &str) -> Identity {
-        match self {
-            Self::Memory(memory) => memory.authenticate(id, token),
-        }
+        self.memory_part().authenticate(id, token)
     }
 
     /// Returns the value that is kept beside a client; `None` when it is not registered.
     pub fn get(&self, id: ClientId) -> Option<T> {
-        match self {
-            Self::Memory(memory) => memory.get(id),
-        }
+        self.memory_part().get(id)
     }
 
     /// Whether a client may have had this id and been removed.
     pub fn may_be_former(&self, id: ClientId) -> bool {
-        match self {
-            Self::Memory(memory) => memory.may_be_former(id),
-        }
+        self.memory_part().may_be_former(id)
     }
-
-    /// Returns the statistics of a store on disk; `None` for one in memory.
-    pub fn stats(&self) -> Option<StoreStats> {
-        match self {
-            Self::Memory(_) => None,
-        }
-    }
-
     /// Returns how many clients are registered.
     pub fn registered(&self) -> usize {
-        match self {
-            Self::Memory(memory) => memory.registered(),
-        }
+        self.memory_part().registered()
     }
 
     /// Returns how often a client was removed.
     pub fn unregistered(&self) -> usize {
-        match self {
-            Self::Memory(memory) => memory.unregistered(),
-        }
+        self.memory_part().unregistered()
     }
 
     /// Returns the ids of the registered clients in ascending order.
     pub fn ids(&self) -> Vec<ClientId> {
-        match self {
-            Self::Memory(memory) => memory.ids(),
-        }
+        self.memory_part().ids()
     }
 }

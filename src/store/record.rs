@@ -23,15 +23,32 @@ pub enum Record {
     Session(SessionRecord),
     /// A message waits in a mailbox. One with the same recipient, sender and offset is the same message.
     Message(MessageRecord),
-    /// The messages of a sender to a recipient up to an offset need not be kept any more.
+    /// The messages of a sender to a recipient between two offsets, both included, need not be kept any more.
     MessagesRemoved {
         /// Who was to receive them.
         recipient: ClientId,
         /// Who sent them.
         sender: ClientId,
+        /// The offset of the first one, or any before it.
+        from: Offset,
         /// The offset of the last one.
         upto: Offset,
     },
+}
+
+impl Record {
+    /// Whether it only frees room.
+    pub fn frees_room(&self) -> bool {
+        matches!(self, Self::ClientRemoved(_) | Self::ChannelRemoved(..) | Self::MessagesRemoved { .. })
+    }
+
+    /// Returns the message, if it is one.
+    pub fn into_message(self) -> Option<MessageRecord> {
+        match self {
+            Self::Message(message) => Some(message),
+            _ => None,
+        }
+    }
 }
 
 /// A registered client.

@@ -171,7 +171,7 @@ impl Model {
             Step::Read(count) => {
                 let Self { messages, in_flight, expired, .. } = self;
                 let mut left = count;
-                self.mailbox.read(WINDOW, |sender, _, message| {
+                self.mailbox.read(WINDOW, |sender, _, message, _| {
                     let (offset, text) = (message.offset, std::str::from_utf8(message.json).unwrap());
                     let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
                     let index = sender.get() as usize;
@@ -369,7 +369,7 @@ impl Model {
                 && self.acknowledgements.is_empty()
             {
                 let mut unread = false;
-                self.mailbox.read(WINDOW, |_, _, _| {
+                self.mailbox.read(WINDOW, |_, _, _, _| {
                     unread = true;
                     true
                 });

@@ -1,7 +1,7 @@
 //! Reading the messages in a mailbox, lane by lane, and acknowledging them.
 
 use super::{Freed, InvalidAck, Mailbox};
-use crate::ids::{ClientId, Offset, Seq, SessionId};
+use crate::ids::{ClientId, Offset};
 use crate::model::lane::{Lane, Removed, Window};
 use crate::model::queue::{ChunkPosition, Message};
 
@@ -9,19 +9,19 @@ use crate::model::queue::{ChunkPosition, Message};
 pub(super) const BYTES_PER_LANE: usize = 16 * 1024;
 
 impl Mailbox {
-    /// Passes unread messages, lane by lane and each within `window`, to `take`, until it returns false. They stay in their
-    /// lanes until they are received.
+    /// Passes unread messages, lane by lane and each within `window`, to `take`, until it returns false; each with whether the
+    /// connection has yet to be told its session. They stay in their lanes until they are received.
     pub fn read(
         &mut self,
         window: Window,
-        mut take: impl FnMut(ClientId, ChunkPosition, Message<'_>) -> bool,
+        mut take: impl FnMut(ClientId, ChunkPosition, Message<'_>, bool) -> bool,
     ) {
         self.for_each_ready_lane(window, |sender, lane| {
             let (mut bytes, mut wants_more) = (0, true);
             while wants_more && bytes < BYTES_PER_LANE {
-                let Some((position, message)) = lane.read(window) else { break };
+                let Some((position, message, is_new)) = lane.read(window) else { break };
                 bytes += message.json.len();
-                wants_more = take(sender, position, message);
+                wants_more = take(sender, position, message, is_new);
             }
             wants_more
         });
@@ -64,11 +64,6 @@ impl Mailbox {
         self.shrink_ready_lanes();
     }
 
-    /// Returns the session and number of a message of `sender`, if its last session sent it with a number.
-    pub fn receipt(&self, sender: ClientId, offset: Offset, seq: Seq) -> Option<(SessionId, Seq)> {
-        self.lanes.get(&sender)?.receipt(offset, seq)
-    }
-
     /// Returns the JSON string of the message of `sender` at this position.
     pub fn json(&self, sender: ClientId, position: ChunkPosition) -> &[u8] {
         self.lanes.get(&sender).map_or(&[], |lane| lane.json(position))
@@ -86,12 +81,15 @@ impl Mailbox {
         let becomes_ready = !lane.is_ready && lane.is_readable(window);
         lane.is_ready |= becomes_ready;
         self.ready_lanes.extend(becomes_ready.then_some(sender));
-        let freed = Freed {
+        let mut freed = Freed {
             messages: removed.messages,
             bytes: removed.cost(),
             held_senders: is_released.then_some(sender).into_iter().collect(),
             delivered: removed.last.map(|(session, seq)| (sender, session, seq)).into_iter().collect(),
+            skipped: removed.never_taken,
+            store: None,
         };
+        freed.remove_stored(sender, &removed);
         self.bytes -= freed.bytes;
         Ok(freed)
     }

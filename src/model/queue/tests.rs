@@ -4,6 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn numbered(number: u64, json: &[u8]) -> Message<'_> {
+    Message { offset: Offset(number), session: SessionId::from_u64(1), seq: Seq(number), json }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Push(usize),
@@ -41,13 +45,13 @@ proptest! {
             match *step {
                 Step::Push(size) => {
                     let (offset, seq, json) = message(size);
-                    queue.push_back(Message { offset, seq, json: &json });
+                    queue.push_back(Message { offset, session: SessionId::default(), seq, json: &json });
                     model.push_back((offset, seq, json));
                 }
                 Step::PutBack(size) => {
                     let (offset, seq, json) = message(size);
                     queue.rewind();
-                    queue.push_front(Message { offset, seq, json: &json });
+                    queue.push_front(Message { offset, session: SessionId::default(), seq, json: &json });
                     model.push_front((offset, seq, json));
                     read = 0;
                 }
@@ -98,7 +102,7 @@ fn shrinks_with_the_number_of_messages() {
         let mut queue = Queue::default();
         let json = |number: u64| number.to_string().into_bytes();
         for number in 1..=10_000 {
-            queue.push_back(Message { offset: Offset(number), seq: Seq(number), json: &json(number) });
+            queue.push_back(numbered(number, &json(number)));
         }
         while read && queue.read().is_some() {}
         for left in (0..10_000).rev() {
@@ -122,7 +126,7 @@ fn shrinks_with_the_number_of_messages() {
 fn stays_within_bounds_while_it_grows() {
     let (mut queue, json) = (Queue::default(), [b'x'; 100]);
     for number in 1..=5000 {
-        queue.push_back(Message { offset: Offset(number), seq: Seq(1), json: &json });
+        queue.push_back(numbered(number, &json));
         assert!(
             queue.chunk_bytes <= MAX_CHUNK_BYTES_PER_COST * queue.cost(),
             "{} bytes for {number} messages",
@@ -136,7 +140,7 @@ fn overhead_per_message_is_small() {
     let mut queue = Queue::default();
     let json = [b'x'; 514];
     for _ in 0..5000 {
-        queue.push_back(Message { offset: Offset(1), seq: Seq(1), json: &json });
+        queue.push_back(numbered(1, &json));
     }
     let chunks: usize = queue.chunks.iter().map(Chunk::size).sum();
     let total = chunks + queue.heads.capacity() * size_of::<Head>();
