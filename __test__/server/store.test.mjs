@@ -108,6 +108,7 @@ test('keeps clients with their tokens, lifetimes and data, and gives no id twice
     const own = server.registerClient({ id: 4711, token, data });
     const expiring = server.registerClient({ expiresIn: 3_600_000, data: 'short' });
     const [many] = server.registerClients(10);
+    server.refreshToken(expiring.id, { expiresIn: 3_600_000 });
     server.unregisterClient(server.registerClient().id);
     server.registerRelayChannel(own.id, many.id);
     return [own, expiring, many];
