@@ -9,6 +9,7 @@ import { join, relative } from 'node:path';
 import test from 'node:test';
 import { pathToFileURL } from 'node:url';
 import RelayServer from 'websocket-relay';
+import { happened } from './client.mjs';
 import { Connection, listen, run } from './support.mjs';
 
 /** Makes a directory that is removed when the test ends. */
@@ -120,7 +121,7 @@ test('keeps clients with their tokens, lifetimes and data, and gives no id twice
   assert.equal(server.registerClient().id, 4724, '4723 was unregistered');
   assert.throws(() => server.registerClient({ id: 4712 }), { code: 'ERR_CLIENT_EXISTS' });
   const [own, expiring, many] = before;
-  const connected = once(server, 'connection');
+  const connected = happened(server, 'connection');
   const one = await Connection.open(server, own);
   assert.deepEqual(await connected, [4711, found[0][1]]);
   const two = await Connection.open(server, many);
