@@ -71,7 +71,7 @@ impl Hub {
         let pairs = blocks
             .iter()
             .enumerate()
-            .flat_map(|(place, one)| blocks[..=place].iter().map(move |two| (one, two)));
+            .flat_map(|(place, one)| blocks[..=place].iter().map(move |two| (*one, *two)));
         self.open_and_keep(pairs)
     }
 

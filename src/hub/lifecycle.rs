@@ -9,7 +9,7 @@ use super::state::Detached;
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClientId, Token};
 use crate::model::{ClientSet, MailboxSize};
-use crate::store::{NewClient, Registration, Unregistered};
+use crate::store::{NewClient, Registration, StoreStats, Unregistered};
 use crate::sync::Ordering;
 
 /// Peers from which a removed client is removed in one step.
@@ -263,5 +263,10 @@ impl Hub {
             relayed_messages: self.relayed_messages.load(Ordering::Relaxed),
             relayed_bytes: self.relayed_bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Returns the statistics of the store on disk, if there is one.
+    pub fn store_stats(&self) -> Option<StoreStats> {
+        self.store.stats()
     }
 }

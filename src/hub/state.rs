@@ -50,6 +50,8 @@ pub(super) struct ClientState {
 pub(super) struct ReliableState {
     /// The session that reads, or read last; `None` if that was a plain connection.
     pub session: Option<SessionInfo>,
+    /// The session that came last and the number of its connection, even if it waits for the store to know it.
+    pub newest: Option<(SessionId, u64)>,
     pub notices: Notices,
     /// Whether the client is queued to be told who connected and disconnected.
     pub is_presence_queued: bool,
@@ -57,7 +59,7 @@ pub(super) struct ReliableState {
     /// are held.
     pub counted: (usize, bool),
     /// The sessions that were replaced, the newest last.
-    replaced: Vec<SessionId>,
+    pub replaced: Vec<SessionId>,
 }
 
 /// What other clients are told of a client's presence.
@@ -112,8 +114,23 @@ impl ClientState {
     /// the two acknowledged the other would never receive. Or its session has a newer connection already.
     pub fn is_outdated(&self, session: Option<SessionInfo>) -> bool {
         let (Some(new), Some(reliable)) = (session, &self.reliable) else { return false };
-        let is_earlier = |known: SessionInfo| new.id == known.id && new.connection < known.connection;
-        reliable.session.is_some_and(is_earlier) || reliable.replaced.contains(&new.id)
+        let is_earlier = |(id, connection)| new.id == id && new.connection < connection;
+        reliable.newest.is_some_and(is_earlier) || reliable.replaced.contains(&new.id)
+    }
+
+    /// Notes that a session came. Returns whether there was, or is now, a session to know.
+    pub fn note_session(&mut self, session: Option<SessionInfo>) -> bool {
+        if session.is_none() && self.reliable.is_none() {
+            return false;
+        }
+        let reliable = self.reliable.get_or_insert_default();
+        let before =
+            mem::replace(&mut reliable.newest, session.map(|session| (session.id, session.connection)));
+        let replaced = before.map(|(id, _)| id).filter(|id| session.is_none_or(|session| session.id != *id));
+        reliable.replaced.extend(replaced);
+        let excess = reliable.replaced.len().saturating_sub(Limits::MAX_REPLACED_SESSIONS);
+        reliable.replaced.drain(..excess);
+        true
     }
 
     /// Has another session read from now on. Returns true when it is the one that read before.
@@ -133,9 +150,6 @@ impl ClientState {
             return true;
         }
         reliable.notices = Notices::default();
-        reliable.replaced.extend(before);
-        let excess = reliable.replaced.len().saturating_sub(Limits::MAX_REPLACED_SESSIONS);
-        reliable.replaced.drain(..excess);
         false
     }
 

@@ -50,7 +50,8 @@ impl Session {
         let max = Limits::MAX_REPLY_BYTES.min(self.shared.limits.max_write_ahead);
         // While draining only acknowledgements are taken, and a plain client sends none.
         let may_acknowledge = !self.is_draining() || self.generation() == Generation::Reliable;
-        self.is_reading() && may_acknowledge && unread < max
+        let is_claiming = matches!(self.phase, Phase::Claiming(_));
+        self.is_reading() && !is_claiming && may_acknowledge && unread < max
     }
 
     /// Acts on a text frame. Returns the largest frame that may come next.

@@ -1,6 +1,9 @@
 //! How a store on disk is configured, and what it reports.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ids::Epoch;
 
 /// Where and how durably clients, channels and messages are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,19 @@ pub struct StoreStats {
     pub skipped: u64,
     /// Bytes of messages, overhead included, that wait to be committed or received.
     pub pending_bytes: usize,
-    /// How long the last commit took, in microseconds.
-    pub last_commit_micros: u64,
+    /// How long the last commit took.
+    pub last_commit: Duration,
+}
+
+/// What a store knows of its life so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Changes when accepted messages may have been lost.
+    pub epoch: Epoch,
+    /// How often it was opened, this time included.
+    pub starts: u64,
+    /// The number above the highest id that was used.
+    pub next_id: u64,
+    /// How often a client was unregistered.
+    pub unregistered: usize,
 }
