@@ -23,7 +23,7 @@ pub use memory::Memory;
 pub use options::{Durability, Life, StoreOptions, StoreStats};
 pub use queue::{Group, Queue, Ticket, Visit, Work};
 pub use record::{ChannelRecord, ClientRecord, MessageRecord, Record, SessionRecord, UnixMillis};
-pub use sqlite::{Database, Environment, Life, PreviousEnd};
+pub use sqlite::{Database, Environment, PreviousEnd};
 
 use std::path::Path;
 use std::time::{Duration, Instant};

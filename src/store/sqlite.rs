@@ -21,16 +21,17 @@ use std::path::{Path, PathBuf};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use rusqlite::config::DbConfig;
-use rusqlite::{CheckpointMode, Connection, FileControl, OpenFlags};
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, FileControl, OpenFlags};
 
 use self::failure::Named;
 use self::lock::{LifeId, LockFile};
 pub use self::meta::PreviousEnd;
 use self::meta::{Meta, State};
 use self::write::Writer;
-use super::{Durability, Record, StoreOptions};
+use super::{Durability, Life, Record, StoreOptions};
 use crate::error::StoreError;
-use crate::ids::{ClientId, Epoch};
+use crate::ids::Epoch;
 use crate::limits::Limits;
 
 const MAIN: &str = "main";
@@ -42,26 +43,12 @@ pub struct Database {
     lock: LockFile,
     named: Named,
     meta: Meta,
+    previous: PreviousEnd,
     /// Pages that the log had when it was last tried to empty it.
     checkpointed_at: u64,
     /// Bytes that the file has room for.
     reserved: i64,
     page_size: i64,
-}
-
-/// The life of a store that has begun with its opening.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
-    /// Changes when accepted messages may have been lost.
-    pub epoch: Epoch,
-    /// How often the store was opened, this time included.
-    pub starts: u64,
-    /// The id after the highest one that a client had.
-    pub next_id: ClientId,
-    /// How often a client was removed.
-    pub unregistered: u64,
-    /// How the life before ended.
-    pub previous: PreviousEnd,
 }
 
 /// What a store finds around it.
@@ -133,6 +120,11 @@ impl Database {
             return Err(named.access("the file is read-only"));
         }
         Opening { connection, lock, named, options, environment }.run(load)
+    }
+
+    /// Returns how the life before this one ended.
+    pub fn previous_end(&self) -> PreviousEnd {
+        self.previous
     }
 
     /// Writes records in their order, all or none, and commits.
@@ -372,15 +364,15 @@ impl Opening<'_> {
         let is_system_ok = |result: io::Result<()>| result.map_err(|error| self.named.system(&error));
         is_system_ok(self.lock.write(meta.commits(), None))?;
         let page_size = self.configure()?;
-        let life = Life {
-            epoch: meta.epoch,
-            starts: meta.starts,
-            next_id: meta.state.next_id,
-            unregistered: meta.state.unregistered,
-            previous: previous.map_or(PreviousEnd::New, |(_, end)| end),
-        };
+        let State { next_id, unregistered, .. } = meta.state;
+        let life =
+            Life { epoch: meta.epoch, starts: meta.starts, next_id, unregistered: unregistered as usize };
+        let previous = previous.map_or(PreviousEnd::New, |(_, end)| end);
         let Self { connection, lock, named, .. } = self;
-        Ok((Database { connection, lock, named, meta, checkpointed_at: 0, reserved: 0, page_size }, life))
+        Ok((
+            Database { connection, lock, named, meta, previous, checkpointed_at: 0, reserved: 0, page_size },
+            life,
+        ))
     }
 
     fn batch(&self, sql: &str) -> Result<(), StoreError> {

@@ -74,7 +74,7 @@ impl LockFile {
     pub(super) fn known(&mut self, life: LifeId) -> io::Result<Known> {
         let mut text = String::new();
         self.file.seek(SeekFrom::Start(0))?;
-        if let Err(error) = self.file.by_ref().take(256).read_to_string(&mut text) {
+        if let Err(error) = (&self.file).take(256).read_to_string(&mut text) {
             return if error.kind() == io::ErrorKind::InvalidData { Ok(Known::Nothing) } else { Err(error) };
         }
         let Some(lives) = parse(&text) else { return Ok(Known::Nothing) };

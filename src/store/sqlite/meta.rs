@@ -6,7 +6,7 @@ use super::checksum::{Checksum, Contents};
 use super::failure::Named;
 use super::lock::{Commits, Known, LifeId};
 use crate::error::StoreError;
-use crate::ids::{ClientId, Epoch};
+use crate::ids::Epoch;
 use crate::store::Durability;
 
 /// How the life of a store before this one ended.
@@ -40,7 +40,7 @@ pub(super) struct Meta {
 pub(super) struct State {
     /// Commits of this life.
     pub(super) commits: u64,
-    pub(super) next_id: ClientId,
+    pub(super) next_id: u64,
     pub(super) unregistered: u64,
     pub(super) contents: Contents,
 }
@@ -59,14 +59,6 @@ const fn durability_name(durability: Durability) -> &'static str {
     }
 }
 
-/// Returns the id after the highest one that was given: one more than an id, and so up to [`ClientId::MAX`] + 1.
-fn next_id(number: i64) -> Option<ClientId> {
-    match u64::try_from(number).ok()?.checked_sub(1) {
-        Some(last) => ClientId::new(last).map(ClientId::next),
-        None => Some(ClientId::default()),
-    }
-}
-
 impl Meta {
     fn checksum(&self) -> i64 {
         let State { commits, next_id, unregistered, contents } = self.state;
@@ -78,7 +70,7 @@ impl Meta {
             .optional_bytes(self.boot.as_deref().map(str::as_bytes))
             .number(self.clean.into())
             .number(commits as i64)
-            .number(next_id.get() as i64)
+            .number(next_id as i64)
             .number(unregistered as i64)
             .number(contents.rows)
             .number(contents.sum)
@@ -108,11 +100,11 @@ impl Meta {
         };
         let contents = Contents { rows: row.get(9)?, sum: row.get(10)? };
         let (starts, boot, clean) = (row.get(1)?, row.get(4)?, row.get(5)?);
-        let (commits, next, unregistered) = (row.get(6)?, next_id(row.get(7)?), row.get(8)?);
+        let (commits, next_id, unregistered) = (row.get(6)?, row.get(7)?, row.get(8)?);
         let meta = || {
             let epoch = Epoch::from_u32(u32::from_str_radix(&epoch, 16).ok()?);
             let life = LifeId(u64::from_str_radix(&life, 16).ok()?);
-            let state = State { commits, next_id: next?, unregistered, contents };
+            let state = State { commits, next_id, unregistered, contents };
             Some(Self { epoch, starts, life, durability: durability?, boot, clean, state })
         };
         Ok((meta(), row.get(11)?))
@@ -135,8 +127,7 @@ impl Meta {
     /// Writes what changes with each commit.
     pub(super) fn commit(&self, connection: &Connection) -> rusqlite::Result<()> {
         let State { commits, next_id, unregistered, contents } = self.state;
-        let numbers =
-            params![commits, next_id.get(), unregistered, contents.rows, contents.sum, self.checksum()];
+        let numbers = params![commits, next_id, unregistered, contents.rows, contents.sum, self.checksum()];
         connection.prepare_cached(COMMIT)?.execute(numbers).map(drop)
     }
 

@@ -90,7 +90,7 @@ impl Writer<'_> {
         let checksum = rows::client_checksum(*id, token.as_bytes(), lifetime, data.map(AsRef::as_ref));
         let values = params![id.get(), token.as_bytes(), length, end, data, checksum];
         self.insert(PUT_CLIENT, values, checksum)?;
-        self.state.next_id = self.state.next_id.max(id.next());
+        self.state.next_id = self.state.next_id.max(id.get() + 1);
         Ok(())
     }
 
