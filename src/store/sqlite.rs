@@ -29,7 +29,7 @@ use self::lock::{LifeId, LockFile};
 pub use self::meta::PreviousEnd;
 use self::meta::{Meta, State};
 use self::write::Writer;
-use super::{Durability, Life, Record, StoreOptions};
+use super::{Commit, Durability, Life, Record, StoreOptions};
 use crate::error::StoreError;
 use crate::ids::Epoch;
 use crate::limits::Limits;
@@ -448,5 +448,11 @@ impl Opening<'_> {
             "wal" => Ok(page_size),
             _ => Err(self.named.access("it cannot have a log beside it")),
         }
+    }
+}
+
+impl Commit for Database {
+    fn write<'r>(&mut self, records: impl Iterator<Item = &'r Record> + Clone) -> Result<(), StoreError> {
+        Self::write(self, records)
     }
 }
