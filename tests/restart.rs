@@ -5,6 +5,7 @@ mod common;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use common::{Client, SESSION, TestRelay, numbered, options, received, relay, reliable};
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ impl Place {
     }
 
     fn options(&self, limits: Limits) -> Options {
+        // The clients of these tests do not answer close frames.
+        let limits = Limits { close_timeout: Duration::from_millis(50), ..limits };
         let store = StoreOptions { path: self.0.join("relay.db"), durability: Durability::Written };
         Options { store: Some(store), limits, ..options() }
     }
