@@ -172,6 +172,17 @@ async fn what_was_removed_stays_removed() {
 }
 
 #[tokio::test]
+async fn a_long_message_may_follow_an_authentication_that_waits_for_the_store() {
+    let place = Place::new();
+    let server = place.start().await;
+    let (ada, grace) = server.pair();
+    let mut client = server.unauthenticated().await;
+    client.send(reliable(&ada, SESSION, &json!({}))).await;
+    client.send(numbered(&grace, 1, &"x".repeat(100_000))).await;
+    while next(&mut client, "accepted").await["seq"] != 1 {}
+}
+
+#[tokio::test]
 async fn a_replaced_session_stays_replaced() {
     const NEWER: &str = "00000000000000bb";
     let place = Place::new();
