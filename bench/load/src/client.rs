@@ -297,7 +297,8 @@ impl Client {
 
     fn take_offset(&mut self, at: usize, member: &[u8]) -> Result<()> {
         let digits = member.strip_prefix(br#","offset":"#).context("a message without an offset")?;
-        let offset = digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+        let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+        let offset = digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
         let partner = &mut self.partners[at];
         ensure!(offset > partner.offset, "client {}: offset {offset} after {}", self.id, partner.offset);
         partner.offset = offset;

@@ -169,6 +169,9 @@ pub fn sender_of(payload: &[u8]) -> Option<usize> {
 
 const RELAYED: &[u8] = br#"{"relay":{"senderId":"#;
 
+/// Bytes of all members between sender and message at most: offset, number and session.
+const MAX_MEMBERS: usize = 100;
+
 /// The expected messages of a client's partner.
 pub struct Incoming {
     from: usize,
@@ -215,17 +218,14 @@ impl Incoming {
         }
     }
 
-    /// Returns the member between sender and message (empty if there is none) if `payload` is exactly message
+    /// Returns the members between sender and message (empty if there are none) if `payload` is exactly message
     /// `number`.
     pub fn check<'a>(&self, payload: &'a [u8], number: u64) -> Option<&'a [u8]> {
         let rest = payload.strip_prefix(&self.sender[..])?;
-        let (member, rest) = match rest.strip_prefix(&self.message[..]) {
-            Some(rest) => (&[][..], rest),
-            None => {
-                let (member, rest) = rest.split_at(1 + rest.get(1..)?.iter().position(|byte| *byte == b',')?);
-                (member, rest.strip_prefix(&self.message[..])?)
-            }
-        };
+        let members = rest.iter().take(MAX_MEMBERS).enumerate().filter(|(_, byte)| **byte == self.message[0]);
+        let mut at = members.map(|(at, _)| at);
+        let (member, rest) = rest.split_at(at.find(|at| rest[*at..].starts_with(&self.message))?);
+        let rest = &rest[self.message.len()..];
         let at = payload.len() - rest.len();
         let (digits, rest) = rest.split_at_checked(DIGITS)?;
         let wanted = hex(number);
@@ -293,9 +293,11 @@ mod tests {
     }
 
     #[test]
-    fn returns_the_offset() {
-        let text = format!(r#"{{"relay":{{"senderId":0,"offset":9,"message":"{:016x}"}}}}"#, 3);
-        let member = Incoming::new(1, Dialect::Relay, 16).check(text.as_bytes(), 3);
-        assert_eq!(member, Some(&br#","offset":9"#[..]));
+    fn returns_the_members_before_the_message() {
+        for members in [r#","offset":9"#, r#","offset":9,"seq":7,"session":"00000000000000aa""#] {
+            let text = format!(r#"{{"relay":{{"senderId":0{members},"message":"{:016x}"}}}}"#, 3);
+            let found = Incoming::new(1, Dialect::Relay, 16).check(text.as_bytes(), 3);
+            assert_eq!(found, Some(members.as_bytes()));
+        }
     }
 }
