@@ -7,7 +7,7 @@ import { backoff, MAX_WAIT, requestedWait } from './backoff.js';
 import { RelayChannel } from './channel.js';
 import * as check from './check.js';
 import { type ClientFrame, decode, encode, milliseconds, type ServerFrame } from './codec.js';
-import { CLOSE_ERRORS, isOverload, isTemporary, queueFull, relayClosed, relayError } from './codes.js';
+import { CLOSE_ERRORS, isFinal, isOverload, isTemporary, queueFull, relayClosed, relayError } from './codes.js';
 import { Emitter } from './emitter.js';
 import type { RelayEvents } from './events.js';
 import { Inbox } from './inbox.js';
@@ -36,6 +36,8 @@ const PING_INTERVAL = 25_000;
 const PING_TIMEOUT = 20_000;
 /** The most clients that are kept because the server mentioned them. Those with a channel are always kept. */
 const MAX_PEERS = 65_536;
+/** How many refused tokens in a row a function may replace by another one. After one more the relay is closed. */
+const MAX_REFUSALS = 5;
 /** Connection failures in a row that are printed if nobody listens. */
 const PRINTED_FAILURES = 3;
 
@@ -56,6 +58,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
   #lastNotice = 0;
   /** Reconnection attempts since a connection was last open. */
   #attempts = 0;
+  /** Tokens that were refused since then. */
+  #refusals = 0;
   /** Failures since then that were printed. */
   #failures = 0;
   /** The server asked not to reconnect before this time. */
@@ -216,7 +220,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
 
   #authenticated({ epoch, resumed, pingInterval, pingTimeout }: NonNullable<ServerFrame['authenticated']>): void {
     this.#state = State.Open;
-    this.#attempts = this.#failures = 0;
+    this.#attempts = this.#refusals = this.#failures = 0;
     this.#lacksPeers = false;
     this.#peers.forEach(({ inbox_: inbox }) => (epoch === this.#epoch ? inbox.resume_() : inbox.restart_()));
     this.#epoch = epoch;
@@ -266,7 +270,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#acknowledgements.clear_();
     this.#peers.forEach(({ outbox_: outbox }) => outbox.restart_());
     const willReconnect =
-      !wasClosed && this.#reliable && reconnection && isTemporary(code, typeof token === 'function') && this.#attempts < reconnectionAttempts;
+      !wasClosed && this.#reliable && reconnection && isTemporary(code, typeof token === 'function' && this.#refusals < MAX_REFUSALS) && this.#attempts < reconnectionAttempts;
     const message = wasOpen ? reason || 'no connection' : `cannot connect to ${withoutSecrets(this.#url)}${reason && `: ${reason}`}`;
     const details = cause ? { cause } : undefined;
     if (willReconnect) {
@@ -292,6 +296,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#notBefore = Date.now() + (isOverload(code) ? wait : requested);
     this.#reconnect.start_(wait);
     this.#attempts++;
+    if (isFinal(code)) this.#refusals++;
   }
 
   /** The page is back, or the machine has slept: reconnects at once, or checks that the connection still works. */
