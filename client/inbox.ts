@@ -14,9 +14,9 @@ interface Incoming {
   message_: string;
   /** 0 if it is not to be acknowledged, because it is from a plain server or from a store that was lost. */
   offset_: number;
-  /** The session of the sender. Undefined if the server named none; then the offset tells messages apart. */
-  session_: string | undefined;
-  /** The sender's number of the message in that session. */
+  /** The sender's session; empty if the server named none. */
+  session_: string;
+  /** Grows with each message of the session: the sender's number or, if the server sent none, the offset. 0 if it is new in any case. */
   seq_: number;
 }
 
@@ -31,12 +31,12 @@ export class Inbox {
   #waiting: Incoming[] = [];
   #characters = 0;
   /** The session that the server named last on this connection. */
-  #session: string | undefined;
+  #session = '';
   /**
-   * The last `seq` that a listener has received, by session, those that were heard last at the end. It outlives connections
-   * and servers, so that a message may come in any number of ways. The offset if there is no session.
+   * The last `seq_` that a listener has received, by session, those that were heard last at the end. It outlives connections
+   * and servers, so that a message may come in any number of ways.
    */
-  readonly #received = new Map<string | undefined, number>();
+  readonly #received = new Map<string, number>();
   /** A message found no room: later ones are dropped too, until the server sends them all again. */
   #isSkipping = false;
   readonly #total: TotalSize;
@@ -72,12 +72,8 @@ export class Inbox {
    */
   add_({ message, offset, seq, session }: NonNullable<ServerFrame['relay']>, hasListener: boolean): boolean {
     this.#session = session ?? this.#session;
-    const incoming = { message_: message, offset_: offset ?? 0, session_: seq ? this.#session : undefined, seq_: seq ?? 0 };
-    // An acknowledgement covers what came before. Behind messages that wait, this one waits too.
-    if (!this.length_ && !this.#isSkipping && !this.#isNew(incoming)) {
-      this.#receive(incoming);
-      return true;
-    }
+    const from = seq ? this.#session : '';
+    const incoming = { message_: message, offset_: offset ?? 0, session_: from, seq_: (from ? seq : offset) ?? 0 };
     const { length } = message;
     const isFull =
       !hasListener &&
@@ -88,14 +84,26 @@ export class Inbox {
     if (isFull || this.#isSkipping) return false;
     this.#waiting.push(incoming);
     this.#count(length, 1);
+    // Behind a message that waits it waits too: an acknowledgement covers what came before.
+    if (this.length_ === 1 && this.#isKnown(incoming)) this.take_();
     return true;
   }
 
   /** Removes the oldest message, for a listener. There must be one. Returns undefined if a listener has received it before. */
   take_(): string | undefined {
     const incoming = this.#waiting.shift() as Incoming;
-    this.#count(-incoming.message_.length, -1);
-    return this.#receive(incoming) ? incoming.message_ : undefined;
+    const { message_: message, offset_: offset, session_: session, seq_: seq } = incoming;
+    const received = this.#received;
+    const isKnown = this.#isKnown(incoming);
+    this.#count(-message.length, -1);
+    if (offset) this.#acknowledge(offset, message);
+    if (isKnown) return undefined;
+    if (seq) {
+      received.delete(session);
+      received.set(session, seq);
+      if (received.size > MAX_SESSIONS) received.delete(received.keys().next().value as string);
+    }
+    return message;
   }
 
   /** Fetches what was skipped, once listeners have taken all messages. */
@@ -107,34 +115,23 @@ export class Inbox {
   resume_(): void {
     for (const { message_: message, offset_: offset } of this.#waiting) if (offset) this.#count(-message.length, -1);
     this.#waiting = this.#waiting.filter(({ offset_: offset }) => !offset);
-    this.#session = undefined;
+    this.#session = '';
     this.#isSkipping = false;
   }
 
   /** The server's store was lost, and offsets start anew. The waiting messages may not come again, so they stay. */
   restart_(): void {
-    for (const incoming of this.#waiting) incoming.offset_ = 0;
-    this.#received.delete(undefined);
+    for (const incoming of this.#waiting) {
+      incoming.offset_ = 0;
+      if (!incoming.session_) incoming.seq_ = 0;
+    }
+    this.#received.delete('');
     this.resume_();
   }
 
-  /** Counts a message as received by a listener. Returns whether it is new. */
-  #receive(incoming: Incoming): boolean {
-    const { message_: message, offset_: offset, session_: session, seq_: seq } = incoming;
-    const isNew = this.#isNew(incoming);
-    if (isNew && (session ? seq : offset)) {
-      this.#received.delete(session);
-      this.#received.set(session, session ? seq : offset);
-      if (this.#received.size > MAX_SESSIONS) this.#received.delete(this.#received.keys().next().value);
-    }
-    if (offset) this.#acknowledge(offset, message);
-    return isNew;
-  }
-
-  /** Whether no listener has received a message. One with neither a session nor an offset is always new. */
-  #isNew({ offset_: offset, session_: session, seq_: seq }: Incoming): boolean {
-    const number = session ? seq : offset;
-    return !number || number > (this.#received.get(session) ?? 0);
+  /** Whether a listener has received a message. */
+  #isKnown({ session_: session, seq_: seq }: Incoming): boolean {
+    return seq > 0 && seq <= (this.#received.get(session) as number);
   }
 
   #count(characters: number, messages: number): void {
