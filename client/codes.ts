@@ -4,8 +4,9 @@ import { printable } from './printable.js';
 
 /** From this close code on, a client must not reconnect. */
 const FIRST_FINAL = 4500;
-/** The exceptions, incorrect token and token expired: a client that can get another token reconnects with it. */
-const REFUSED_TOKEN = [4500, 4503];
+/** The exceptions: a client that can get another token reconnects with it. */
+const INCORRECT_TOKEN = 4500;
+const TOKEN_EXPIRED = 4503;
 
 /** An `Error` with a stable `code`. The text of its `message` may change between versions. */
 export interface RelayError extends Error {
@@ -48,7 +49,7 @@ export function isFinal(code: number): boolean {
 /** Whether a client may reconnect after a close code. */
 export function isTemporary(code: number, canRenewToken: boolean): boolean {
   // A client that sent what no server takes would do so again.
-  return isFinal(code) ? canRenewToken && REFUSED_TOKEN.includes(code) : ![1003, 1007, 1009].includes(code);
+  return isFinal(code) ? canRenewToken && (code === INCORRECT_TOKEN || code === TOKEN_EXPIRED) : ![1003, 1007, 1009].includes(code);
 }
 
 /** Whether a close code says that the server has no room for this client now: too many connections, over the rate limit. */
