@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use support::{Case, case};
+use websocket_relay::ids::TokenHash;
 use websocket_relay::model::Registry;
 use websocket_relay::protocol::frame::Decoder;
 use websocket_relay::protocol::{Generation, decode};
@@ -73,10 +74,11 @@ fn tokens() -> Vec<Case> {
         ("of an unknown id", 5_000, own.reveal().to_owned()),
     ];
     let attempt = |(name, id, text): (&str, u64, String)| {
-        let mut registry = Registry::new(token());
+        let hash = |token: Token| TokenHash::of(token.reveal());
+        let mut registry = Registry::new(hash(token()));
         for number in 0..1_000 {
             let token = if number == 500 { own.clone() } else { token() };
-            registry.register(token, (), None, Instant::now());
+            registry.register(None, hash(token), (), None, Instant::now()).expect("a free id");
         }
         let id = ClientId::new(id).expect("a small number");
         case(format!("token {name}"), move || {

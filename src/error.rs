@@ -18,6 +18,15 @@ pub enum Error {
         /// The argument's name in the JavaScript documentation.
         argument: &'static str,
     },
+    /// The id that was named for a client is registered.
+    #[error("client {id} is registered already")]
+    ClientExists {
+        /// The id.
+        id: ClientId,
+    },
+    /// The highest id was used, and there is none above it that the server could give.
+    #[error("the id {} was used, and there is none above it: name a free id", ClientId::MAX)]
+    ClientIdsExhausted,
     /// The two clients already have a channel.
     #[error("these clients already have a channel")]
     ChannelExists,
@@ -195,6 +204,8 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::ClientNotFound { .. } => "ERR_CLIENT_NOT_FOUND",
+            Self::ClientExists { .. } => "ERR_CLIENT_EXISTS",
+            Self::ClientIdsExhausted => "ERR_CLIENT_IDS_EXHAUSTED",
             Self::ChannelExists => "ERR_CHANNEL_EXISTS",
             Self::ChannelNotFound => "ERR_CHANNEL_NOT_FOUND",
             Self::Limit(_) => "ERR_OUT_OF_RANGE",

@@ -7,8 +7,8 @@ use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// A client's number: the first registered client is 0, the next 1, and so on. At most 2^53 − 1, the largest
-/// integer that every JavaScript number holds.
+/// A client's number: given by the server, 0 for the first client, then 1, and so on, or named by the application. At most
+/// 2^53 − 1, the largest integer that every JavaScript number holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(u64);
 
@@ -33,11 +33,6 @@ impl ClientId {
     pub const fn get(self) -> u64 {
         self.0
     }
-
-    /// Returns the id of the client that is registered after this one.
-    pub(crate) const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
 }
 
 impl fmt::Display for ClientId {
@@ -46,8 +41,8 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// A client's secret: 128 bits from the system's CSPRNG, as 32 lower-case hex digits. It is never printed and is
-/// compared in constant time.
+/// A client's secret: 128 bits as 32 lower-case hex digits, from the system's CSPRNG or from the application. It is never
+/// printed, and kept as its [`TokenHash`] only.
 #[derive(Clone)]
 pub struct Token([u8; Token::DIGITS]);
 
@@ -70,9 +65,11 @@ impl Token {
         Ok(Self(digits))
     }
 
-    /// Returns whether `text` is this token. The time it takes does not depend on where the two differ.
-    pub fn matches(&self, text: &str) -> bool {
-        self.0.ct_eq(text.as_bytes()).into()
+    /// Returns the token with these digits: 32 hex digits in lower case. Upper-case digits would be another text, and clients
+    /// send texts.
+    pub fn parse(digits: &str) -> Option<Self> {
+        let is_token = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        digits.as_bytes().try_into().ok().filter(|_| is_token).map(Self)
     }
 
     /// Returns `text` with everything that may be a token replaced: every run of 32 or more hex digits.
@@ -123,9 +120,11 @@ impl TokenHash {
         &self.0
     }
 
-    /// Returns whether this is the hash of `token`. The time it takes does not depend on where the two differ.
+    /// Returns whether this is the hash of `token`. The time it takes does not depend on where the two differ, nor on the
+    /// length of a text that is no token.
     pub fn matches(&self, token: &str) -> bool {
-        self.0.ct_eq(&Self::of(token).0).into()
+        let text = if token.len() == Token::DIGITS { token } else { "" };
+        self.0.ct_eq(&Self::of(text).0).into()
     }
 }
 
@@ -230,9 +229,29 @@ mod tests {
         let token = Token::random().expect("randomness");
         assert_eq!(token.reveal().len(), 32);
         assert!(token.reveal().bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
-        assert!(token.matches(token.reveal()) && !token.matches("") && !token.matches(&"0".repeat(32)));
+        assert_eq!(Token::parse(token.reveal()).expect("a token").reveal(), token.reveal());
         assert!(!format!("{token:?}").contains(token.reveal()));
         assert_ne!(token.reveal(), Token::random().expect("randomness").reveal());
+    }
+
+    #[test]
+    fn parses_32_lower_case_hex_digits() {
+        let token = "0123456789abcdef0123456789abcdef";
+        assert_eq!(Token::parse(token).expect("a token").reveal(), token);
+        let others = [&token[1..], &format!("{token}0"), &token.replace('a', "A"), &token.replace('b', "g")];
+        for other in others.into_iter().chain(["", &token.replace("ab", "é")]) {
+            assert!(Token::parse(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn hash_matches_its_token_only() {
+        let token = Token::random().expect("randomness");
+        let hash = TokenHash::of(token.reveal());
+        assert!(hash.matches(token.reveal()));
+        for other in ["", "x", &"0".repeat(32), &token.reveal()[1..], &"x".repeat(100_000)] {
+            assert!(!hash.matches(other));
+        }
     }
 
     #[test]

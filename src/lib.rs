@@ -75,7 +75,7 @@ pub mod wire;
 pub use access::{HostAddress, Network, TrustedProxies};
 pub use error::{CloseReason, Error, Offence, TlsError};
 pub use events::{Event, EventReceiver};
-pub use hub::Registration;
+pub use hub::{NewClient, Registration};
 pub use ids::{ClientId, Token};
 pub use limits::Limits;
 pub use metrics::Rejection;

@@ -18,6 +18,7 @@
 //! | `Notices::delivered`, `delivered_due`, `presence_due` | channels of the client | nothing, as `Mailbox::channels` | when sent, if empty; with the session |
 //! | `ExpirySchedule::visits`, `expired` | one a mailbox; one a pair, until the maintenance task counts them | nothing | when visited, when counted |
 //! | `Registry::shards`, `deadlines` | the application's registrations | `stats().registered` | below a quarter |
+//! | `Registry::samples`; `leaving` | 512; removals whose peers are being told | nothing | never; when they are told |
 //! | `SendBuffer::frames`, `splices`, `Outbox::sole_copies` | `maxWriteAhead` and one message; `MAX_SPLICES` | `maxTotalBytes`: all bytes, once the socket does not take them | when all is taken; what is too much when the socket takes no more |
 //! | outbox before authentication | `maxUnauthenticatedPayload` | nothing | likewise |
 //! | outbox of a closing connection, `Ending::rest` | the rest of one frame | `maxTotalBytes`: all bytes (`Hub::reserve_for_close`); the connection is cut if there is no room | with the connection, after `closeTimeout` |

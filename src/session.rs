@@ -24,6 +24,7 @@ use crate::wire::Wire;
 
 mod attachment;
 mod authentication;
+mod claiming;
 mod drain;
 mod heartbeat;
 mod offences;
@@ -33,6 +34,7 @@ mod sending;
 mod shared;
 
 use attachment::Attachment;
+use claiming::Claiming;
 use heartbeat::Heartbeat;
 use receive::Reading;
 use replies::Replies;
@@ -69,6 +71,8 @@ struct Session {
 enum Phase {
     /// The client has not authenticated yet. Boxed: few connections have something to write before.
     Authenticating(Option<Box<Outbox>>),
+    /// The client has proved who it is, and waits for the store to know its session. Nothing is read meanwhile.
+    Claiming(Box<Claiming>),
     /// The client has its mailbox, and its outbox is kept there.
     Attached(Attachment),
     /// The server stops: only acknowledgements are taken from the client.
@@ -81,14 +85,23 @@ impl Phase {
     fn attachment(&self) -> Option<&Attachment> {
         match self {
             Self::Attached(attachment) | Self::Draining(attachment) => Some(attachment),
-            Self::Authenticating(_) | Self::Detached => None,
+            Self::Authenticating(_) | Self::Claiming(_) | Self::Detached => None,
+        }
+    }
+
+    /// Returns the outbox of a connection that has no mailbox yet.
+    fn own_outbox(&mut self) -> Option<&mut Outbox> {
+        match self {
+            Self::Authenticating(outbox) => Some(outbox.get_or_insert_default()),
+            Self::Claiming(claiming) => Some(claiming.outbox.get_or_insert_default()),
+            Self::Attached(_) | Self::Draining(_) | Self::Detached => None,
         }
     }
 
     fn claim_mut(&mut self) -> Option<&mut Claim> {
         match self {
             Self::Attached(attachment) | Self::Draining(attachment) => Some(&mut attachment.claim),
-            Self::Authenticating(_) | Self::Detached => None,
+            Self::Authenticating(_) | Self::Claiming(_) | Self::Detached => None,
         }
     }
 }
@@ -236,9 +249,15 @@ impl Session {
                 self.has_mail = self.poll_deliver(wire, cx, false)?.is_pending();
             }
             while self.replies.as_mut().is_some_and(|replies| replies.poll_due(cx).is_ready()) {
+                self.release_refusals();
                 self.has_mail |= self.poll_deliver(wire, cx, true)?.is_pending();
                 // A connection without replies keeps nothing for them.
                 self.replies.take_if(|replies| replies.is_idle());
+            }
+            if let Phase::Claiming(claiming) = &mut self.phase {
+                ready!(claiming.poll_committed(cx));
+                self.finish_claiming()?;
+                return Poll::Ready(Ok(()));
             }
             let was_authenticating = matches!(self.phase, Phase::Authenticating(_));
             // Dropped before the result is looked at: other clients' messages go out whatever comes of this connection.
@@ -267,6 +286,9 @@ impl Session {
             }
             if !outbox.is_empty() {
                 outbox.write_accepted();
+            } else if !is_due && outbox.has_accepted() {
+                // Of the hub: the store commits later.
+                replies.get_or_insert_default().await_more(outbox);
             }
             if is_due && let Some(replies) = replies {
                 replies.write_overdue(outbox);
@@ -281,15 +303,14 @@ impl Session {
             Phase::Attached(attachment) | Phase::Draining(attachment) => {
                 self.shared.hub.deliver(&attachment.claim, write)
             }
-            Phase::Authenticating(outbox) => {
-                let outbox = outbox.get_or_insert_default();
+            other => {
+                let Some(outbox) = other.own_outbox() else { return Poll::Ready(Ok(())) };
                 let written = write(outbox);
                 if written.is_pending() {
                     outbox.shrink();
                 }
                 written.map_ok(|()| outbox.clear())
             }
-            Phase::Detached => Poll::Ready(Ok(())),
         }
     }
 
@@ -300,8 +321,7 @@ impl Session {
             Phase::Attached(attachment) | Phase::Draining(attachment) => {
                 self.shared.hub.with_outbox(&attachment.claim, write)
             }
-            Phase::Authenticating(outbox) => Some(write(outbox.get_or_insert_default())),
-            Phase::Detached => None,
+            other => other.own_outbox().map(write),
         }
     }
 
@@ -311,7 +331,7 @@ impl Session {
             return Err(self.ending_reason());
         }
         self.has_mail = true;
-        self.accept_committed();
+        self.release_refusals();
         self.retry_held()
     }
 
@@ -335,8 +355,7 @@ impl Session {
             Phase::Attached(attachment) | Phase::Draining(attachment) => {
                 attachment.release(reason).unwrap_or_default()
             }
-            Phase::Authenticating(outbox) => outbox.map_or_else(Outbox::default, |outbox| *outbox),
-            Phase::Detached => Outbox::default(),
+            mut other => other.own_outbox().map(mem::take).unwrap_or_default(),
         };
         if let Some(ending) = self.bell.ending() {
             outbox.write(|frames| frames.extend_from_slice(&ending.rest));

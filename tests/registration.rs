@@ -9,7 +9,7 @@ use common::{
     Client, TestRelay, UPGRADE, authentication, masked_text, numbered, numbered_first, received, relay,
 };
 use serde_json::{Value, json};
-use websocket_relay::{CloseReason, Error, Event, Limits, Options, Registration};
+use websocket_relay::{ClientId, CloseReason, Error, Event, Limits, NewClient, Options, Registration, Token};
 
 /// Skips frames up to one of this kind.
 async fn find(client: &mut Client, kind: &str) -> Value {
@@ -164,7 +164,7 @@ async fn refreshing_a_token_invalidates_the_old_one() {
     let (mut ada_client, mut grace_client) = (server.client(&ada).await, server.client(&grace).await);
     ada_client.send(relay(&grace, "before")).await;
     assert_eq!(grace_client.message(&ada).await, "before");
-    let token = server.relay.refresh_token(ada.id, None).unwrap();
+    let token = server.relay.refresh_token(ada.id, None, None).unwrap();
     assert_ne!(token.reveal(), ada.token.reveal());
     ada_client.send(relay(&grace, "after")).await;
     assert_eq!(grace_client.message(&ada).await, "after");
@@ -205,7 +205,7 @@ async fn registrations_expire() {
         (server.reliable_client(&ada).await, server.client(&grace).await);
     grace_client.send(relay(&ada, "never acknowledged")).await;
     find(&mut ada_client, "relay").await;
-    server.relay.refresh_token(ada.id, Some(short)).unwrap();
+    server.relay.refresh_token(ada.id, None, Some(short)).unwrap();
     assert_eq!(ada_client.closed().await, (4503, "token expired".to_owned()));
     assert_eq!(server.wait_disconnected(ada.id).await, CloseReason::Expired);
     let expired = server.find_event(|event| match event {
@@ -256,4 +256,111 @@ async fn counts_stay_exact_while_clients_come_and_go() {
     let totals = server.relay.stats().totals;
     assert_eq!((totals.registered, totals.channels), (1, 1), "the channel to itself");
     assert_eq!((totals.queued_messages, totals.queued_bytes), (0, 0));
+}
+
+/// The `number`th of the clients that an application knows, with a token of its own.
+fn own_client(number: u64) -> NewClient {
+    let token = Token::parse(&format!("{number:032x}"));
+    NewClient { id: ClientId::new(number), token, ..NewClient::default() }
+}
+
+#[tokio::test]
+async fn an_application_registers_its_own_ids_and_tokens_again_after_a_restart() {
+    let users = [4_711, 3, 1_000_000_000_000_000];
+    let first = TestRelay::start(Limits::default()).await;
+    let registered: Vec<_> =
+        users.iter().map(|user| first.relay.register(own_client(*user)).unwrap()).collect();
+    drop(first);
+    let server = TestRelay::start(Limits::default()).await;
+    for user in users.iter().rev() {
+        server.relay.register(own_client(*user)).unwrap();
+    }
+    let taken = server.relay.register(own_client(3)).unwrap_err();
+    assert_eq!(taken.to_string(), "client 3 is registered already");
+    let [ada, grace, alan] = &registered[..] else { panic!("three clients") };
+    server.relay.register_relay_channels(&[ada.id, grace.id, alan.id]).unwrap();
+    let (mut ada_client, mut alan_client) = (server.client(ada).await, server.client(alan).await);
+    ada_client.send(relay(alan, "to the highest")).await;
+    assert_eq!(alan_client.message(ada).await, "to the highest");
+    alan_client.send(relay(ada, "to another")).await;
+    assert_eq!(ada_client.message(alan).await, "to another");
+    assert_eq!(server.relay.register_client().unwrap().id.get(), 1_000_000_000_000_001);
+}
+
+#[tokio::test]
+async fn an_id_that_is_named_again_is_another_client() {
+    let mut server = TestRelay::start(Limits::default()).await;
+    let [ada, grace] = [7, 8].map(|user| server.relay.register(own_client(user)).unwrap());
+    server.relay.register_relay_channel(ada.id, grace.id).unwrap();
+    let mut ada_client = server.reliable_client(&ada).await;
+    let mut grace_client = server.client(&grace).await;
+    grace_client.send(relay(&ada, "before")).await;
+    let offset = find(&mut ada_client, "relay").await["offset"].as_u64().unwrap();
+    ada_client.send(numbered_first(&grace, 1, "for the first")).await;
+    assert_eq!(grace_client.message(&ada).await, "for the first");
+    server.relay.unregister_client(grace.id).unwrap();
+    assert_eq!(grace_client.closed().await.0, 4502);
+    server.relay.register(own_client(8)).unwrap();
+    // It has no channel yet.
+    ada_client.send(numbered(&grace, 2, "refused")).await;
+    assert_eq!(find(&mut ada_client, "rejected").await["seq"], 2);
+    server.relay.register_relay_channel(ada.id, grace.id).unwrap();
+    // Acknowledging a message of the client before it is no offence, however often.
+    for _ in 0..20 {
+        ada_client.send(received(&grace, offset)).await;
+    }
+    ada_client.send(numbered_first(&grace, 3, "for the second")).await;
+    let mut grace_client = server.client(&grace).await;
+    assert_eq!(grace_client.message(&ada).await, "for the second");
+    grace_client.send(relay(&ada, "after")).await;
+    assert_eq!(find(&mut ada_client, "relay").await["message"], "after");
+    let totals = server.relay.stats().totals;
+    assert_eq!((totals.registered, totals.channels, totals.queued_messages), (2, 1, 1));
+    assert_eq!(server.wait_disconnected(grace.id).await, CloseReason::Unregistered);
+}
+
+#[tokio::test]
+async fn gaps_between_ids_excuse_no_offence() {
+    let options = Options { authorize_all_channels: true, ..Options::default() };
+    let server = TestRelay::with(options).await;
+    let ada = server.relay.register(own_client(1_000_000_000_000_000)).unwrap();
+    let mut ada_client = server.client(&ada).await;
+    let nobody = Registration { id: ClientId::new(5).unwrap(), ..ada };
+    for _ in 0..10 {
+        ada_client.send(relay(&nobody, "to nobody")).await;
+    }
+    assert_eq!(ada_client.closed().await.0, 4504);
+}
+
+#[tokio::test]
+async fn registers_many_clients() {
+    let server = TestRelay::start(Limits::default()).await;
+    let clients = server.relay.register_clients(1_000, Some(Duration::from_secs(3600))).unwrap();
+    assert_eq!(clients.len(), 1_000);
+    let (first, last) = (&clients[0], &clients[999]);
+    assert_eq!((first.id.get(), last.id.get()), (0, 999));
+    server.relay.register_relay_channel(first.id, last.id).unwrap();
+    let (mut first_client, mut last_client) = (server.client(first).await, server.client(last).await);
+    first_client.send(relay(last, "hello")).await;
+    assert_eq!(last_client.message(first).await, "hello");
+    for count in [0, 100_001] {
+        let error = server.relay.register_clients(count, None).unwrap_err();
+        assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "{error}");
+    }
+    assert_eq!(server.relay.stats().totals.registered, 1_000);
+}
+
+#[tokio::test]
+async fn a_token_can_be_replaced_with_the_applications_own() {
+    let server = TestRelay::start(Limits::default()).await;
+    let ada = server.relay.register_client().unwrap();
+    let own = own_client(0xfeed).token.unwrap();
+    let token = server.relay.refresh_token(ada.id, Some(own.clone()), None).unwrap();
+    assert_eq!(token.reveal(), own.reveal());
+    assert_eq!(server.client(&ada).await.closed().await.0, 4500);
+    server.relay.register_relay_channel(ada.id, ada.id).unwrap();
+    let ada = Registration { token, ..ada };
+    let mut client = server.client(&ada).await;
+    client.send(relay(&ada, "to itself")).await;
+    assert_eq!(client.message(&ada).await, "to itself");
 }

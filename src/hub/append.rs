@@ -6,9 +6,11 @@ use super::Hub;
 use super::batch::Batch;
 use super::claim::Claim;
 use super::client::{Client, StateGuard};
-use crate::ids::{ClientId, Offset, Seq, SessionId};
+use super::state::ClientState;
+use crate::ids::{ClientId, Seq, SessionId};
 use crate::model::{self, Freed, LONG_MESSAGE_BYTES};
 use crate::read_buffer::{self, ReadSlice};
+use crate::store::{ChannelRecord, Record};
 use crate::sync::Ordering;
 
 /// What became of a message that was not refused.
@@ -18,14 +20,9 @@ pub enum Appended {
     New,
     /// It was appended before, as was everything up to this sequence number, and all of it is committed.
     Duplicate(Seq),
-    /// It is appended, but its sender is told so only when the store has committed up to this offset; see
-    /// [`Hub::is_committed`]. `duplicate` is the last sequence number if it was appended before.
-    Uncommitted {
-        /// The offset.
-        upto: Offset,
-        /// The last sequence number.
-        duplicate: Option<Seq>,
-    },
+    /// It is appended, now or before, but not accepted yet. The hub adds the acceptance to the sender's outbox once it is
+    /// committed or received.
+    Uncommitted,
 }
 
 /// Why a message was not stored.
@@ -82,7 +79,7 @@ impl Hub {
         peer: &'a mut Option<(ClientId, Arc<Client>)>,
         id: ClientId,
     ) -> Option<&'a Arc<Client>> {
-        if peer.as_ref().is_none_or(|(of, _)| *of != id) {
+        if peer.as_ref().is_none_or(|(of, client)| *of != id || client.is_gone.load(Ordering::Relaxed)) {
             *peer = Some((id, self.client(id)?));
         }
         peer.as_ref().map(|(_, client)| client)
@@ -112,13 +109,20 @@ impl Hub {
             return Err(AppendError::Replaced);
         }
         if let Some(last) = self.check_channel(&message, &ends)? {
-            return Ok(self.duplicate_of(message.sender, target, last));
+            return Ok(duplicate_of(message.sender, last, &ends.recipient));
         }
         let (was_idle, had_unread) = (!ends.recipient.is_writing(), ends.recipient.mailbox.has_unread());
         let is_held = message.number.is_some() && client.is_held.load(Ordering::Relaxed);
-        let added = self.add(batch, &message, &mut ends, is_held);
-        if let Ok(Appended::Duplicate(_) | Appended::Uncommitted { duplicate: Some(_), .. }) = added {
-            return added;
+        let added = match self.add(batch, &message, &mut ends, is_held) {
+            Ok(model::AppendResult::Duplicate(last)) => {
+                return Ok(duplicate_of(message.sender, last, &ends.recipient));
+            }
+            Ok(_) if message.number.is_some() && !self.store.commits_at_once() => Ok(Appended::Uncommitted),
+            Ok(_) => Ok(Appended::New),
+            Err(error) => Err(error),
+        };
+        if added.is_ok() {
+            self.request_commit(target, &mut ends.recipient);
         }
         // A long message, and what is behind unread ones, is better written from where it is kept.
         let freed = match had_unread || message.is_long() {
@@ -180,13 +184,14 @@ impl Hub {
         message: &Message<'_>,
         ends: &mut Ends<'_>,
         is_held: bool,
-    ) -> Result<Appended, AppendError> {
+    ) -> Result<model::AppendResult, AppendError> {
         let Message { sender, target, number, json } = *message;
         let state = &mut *ends.recipient;
-        let may_bypass = ends.is_authorized && number.is_none() && self.budget.has_room();
+        let may_bypass =
+            ends.is_authorized && number.is_none() && self.budget.has_room() && self.store.commits_at_once();
         if may_bypass && state.bypass_lane(sender, json, &self.limits, || message.read_slice()) {
             batch.count(json.len(), false);
-            return Ok(Appended::New);
+            return Ok(model::AppendResult::New);
         }
         let is_reading = !state.mailbox.has_unread()
             && state.connection.as_ref().is_some_and(|connection| connection.blocked_bytes == 0);
@@ -202,7 +207,6 @@ impl Hub {
         // The mailbox counts them from here on.
         std::mem::forget(reservation);
         match appended {
-            model::AppendResult::Duplicate(last) => Ok(self.duplicate_of(sender, target, last)),
             model::AppendResult::New => {
                 batch.count(json.len(), true);
                 if message.is_long()
@@ -210,22 +214,15 @@ impl Hub {
                 {
                     batch.slices.add(target, state.mailbox.last_offset(), slice);
                 }
-                let offset = state.mailbox.last_offset();
-                let uncommitted = number.and_then(|_| self.wait_for_commit(target, offset, sender));
-                Ok(uncommitted.map_or(Appended::New, |upto| Appended::Uncommitted { upto, duplicate: None }))
+                Ok(appended)
             }
+            model::AppendResult::Duplicate(_) => Ok(appended),
             model::AppendResult::Full if number.is_none() && state.connection.is_some() => {
                 state.mailbox.hold_sender(sender);
                 Err(AppendError::Held)
             }
             model::AppendResult::Full => Err(AppendError::Full),
         }
-    }
-
-    fn duplicate_of(&self, sender: ClientId, target: ClientId, last: Seq) -> Appended {
-        let uncommitted = self.last_uncommitted(target, sender);
-        uncommitted
-            .map_or(Appended::Duplicate(last), |upto| Appended::Uncommitted { upto, duplicate: Some(last) })
     }
 
     /// Opens the channel of a message that was let in without one, so that the recipient can answer. Returns the clients
@@ -238,6 +235,10 @@ impl Hub {
         ends.recipient.mailbox.authorize(sender);
         ends.sender.as_mut().unwrap_or(&mut ends.recipient).mailbox.open_channel(target);
         self.channels.fetch_add(1, Ordering::Relaxed);
+        if let Some(queue) = self.store.queue() {
+            let channel = ChannelRecord { first: sender, second: target, opened_by: Some(sender) };
+            queue.push(vec![Record::Channel(channel)], false);
+        }
         let recipient = ends.recipient.presence_changed(sender).then_some(target);
         let sender = ends.sender.as_mut().and_then(|own| own.presence_changed(target).then_some(sender));
         [recipient, sender]
@@ -251,7 +252,13 @@ impl Hub {
         seq: Seq,
     ) -> Option<Appended> {
         let (sender, session) = (*id, (*session)?);
-        let last = self.peer(peer, target)?.lock().mailbox.duplicate(sender, session, seq)?;
-        Some(self.duplicate_of(sender, target, last))
+        let recipient = self.peer(peer, target)?.lock();
+        let last = recipient.mailbox.duplicate(sender, session, seq)?;
+        Some(duplicate_of(sender, last, &recipient))
     }
+}
+
+/// What became of a message that was appended before, as was everything up to `last`.
+fn duplicate_of(sender: ClientId, last: Seq, recipient: &ClientState) -> Appended {
+    if recipient.mailbox.is_settled(sender) { Appended::Duplicate(last) } else { Appended::Uncommitted }
 }

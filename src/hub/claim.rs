@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::Hub;
 use super::bell::Bell;
 use super::client::Client;
@@ -11,6 +13,7 @@ use super::state::{Detached, SessionInfo};
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClaimNumber, ClientId, SessionId};
 use crate::shared_writer::SharedWriter;
+use crate::store::{Record, SessionRecord};
 use crate::sync::Ordering;
 
 /// What a connection brings when it claims a mailbox.
@@ -70,7 +73,42 @@ impl Claim {
     }
 }
 
+/// Whether a connection may claim a mailbox.
+#[derive(Debug)]
+pub enum PreparedClaim {
+    /// It may.
+    Ready,
+    /// It may once the store knows its session: when this channel is closed.
+    Waiting(oneshot::Receiver<()>),
+    /// See [`ClaimOutcome::Outdated`].
+    Outdated,
+    /// See [`ClaimOutcome::Unknown`].
+    Unknown,
+}
+
 impl Hub {
+    /// Has a store that commits later keep the session of a connection that is about to claim a mailbox, so that a session
+    /// that it replaces stays replaced when the server starts again.
+    pub fn prepare_claim(&self, id: ClientId, session: Option<SessionInfo>) -> PreparedClaim {
+        let Some(queue) = self.store.queue() else { return PreparedClaim::Ready };
+        let Some(client) = self.client(id) else { return PreparedClaim::Unknown };
+        let mut state = client.lock();
+        if state.is_unregistered {
+            return PreparedClaim::Unknown;
+        }
+        if state.is_outdated(session) {
+            return PreparedClaim::Outdated;
+        }
+        if !state.note_session(session) {
+            return PreparedClaim::Ready;
+        }
+        let connection = session.map_or(0, |session| session.connection);
+        let record = SessionRecord { client: id, session: session.map(|session| session.id), connection };
+        // Under the lock, so that the store learns of sessions in the order in which they came.
+        let ticket = queue.push(vec![Record::Session(record)], false);
+        PreparedClaim::Waiting(queue.when_done(ticket))
+    }
+
     /// Gives the client's mailbox to a connection and takes it from the one that had it: from then on that one can neither
     /// append, nor write, nor acknowledge. `greet` writes what the client reads first, and emits events in the order in which
     /// connections take the mailbox; it must not call the hub.
@@ -95,6 +133,9 @@ impl Hub {
             // Before unlocking: the replaced connection may look, on another thread, before its bell rings, and messages
             // must be counted before another thread can take them.
             self.end_detached(replaced, CloseReason::Replaced);
+        }
+        if self.store.commits_at_once() {
+            state.note_session(session);
         }
         let is_same = state.attach_session(session);
         self.count_notices(&client, &mut state);

@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError};
 
 use super::bell::Bell;
 use super::state::{ClientState, ReliableState, SessionInfo};
-use crate::ids::{ClaimNumber, ClientId};
-use crate::model::Notices;
+use crate::ids::{ClaimNumber, ClientId, Offset, Seq, SessionId};
+use crate::model::{Mailbox, Notices};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, thread_local};
 
 /// A registered client.
@@ -17,10 +17,18 @@ pub(super) struct Client {
     pub claim: AtomicU64,
     /// Whether its messages are refused because it has too many notices of expired messages.
     pub is_held: AtomicBool,
+    /// Whether it was unregistered: another client may have its id.
+    pub is_gone: AtomicBool,
     state: Mutex<ClientState>,
 }
 
 impl Client {
+    /// Returns a client whose messages a store commits later, with offsets above `era`.
+    pub fn for_store(era: Offset) -> Self {
+        let state = ClientState { mailbox: Mailbox::for_store(era), ..ClientState::default() };
+        Self { state: Mutex::new(state), ..Self::default() }
+    }
+
     pub fn lock(&self) -> StateGuard<'_> {
         StateGuard::new(&self.state)
     }
@@ -43,6 +51,25 @@ impl Client {
             _ => return,
         }
         let bell = state.bell();
+        drop(state);
+        ring(bell);
+    }
+}
+
+impl Client {
+    /// Tells a session that its messages to `target` up to `seq` are accepted, if the client's connection is one of its.
+    pub fn accept(&self, session: SessionId, target: ClientId, seq: Seq) {
+        let mut state = self.lock();
+        let is_of = |known: &SessionInfo| known.id == session;
+        if !state.reliable.as_deref().is_some_and(|reliable| reliable.session.as_ref().is_some_and(is_of)) {
+            return;
+        }
+        let Some(connection) = &mut state.connection else { return };
+        let had_some = connection.outbox.has_accepted();
+        connection.outbox.accept(target, seq);
+        // Otherwise the session knows, and writes it with what is there already.
+        let is_news = !had_some || !connection.outbox.has_accepted();
+        let bell = if is_news { state.bell() } else { None };
         drop(state);
         ring(bell);
     }

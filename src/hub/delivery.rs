@@ -80,7 +80,7 @@ impl Hub {
             let blocked = if is_written { 0 } else { connection.outbox.len() };
             self.budget.adjust(std::mem::replace(&mut connection.blocked_bytes, blocked), blocked);
             if is_written {
-                freed.delivered = state.clear_outbox();
+                state.clear_outbox(&mut freed);
             }
             let is_done = !is_written || !state.has_waiting();
             let is_queued = is_written && state.queue_presence();
@@ -125,12 +125,11 @@ impl Hub {
         let received = state.mailbox.received(sender, upto, Window { messages, bytes });
         drop(state);
         match received {
-            Ok(freed) => {
-                self.commit_received(claim.id, upto, sender);
-                self.release_freed(claim.id, freed);
-            }
+            Ok(freed) => self.release_freed(claim.id, freed),
             // The client received the message before its sender was unregistered.
-            Err(InvalidAck) if self.store.was_registered(sender) => {}
+            Err(InvalidAck) if self.store.may_be_former(sender) => {}
+            // It received the message in an earlier life of the server, which will send it again if it kept it.
+            Err(InvalidAck) if upto < self.store.era() => {}
             Err(InvalidAck) => return Err(InvalidAck),
         }
         Ok(())
@@ -151,10 +150,14 @@ impl Hub {
     }
 
     /// Wakes senders that wait for room, and notes receipts for those that want them.
-    pub(super) fn notify_senders(&self, recipient: ClientId, freed: Freed) {
+    pub(super) fn notify_senders(&self, recipient: ClientId, mut freed: Freed) {
+        self.apply_store_change(recipient, &mut freed);
         self.ring(&freed.held_senders);
         for (sender, id, seq) in freed.delivered {
             let Some(sender) = self.client(sender) else { continue };
+            if !self.store.commits_at_once() {
+                sender.accept(id, recipient, seq);
+            }
             sender.notify(
                 |session| session.receipts && session.id == id,
                 |notices| notices.record_delivered(recipient, seq),

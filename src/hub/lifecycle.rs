@@ -7,9 +7,9 @@ use super::Hub;
 use super::client::{Client, ring};
 use super::state::Detached;
 use crate::error::{CloseReason, Error};
-use crate::ids::{ClientId, Offset, Token};
+use crate::ids::{ClientId, Token};
 use crate::model::{ClientSet, MailboxSize};
-use crate::store::{Registration, Unregistered};
+use crate::store::{NewClient, Registration, Unregistered};
 use crate::sync::Ordering;
 
 /// Peers from which a removed client is removed in one step.
@@ -65,17 +65,48 @@ impl Hub {
     /// Registers a client for `lifetime`, or for good.
     ///
     /// # Errors
-    /// [`Error::System`] when the system has no randomness to give.
+    /// [`Error::ClientIdsExhausted`], or [`Error::System`] when the system has no randomness to give.
     pub fn register(&self, lifetime: Option<Duration>) -> Result<Registration, Error> {
-        self.store.register(Arc::default(), lifetime)
+        self.register_client(NewClient { lifetime, ..NewClient::default() })
     }
 
-    /// Gives a client another token and begins its lifetime anew: `lifetime` if given, else as long as before.
+    /// Registers a client.
+    ///
+    /// # Errors
+    /// [`Error::ClientExists`], [`Error::ClientIdsExhausted`], [`Error::System`].
+    pub fn register_client(&self, new: NewClient) -> Result<Registration, Error> {
+        self.store.register(self.new_client(), new)
+    }
+
+    /// Registers `count` clients for `lifetime`, or for good. Their ids ascend.
+    ///
+    /// # Errors
+    /// [`Error::ClientIdsExhausted`], [`Error::System`]. No client is registered then.
+    pub fn register_many(
+        &self,
+        count: usize,
+        lifetime: Option<Duration>,
+    ) -> Result<Vec<Registration>, Error> {
+        self.store.register_many((0..count).map(|_| self.new_client()).collect(), lifetime)
+    }
+
+    /// Takes the application's data about the clients that the store has kept, as JSON.
+    pub fn take_data(&self) -> Vec<(ClientId, Box<str>)> {
+        self.store.take_data()
+    }
+
+    /// Gives a client another token, `token` or a random one, and begins its lifetime anew: `lifetime` if given, else as long
+    /// as before.
     ///
     /// # Errors
     /// [`Error::ClientNotFound`], [`Error::System`].
-    pub fn refresh(&self, id: ClientId, lifetime: Option<Duration>) -> Result<Token, Error> {
-        self.store.refresh(id, lifetime)
+    pub fn refresh(
+        &self,
+        id: ClientId,
+        token: Option<Token>,
+        lifetime: Option<Duration>,
+    ) -> Result<Token, Error> {
+        self.store.refresh(id, token, lifetime)
     }
 
     /// Removes a client with its mailbox, its channels and its messages to others, and ends its connection with `reason`.
@@ -85,6 +116,7 @@ impl Hub {
     pub fn unregister(&self, id: ClientId, reason: CloseReason) -> Result<RemovedClient, Error> {
         let mut removal = self.remove(self.store.unregister(id)?, reason);
         while self.remove_from_peers(&mut removal) {}
+        self.store.flush()?;
         Ok(removal.removed)
     }
 
@@ -141,6 +173,7 @@ impl Hub {
     ) -> Removal {
         let mut state = client.lock();
         state.is_unregistered = true;
+        client.is_gone.store(true, Ordering::Relaxed);
         let detached = state.detach(false);
         let (waiting, contents) = (state.mailbox.release_held_senders(), state.mailbox.size());
         let mailbox = std::mem::take(&mut state.mailbox);
@@ -161,7 +194,9 @@ impl Hub {
         client.claim.fetch_add(1, Ordering::AcqRel);
         drop(state);
         ring(bell);
-        self.commit(id, Offset(u64::MAX - 1));
+        for (sender, session, seq) in mailbox.unsettled() {
+            self.accept(id, sender, session, seq);
+        }
         self.cancel_visit(id, mailbox.scheduled_check());
         self.budget.adjust(counted.bytes, 0);
         self.queued_messages.fetch_sub(counted.messages, Ordering::Relaxed);
@@ -172,13 +207,18 @@ impl Hub {
         Removal { client: id, removed, peers: mailbox.senders() }
     }
 
-    /// Removes what some peers keep of a removed client. Returns whether there are more peers.
+    /// Removes what some peers keep of a removed client. Returns whether there are more peers. Its id can be named again when
+    /// there are none.
     pub fn remove_from_peers(&self, removal: &mut Removal) -> bool {
         let Removal { client, peers, .. } = removal;
         let now = peers.take(PEERS);
         let queued: Vec<_> = now.into_iter().filter(|peer| self.remove_from(*peer, *client)).collect();
         self.queue_presence(queued);
-        !peers.is_empty()
+        let has_more = !peers.is_empty();
+        if !has_more {
+            self.store.release(*client);
+        }
+        has_more
     }
 
     /// Removes what a peer keeps of a removed client. Returns whether the peer has to be queued to be told that it left.

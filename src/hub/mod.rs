@@ -15,8 +15,8 @@
 //!   recipient the outbox holds the only copy; if the connection ends before the socket has taken the whole message, it goes
 //!   back to its lane.
 //! - **Accepting a message.** A sender is told `accepted` once the [store](crate::store) has committed its message or the
-//!   recipient has received it. A store in memory commits at once; for any other, [`Hub::append`] says up to which offset the
-//!   session has to wait, and [`Hub::commit`] wakes it.
+//!   recipient has received it. A store in memory commits at once. Any other takes messages in its own time
+//!   ([`Hub::take_uncommitted`]); [`Hub::committed`] and [`Hub::received`] add acceptances to the sender's outbox.
 //! - **Take-over.** A claim on a mailbox is a number. Every method compares it under the lock of what it changes, so a
 //!   replaced connection can change nothing from the moment that the newer one has the claim.
 //! - **Back-pressure.** When the lane of a plain sender is full and its recipient is connected, the sender's session holds
@@ -49,27 +49,27 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::error::Error;
-use crate::ids::{ClientId, Epoch, SessionId};
+use crate::ids::{ClientId, Epoch, Offset, SessionId};
 use crate::limits::Limits;
-use crate::store::Store;
+use crate::store::{Queue, Store};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
 use budget::Budget;
 use client::Client;
-use pending::{ExpirySchedule, PresencePass, PresenceQueue, Uncommitted};
+use pending::{ExpirySchedule, PresencePass, PresenceQueue};
 
 pub use accepted::Accepted;
 pub use append::{AppendError, Appended};
 pub use batch::Batch;
 pub use bell::{Bell, Ending};
-pub use claim::{Claim, ClaimOutcome, ClaimRequest, Greeting};
+pub use claim::{Claim, ClaimOutcome, ClaimRequest, Greeting, PreparedClaim};
 pub use expiry::ExpiredMessages;
 pub use lifecycle::{ClientStatus, Removal, RemovedClient, Totals};
 pub use outbox::Outbox;
 pub use presence::PresenceProgress;
 pub use state::SessionInfo;
 
-pub use crate::store::{Identity, Registration};
+pub use crate::store::{Identity, NewClient, Registration};
 
 /// The clients of one relay, their connections and their mailboxes.
 #[derive(Debug)]
@@ -90,8 +90,8 @@ pub struct Hub {
     expiry: Mutex<ExpirySchedule>,
     /// Notified when the next message to expire is another one than before.
     deadline: Notify,
-    /// What the store has not committed. Locked under a client's lock, never the other way round.
-    uncommitted: Mutex<Uncommitted>,
+    /// Messages that were received before a store that commits later was given them.
+    skipped: AtomicU64,
     budget: Budget,
     /// Messages in all mailboxes. May be below 0 for a moment: a batch counts what it appended when it ends.
     queued_messages: AtomicUsize,
@@ -108,13 +108,16 @@ impl Hub {
         Self::with_store(limits, authorize_all_channels, Store::memory()?)
     }
 
-    /// Creates a hub whose messages are committed only by [`Hub::commit`].
+    /// Creates a hub whose messages someone takes ([`Hub::take_uncommitted`]) and commits ([`Hub::committed`]).
     ///
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
     #[cfg(feature = "faults")]
     pub fn late(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
-        Self::with_store(limits, authorize_all_channels, Store::late()?)
+        let epoch = Epoch::random().map_err(|error| Error::System(io::Error::other(error)))?;
+        let hub = Self::with_store(limits, authorize_all_channels, Store::disk(epoch, Offset(1 << 32))?)?;
+        hub.store.queue().into_iter().for_each(Queue::leave_unattended);
+        Ok(hub)
     }
 
     fn with_store(
@@ -135,7 +138,7 @@ impl Hub {
             presence_pending: Notify::new(),
             expiry: Mutex::default(),
             deadline: Notify::new(),
-            uncommitted: Mutex::default(),
+            skipped: AtomicU64::new(0),
             budget,
             queued_messages: AtomicUsize::new(0),
             relayed_messages: AtomicU64::new(0),
@@ -146,6 +149,12 @@ impl Hub {
     /// Returns the epoch of the store.
     pub fn epoch(&self) -> Epoch {
         self.store.epoch()
+    }
+
+    /// Returns a client that nothing was sent to.
+    fn new_client(&self) -> Arc<Client> {
+        let is_stored = !self.store.commits_at_once();
+        Arc::new(if is_stored { Client::for_store(self.store.era()) } else { Client::default() })
     }
 
     fn client(&self, id: ClientId) -> Option<Arc<Client>> {

@@ -130,6 +130,10 @@ impl Outbox {
 
     /// Writes notices of expired and of delivered messages until there are `max` bytes.
     pub(super) fn write_notices(&mut self, notices: &mut Notices, max: usize) {
+        if notices.has_message_notices() {
+            // What was delivered was accepted, and the client has to know that first.
+            self.write_accepted();
+        }
         while self.len() < max
             && let Some((number, expiry)) = notices.next_expired()
         {
@@ -264,6 +268,21 @@ impl Outbox {
     /// Notes that the socket has taken more bytes.
     pub fn advance(&mut self, bytes: usize) {
         self.buffer.advance(bytes);
+    }
+
+    /// Returns the messages of which this is the only copy, and which were not written as a whole.
+    pub fn unwritten_copies(&self) -> impl Iterator<Item = (ClientId, Message<'_>)> {
+        let unwritten = self.sole_copies.iter().filter(|copy| copy.end as usize > self.buffer.written());
+        unwritten.map(|copy| {
+            let behind = copy.end as usize - encode::TAIL_LENGTH;
+            let json = &self.buffer.frames[behind - copy.length as usize..behind];
+            (copy.sender, Message { offset: copy.offset, session: copy.session, seq: copy.seq, json })
+        })
+    }
+
+    /// Returns sender and offset of the messages of which this is the only copy.
+    pub fn sole_copies(&self) -> impl Iterator<Item = (ClientId, Offset)> {
+        self.sole_copies.iter().map(|copy| (copy.sender, copy.offset))
     }
 
     /// Returns sender, session and sequence number of the numbered messages of which this is the only copy.

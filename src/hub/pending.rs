@@ -1,9 +1,9 @@
-//! What waits for the relay's background tasks, or for the store.
+//! What waits for the relay's background tasks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use crate::ids::{ClientId, Offset};
+use crate::ids::ClientId;
 use crate::model::ClientSet;
 
 /// Presence changes that are to be told.
@@ -31,44 +31,4 @@ pub(super) struct ExpirySchedule {
     pub visits: BTreeSet<(Instant, ClientId)>,
     /// How many messages have expired and were not reported yet, by sender and recipient.
     pub expired: BTreeMap<(ClientId, ClientId), u64>,
-}
-
-/// Numbered messages that the store has not committed, and their recipients not received. Empty if the store commits at once.
-/// One entry a message in a mailbox.
-#[derive(Debug, Default)]
-pub(super) struct Uncommitted(BTreeSet<(ClientId, Offset, ClientId)>);
-
-impl Uncommitted {
-    fn up_to(&self, recipient: ClientId, upto: Offset) -> impl Iterator<Item = (ClientId, Offset, ClientId)> {
-        let last = (recipient, Offset(upto.0 + 1), ClientId::default());
-        self.0.range((recipient, Offset(0), ClientId::default())..last).copied()
-    }
-
-    pub fn add(&mut self, recipient: ClientId, offset: Offset, sender: ClientId) {
-        self.0.insert((recipient, offset, sender));
-    }
-
-    /// Returns the offset of the sender's last message to the recipient.
-    pub fn last(&self, recipient: ClientId, sender: ClientId) -> Option<Offset> {
-        let all = self.up_to(recipient, Offset(u64::MAX - 1));
-        all.filter(|(_, _, of)| *of == sender).map(|(_, offset, _)| offset).max()
-    }
-
-    pub fn contains(&self, recipient: ClientId, offset: Offset, sender: ClientId) -> bool {
-        self.0.contains(&(recipient, offset, sender))
-    }
-
-    /// Removes the messages to the recipient up to `upto`, of one sender or of all. Returns their senders.
-    pub fn commit(&mut self, recipient: ClientId, upto: Offset, sender: Option<ClientId>) -> Vec<ClientId> {
-        let committed =
-            self.up_to(recipient, upto).filter(|(_, _, of)| sender.is_none_or(|sender| sender == *of));
-        let committed: Vec<_> = committed.collect();
-        for message in &committed {
-            self.0.remove(message);
-        }
-        let mut senders: Vec<_> = committed.into_iter().map(|(_, _, sender)| sender).collect();
-        senders.sort_unstable();
-        senders.dedup();
-        senders
-    }
 }

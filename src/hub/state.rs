@@ -1,14 +1,15 @@
 //! What a client's lock guards: its mailbox, the connection that reads it, and what that connection is to be told.
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
 use super::bell::Bell;
 use super::connection::Connection;
 use super::outbox::{Outbox, ReadSlices};
-use crate::ids::{ClientId, Seq, SessionId};
+use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::limits::Limits;
-use crate::model::{ClientSet, Freed, Mailbox, Message, Notices, Receipts, Window};
+use crate::model::{ClientSet, Freed, Mailbox, Message, Notices, Window};
 use crate::protocol::encode::MessageNumber;
 use crate::read_buffer::ReadSlice;
 use crate::shared_writer::SharedWriter;
@@ -40,6 +41,8 @@ pub(super) struct ClientState {
     pub is_unregistered: bool,
     /// What other clients are told of its presence.
     pub presence: Presence,
+    /// Whether the store's thread is to look into the mailbox.
+    pub is_visit_due: bool,
 }
 
 /// The state of a reliable client.
@@ -47,6 +50,8 @@ pub(super) struct ClientState {
 pub(super) struct ReliableState {
     /// The session that reads, or read last; `None` if that was a plain connection.
     pub session: Option<SessionInfo>,
+    /// The session that came last and the number of its connection, even if it waits for the store to know it.
+    pub newest: Option<(SessionId, u64)>,
     pub notices: Notices,
     /// Whether the client is queued to be told who connected and disconnected.
     pub is_presence_queued: bool,
@@ -54,7 +59,7 @@ pub(super) struct ReliableState {
     /// are held.
     pub counted: (usize, bool),
     /// The sessions that were replaced, the newest last.
-    replaced: Vec<SessionId>,
+    pub replaced: Vec<SessionId>,
 }
 
 /// What other clients are told of a client's presence.
@@ -109,8 +114,23 @@ impl ClientState {
     /// the two acknowledged the other would never receive. Or its session has a newer connection already.
     pub fn is_outdated(&self, session: Option<SessionInfo>) -> bool {
         let (Some(new), Some(reliable)) = (session, &self.reliable) else { return false };
-        let is_earlier = |known: SessionInfo| new.id == known.id && new.connection < known.connection;
-        reliable.session.is_some_and(is_earlier) || reliable.replaced.contains(&new.id)
+        let is_earlier = |(id, connection)| new.id == id && new.connection < connection;
+        reliable.newest.is_some_and(is_earlier) || reliable.replaced.contains(&new.id)
+    }
+
+    /// Notes that a session came. Returns whether there was, or is now, a session to know.
+    pub fn note_session(&mut self, session: Option<SessionInfo>) -> bool {
+        if session.is_none() && self.reliable.is_none() {
+            return false;
+        }
+        let reliable = self.reliable.get_or_insert_default();
+        let before =
+            mem::replace(&mut reliable.newest, session.map(|session| (session.id, session.connection)));
+        let replaced = before.map(|(id, _)| id).filter(|id| session.is_none_or(|session| session.id != *id));
+        reliable.replaced.extend(replaced);
+        let excess = reliable.replaced.len().saturating_sub(Limits::MAX_REPLACED_SESSIONS);
+        reliable.replaced.drain(..excess);
+        true
     }
 
     /// Has another session read from now on. Returns true when it is the one that read before.
@@ -130,9 +150,6 @@ impl ClientState {
             return true;
         }
         reliable.notices = Notices::default();
-        reliable.replaced.extend(before);
-        let excess = reliable.replaced.len().saturating_sub(Limits::MAX_REPLACED_SESSIONS);
-        reliable.replaced.drain(..excess);
         false
     }
 
@@ -236,11 +253,20 @@ impl ClientState {
         self.connection.as_mut().is_none_or(|connection| connection.try_write(&self.mailbox))
     }
 
-    /// Clears the outbox, of which the socket has taken everything. Returns receipts for the messages of which it was the
-    /// only copy.
-    pub fn clear_outbox(&mut self) -> Receipts {
-        let Some(Connection { outbox, .. }) = &mut self.connection else { return Receipts::new() };
-        let mut delivered = Receipts::new();
+    /// Clears the outbox, of which the socket has taken everything. Adds to `freed` the receipts for the messages of which it
+    /// was the only copy.
+    pub fn clear_outbox(&mut self, freed: &mut Freed) {
+        let Some(Connection { outbox, .. }) = &mut self.connection else { return };
+        if self.mailbox.is_stored() {
+            let mut flushed = BTreeMap::<_, (Offset, Offset)>::new();
+            for (sender, offset) in outbox.sole_copies() {
+                flushed.entry(sender).or_insert((offset, offset)).1 = offset;
+            }
+            for (sender, (first, last)) in flushed {
+                self.mailbox.flushed(sender, first, last, freed);
+            }
+        }
+        let delivered = &mut freed.delivered;
         for (sender, session, seq) in outbox.numbered_sole_copies() {
             match delivered.last_mut() {
                 Some(last) if last.0 == sender => *last = (sender, session, seq),
@@ -248,7 +274,6 @@ impl ClientState {
             }
         }
         outbox.clear();
-        delivered
     }
 
     /// Whether there is something to be written to the connection.
@@ -287,15 +312,15 @@ impl ClientState {
         self.pending_presence().is_some_and(|pending| pending.insert(other)) && self.queue_presence()
     }
 
-    /// Lets these clients send; returns how many of them could not before. The client is to be told whether those are
-    /// connected; see [`ClientState::queue_presence`].
-    pub fn authorize_all(&mut self, senders: &ClientSet) -> usize {
-        let mut new = self.pending_presence().map(mem::take);
-        let count = self.mailbox.authorize_all(senders, new.as_mut());
-        if let (Some(pending), Some(new)) = (self.pending_presence(), new) {
-            *pending = new;
+    /// Lets these clients send; returns those that could not before. The client is to be told whether those are connected;
+    /// see [`ClientState::queue_presence`].
+    pub fn authorize_all(&mut self, senders: &ClientSet) -> ClientSet {
+        let mut new = ClientSet::default();
+        self.mailbox.authorize_all(senders, Some(&mut new));
+        if let Some(pending) = self.pending_presence() {
+            pending.extend(&new, None);
         }
-        count
+        new
     }
 
     /// Returns the bell of the connection if messages were dropped that it may have waited for.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Limits;
+use super::{Limit, Limits};
 
 impl Limits {
     // What a frame and a message cost.
@@ -44,6 +44,10 @@ impl Limits {
     /// shows that the client has gone; a client that sends more is disconnected.
     pub const MAX_EARLY_BYTES: usize = 16 * 1024;
 
+    /// Clients that are registered in one call. Each takes some 0.5 µs; the thread of JavaScript waits for them.
+    pub const MAX_REGISTERED_AT_ONCE: Limit =
+        Limit { name: "count", unit: "clients", default: 1, min: 1, max: 100_000 };
+
     // Offences.
 
     /// Messages of a reliable client to targets without a channel that count as one offence: it may have sent many before
@@ -56,8 +60,19 @@ impl Limits {
     pub const OFFENCE_EVENT_INTERVAL: Duration = Duration::from_secs(1);
     /// Targets to which one connection's messages may be rejected at a time, before it is closed (4504).
     pub const MAX_REFUSED_CHANNELS: usize = 10_000;
-    /// The largest number of a client's messages that wait for the store to commit them; then the client is not read from.
-    pub const MAX_UNCOMMITTED: usize = 4096;
+
+    // The store.
+
+    /// Time that a message to a connected client has to be received, before it is stored. It is stored within twice as long.
+    /// A received message may stay in the store as much longer.
+    pub const COMMIT_DELAY: Duration = Duration::from_millis(100);
+    /// Bytes of messages that are stored in one commit; one message may exceed it.
+    pub const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
+    /// Channels that are stored in one commit, and about 4,000 more: `registerRelayChannels` waits for as many commits as it
+    /// needs.
+    pub const MAX_COMMIT_CHANNELS: usize = 200_000;
+    /// Time after which a full disk is tried again.
+    pub const STORE_RETRY: Duration = Duration::from_secs(1);
 
     // What a client is told.
 

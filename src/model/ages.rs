@@ -37,6 +37,19 @@ impl Ages {
         }
     }
 
+    /// Records that a message, with the highest offset so far, expires at `end` or up to a part later.
+    pub fn restore(&mut self, offset: Offset, end: Instant) {
+        match self.marks.back_mut() {
+            Some((last, upto)) if end <= *last => *upto = offset,
+            _ => self.marks.push_back((end + MIN_PART, offset)),
+        }
+    }
+
+    /// Returns when a message expires.
+    pub fn end_of(&self, offset: Offset) -> Option<Instant> {
+        self.marks.iter().find(|(_, upto)| offset <= *upto).map(|(end, _)| *end)
+    }
+
     /// Records that messages in flight wait again.
     pub fn record_return(&mut self) {
         self.is_changed = true;

@@ -1,6 +1,7 @@
 //! A lane: the messages of one sender for one recipient, in order.
 
 use super::mailbox::SeqRange;
+use super::progress::Progress;
 use super::queue::{ChunkPosition, Message, Queue};
 use crate::ids::{Offset, Seq, SessionId};
 use crate::limits::Limits;
@@ -32,6 +33,8 @@ pub struct Lane {
     pub is_ready: bool,
     /// Whether a plain sender's message is held until the lane has room.
     pub sender_is_held: bool,
+    /// How far the messages are kept by a store that commits later. Boxed: a store in memory needs none.
+    pub progress: Option<Box<Progress>>,
 }
 
 /// How much of a lane may be in flight.
@@ -59,9 +62,23 @@ pub struct Removed {
     pub last: Option<(SessionId, Seq)>,
     /// Whether the lane had messages and is now empty.
     pub is_emptied: bool,
+    /// How many of them the store was not given. Only counted for a store that commits later.
+    pub never_taken: usize,
+    /// The first and the last of them that the store was given.
+    pub taken: Option<(Offset, Offset)>,
 }
 
 impl Removed {
+    fn count_taken(&mut self, progress: Option<&Progress>, offset: Offset) {
+        let Some(progress) = progress else { return };
+        if offset > progress.taken {
+            self.never_taken += 1;
+        } else {
+            let first = self.taken.map_or(offset, |(first, _)| first);
+            self.taken = Some((first, offset));
+        }
+    }
+
     /// Returns the bytes that no longer count against the mailbox's and the total bound.
     pub fn cost(&self) -> usize {
         let lane = if self.is_emptied { Limits::LANE_OVERHEAD } else { 0 };
@@ -89,6 +106,9 @@ impl Lane {
                 self.replace_session(session);
             }
             self.last = number;
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.appended = offset;
         }
         let (session, seq) = number.unwrap_or_default();
         self.messages.push_back(Message { offset, session, seq, json });
@@ -163,6 +183,9 @@ impl Lane {
         while self.messages.front().is_some_and(|first| first.offset <= upto) {
             self.drop_first(&mut removed);
         }
+        if let Some(progress) = &mut self.progress {
+            progress.settle(upto);
+        }
         self.messages.shrink();
         Some(removed)
     }
@@ -178,6 +201,7 @@ impl Lane {
         removed.messages += 1;
         removed.bytes += message.json.len();
         removed.last = message.number().or(removed.last);
+        removed.count_taken(self.progress.as_deref(), message.offset);
         self.received = self.received.max(message.offset);
         self.last_expired = Seq::default();
         self.messages.pop_front();
@@ -187,12 +211,16 @@ impl Lane {
     /// Removes the unread messages up to `upto`. Returns what was removed, and the ranges of the numbers that the sender's
     /// last session gave the messages.
     pub fn expire(&mut self, upto: Offset) -> (Removed, Vec<SeqRange>) {
-        let Self { messages, last, last_expired, .. } = self;
+        let Self { messages, last, last_expired, progress, .. } = self;
+        let progress = progress.as_deref();
+        // What is not committed yet expires when it is: its sender has to be told first that it is accepted.
+        let upto = progress.map_or(upto, |progress| upto.min(progress.settled));
         let (mut removed, mut ranges) = (Removed::default(), Vec::<SeqRange>::new());
         let mut is_adjacent = true;
         let precedes_gap = messages.forget_unread(upto, |message, follows_gap| {
             removed.messages += 1;
             removed.bytes += message.json.len();
+            removed.count_taken(progress, message.offset);
             is_adjacent &= !follows_gap;
             let of_last = |(session, _): &_| last.is_some_and(|(last, _)| last == *session);
             let Some((session, seq)) = message.number().filter(of_last) else { return };
@@ -216,10 +244,56 @@ impl Lane {
     /// Removes all messages, read or not. The lane still recognises duplicates.
     pub fn clear(&mut self) -> Removed {
         let (messages, bytes) = (self.messages.len(), self.messages.bytes());
-        let removed = Removed { messages, bytes, last: None, is_emptied: messages > 0 };
+        let mut removed = Removed { messages, bytes, is_emptied: messages > 0, ..Removed::default() };
+        if let Some(progress) = &mut self.progress {
+            removed.taken =
+                (progress.taken > Offset::default()).then_some((Offset::default(), progress.taken));
+            removed.last = self.last.filter(|_| !progress.is_settled());
+            progress.settle(progress.appended);
+        }
         self.messages.clear();
         self.last_expired = Seq::default();
         removed
+    }
+
+    /// Passes the messages up to `upto` that the store was not given to `take`, until it returns false. Returns
+    /// whether it took all of them.
+    pub fn take_for_store(&mut self, upto: Offset, mut take: impl FnMut(Message<'_>) -> bool) -> bool {
+        let Some(progress) = &mut self.progress else { return true };
+        for message in self.messages.after(progress.taken) {
+            if message.offset > upto {
+                break;
+            }
+            progress.taken = message.offset;
+            if !take(message) {
+                return self.messages.size_after(progress.taken).0 == 0;
+            }
+        }
+        true
+    }
+
+    /// Adds a message that was read from the store.
+    pub fn restore(&mut self, message: Message<'_>) {
+        let progress = self.progress.get_or_insert_default();
+        (progress.taken, progress.settled) = (message.offset, message.offset);
+        self.append(message.offset, Some((message.session, message.seq)), message.json);
+    }
+
+    /// Returns the session that sent last, and its last number.
+    pub fn last_number(&self) -> Option<(SessionId, Seq)> {
+        self.last
+    }
+
+    /// Returns the bytes of messages that the store was not given, overhead included.
+    pub fn bytes_not_taken(&self) -> usize {
+        let Some(progress) = &self.progress else { return 0 };
+        let (messages, bytes) = self.messages.size_after(progress.taken);
+        bytes + messages * Limits::MESSAGE_OVERHEAD
+    }
+
+    /// Returns whether the messages up to here are all settled.
+    pub fn is_settled(&self) -> bool {
+        self.progress.as_ref().is_none_or(|progress| progress.is_settled())
     }
 
     /// Frees memory that the remaining messages do not need.
@@ -240,6 +314,9 @@ impl Lane {
     /// Returns whether the lane holds nothing that a new one would not: no messages, and none that could be repeated or
     /// acknowledged.
     pub fn is_blank(&self) -> bool {
-        self.messages.is_empty() && self.last.is_none() && self.last_read == Offset::default()
+        self.messages.is_empty()
+            && self.is_settled()
+            && self.last.is_none()
+            && self.last_read == Offset::default()
     }
 }

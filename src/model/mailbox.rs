@@ -10,6 +10,7 @@
 
 mod expiry;
 mod reading;
+mod storing;
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -19,7 +20,8 @@ use smallvec::SmallVec;
 
 use super::ages::Ages;
 use super::client_set::ClientSet;
-use super::lane::{Lane, Window};
+use super::lane::{Lane, Removed, Window};
+use super::progress::{StoreChange, StoredRange};
 use super::queue::Message;
 use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::limits::Limits;
@@ -47,6 +49,8 @@ pub struct Mailbox {
     removed_channels: u32,
     /// The ages of the messages, if they can expire.
     ages: Option<Box<Ages>>,
+    /// Whether a store commits the messages later.
+    is_stored: bool,
 }
 
 /// The outcome of appending a message.
@@ -83,6 +87,10 @@ pub struct Freed {
     pub held_senders: SmallVec<[ClientId; 1]>,
     /// Receipts for numbered messages that were received.
     pub delivered: Receipts,
+    /// How many of the messages were received before the store was given them.
+    pub skipped: usize,
+    /// What a store that commits later has to be told. Boxed: there rarely is something.
+    pub store: Option<Box<StoreChange>>,
 }
 
 /// Messages of one sender that have expired and were dropped.
@@ -119,11 +127,28 @@ impl Freed {
     fn by_clearing(sender: ClientId, lane: &mut Lane) -> Self {
         let is_held = std::mem::take(&mut lane.sender_is_held);
         let removed = lane.clear();
-        Self {
+        let mut freed = Self {
             messages: removed.messages,
             bytes: removed.cost(),
             held_senders: is_held.then_some(sender).into_iter().collect(),
-            delivered: Receipts::new(),
+            ..Self::default()
+        };
+        if let Some((session, seq)) = removed.last {
+            freed.store_change().settled.push((sender, session, seq));
+        }
+        freed.remove_stored(sender, &removed);
+        freed
+    }
+
+    /// What a store that commits later has to be told.
+    fn store_change(&mut self) -> &mut StoreChange {
+        self.store.get_or_insert_default()
+    }
+
+    /// Notes the messages that a store has been given and that were removed from the lane.
+    fn remove_stored(&mut self, sender: ClientId, removed: &Removed) {
+        if let Some((from, upto)) = removed.taken {
+            self.store_change().removed.push(StoredRange { sender, from, upto });
         }
     }
 }
@@ -311,6 +336,9 @@ impl Mailbox {
         }
         // Only now: a message that is refused must not create a lane.
         let lane = entry.or_default();
+        if self.is_stored {
+            lane.progress.get_or_insert_default();
+        }
         self.last_offset = Offset(self.last_offset.0 + 1);
         lane.append(self.last_offset, number, json);
         self.bytes += cost;

@@ -5,6 +5,7 @@ pub mod client_set;
 pub mod lane;
 pub mod mailbox;
 pub mod notices;
+pub mod progress;
 pub mod queue;
 pub mod registry;
 
@@ -14,5 +15,6 @@ pub use mailbox::{
     AppendResult, ExpiredMessages, Freed, InvalidAck, Mailbox, MailboxSize, Receipts, SeqRange,
 };
 pub use notices::{ExpiredRange, Notices};
+pub use progress::{Progress, StoreChange, StoredRange};
 pub use queue::{ChunkPosition, LONG_MESSAGE_BYTES, Message};
-pub use registry::{Identity, Registry, Shard};
+pub use registry::{Identity, Lifetime, Registry, Shard};

@@ -275,6 +275,30 @@ impl Queue {
         Some((ChunkPosition { chunk, start, length: head.length() }, head))
     }
 
+    /// Returns the messages behind an offset.
+    pub fn after(&self, offset: Offset) -> impl Iterator<Item = Message<'_>> {
+        let first = self.heads.partition_point(|head| head.offset <= offset);
+        let (mut chunk, mut start, mut end) = (self.chunks.len(), 0, 0);
+        let mut messages = Vec::with_capacity(self.heads.len() - first);
+        // From the end, so that the messages before are not looked at.
+        for head in self.heads.range(first..).rev() {
+            while start == end {
+                chunk -= 1;
+                (start, end) = (self.chunks[chunk].start, self.chunks[chunk].end());
+            }
+            end -= head.length();
+            messages.push(head.with(self.chunks[chunk].get(end, head.length())));
+        }
+        messages.into_iter().rev()
+    }
+
+    /// Returns how many messages are behind an offset, and their bytes.
+    pub fn size_after(&self, offset: Offset) -> (usize, usize) {
+        let first = self.heads.partition_point(|head| head.offset <= offset);
+        let lengths = self.heads.range(first..).map(|head| head.length());
+        (self.heads.len() - first, lengths.sum())
+    }
+
     /// Returns the first unread message.
     pub fn unread(&self) -> Option<Message<'_>> {
         let (position, head) = self.next_unread()?;

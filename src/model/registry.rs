@@ -1,40 +1,62 @@
-//! The registry of clients: their tokens, and when their registrations expire.
+//! The registry of clients: the hashes of their tokens, and when their registrations expire.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::ids::{ClientId, Token};
+use crate::error::Error;
+use crate::ids::{ClientId, TokenHash};
 
 /// The registered clients, each with a value `T`.
+///
+/// An id is given by the registry, one above the highest that was ever used, or named by the application, which may name the
+/// id of a client that was unregistered.
 #[derive(Debug)]
 pub struct Registry<T> {
-    next: ClientId,
-    /// The token that an unknown id is checked against if no client is registered.
-    decoy: Token,
-    /// The clients by id, in shards: a table that grows or shrinks is moved as a whole, which takes long for a large one. The
-    /// ids are assigned here, so they cannot be chosen to collide.
+    /// The number above the highest id that was used.
+    next: u64,
+    /// The hash that an unknown id is checked against if no client stands in for it.
+    decoy: TokenHash,
+    /// The clients by id, in shards: a table that grows or shrinks is moved as a whole, which takes long for a large one. No
+    /// stranger chooses ids, so they do not collide on purpose.
     shards: [FxHashMap<ClientId, Entry<T>>; Shard::COUNT],
     count: usize,
+    /// How often a client was unregistered.
+    unregistered: usize,
+    /// Whether an id below the highest was named after a client had been unregistered.
+    may_reuse_ids: bool,
+    /// Clients that were unregistered and whose peers are still being told.
+    leaving: FxHashSet<ClientId>,
+    /// Clients that stand in for unknown ids, in places that their ids decide.
+    samples: Box<[ClientId]>,
     /// When registrations expire.
     deadlines: BTreeSet<(Instant, ClientId)>,
 }
 
 #[derive(Debug)]
 struct Entry<T> {
-    token: Token,
+    token: TokenHash,
     client: T,
     /// Boxed, because most registrations do not expire.
     lifetime: Option<Box<Lifetime>>,
 }
 
 /// The lifetime of a registration.
-#[derive(Clone, Copy, Debug)]
-struct Lifetime {
-    length: Duration,
-    end: Instant,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// How long it lasts from its registration or its last refresh.
+    pub length: Duration,
+    /// When it ends.
+    pub end: Instant,
+}
+
+impl Lifetime {
+    /// Returns the lifetime of this length that begins `now`.
+    pub fn starting(length: Duration, now: Instant) -> Self {
+        Self { length, end: now + length }
+    }
 }
 
 /// One of the parts that the registry is divided into.
@@ -50,8 +72,14 @@ impl Shard {
     }
 
     fn of(id: ClientId) -> Self {
-        Self(id.get() as usize % Self::COUNT)
+        Self(spread(id) as usize % Self::COUNT)
     }
+}
+
+/// Returns a number that differs in its low bits for ids that are multiples of a power of two, too: an application may name
+/// such ids. (Fibonacci hashing.)
+fn spread(id: ClientId) -> u64 {
+    id.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48
 }
 
 /// The outcome of checking a client's token.
@@ -68,11 +96,22 @@ pub enum Identity {
 impl<T> Registry<T> {
     /// The capacity below which tables do not shrink.
     const MIN_CAPACITY: usize = 1024;
+    /// The number of clients that may stand in for an unknown id.
+    const SAMPLES: usize = 512;
 
-    /// Returns an empty registry. `decoy` is a token that no client is given.
-    pub fn new(decoy: Token) -> Self {
-        let shards = std::array::from_fn(|_| FxHashMap::default());
-        Self { next: ClientId::default(), decoy, shards, count: 0, deadlines: BTreeSet::new() }
+    /// Returns an empty registry. `decoy` is the hash of a token that no client is given.
+    pub fn new(decoy: TokenHash) -> Self {
+        Self {
+            next: 0,
+            decoy,
+            shards: std::array::from_fn(|_| FxHashMap::default()),
+            count: 0,
+            unregistered: 0,
+            may_reuse_ids: false,
+            leaving: FxHashSet::default(),
+            samples: vec![ClientId::default(); Self::SAMPLES].into(),
+            deadlines: BTreeSet::new(),
+        }
     }
 
     fn shard(&mut self, id: ClientId) -> &mut FxHashMap<ClientId, Entry<T>> {
@@ -83,25 +122,64 @@ impl<T> Registry<T> {
         self.shards[Shard::of(id).0].get(&id)
     }
 
-    /// Registers a client and returns its id: 0 for the first, then 1, and so on. The registration expires `lifetime` after
-    /// `now`, or never.
+    fn sample(id: ClientId) -> usize {
+        spread(id) as usize % Self::SAMPLES
+    }
+
+    /// Registers a client and returns its id: `id`, or the one above the highest that was used, from 0 on. The registration
+    /// expires `lifetime` after `now`, or never.
+    ///
+    /// # Errors
+    /// [`Error::ClientExists`] if `id` is registered, or its removal is not complete; [`Error::ClientIdsExhausted`] if there is
+    /// no id above the highest. Nothing has changed then.
     pub fn register(
         &mut self,
-        token: Token,
+        id: Option<ClientId>,
+        token: TokenHash,
         client: T,
         lifetime: Option<Duration>,
         now: Instant,
-    ) -> ClientId {
-        let id = self.next;
-        self.next = id.next();
-        let lifetime = lifetime.map(|length| Box::new(Lifetime { length, end: now + length }));
-        self.deadlines.extend(lifetime.iter().map(|lifetime| (lifetime.end, id)));
-        self.shard(id).insert(id, Entry { token, client, lifetime });
-        self.count += 1;
-        id
+    ) -> Result<ClientId, Error> {
+        let id = match id {
+            Some(id) if self.entry(id).is_some() || self.leaving.contains(&id) => {
+                return Err(Error::ClientExists { id });
+            }
+            Some(id) => id,
+            None => ClientId::new(self.next).ok_or(Error::ClientIdsExhausted)?,
+        };
+        self.may_reuse_ids |= id.get() < self.next && self.unregistered > 0;
+        self.restore(id, token, client, lifetime.map(|length| Lifetime::starting(length, now)));
+        Ok(id)
     }
 
-    /// Unregisters a client and returns its value. Its id is not used again.
+    /// Registers a client that was registered in an earlier life of the store. Replaces one with the same id.
+    pub fn restore(&mut self, id: ClientId, token: TokenHash, client: T, lifetime: Option<Lifetime>) {
+        let entry = Entry { token, client, lifetime: lifetime.map(Box::new) };
+        match self.shard(id).insert(id, entry) {
+            None => self.count += 1,
+            Some(Entry { lifetime, .. }) => self.cancel(id, lifetime.as_deref()),
+        }
+        self.deadlines.extend(lifetime.map(|lifetime| (lifetime.end, id)));
+        self.next = self.next.max(id.get() + 1);
+        self.samples[Self::sample(id)] = id;
+    }
+
+    /// Goes on where an earlier life of the store has ended: the number above the highest id that was used, and how often a
+    /// client was unregistered.
+    pub fn restore_counters(&mut self, next: u64, unregistered: usize) {
+        self.next = self.next.max(next);
+        self.unregistered = unregistered;
+        // Any id below the highest may be that of a client that was registered again.
+        self.may_reuse_ids = unregistered > 0;
+    }
+
+    fn cancel(&mut self, id: ClientId, lifetime: Option<&Lifetime>) {
+        if let Some(lifetime) = lifetime {
+            self.deadlines.remove(&(lifetime.end, id));
+        }
+    }
+
+    /// Unregisters a client and returns its value. Its id cannot be registered again before [`Registry::release`].
     pub fn unregister(&mut self, id: ClientId) -> Option<T> {
         let shard = self.shard(id);
         let Entry { client, lifetime, .. } = shard.remove(&id)?;
@@ -109,28 +187,41 @@ impl<T> Registry<T> {
         if shard.capacity() > Self::MIN_CAPACITY / Shard::COUNT && shard.len() < shard.capacity() / 4 {
             shard.shrink_to(shard.len() * 2);
         }
-        if let Some(lifetime) = lifetime {
-            self.deadlines.remove(&(lifetime.end, id));
-        }
+        self.cancel(id, lifetime.as_deref());
         self.count -= 1;
+        self.unregistered = self.unregistered.saturating_add(1);
+        self.leaving.insert(id);
         Some(client)
+    }
+
+    /// Notes that nothing is left of a client that was unregistered: its id may be named for another one.
+    pub fn release(&mut self, id: ClientId) {
+        self.leaving.remove(&id);
     }
 
     /// Gives a client a new token and restarts its lifetime, with the length `lifetime` or, if that is `None`, the length
     /// it had. Returns false if there is no such client.
-    pub fn refresh(&mut self, id: ClientId, token: Token, lifetime: Option<Duration>, now: Instant) -> bool {
+    pub fn refresh(
+        &mut self,
+        id: ClientId,
+        token: TokenHash,
+        lifetime: Option<Duration>,
+        now: Instant,
+    ) -> bool {
         let Some(entry) = self.shards[Shard::of(id).0].get_mut(&id) else { return false };
         entry.token = token;
         let before = entry.lifetime.take();
-        if let Some(lifetime) = &before {
-            self.deadlines.remove(&(lifetime.end, id));
-        }
-        if let Some(length) = lifetime.or(before.map(|lifetime| lifetime.length)) {
-            let end = now + length;
-            entry.lifetime = Some(Box::new(Lifetime { length, end }));
-            self.deadlines.insert((end, id));
-        }
+        let length = lifetime.or(before.as_ref().map(|lifetime| lifetime.length));
+        let after = length.map(|length| Lifetime::starting(length, now));
+        entry.lifetime = after.map(Box::new);
+        self.cancel(id, before.as_deref());
+        self.deadlines.extend(after.map(|lifetime| (lifetime.end, id)));
         true
+    }
+
+    /// Returns what a store on disk keeps of a client: the hash of its token, and its lifetime.
+    pub fn kept(&self, id: ClientId) -> Option<(TokenHash, Option<Lifetime>)> {
+        self.entry(id).map(|entry| (entry.token, entry.lifetime.as_deref().copied()))
     }
 
     /// Returns when the next registration expires.
@@ -148,9 +239,14 @@ impl<T> Registry<T> {
         self.count
     }
 
-    /// Returns the number of clients that were unregistered.
+    /// Returns how often a client was unregistered.
     pub fn unregistered(&self) -> usize {
-        usize::try_from(self.next.get()).unwrap_or(usize::MAX).saturating_sub(self.len())
+        self.unregistered
+    }
+
+    /// Returns the number above the highest id that was used.
+    pub fn next(&self) -> u64 {
+        self.next
     }
 
     /// Returns whether no client is registered.
@@ -163,9 +259,11 @@ impl<T> Registry<T> {
         self.shards[number].keys().copied()
     }
 
-    /// Returns whether a client had this id and was unregistered.
-    pub fn is_former(&self, id: ClientId) -> bool {
-        id < self.next && self.entry(id).is_none()
+    /// Returns whether a client may have had this id and been unregistered. It is not remembered which: false means that none
+    /// has.
+    pub fn may_be_former(&self, id: ClientId) -> bool {
+        let may_be = self.unregistered > 0 && id.get() < self.next;
+        may_be && (self.may_reuse_ids || self.entry(id).is_none())
     }
 
     /// Returns the value of the client with this id.
@@ -176,8 +274,8 @@ impl<T> Registry<T> {
     /// Checks a client's token. An unknown id and a wrong token take equally long.
     pub fn authenticate(&self, id: ClientId, token: &str) -> Identity {
         let known = self.entry(id);
-        // The token of an unknown id is replaced with another client's, not with a constant, which would be in the cache.
-        let other = ClientId::new((id.get() ^ 1) % self.next.get().max(1));
+        // An unknown id is checked against another client's token, not a constant, which would be in the cache.
+        let other = Some(self.samples[Self::sample(id)]);
         // A known id is looked up twice too, so that both cases take the same steps.
         let checked = black_box(other.filter(|_| known.is_none()).unwrap_or(id));
         let matches = self.entry(checked).map_or(&self.decoy, |entry| &entry.token).matches(token);
@@ -190,64 +288,4 @@ impl<T> Registry<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn accepts_only_the_clients_own_token() {
-        let token = || Token::random().expect("randomness");
-        let (decoy, first, second) = (token(), token(), token());
-        let mut registry = Registry::new(decoy.clone());
-        let ids =
-            [first.clone(), second.clone()].map(|token| registry.register(token, (), None, Instant::now()));
-        assert_eq!(ids.map(ClientId::get), [0, 1]);
-        assert_eq!(registry.authenticate(ids[0], first.reveal()), Identity::Proven);
-        assert_eq!(registry.authenticate(ids[0], second.reveal()), Identity::Unproven);
-        for unknown in [2, 3, ClientId::MAX].map(|id| ClientId::new(id).expect("an id")) {
-            for token in [&decoy, &first, &second] {
-                assert_eq!(registry.authenticate(unknown, token.reveal()), Identity::Unknown);
-            }
-        }
-        assert_eq!(registry.authenticate(ids[0], ""), Identity::Unproven);
-    }
-
-    #[test]
-    fn registration_expires_unless_refreshed_and_its_id_is_not_reused() {
-        let token = || Token::random().expect("randomness");
-        let (second, start) = (Duration::from_secs(1), Instant::now());
-        let mut registry = Registry::new(token());
-        let permanent = registry.register(token(), 'a', None, start);
-        let temporary = registry.register(token(), 'b', Some(second), start);
-        assert_eq!(registry.next_deadline(), Some(start + second));
-        assert_eq!(registry.overdue(start), None);
-        let new = token();
-        assert!(registry.refresh(temporary, new.clone(), None, start + second / 2));
-        assert_eq!(registry.authenticate(temporary, new.reveal()), Identity::Proven);
-        assert_eq!(registry.overdue(start + second), None, "the lifetime restarted");
-        assert_eq!(registry.overdue(start + second * 2), Some(temporary));
-        assert!(registry.refresh(temporary, token(), Some(second * 9), start + second));
-        assert_eq!(registry.next_deadline(), Some(start + second * 10));
-        assert_eq!(registry.unregister(temporary), Some('b'));
-        assert_eq!((registry.next_deadline(), registry.unregister(temporary)), (None, None));
-        assert!(
-            registry.is_former(temporary)
-                && !registry.is_former(permanent)
-                && !registry.is_former(temporary.next())
-        );
-        assert!(!registry.refresh(temporary, token(), None, start));
-        assert_eq!(registry.register(token(), 'c', None, start), temporary.next());
-        assert_eq!((registry.len(), registry.unregistered()), (2, 1));
-    }
-
-    #[test]
-    fn shrinks_when_clients_are_unregistered() {
-        let token = Token::random().expect("randomness");
-        let (mut registry, now) = (Registry::new(token.clone()), Instant::now());
-        let ids: Vec<_> = (0..50_000).map(|_| registry.register(token.clone(), (), None, now)).collect();
-        let capacity =
-            |registry: &Registry<()>| registry.shards.iter().map(FxHashMap::capacity).sum::<usize>();
-        let large = capacity(&registry);
-        assert!(ids.into_iter().all(|id| registry.unregister(id).is_some()));
-        assert!(registry.is_empty() && capacity(&registry) < large / 10);
-    }
-}
+mod tests;

@@ -94,7 +94,7 @@ impl NativeRelay {
     #[napi(catch_unwind)]
     pub fn refresh_token(&self, client: f64, lifetime: Option<f64>) -> Result<String, Code> {
         let token =
-            self.relay.refresh_token(id(client, "clientId")?, duration(lifetime)).map_err(js_error)?;
+            self.relay.refresh_token(id(client, "clientId")?, None, duration(lifetime)).map_err(js_error)?;
         Ok(token.reveal().to_owned())
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::Relay;
 use crate::error::{CloseReason, Error};
 use crate::events::Event;
-use crate::hub::{ClientStatus, Registration, Totals};
+use crate::hub::{ClientStatus, NewClient, Registration, Totals};
 use crate::ids::{ClientId, Token};
+use crate::limits::Limits;
 use crate::metrics::{Closed, Counts, Tables};
 use crate::session::Shared;
 use crate::store::StoreStats;
@@ -38,7 +39,7 @@ impl Relay {
     /// Registers a client.
     ///
     /// # Errors
-    /// [`Error::System`] if the system has no randomness.
+    /// [`Error::ClientIdsExhausted`], or [`Error::System`] if the system has no randomness.
     pub fn register_client(&self) -> Result<Registration, Error> {
         self.context.hub.register(None)
     }
@@ -46,19 +47,50 @@ impl Relay {
     /// Registers a client for `lifetime`. [`Relay::refresh_token`] extends it.
     ///
     /// # Errors
-    /// [`Error::System`] if the system has no randomness.
+    /// [`Error::ClientIdsExhausted`], [`Error::System`].
     pub fn register_client_for(&self, lifetime: Duration) -> Result<Registration, Error> {
         self.context.hub.register(Some(lifetime))
     }
 
-    /// Replaces a client's token. The old token becomes invalid; an open connection stays open.
+    /// Registers a client whose id or token the application may choose.
+    ///
+    /// # Errors
+    /// [`Error::ClientExists`], [`Error::ClientIdsExhausted`], [`Error::System`].
+    pub fn register(&self, client: NewClient) -> Result<Registration, Error> {
+        self.context.hub.register_client(client)
+    }
+
+    /// Registers `count` clients, at most [`Limits::MAX_REGISTERED_AT_ONCE`], for `lifetime` or for good. Their ids ascend.
+    ///
+    /// # Errors
+    /// [`Error::Limit`], [`Error::ClientIdsExhausted`], [`Error::System`]. No client is registered then.
+    pub fn register_clients(
+        &self,
+        count: usize,
+        lifetime: Option<Duration>,
+    ) -> Result<Vec<Registration>, Error> {
+        Limits::MAX_REGISTERED_AT_ONCE.check(count as u64)?;
+        self.context.hub.register_many(count, lifetime)
+    }
+
+    /// Takes the application's data about the clients that the store has kept, as JSON. Empty the second time.
+    pub fn take_stored_data(&self) -> Vec<(ClientId, Box<str>)> {
+        self.context.hub.take_data()
+    }
+
+    /// Replaces a client's token with `token` or a random one. The old token becomes invalid; an open connection stays open.
     ///
     /// A registration with a lifetime then expires after `lifetime` from now, or after its previous lifetime if `None`.
     ///
     /// # Errors
     /// [`Error::ClientNotFound`], [`Error::System`].
-    pub fn refresh_token(&self, client: ClientId, lifetime: Option<Duration>) -> Result<Token, Error> {
-        self.context.hub.refresh(client, lifetime)
+    pub fn refresh_token(
+        &self,
+        client: ClientId,
+        token: Option<Token>,
+        lifetime: Option<Duration>,
+    ) -> Result<Token, Error> {
+        self.context.hub.refresh(client, token, lifetime)
     }
 
     /// Removes a client, its mailbox, its channels and its undelivered messages. Its connection is closed (4502).

@@ -44,7 +44,11 @@ impl Session {
     }
 
     /// Takes the client's mailbox.
-    fn claim(&mut self, client: ClientId, session: Option<SessionInfo>) -> Result<(), CloseReason> {
+    pub(super) fn take_mailbox(
+        &mut self,
+        client: ClientId,
+        session: Option<SessionInfo>,
+    ) -> Result<(), CloseReason> {
         let Phase::Authenticating(mut outbox) = mem::replace(&mut self.phase, Phase::Authenticating(None))
         else {
             return Ok(());

@@ -30,7 +30,7 @@ impl Session {
         &mut self,
         io: &mut Io<'_, S>,
     ) -> Result<(), CloseReason> {
-        if matches!(self.phase, Phase::Authenticating(_)) {
+        if matches!(self.phase, Phase::Authenticating(_) | Phase::Claiming(_)) {
             return Err(CloseReason::AuthTimeout);
         }
         let Limits { ping_interval, ping_timeout, .. } = self.shared.limits;

@@ -46,12 +46,12 @@ impl Session {
 
     fn is_ready_to_read(&self) -> bool {
         // Stop reading from a client that does not drain its replies.
-        let (unread, uncommitted) =
-            self.replies.as_ref().map_or((0, 0), |replies| (replies.len(), replies.uncommitted()));
+        let unread = self.replies.as_ref().map_or(0, |replies| replies.len());
         let max = Limits::MAX_REPLY_BYTES.min(self.shared.limits.max_write_ahead);
         // While draining only acknowledgements are taken, and a plain client sends none.
         let may_acknowledge = !self.is_draining() || self.generation() == Generation::Reliable;
-        self.is_reading() && may_acknowledge && unread < max && uncommitted < Limits::MAX_UNCOMMITTED
+        let is_claiming = matches!(self.phase, Phase::Claiming(_));
+        self.is_reading() && !is_claiming && may_acknowledge && unread < max
     }
 
     /// Acts on a text frame. Returns the largest frame that may come next.

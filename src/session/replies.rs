@@ -1,6 +1,6 @@
 //! Replies to the frames of a reliable client: accepted, hold, rejected, error, pong.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 use std::mem::take;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::time::{Sleep, sleep};
 
 use crate::hub::{Accepted, Outbox};
-use crate::ids::{ClientId, Offset, Seq};
+use crate::ids::{ClientId, Seq};
 use crate::limits::Limits;
 use crate::protocol::encode::{self, Notice};
 
@@ -21,21 +21,12 @@ pub(super) struct Replies {
     refusals: Vec<u8>,
     /// Acceptances since the last reply.
     accepted: Accepted,
-    /// What waits for the store to commit, or for recipients to receive, by target.
-    uncommitted: BTreeMap<ClientId, Uncommitted>,
+    /// Refusals that wait until the messages before them are accepted, by target.
+    waiting: BTreeMap<ClientId, Vec<u8>>,
     /// When acceptances have to be told if nothing is written before. Boxed: a silent connection needs none.
     due: Option<Pin<Box<Sleep>>>,
     /// Targets to which a message was refused: what follows is passed over until a frame is marked as the first after that.
     pub refused: HashSet<ClientId>,
-}
-
-/// Messages to one target that are not committed yet.
-#[derive(Default)]
-struct Uncommitted {
-    /// Their offsets and numbers, in order.
-    messages: VecDeque<(Offset, Seq)>,
-    /// The refusal of the message behind them, which is told after their acceptance.
-    refusal: Vec<u8>,
 }
 
 impl Replies {
@@ -46,42 +37,24 @@ impl Replies {
         }
     }
 
-    /// Accepts the messages to `target` up to `seq` once everything up to this offset is committed.
-    pub fn wait_for_commit(&mut self, target: ClientId, upto: Offset, seq: Seq) {
-        self.uncommitted.entry(target).or_default().messages.push_back((upto, seq));
-    }
-
-    /// Accepts messages that are committed.
-    pub fn accept_committed(&mut self, is_committed: impl Fn(ClientId, Offset) -> bool) {
-        for (target, mut waiting) in take(&mut self.uncommitted) {
-            while let Some(&(upto, seq)) = waiting.messages.front()
-                && is_committed(target, upto)
-            {
-                waiting.messages.pop_front();
-                self.accept(target, seq);
-            }
-            if waiting.messages.is_empty() {
-                self.accepted.write(&mut self.frames);
-                self.refusals.append(&mut waiting.refusal);
-            } else {
-                self.uncommitted.insert(target, waiting);
-            }
+    /// Adds the refusals that wait, if `poll_accepted` is ready: it returns what is to be accepted before.
+    pub fn release_refusals(&mut self, poll_accepted: impl Fn(ClientId) -> Poll<Option<Seq>>) {
+        for (target, mut refusal) in take(&mut self.waiting) {
+            let Poll::Ready(last) = poll_accepted(target) else {
+                self.waiting.insert(target, refusal);
+                continue;
+            };
+            last.into_iter().for_each(|seq| self.accept(target, seq));
+            self.accepted.write(&mut self.frames);
+            self.refusals.append(&mut refusal);
         }
-    }
-
-    /// Returns how many messages wait to be committed.
-    pub fn uncommitted(&self) -> usize {
-        self.uncommitted.values().map(|waiting| waiting.messages.len()).sum()
     }
 
     /// Adds a refusal, and passes over what the client has sent to `target` behind the refused message. A refusal names the
-    /// oldest outstanding message: the client has to know first what was accepted.
+    /// oldest outstanding message, so the client has to know first what was accepted: see [`Replies::release_refusals`].
     pub fn refuse(&mut self, target: ClientId, refusal: &Notice<'_>) {
         self.refused.insert(target);
-        match self.uncommitted.get_mut(&target) {
-            Some(waiting) => encode::notice(refusal, &mut waiting.refusal),
-            None => self.add(refusal),
-        }
+        encode::notice(refusal, self.waiting.entry(target).or_default());
     }
 
     /// Adds a reply behind the acceptances so far.
@@ -95,6 +68,7 @@ impl Replies {
     /// the wrong message. The client sends its messages again on its next connection, and they are refused again.
     pub fn drop_refusals(&mut self) {
         self.refusals.clear();
+        self.waiting.clear();
     }
 
     /// Returns the bytes of replies that are not in the outbox yet.
@@ -109,13 +83,13 @@ impl Replies {
 
     /// Whether there is nothing to write and nothing to remember.
     pub fn is_idle(&self) -> bool {
-        !self.is_pending() && self.due.is_none() && self.refused.is_empty() && self.uncommitted.is_empty()
+        !self.is_pending() && self.due.is_none() && self.refused.is_empty() && self.waiting.is_empty()
     }
 
     /// Moves all replies to the outbox.
     pub fn move_to(&mut self, outbox: &mut Outbox) {
-        if !self.accepted.is_empty() && self.due.is_none() {
-            self.start_waiting(outbox);
+        if !self.accepted.is_empty() {
+            self.await_more(outbox);
         }
         if self.len() == 0 {
             self.accepted.move_to(|target, seq| outbox.accept(target, seq));
@@ -135,6 +109,13 @@ impl Replies {
         if outbox.is_overdue {
             outbox.write_accepted();
         } else if outbox.has_accepted() {
+            self.start_waiting(outbox);
+        }
+    }
+
+    /// Has the acceptances in the outbox wait for something else to be written.
+    pub fn await_more(&mut self, outbox: &mut Outbox) {
+        if self.due.is_none() {
             self.start_waiting(outbox);
         }
     }

@@ -68,14 +68,9 @@ impl Session {
         let Some(claim) = self.phase.claim_mut() else { return Ok(()) };
         let appended = self.shared.hub.append(batch, claim, target, frame.seq, frame.message);
         match (appended, frame.seq) {
-            (Ok(Appended::New), None) => Ok(()),
+            (Ok(Appended::New), None) | (Ok(Appended::Uncommitted), _) => Ok(()),
             (Ok(Appended::New), Some(seq)) | (Ok(Appended::Duplicate(seq)), _) => {
                 self.replies().accept(target, seq);
-                Ok(())
-            }
-            (Ok(Appended::Uncommitted { upto, duplicate }), seq) => {
-                let seq = duplicate.or(seq);
-                seq.into_iter().for_each(|seq| self.replies().wait_for_commit(target, upto, seq));
                 Ok(())
             }
             (Err(AppendError::Held), _) => {
@@ -105,10 +100,7 @@ impl Session {
     fn hold_over_rate(&mut self, target: ClientId, seq: Seq, wait: Duration) -> Result<(), CloseReason> {
         let Some(claim) = self.phase.claim_mut() else { return Ok(()) };
         match self.shared.hub.duplicate(claim, target, seq) {
-            Some(Appended::Uncommitted { upto, duplicate }) => {
-                self.replies().wait_for_commit(target, upto, duplicate.unwrap_or(seq));
-                return Ok(());
-            }
+            Some(Appended::Uncommitted) => return Ok(()),
             Some(Appended::Duplicate(last)) => {
                 self.replies().accept(target, last);
                 return Ok(());
@@ -119,11 +111,11 @@ impl Session {
         self.pass_over(target, &Notice::Hold { target, seq, retry_after })
     }
 
-    /// Accepts the messages that the store has committed since, or their recipients received.
-    pub(super) fn accept_committed(&mut self) {
+    /// Sends the refusals that waited for messages before them, if those are accepted by now.
+    pub(super) fn release_refusals(&mut self) {
         let (Some(attachment), Some(replies)) = (self.phase.attachment(), &mut self.replies) else { return };
         let (hub, claim) = (&self.shared.hub, &attachment.claim);
-        replies.accept_committed(|target, upto| hub.is_committed(claim, target, upto));
+        replies.release_refusals(|target| hub.poll_accepted(claim, target));
     }
 
     /// Tells a reliable client that message `seq` was not appended.
@@ -149,11 +141,10 @@ impl Session {
 
     /// Sends a refusal, and passes over what the client sent to `target` behind the refused message.
     fn pass_over(&mut self, target: ClientId, refusal: &Notice<'_>) -> Result<(), CloseReason> {
-        // So that the refusal does not wait for messages that are committed.
-        self.accept_committed();
         let replies = self.replies();
         replies.refuse(target, refusal);
         let is_enough = replies.refused.len() > Limits::MAX_REFUSED_CHANNELS;
+        self.release_refusals();
         if is_enough { Err(CloseReason::TooManyOffences) } else { Ok(()) }
     }
 

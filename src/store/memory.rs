@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Registration, Unregistered};
+use super::{NewClient, Registration, Unregistered};
 use crate::error::Error;
-use crate::ids::{ClientId, Epoch, Token};
-use crate::model::{Identity, Registry, Shard};
+use crate::ids::{ClientId, Epoch, Token, TokenHash};
+use crate::model::{Identity, Lifetime, Registry, Shard};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Clients in this process's memory.
@@ -18,7 +18,6 @@ pub struct Memory<T> {
     epoch: Epoch,
     registry: RwLock<Registry<T>>,
     deadline_changed: Notify,
-    commits_at_once: bool,
 }
 
 fn system_error(error: rand::rngs::SysError) -> Error {
@@ -27,24 +26,24 @@ fn system_error(error: rand::rngs::SysError) -> Error {
 
 const NOT_FOUND: Error = Error::ClientNotFound { argument: "clientId" };
 
+/// Clients that are registered before others get the lock: it is on the way of each message.
+const BATCH: usize = 256;
+
+/// Returns the token, or a random one, and its hash.
+fn with_hash(token: Option<Token>) -> Result<(Token, TokenHash), Error> {
+    let token = token.map_or_else(|| Token::random().map_err(system_error), Ok)?;
+    let hash = TokenHash::of(token.reveal());
+    Ok((token, hash))
+}
+
 impl<T: Clone> Memory<T> {
     pub(super) fn new() -> Result<Self, Error> {
-        let decoy = Token::random().map_err(system_error)?;
+        let (_, decoy) = with_hash(None)?;
         Ok(Self {
             epoch: Epoch::random().map_err(system_error)?,
             registry: RwLock::new(Registry::new(decoy)),
             deadline_changed: Notify::new(),
-            commits_at_once: true,
         })
-    }
-
-    #[cfg(feature = "faults")]
-    pub(super) fn late() -> Result<Self, Error> {
-        Ok(Self { commits_at_once: false, ..Self::new()? })
-    }
-
-    pub(super) fn commits_at_once(&self) -> bool {
-        self.commits_at_once
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Registry<T>> {
@@ -56,7 +55,7 @@ impl<T: Clone> Memory<T> {
     }
 
     /// Changes the registry, and notifies when that changes the next deadline.
-    fn change<R>(&self, change: impl FnOnce(&mut Registry<T>) -> R) -> R {
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Registry<T>) -> R) -> R {
         let mut registry = self.write();
         let before = registry.next_deadline();
         let result = change(&mut registry);
@@ -72,23 +71,82 @@ impl<T: Clone> Memory<T> {
         self.epoch
     }
 
-    pub(super) fn register(&self, value: T, lifetime: Option<Duration>) -> Result<Registration, Error> {
-        let token = Token::random().map_err(system_error)?;
+    pub(super) fn register(&self, value: T, new: NewClient) -> Result<Registration, Error> {
+        let NewClient { id, token, lifetime, data: _ } = new;
+        let (token, hash) = with_hash(token)?;
         let now = Instant::now();
-        let id = self.change(|registry| registry.register(token.clone(), value, lifetime, now));
+        let id = self.change(|registry| registry.register(id, hash, value, lifetime, now))?;
         Ok(Registration { id, token })
     }
 
-    pub(super) fn refresh(&self, id: ClientId, lifetime: Option<Duration>) -> Result<Token, Error> {
-        let token = Token::random().map_err(system_error)?;
+    pub(super) fn register_many(
+        &self,
+        values: Vec<T>,
+        lifetime: Option<Duration>,
+    ) -> Result<Vec<Registration>, Error> {
+        let tokens: Result<Vec<_>, _> = values.iter().map(|_| with_hash(None)).collect();
+        let mut new = tokens?.into_iter().zip(values);
+        let (now, mut registered) = (Instant::now(), Vec::with_capacity(new.len()));
+        while new.len() > 0 {
+            let result = self.change(|registry| {
+                new.by_ref().take(BATCH).try_for_each(|((token, hash), value)| {
+                    let id = registry.register(None, hash, value, lifetime, now)?;
+                    registered.push(Registration { id, token });
+                    Ok(())
+                })
+            });
+            if let Err(error) = result {
+                self.discard(&registered);
+                return Err(error);
+            }
+        }
+        Ok(registered)
+    }
+
+    /// Unregisters clients of which nobody knows yet.
+    pub(super) fn discard(&self, registered: &[Registration]) {
+        for Registration { id, .. } in registered {
+            self.change(|registry| {
+                registry.unregister(*id);
+                registry.release(*id);
+            });
+        }
+    }
+
+    pub(super) fn refresh(
+        &self,
+        id: ClientId,
+        token: Option<Token>,
+        lifetime: Option<Duration>,
+    ) -> Result<Token, Error> {
+        let (token, hash) = with_hash(token)?;
         let now = Instant::now();
-        let is_known = self.change(|registry| registry.refresh(id, token.clone(), lifetime, now));
+        let is_known = self.change(|registry| registry.refresh(id, hash, lifetime, now));
         if is_known { Ok(token) } else { Err(NOT_FOUND) }
+    }
+
+    /// Returns what a store on disk keeps of a client: the hash of its token, and its lifetime.
+    pub(super) fn kept(&self, id: ClientId) -> Option<(TokenHash, Option<Lifetime>)> {
+        self.read().kept(id)
+    }
+
+    /// Gives a client its former token and lifetime.
+    pub(super) fn undo_refresh(&self, id: ClientId, before: Option<(TokenHash, Option<Lifetime>)>) {
+        let Some((token, lifetime)) = before else { return };
+        self.change(|registry| {
+            if let Some(value) = registry.get(id).cloned() {
+                registry.restore(id, token, value, lifetime);
+            }
+        });
     }
 
     pub(super) fn unregister(&self, id: ClientId) -> Result<Unregistered<T>, Error> {
         let removed = self.write().unregister(id).ok_or(NOT_FOUND)?;
         Ok(Unregistered { id, value: removed })
+    }
+
+    pub(super) fn release(&self, id: ClientId) {
+        self.write().release(id);
     }
 
     pub(super) fn take_expired(&self, now: Instant) -> Option<Unregistered<T>> {
@@ -114,8 +172,8 @@ impl<T: Clone> Memory<T> {
         self.read().get(id).cloned()
     }
 
-    pub(super) fn was_registered(&self, id: ClientId) -> bool {
-        self.read().is_former(id)
+    pub(super) fn may_be_former(&self, id: ClientId) -> bool {
+        self.read().may_be_former(id)
     }
 
     pub(super) fn registered(&self) -> usize {

@@ -5,25 +5,42 @@
 //!
 //! Messages and channels live in the hub's mailboxes. A **commit watermark** joins the two: the hub appends a message, writes
 //! it to its recipient and goes on; its sender is told `accepted` when the store has committed it, or when the recipient has
-//! received it, whichever comes first. A store takes what is not committed from the mailbox in its own time and then calls
-//! [`Hub::commit`](crate::hub::Hub::commit). [`Memory`] keeps nothing beyond the mailbox: what is appended is committed.
+//! received it, whichever comes first. [`Memory`] keeps nothing beyond the mailbox: what is appended is committed. [`Disk`] has a
+//! thread that takes what is not committed from the mailboxes in its own time, through its [`Queue`].
 //!
 //! Every store passes the contract in `tests/store_contract.rs`. A new one is a variant of [`Store`], a module beside
 //! `memory`, and a line in that test.
 
+mod disk;
 mod memory;
 mod options;
+mod queue;
 mod record;
 
+pub use disk::Disk;
 pub use memory::Memory;
 pub use options::{Durability, StoreOptions, StoreStats};
+pub use queue::{Group, Queue, Ticket, Visit, Work};
 pub use record::{ChannelRecord, ClientRecord, MessageRecord, Record, SessionRecord, UnixMillis};
 
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::ids::{ClientId, Epoch, Token};
+use crate::ids::{ClientId, Epoch, Offset, Token};
 pub use crate::model::Identity;
+
+/// A client to register. The default is one for good, with an id and a token of the server's.
+#[derive(Clone, Debug, Default)]
+pub struct NewClient {
+    /// Its id, if the application names it. Otherwise it gets the one above the highest that was used.
+    pub id: Option<ClientId>,
+    /// Its token, if the application has one for it. Otherwise it gets a random one.
+    pub token: Option<Token>,
+    /// How long it is registered, if not for good.
+    pub lifetime: Option<Duration>,
+    /// The application's data about it, as JSON. Only a store on disk keeps it.
+    pub data: Option<Box<str>>,
+}
 
 /// A new client.
 #[derive(Clone, Debug)]
@@ -48,6 +65,8 @@ pub struct Unregistered<T> {
 pub enum Store<T> {
     /// In this process, for as long as it lives.
     Memory(Memory<T>),
+    /// In a file, too.
+    Disk(Disk<T>),
 }
 
 impl<T: Clone> Store<T> {
@@ -59,56 +78,122 @@ impl<T: Clone> Store<T> {
         Memory::new().map(Self::Memory)
     }
 
-    /// Creates a store in memory that commits a message only when [`Hub::commit`](crate::hub::Hub::commit) is called.
+    /// Creates a store whose records and messages someone takes from its [queue](Store::queue) and commits.
     ///
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
-    #[cfg(feature = "faults")]
-    pub fn late() -> Result<Self, Error> {
-        Memory::late().map(Self::Memory)
+    pub fn disk(epoch: Epoch, era: Offset) -> Result<Self, Error> {
+        Disk::new(epoch, era).map(Self::Disk)
+    }
+
+    fn memory_part(&self) -> &Memory<T> {
+        match self {
+            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory,
+        }
     }
 
     /// Whether a message is committed as soon as it is appended.
     pub fn commits_at_once(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
+    /// Returns the way to the store's thread, if the store commits later.
+    pub fn queue(&self) -> Option<&Queue> {
         match self {
-            Self::Memory(memory) => memory.commits_at_once(),
+            Self::Memory(_) => None,
+            Self::Disk(disk) => Some(&disk.queue),
         }
+    }
+
+    /// Returns the offset above which the offsets of this life of the store begin.
+    pub fn era(&self) -> Offset {
+        match self {
+            Self::Memory(_) => Offset::default(),
+            Self::Disk(disk) => disk.era,
+        }
+    }
+
+    /// Waits until everything that was changed so far is committed.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn flush(&self) -> Result<(), Error> {
+        self.queue().map_or(Ok(()), |queue| Ok(queue.flush()?))
     }
 
     /// Returns the epoch: it names the life of what is kept, and changes when accepted messages may have been lost.
     pub fn epoch(&self) -> Epoch {
         match self {
             Self::Memory(memory) => memory.epoch(),
+            Self::Disk(disk) => disk.epoch,
         }
     }
 
-    /// Registers a client for `lifetime`, or for good, and keeps `value` beside it.
+    /// Registers a client, and keeps `value` beside it.
     ///
     /// # Errors
-    /// [`Error::System`] when the system has no randomness to give.
-    pub fn register(&self, value: T, lifetime: Option<Duration>) -> Result<Registration, Error> {
+    /// [`Error::ClientExists`], [`Error::ClientIdsExhausted`], or [`Error::System`] when the system has no randomness to give.
+    pub fn register(&self, value: T, new: NewClient) -> Result<Registration, Error> {
         match self {
-            Self::Memory(memory) => memory.register(value, lifetime),
+            Self::Memory(memory) => memory.register(value, new),
+            Self::Disk(disk) => disk.register(value, new),
         }
     }
 
-    /// Gives a client another token and begins its lifetime anew: `lifetime` if given, else as long as before.
+    /// Registers a client for each of `values`, for `lifetime` or for good. Their ids ascend.
+    ///
+    /// # Errors
+    /// [`Error::ClientIdsExhausted`], or [`Error::System`] when the system has no randomness to give. No client is registered
+    /// then.
+    pub fn register_many(
+        &self,
+        values: Vec<T>,
+        lifetime: Option<Duration>,
+    ) -> Result<Vec<Registration>, Error> {
+        match self {
+            Self::Memory(memory) => memory.register_many(values, lifetime),
+            Self::Disk(disk) => disk.register_many(values, lifetime),
+        }
+    }
+
+    /// Gives a client another token, `token` or a random one, and begins its lifetime anew: `lifetime` if given, else as long
+    /// as before.
     ///
     /// # Errors
     /// [`Error::ClientNotFound`], [`Error::System`].
-    pub fn refresh(&self, id: ClientId, lifetime: Option<Duration>) -> Result<Token, Error> {
+    pub fn refresh(
+        &self,
+        id: ClientId,
+        token: Option<Token>,
+        lifetime: Option<Duration>,
+    ) -> Result<Token, Error> {
         match self {
-            Self::Memory(memory) => memory.refresh(id, lifetime),
+            Self::Memory(memory) => memory.refresh(id, token, lifetime),
+            Self::Disk(disk) => disk.refresh(id, token, lifetime),
         }
     }
 
-    /// Removes a client. Its id is not given again.
+    /// Removes a client. Its id is not given again; it may be named again after [`Store::release`].
     ///
     /// # Errors
     /// [`Error::ClientNotFound`].
     pub fn unregister(&self, id: ClientId) -> Result<Unregistered<T>, Error> {
         match self {
             Self::Memory(memory) => memory.unregister(id),
+            Self::Disk(disk) => disk.unregister(id),
+        }
+    }
+
+    /// Notes that nothing is left of a client that was removed: another one may be registered with its id.
+    pub fn release(&self, id: ClientId) {
+        self.memory_part().release(id)
+    }
+
+    /// Takes the data of the clients that an earlier life of the store has kept, as JSON. Empty the second time.
+    pub fn take_data(&self) -> Vec<(ClientId, Box<str>)> {
+        match self {
+            Self::Memory(_) => Vec::new(),
+            Self::Disk(disk) => disk.take_data(),
         }
     }
 
@@ -116,62 +201,47 @@ impl<T: Clone> Store<T> {
     pub fn take_expired(&self, now: Instant) -> Option<Unregistered<T>> {
         match self {
             Self::Memory(memory) => memory.take_expired(now),
+            Self::Disk(disk) => disk.take_expired(now),
         }
     }
 
     /// Returns when the next lifetime ends.
     pub fn next_deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Memory(memory) => memory.next_deadline(),
-        }
+        self.memory_part().next_deadline()
     }
 
     /// Waits until [`Store::next_deadline`] has changed.
     pub async fn deadline_changed(&self) {
-        match self {
-            Self::Memory(memory) => memory.deadline_changed().await,
-        }
+        self.memory_part().deadline_changed().await
     }
 
     /// Checks a client's token. An unknown client and a wrong token take equally long.
     pub fn authenticate(&self, id: ClientId, token: &str) -> Identity {
-        match self {
-            Self::Memory(memory) => memory.authenticate(id, token),
-        }
+        self.memory_part().authenticate(id, token)
     }
 
     /// Returns the value that is kept beside a client; `None` when it is not registered.
     pub fn get(&self, id: ClientId) -> Option<T> {
-        match self {
-            Self::Memory(memory) => memory.get(id),
-        }
+        self.memory_part().get(id)
     }
 
-    /// Whether a client with this id was registered once and is no more.
-    pub fn was_registered(&self, id: ClientId) -> bool {
-        match self {
-            Self::Memory(memory) => memory.was_registered(id),
-        }
+    /// Whether a client may have had this id and been removed.
+    pub fn may_be_former(&self, id: ClientId) -> bool {
+        self.memory_part().may_be_former(id)
     }
 
     /// Returns how many clients are registered.
     pub fn registered(&self) -> usize {
-        match self {
-            Self::Memory(memory) => memory.registered(),
-        }
+        self.memory_part().registered()
     }
 
-    /// Returns how many clients were registered once and are no more.
+    /// Returns how often a client was removed.
     pub fn unregistered(&self) -> usize {
-        match self {
-            Self::Memory(memory) => memory.unregistered(),
-        }
+        self.memory_part().unregistered()
     }
 
     /// Returns the ids of the registered clients in ascending order.
     pub fn ids(&self) -> Vec<ClientId> {
-        match self {
-            Self::Memory(memory) => memory.ids(),
-        }
+        self.memory_part().ids()
     }
 }

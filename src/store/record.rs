@@ -23,12 +23,14 @@ pub enum Record {
     Session(SessionRecord),
     /// A message waits in a mailbox. One with the same recipient, sender and offset is the same message.
     Message(MessageRecord),
-    /// The messages of a sender to a recipient up to an offset need not be kept any more.
+    /// The messages of a sender to a recipient between two offsets, both included, need not be kept any more.
     MessagesRemoved {
         /// Who was to receive them.
         recipient: ClientId,
         /// Who sent them.
         sender: ClientId,
+        /// The offset of the first one, or any before it.
+        from: Offset,
         /// The offset of the last one.
         upto: Offset,
     },

@@ -33,6 +33,7 @@ impl Mailbox {
             freed.messages += removed.messages;
             freed.bytes += removed.cost();
             freed.held_senders.extend(std::mem::take(&mut lane.sender_is_held).then_some(sender));
+            freed.remove_stored(sender, &removed);
             expired.push(ExpiredMessages { sender, messages: removed.messages, ranges });
         }
         self.bytes -= freed.bytes;

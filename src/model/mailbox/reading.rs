@@ -81,12 +81,15 @@ impl Mailbox {
         let becomes_ready = !lane.is_ready && lane.is_readable(window);
         lane.is_ready |= becomes_ready;
         self.ready_lanes.extend(becomes_ready.then_some(sender));
-        let freed = Freed {
+        let mut freed = Freed {
             messages: removed.messages,
             bytes: removed.cost(),
             held_senders: is_released.then_some(sender).into_iter().collect(),
             delivered: removed.last.map(|(session, seq)| (sender, session, seq)).into_iter().collect(),
+            skipped: removed.never_taken,
+            store: None,
         };
+        freed.remove_stored(sender, &removed);
         self.bytes -= freed.bytes;
         Ok(freed)
     }
