@@ -1,5 +1,5 @@
-// `npm run torture:delivery` runs the test of reliability.test.mjs at full size, for each entry and seed, and prints a scorecard.
-// `npm run torture:restarts` runs that of restarts.test.mjs, in which the server is killed, for each durability and seed.
+// `npm run torture:delivery` runs the tests of reliability.test.mjs at full size, for each entry and seed, and prints a scorecard.
+// `npm run torture:restarts` kills the server meanwhile, for each durability and seed.
 // Options: --entry (see entries.mjs), --durability and --seed, which may be repeated; --pairs, --messages, --seconds (over which
 // they are sent), --kills, --together (connections that share faults).
 import { parseArgs } from 'node:util';
