@@ -103,7 +103,10 @@ export class RelayChannel extends Emitter<ChannelEvents> {
     const inbox = this.#state.inbox_;
     this.#isEmitting = true;
     // A listener may remove itself. Then the rest waits for another one.
-    while (inbox.length_ && this.listenerCount('message')) this.emit('message', inbox.take_());
+    while (inbox.length_ && this.listenerCount('message')) {
+      const message = inbox.take_();
+      if (message !== undefined) this.emit('message', message);
+    }
     this.#isEmitting = false;
     if (this.listenerCount('message')) inbox.drained_();
   }

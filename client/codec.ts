@@ -2,6 +2,7 @@
 
 import { isId } from './check.js';
 import type { Outgoing } from './outbox.js';
+import { isSession } from './session.js';
 
 /** What a reliable client adds to its authentication. */
 export interface Resumption {
@@ -25,8 +26,11 @@ export type ClientFrame =
 
 /** A frame from the server, reduced to the members that this client knows. The server sends one of them per frame. */
 export interface ServerFrame {
-  /** Without an offset for a plain client. */
-  relay?: { senderId: number; message: string; offset?: number | null } | undefined;
+  /**
+   * Only with `senderId` and `message` for a plain client. `session` and `seq` say which message of the sender it is; without
+   * a `session` it is the one that was named last on this connection. Older servers send neither.
+   */
+  relay?: { senderId: number; message: string; offset?: number | null; seq?: number | null; session?: string | null } | undefined;
   authenticated?: { epoch: string; resumed: boolean; pingInterval?: unknown; pingTimeout?: unknown } | undefined;
   accepted?: { targetId: number; seq: number } | undefined;
   hold?: { targetId: number; seq: number; retryAfter?: unknown } | undefined;
@@ -41,10 +45,10 @@ export interface ServerFrame {
 
 /**
  * An example of each frame and of the members that are checked: 0 stands for an id or a number of a message, null for one
- * that may be left out. Times are checked where they are used.
+ * that may be left out, undefined for a session that may be. Times are checked where they are used.
  */
 const EXAMPLES = Object.entries({
-  relay: { senderId: 0, message: 'x', offset: null },
+  relay: { senderId: 0, message: 'x', offset: null, seq: null, session: undefined },
   authenticated: { epoch: 'x', resumed: true },
   accepted: { targetId: 0, seq: 0 },
   hold: { targetId: 0, seq: 0 },
@@ -69,7 +73,7 @@ export function decode(text: unknown): ServerFrame | undefined {
 }
 
 function isLike(example: unknown, value: unknown): boolean {
-  return (value ?? example) === null || (example ? typeof value === typeof example : isId(value));
+  return (value ?? example) == null || (example ? typeof value === typeof example : example === undefined ? isSession(value) : isId(value));
 }
 
 /** Returns a time of a frame, or the default if the server sent none. */

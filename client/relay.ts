@@ -187,7 +187,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
 
   #received(data: unknown): void {
     const frame = decode(data) ?? {};
-    this.#process(this.#reliable ? frame : { relay: frame.relay });
+    this.#process(this.#reliable ? frame : { relay: frame.relay && { ...frame.relay, offset: 0, seq: 0 } });
     this.#acknowledgements.flushIfDue_();
   }
 
@@ -225,14 +225,14 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#opened(resumed);
   }
 
-  #relayed({ senderId, message, offset }: NonNullable<ServerFrame['relay']>): void {
-    const peer = this.#peer(senderId, true);
+  #relayed(relay: NonNullable<ServerFrame['relay']>): void {
+    const peer = this.#peer(relay.senderId, true);
     const channel = peer?.channel_;
     // Through the inbox even if there is a listener, so that the message does not overtake one that waits.
-    const isTaken = peer?.inbox_.add_(message, this.#reliable ? (offset ?? 0) : 0, !!channel?.listenerCount('message'));
+    const isTaken = peer?.inbox_.add_(relay, !!channel?.listenerCount('message'));
     if (isTaken) channel?.emitQueuedMessages();
     // With an offset the server keeps the message.
-    else if (!offset || !this.#reliable) this.emit('error', queueFull(senderId));
+    else if (!relay.offset) this.emit('error', queueFull(relay.senderId));
   }
 
   #rejected({ targetId, seq, code, message, last, notice }: NonNullable<ServerFrame['rejected']>): void {

@@ -1,4 +1,9 @@
-/** The id of a session. */
+/** The ids of sessions. */
+
+/** Whether a value is the id of a session. */
+export function isSession(value: unknown): boolean {
+  return typeof value === 'string' && /^[\da-f]{16}$/.test(value);
+}
 
 /** Returns 64 random bits as 16 hex digits. They are no secret: where `crypto` is missing, `Math.random` is good enough. */
 export function newSession(): string {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
-use crate::error::{CloseReason, Offence};
+use crate::error::{CloseReason, Offence, StoreError};
 use crate::ids::ClientId;
 
 /// Something that happened in the relay.
@@ -44,6 +44,9 @@ pub enum Event {
         /// The offence.
         offence: Offence,
     },
+    /// The store on disk cannot keep what it should. After [`StoreError::Full`] it tries again; after any other error it has
+    /// been closed, and `Closed` follows.
+    StoreFailed(StoreError),
     /// The relay panicked, which is a bug. At most one connection, or some events, were lost.
     Panicked,
     /// This many events did not fit into the queue and were dropped.

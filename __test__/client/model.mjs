@@ -101,6 +101,7 @@ export class World {
     vm.runInContext('Math', page).random = chance;
     script.runInContext(page);
     this.WebSocketRelay = page.WebSocketRelay;
+    this.Socket = Socket;
   }
 
   #isListening(name, listener) {
@@ -155,24 +156,32 @@ export class World {
 
 export const settled = () => new Promise(setImmediate);
 
-/** The server. Each connection has a queue in both directions, whose frames the network delivers or loses. */
+/**
+ * The server. Each connection has a queue in both directions, whose frames the network delivers or loses. It may be of a kind
+ * that says which message a frame is only by an offset, and may have a store, from which it comes back after a crash.
+ */
 export class Server {
   epoch = 1;
   connections = [];
   mailboxes = new Map();
   closedChannels = new Set();
-  /** The expired messages, as `sender target seq`. */
+  /** The texts of the expired messages. */
   expired = new Set();
   #chance;
   #world;
   #capacity;
+  #hasNumbers;
+  #hasStore;
+  #starts = 0;
 
-  constructor(world, chance, { capacity }) {
+  constructor(world, chance, { capacity, hasNumbers = true, hasStore = false }) {
     this.#world = world;
     this.#chance = chance;
     this.#capacity = capacity;
+    this.#hasNumbers = hasNumbers;
+    this.#hasStore = hasStore;
     world.onsocket = (socket) => {
-      const connection = { socket, up: [], down: [], client: undefined, refusing: new Set(), refused: new Set(), toAccept: new Map(), sent: new Map(), asked: 0, unanswered: 0, lastFrameAt: world.now, pinged: world.now };
+      const connection = { socket, up: [], down: [], client: undefined, refusing: new Set(), refused: new Set(), toAccept: new Map(), sent: new Map(), named: new Map(), asked: 0, unanswered: 0, lastFrameAt: world.now, pinged: world.now };
       this.connections.push(connection);
       socket.onsent = (frame) => {
         // The first message after the client has seen a refusal says `first`.
@@ -190,16 +199,39 @@ export class Server {
 
   lane(target, sender) {
     const { lanes } = this.mailbox(target);
-    if (!lanes.has(sender)) lanes.set(sender, { session: undefined, seq: 0, waiting: [] });
+    if (!lanes.has(sender)) lanes.set(sender, { session: undefined, seq: 0, waiting: [], stored: [] });
     return lanes.get(sender);
   }
 
-  /** Loses the store. */
-  loseStore() {
-    this.epoch++;
-    this.mailboxes.clear();
-    this.expired.clear();
+  /**
+   * Crashes and starts again. With a store it has what was committed, under other offsets, and what was received since then;
+   * without one it has nothing, and says so by another epoch.
+   */
+  crash() {
+    this.#starts++;
     for (const connection of this.connections) this.close(connection, 1012);
+    if (!this.#hasStore) {
+      this.epoch++;
+      this.mailboxes.clear();
+      this.expired.clear();
+    }
+    for (const mailbox of this.mailboxes.values()) {
+      Object.assign(mailbox, { offset: this.#starts * 2 ** 32, owner: undefined });
+      for (const lane of mailbox.lanes.values()) {
+        lane.waiting = lane.stored.map((one) => ({ ...one, offset: ++mailbox.offset }));
+        lane.stored = [...lane.waiting];
+        // What is no longer known as a duplicate is taken once more.
+        Object.assign(lane, { session: undefined, seq: 0 });
+      }
+    }
+  }
+
+  /** Commits what waits in a lane. What was received may stay in the store for longer. */
+  commit(target, sender) {
+    const lane = this.lane(target, sender);
+    lane.stored.push(...lane.waiting.filter((one) => !one.isCommitted));
+    for (const one of lane.waiting) one.isCommitted = true;
+    if (this.#chance() < 0.7) lane.stored = lane.stored.filter((one) => lane.waiting.includes(one));
   }
 
   close(connection, code) {
@@ -259,8 +291,10 @@ export class Server {
     const waiting = lane.waiting.filter(({ offset }) => offset > (owner?.sent.get(sender) ?? 0)).slice(0, count);
     lane.waiting = lane.waiting.filter((one) => !waiting.includes(one));
     const mailbox = this.mailbox(sender);
-    for (const { seq } of waiting) {
-      this.expired.add(`${sender} ${target} ${seq}`);
+    for (const { seq, message, session } of waiting) {
+      this.expired.add(message);
+      // A page is told nothing of the pages before it.
+      if (session !== mailbox.session) continue;
       const before = mailbox.notices.at(-1);
       if (before?.targetId === target && before.last + 1 === seq && before.isNew) before.last = seq;
       else mailbox.notices.push({ targetId: target, seq, last: seq, notice: ++mailbox.notice, isNew: true });
@@ -285,6 +319,8 @@ export class Server {
     }
     const rejected = this.closedChannels.has(`${connection.client} ${targetId}`);
     if (rejected || lane.waiting.length >= this.#capacity) {
+      // A refusal names the oldest message that is outstanding.
+      this.commit(targetId, connection.client);
       this.accept(connection);
       refusing.add(targetId);
       connection.down.push(
@@ -295,7 +331,7 @@ export class Server {
       return;
     }
     lane.seq = seq;
-    lane.waiting.push({ offset: ++this.mailbox(targetId).offset, message, seq });
+    lane.waiting.push({ offset: ++this.mailbox(targetId).offset, message, seq, session: mailbox.session, isCommitted: !this.#hasStore });
     connection.toAccept.set(targetId, seq);
     if (this.#chance() < 0.3) this.accept(connection);
   }
@@ -308,10 +344,14 @@ export class Server {
     lane.waiting = lane.waiting.filter((one) => one.offset > offset);
   }
 
-  /** Sends the pending acceptances of a connection. */
+  /** Sends the pending acceptances of a connection: of the messages that are committed or received. */
   accept(connection) {
-    for (const [targetId, seq] of connection.toAccept) connection.down.push({ accepted: { targetId, seq } });
-    connection.toAccept.clear();
+    for (const [targetId, seq] of connection.toAccept) {
+      const { session } = this.mailbox(connection.client);
+      const pending = this.lane(targetId, connection.client).waiting.find((one) => one.session === session && !one.isCommitted);
+      connection.down.push({ accepted: { targetId, seq: pending ? pending.seq - 1 : seq } });
+      if (!pending) connection.toAccept.delete(targetId);
+    }
   }
 
   /** Sends a client the next message for which its window has room. Returns whether there was one. */
@@ -323,7 +363,10 @@ export class Server {
       const next = lane.waiting.find(({ offset }) => offset > sent);
       if (!next || lane.waiting.indexOf(next) >= 4) continue;
       owner.sent.set(senderId, next.offset);
-      owner.down.push({ relay: { senderId, offset: next.offset, message: next.message } });
+      const { offset, message, seq, session } = next;
+      const isNamed = owner.named.get(senderId) !== session;
+      owner.named.set(senderId, session);
+      owner.down.push({ relay: { senderId, offset, message, ...(this.#hasNumbers && { seq, ...(isNamed && { session }) }) } });
       return true;
     }
     return false;

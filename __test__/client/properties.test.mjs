@@ -19,7 +19,7 @@ const id = fc.oneof(fc.nat(5), fc.maxSafeNat());
 
 /** The frames that the client knows and their members. */
 const FRAMES = {
-  relay: ['senderId', 'message', 'offset'],
+  relay: ['senderId', 'message', 'offset', 'seq', 'session'],
   authenticated: ['epoch', 'resumed', 'pingInterval', 'pingTimeout'],
   accepted: ['targetId', 'seq'],
   hold: ['targetId', 'seq', 'retryAfter'],
@@ -32,11 +32,17 @@ const FRAMES = {
 };
 const odd = fc.oneof(fc.jsonValue(), fc.constantFrom(-1, 1.5, 2 ** 31, 2 ** 53, 1e308, '1', 'x', true, false, null, [], [1], { toString: 1, valueOf: 1 }, { toJSON: 1 }));
 const value = fc.oneof({ weight: 6, arbitrary: fc.nat(3) }, { weight: 1, arbitrary: string }, { weight: 1, arbitrary: odd });
+/** Sessions of which several frames may be, and texts that are nearly sessions. */
+const session = fc.oneof({ weight: 6, arbitrary: fc.constantFrom(undefined, ...Array.from({ length: 12 }, (_, n) => n.toString(16).repeat(16))) }, { weight: 1, arbitrary: fc.stringMatching(/^[\da-fA-F]{15,17}$/) }, { weight: 1, arbitrary: odd });
+const valueOf = (member) => (member === 'session' ? session : value);
 const known = Object.entries(FRAMES).map(([name, members]) =>
-  fc.record(Object.fromEntries(members.map((member) => [member, value]))).map((frame) => ({ [name]: frame })),
+  fc.record(Object.fromEntries(members.map((member) => [member, valueOf(member)]))).map((frame) => ({ [name]: frame })),
 );
+/** A relay frame without a mistake. */
+const relayed = fc.record({ senderId: fc.nat(2), message: string, offset: fc.nat(9), seq: fc.nat(9), session }, { requiredKeys: ['senderId', 'message'] }).map((relay) => ({ relay }));
 /** A frame, two frames in one object, or a known name with another value. */
 const object = fc.oneof(
+  relayed,
   ...known,
   fc.tuple(fc.oneof(...known), fc.oneof(...known)).map(([one, two]) => ({ ...one, ...two })),
   fc.dictionary(fc.oneof(fc.constantFrom(...Object.keys(FRAMES)), fc.string()), odd, { maxKeys: 4 }),
@@ -67,8 +73,9 @@ test('decode returns what JSON.parse does, or nothing', () => {
       const frame = decode(text);
       if (frame !== undefined) assert.deepEqual(frame, parsed(text));
       if (frame?.relay) {
-        const { senderId, message, offset } = frame.relay;
-        assert.ok(isId(senderId) && typeof message === 'string' && (offset == null || isId(offset)));
+        const { senderId, message, offset, seq, session } = frame.relay;
+        assert.ok(isId(senderId) && typeof message === 'string' && (offset == null || isId(offset)) && (seq == null || isId(seq)));
+        assert.ok(session == null || (typeof session === 'string' && session.length === 16 && !/[^\da-f]/.test(session)), session);
       }
     }),
     { numRuns },
@@ -77,12 +84,12 @@ test('decode returns what JSON.parse does, or nothing', () => {
 
 test('every string survives encoding and decoding', () => {
   fc.assert(
-    fc.property(id, id, string, (targetId, offset, message) => {
+    fc.property(id, id, id, string, (targetId, offset, seq, message) => {
       const encoded = JSON.parse(encode({ relay: { targetId, message } }));
       assert.deepEqual(encoded, { relay: { targetId, message } });
       // The server forwards the JSON of the message unchanged.
-      const decoded = decode(encode({ relay: { senderId: targetId, offset, message } }));
-      assert.deepEqual(decoded, { relay: { senderId: targetId, offset, message } });
+      const relay = { senderId: targetId, offset, message, seq, session: '9f86d081884c7d65' };
+      assert.deepEqual(decode(encode({ relay })), { relay });
     }),
     { numRuns },
   );
@@ -115,6 +122,65 @@ test('the client never throws, whatever the server sends, and goes on', async ()
       assert.deepEqual([wrong, world.uncaught], [[], []]);
     }),
     { numRuns: Math.ceil(numRuns / 5) },
+  );
+});
+
+/** What happens to a page: a message of a sender's session comes, listeners come and go, the connection is lost, or the server's store. */
+const happening = fc.oneof(
+  { weight: 12, arbitrary: fc.record({ session: fc.nat(2), seq: fc.integer({ min: 1, max: 6 }), isNamed: fc.boolean() }) },
+  { weight: 2, arbitrary: fc.constantFrom('listen', 'once', 'leave', 'leave') },
+  { weight: 1, arbitrary: fc.constantFrom('lost connection', 'lost store') },
+);
+
+test('however often and in whichever order messages come, each is emitted once, in order, and none is acknowledged before', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(happening, { maxLength: 60 }), async (happenings) => {
+      const world = new World();
+      const relay = new world.WebSocketRelay('server', { clientId: 0, token: 'x' });
+      const channel = relay.createChannel(1);
+      const last = {};
+      const hear = (text) => {
+        const [session, seq] = text.split(' ');
+        assert.ok(Number(seq) > (last[session] ?? 0), `${text} after ${last[session]}`);
+        last[session] = Number(seq);
+      };
+      let epoch = 0;
+      let [sent, named] = [[], undefined];
+      const connect = async () => {
+        world.socket.open();
+        await settled();
+        [sent, named] = [[], undefined];
+        world.socket.onsent = ({ received }) => {
+          // What is below the last that was emitted of its session is a repetition.
+          for (const [session, seq] of received ? sent.slice(0, received.offset) : []) assert.ok(last[session] >= seq, `acknowledged ${session} ${seq}`);
+        };
+        world.socket.receive({ authenticated: { epoch: String(epoch), resumed: true, ...PING } });
+      };
+      await connect();
+      for (const what of [...happenings, 'listen']) {
+        if (['listen', 'once', 'leave'].includes(what)) {
+          channel.removeAllListeners('message');
+          if (what !== 'leave') channel[what === 'once' ? 'once' : 'on']('message', hear);
+        } else if (typeof what === 'string') {
+          if (what === 'lost store') epoch++;
+          world.socket.end();
+          await world.advance(1000);
+          await connect();
+        } else {
+          const session = String(what.session).repeat(16);
+          const isNamed = what.isNamed || session !== named;
+          named = session;
+          const offset = sent.push([session, what.seq]);
+          world.socket.receive({ relay: { senderId: 1, message: `${session} ${what.seq}`, offset, seq: what.seq, ...(isNamed && { session }) } });
+        }
+        await settled();
+      }
+      await world.advance(50);
+      for (const [session, seq] of sent) assert.ok(last[session] >= seq, `${session} ${seq} is missing`);
+      assert.equal(world.socket.sent.findLast(({ received }) => received)?.received.offset ?? 0, sent.length);
+      assert.deepEqual(world.uncaught, []);
+    }),
+    { numRuns: Math.ceil(numRuns / 2) },
   );
 });
 

@@ -1,5 +1,5 @@
-// Random runs with failing connections and a server that holds, rejects, loses its store and expires messages: no accepted message is
-// silently lost, duplicated or reordered. `SEEDS=5000` runs more seeds, `SEED=17` only that one.
+// Random runs with failing connections, pages that are reloaded, and a server that holds, rejects, expires messages and crashes: no
+// accepted message is silently lost, none is emitted twice by one page or out of order. `SEEDS=5000` runs more seeds, `SEED=17` only that one.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { PING, random, Server, settled, World } from './model.mjs';
@@ -8,45 +8,84 @@ const CLIENTS = [0, 1, 2];
 const STEPS = 400;
 const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: Number(process.env.SEEDS ?? 300) }, (_, index) => index + 1);
 
-/** Runs one seed. Returns the violations found, as texts. */
-async function run(seed, { losesStore }) {
-  const chance = random(seed);
-  const pick = (list) => list[Math.floor(chance() * list.length)];
-  const world = new World(chance);
-  const server = new Server(world, chance, { capacity: 1 + Math.floor(chance() * 8) });
-  const wrong = [];
-  const options = { reconnectionDelay: 20, reconnectionDelayMax: 200 };
-  const relays = CLIENTS.map((clientId) => new world.WebSocketRelay('server', { clientId, token: 'x' }, options));
-  const pairs = CLIENTS.flatMap((from) => CLIENTS.map((to) => ({ from, to, sent: 0, mark: 0, accepted: [], failed: [], expired: [], emitted: [], delivered: 0 })));
-  for (const relay of relays) {
+/** Three pages, each with a channel to each, and the server that they are connected to. */
+class Run {
+  wrong = [];
+  relays = [];
+  /** The class of the sockets of each relay. */
+  classes = [];
+  /** `sent` counts all pages of the sender, `base` those of its earlier pages, `mark` those before the last crash. `pages`: what each page of the recipient emitted. */
+  pairs = CLIENTS.flatMap((from) => CLIENTS.map((to) => ({ from, to, sent: 0, base: 0, mark: 0, accepted: [], failed: [], unknown: [], expired: [], pages: [[]] })));
+
+  constructor(seed, kind) {
+    this.chance = random(seed);
+    this.kind = kind;
+    this.world = new World(this.chance);
+    this.server = new Server(this.world, this.chance, { capacity: 1 + Math.floor(this.chance() * 8), ...kind });
+    for (const client of CLIENTS) this.open(client);
+  }
+
+  pick(list) {
+    return list[Math.floor(this.chance() * list.length)];
+  }
+
+  /** Opens a page of a client. */
+  open(clientId) {
+    const { wrong } = this;
+    class WebSocket extends this.world.Socket {}
+    const relay = new this.world.WebSocketRelay('server', { clientId, token: 'x', WebSocket }, { reconnectionDelay: 20, reconnectionDelayMax: 200 });
+    this.relays[clientId] = relay;
+    this.classes[clientId] = WebSocket;
     // Without a listener they would be printed.
     relay.on('connectError', () => {});
     relay.on('error', ({ code }) => code === 'ERR_CHANNEL_NOT_REGISTERED' || wrong.push(`error ${code}`));
     relay.on('close', ({ willReconnect, code }) => willReconnect || wrong.push(`closed for good with ${code}`));
-  }
-  for (const pair of pairs) {
-    pair.out = relays[pair.from].createChannel(pair.to);
-    pair.out.on('delivered', (seq) => (pair.delivered = seq));
-    pair.out.on('expired', (first, last) => {
-      for (let n = first; n <= last; n++) pair.expired.push(n);
-    });
+    for (const pair of this.pairs.filter(({ from }) => from === clientId)) {
+      pair.out = relay.createChannel(pair.to);
+      pair.out.on('expired', (first, last) => {
+        for (let seq = first; seq <= last; seq++) pair.expired.push(pair.base + seq);
+      });
+    }
   }
 
-  const send = (pair) => {
+  /** Reloads a page, at once or after the server has read everything of it. */
+  reload(clientId) {
+    const isSudden = this.chance() < 0.5;
+    const relay = this.relays[clientId];
+    for (const pair of this.pairs.filter(({ from }) => from === clientId)) pair.isLeaving = true;
+    relay.removeAllListeners().on('error', () => {}).close();
+    for (const pair of this.pairs) {
+      if (pair.from === clientId) Object.assign(pair, { isLeaving: false, base: pair.sent });
+      if (pair.to === clientId) pair.pages.push([]);
+    }
+    for (const connection of this.server.connections.filter(({ socket }) => socket instanceof this.classes[clientId])) {
+      while (connection.up.length && !isSudden) this.server.read(connection);
+      connection.up.length = connection.down.length = 0;
+      this.server.close(connection, 1006);
+    }
+    this.open(clientId);
+  }
+
+  send(pair) {
     const n = ++pair.sent;
-    const seq = pair.out.send(`${pair.from}>${pair.to} ${n}`, (error) => (error ? pair.failed : pair.accepted).push(n));
-    if (seq !== n) wrong.push(`message ${n} has the number ${seq}`);
-  };
-  const listen = (pair) => {
-    const channel = relays[pair.to].createChannel(pair.from);
+    const settle = (error) => (pair.isLeaving ? pair.unknown : error ? pair.failed : pair.accepted).push(n);
+    const seq = pair.out.send(`${pair.from}>${pair.to} ${n}`, settle);
+    if (seq !== n - pair.base) this.wrong.push(`message ${n} has the number ${seq}`);
+  }
+
+  listen(pair) {
+    const channel = this.relays[pair.to].createChannel(pair.from);
+    const page = pair.pages.at(-1);
     if (channel.listenerCount('message')) channel.removeAllListeners('message');
-    else channel.on('message', (message) => pair.emitted.push(message));
-  };
-  const up = () => {
-    const connection = pick(server.connections);
-    if (connection) server.read(connection);
-  };
-  const down = (connection) => {
+    else channel.on('message', (message) => page.push(message));
+  }
+
+  up() {
+    const connection = this.pick(this.server.connections);
+    if (connection) this.server.read(connection);
+  }
+
+  down(connection) {
     if (!connection || connection.stuck) return;
     const { socket } = connection;
     if (socket.readyState === 0) return socket.open();
@@ -58,110 +97,144 @@ async function run(seed, { losesStore }) {
       if (targetId !== undefined && !notice) connection.refused.add(targetId);
       socket.receive(frame);
     }
-  };
-  const cut = () => {
-    const connection = pick(server.connections.slice(-6));
+  }
+
+  cut() {
+    const connection = this.pick(this.server.connections.slice(-6));
     if (!connection || connection.socket.readyState > 2) return;
-    const kind = chance();
+    const kind = this.chance();
     // Frames on their way are lost or arrive. The client gets a close event, or nothing more at all.
     if (kind < 0.4) connection.up.length = 0;
-    if (kind < 0.7) connection.socket.end(pick([1006, 1001, 1012, 1011, 4000, 4001, 4002, 4003, 1013]));
+    if (kind < 0.7) connection.socket.end(this.pick([1006, 1001, 1012, 1011, 4000, 4001, 4002, 4003, 1013]));
     else connection.stuck = true;
-    if (kind < 0.2) server.close(connection, 1006);
-  };
-  const pass = async (most) => {
-    world.sleep(Math.floor(chance() * most));
-    await world.fireTimers();
-    server.beat();
-  };
-  const toggle = (pair) => {
+    if (kind < 0.2) this.server.close(connection, 1006);
+  }
+
+  async pass(most) {
+    this.world.sleep(Math.floor(this.chance() * most));
+    await this.world.fireTimers();
+    this.server.beat();
+  }
+
+  toggle(pair) {
     const name = `${pair.from} ${pair.to}`;
-    if (!server.closedChannels.delete(name)) server.closedChannels.add(name);
-  };
-  const loseStore = () => {
-    server.loseStore();
-    for (const pair of pairs) pair.mark = pair.sent;
-  };
+    if (!this.server.closedChannels.delete(name)) this.server.closedChannels.add(name);
+  }
 
-  for (let step = 0; step < STEPS; step++) {
+  crash() {
+    this.server.crash();
+    for (const pair of this.pairs) pair.mark = pair.sent;
+  }
+
+  accept() {
+    for (const connection of this.server.connections) if (!connection.closed) this.server.accept(connection);
+  }
+
+  async step() {
+    const { chance, kind, server } = this;
+    const pick = (list) => this.pick(list);
     const dice = chance();
-    if (dice < 0.2) send(pick(pairs));
-    else if (dice < 0.5) up();
-    else if (dice < 0.75) down(pick(server.connections.slice(-8)));
+    if (dice < 0.2) this.send(pick(this.pairs));
+    else if (dice < 0.5) this.up();
+    else if (dice < 0.75) this.down(pick(server.connections.slice(-8)));
     else if (dice < 0.86) server.deliver(pick(CLIENTS));
-    else if (dice < 0.88) pick(server.connections.filter(({ closed }) => !closed).concat([undefined])) && server.connections.forEach((one) => one.closed || server.accept(one));
-    else if (dice < 0.91) listen(pick(pairs));
-    else if (dice < 0.93) cut();
-    else if (dice < 0.94) toggle(pick(pairs));
-    else if (dice < 0.945) losesStore && chance() < 0.3 && loseStore();
-    else if (dice < 0.955) server.expire(pick(CLIENTS), pick(CLIENTS), 1 + Math.floor(chance() * 4));
-    else if (dice < 0.96) world.fire(pick(['online', 'visibilitychange']));
-    else await pass(pick([5, 60, 60, 400, 400, 3000, 9000]));
+    else if (dice < 0.88) this.accept();
+    else if (dice < 0.91) this.listen(pick(this.pairs));
+    else if (dice < 0.93) this.cut();
+    else if (dice < 0.94) this.toggle(pick(this.pairs));
+    else if (dice < 0.945) kind.crashes && this.crash();
+    // What expired is not stored, so it is known only to a server that does not crash.
+    else if (dice < 0.955) kind.hasStore ? server.commit(pick(CLIENTS), pick(CLIENTS)) : server.expire(pick(CLIENTS), pick(CLIENTS), 1 + Math.floor(chance() * 4));
+    else if (dice < 0.96) this.world.fire(pick(['online', 'visibilitychange']));
+    else if (dice < 0.963) kind.reloads && this.reload(pick(CLIENTS));
+    else await this.pass(pick([5, 60, 60, 400, 400, 3000, 9000]));
     await settled();
   }
 
-  // From here on nothing fails, and everything must settle.
-  server.closedChannels.clear();
-  for (const pair of pairs) if (!relays[pair.to].createChannel(pair.from).listenerCount('message')) listen(pair);
-  const isSettled = () => pairs.every(({ out }) => !out.bufferedAmount) && [...server.mailboxes.values()].every(({ lanes }) => [...lanes.values()].every(({ waiting }) => !waiting.length));
-  for (let round = 0; round < 400 && !(isSettled() && round > 20); round++) {
-    for (const connection of server.connections) {
-      while (connection.up.length) server.read(connection);
-      if (!connection.closed) server.accept(connection);
-      do down(connection);
-      while (connection.down.length && !connection.stuck);
+  /** From here on nothing fails, and everything must settle. */
+  async settle() {
+    const { server } = this;
+    server.closedChannels.clear();
+    for (const pair of this.pairs) if (!this.relays[pair.to].createChannel(pair.from).listenerCount('message')) this.listen(pair);
+    const isSettled = () => this.pairs.every(({ out }) => !out.bufferedAmount) && [...server.mailboxes.values()].every(({ lanes }) => [...lanes.values()].every(({ waiting }) => !waiting.length));
+    for (let round = 0; round < 400 && !(isSettled() && round > 20); round++) {
+      for (const connection of server.connections) while (connection.up.length) server.read(connection);
+      for (const { from, to } of this.pairs) server.commit(to, from);
+      this.accept();
+      for (const connection of server.connections) {
+        do this.down(connection);
+        while (connection.down.length && !connection.stuck);
+      }
+      for (const client of CLIENTS) while (server.deliver(client));
+      await settled();
+      await this.pass(PING.pingInterval / 4);
     }
-    for (const client of CLIENTS) while (server.deliver(client));
-    await settled();
-    await pass(PING.pingInterval / 4);
+    if (!isSettled()) this.wrong.push('it does not settle');
   }
-  if (!isSettled()) wrong.push('it does not settle');
 
-  for (const { from, to, sent, mark, accepted, failed, expired, emitted } of pairs) {
-    // Messages sent before the store was lost may be lost with it or arrive twice.
-    const numbers = emitted.map((message) => Number(message.split(' ')[1])).filter((n) => n > mark);
+  /** Compares what was emitted with what was sent. */
+  judge({ from, to, sent, base, mark, accepted, failed, unknown, expired, pages }) {
+    const { kind, server, wrong } = this;
     const name = `${from}>${to}`;
-    if (emitted.some((message) => !message.startsWith(`${name} `))) wrong.push(`${name} got a message of another pair`);
-    if (new Set([...accepted, ...failed]).size !== sent || accepted.length + failed.length !== sent) wrong.push(`${name}: a callback was not called exactly once`);
-    for (let i = 1; i < numbers.length; i++) {
-      if (numbers[i] === numbers[i - 1]) wrong.push(`${name}: ${numbers[i]} duplicated`);
-      else if (numbers[i] < numbers[i - 1]) wrong.push(`${name}: ${numbers[i]} after ${numbers[i - 1]}`);
+    // What a server without a store has accepted before it crashed may be lost, and only that.
+    const isKept = (n) => kind.hasStore || n > mark;
+    if (pages.flat().some((message) => !message.startsWith(`${name} `))) wrong.push(`${name} got a message of another pair`);
+    if (new Set([...accepted, ...failed, ...unknown]).size !== sent || accepted.length + failed.length + unknown.length !== sent) wrong.push(`${name}: a callback was not called exactly once`);
+    for (const page of pages) {
+      const numbers = numbersOf(page).filter((n) => kind.hasNumbers || n > mark);
+      for (let i = 1; i < numbers.length; i++) {
+        if (numbers.indexOf(numbers[i]) < i) wrong.push(`${name}: ${numbers[i]} duplicated`);
+        else if (numbers[i] < numbers[i - 1]) wrong.push(`${name}: ${numbers[i]} after ${numbers[i - 1]}`);
+      }
     }
-    const lost = accepted.filter((n) => n > mark && !numbers.includes(n) && !expired.includes(n));
+    const numbers = numbersOf(pages.flat());
+    const lost = accepted.filter((n) => isKept(n) && !numbers.includes(n) && !expired.includes(n) && !(n <= base && server.expired.has(`${name} ${n}`)));
     if (lost.length) wrong.push(`${name}: lost ${lost}`);
     if (new Set(expired).size !== expired.length) wrong.push(`${name}: expired reported twice: ${expired}`);
-    const mistaken = expired.filter((n) => !accepted.includes(n) || (n > mark && !server.expired.has(`${from} ${to} ${n}`)));
+    const mistaken = expired.filter((n) => !accepted.includes(n) || (isKept(n) && !server.expired.has(`${name} ${n}`)));
     if (mistaken.length) wrong.push(`${name}: reported as expired, but is not: ${mistaken}`);
-    const untold = accepted.filter((n) => n > mark && server.expired.has(`${from} ${to} ${n}`) && !expired.includes(n));
+    const untold = accepted.filter((n) => isKept(n) && n > base && server.expired.has(`${name} ${n}`) && !expired.includes(n));
     if (untold.length) wrong.push(`${name}: expired, but not reported: ${untold}`);
-    const unwanted = failed.filter((n) => numbers.includes(n));
+    // What was delivered before a crash and not accepted may be rejected after it.
+    const unwanted = failed.filter((n) => n > mark && numbers.includes(n));
     if (unwanted.length) wrong.push(`${name}: failed, but delivered: ${unwanted}`);
   }
-  for (const error of world.uncaught) wrong.push(error.stack);
-  for (const relay of relays) relay.removeAllListeners().close();
-  const count = (what) => pairs.reduce((sum, pair) => sum + pair[what].length, 0);
-  return { wrong, emitted: count('emitted'), expired: count('expired'), connections: server.connections.length };
 }
 
-for (const losesStore of [false, true]) {
-  test(`${seeds.length} seeds${losesStore ? ', with servers that lose their store' : ''}: no message is lost, duplicated or reordered`, async (t) => {
+const numbersOf = (messages) => messages.map((message) => Number(message.split(' ')[1]));
+
+/** Runs one seed. `wrong` has the violations found, as texts. */
+async function run(seed, kind) {
+  const here = new Run(seed, kind);
+  for (let step = 0; step < STEPS; step++) await here.step();
+  await here.settle();
+  for (const pair of here.pairs) here.judge(pair);
+  for (const error of here.world.uncaught) here.wrong.push(error.stack);
+  for (const relay of here.relays) relay.removeAllListeners().close();
+  const count = (of) => here.pairs.reduce((sum, pair) => sum + of(pair), 0);
+  return { wrong: here.wrong, emitted: count(({ pages }) => pages.flat().length), expired: count(({ expired }) => expired.length), connections: here.server.connections.length };
+}
+
+for (const [name, kind] of Object.entries({
+  'servers that keep running': { hasNumbers: true },
+  'servers that send no numbers and crash': { hasNumbers: false, crashes: true },
+  'servers that crash without a store': { hasNumbers: true, crashes: true, reloads: true },
+  'servers that crash and come back with what they had committed': { hasNumbers: true, crashes: true, hasStore: true, reloads: true },
+})) {
+  test(`${seeds.length} seeds, ${name}: no message is lost, duplicated or reordered`, async (t) => {
     const failures = [];
-    let emitted = 0;
-    let expired = 0;
-    let connections = 0;
+    const total = { emitted: 0, expired: 0, connections: 0 };
     for (const seed of seeds) {
       let result;
       try {
-        result = await run(seed, { losesStore });
+        result = await run(seed, kind);
       } catch (error) {
         result = { wrong: [error.stack], emitted: 0, expired: 0, connections: 0 };
       }
-      emitted += result.emitted;
-      expired += result.expired;
-      connections += result.connections;
+      for (const what of Object.keys(total)) total[what] += result[what];
       if (result.wrong.length) failures.push(`SEED=${seed}: ${result.wrong.slice(0, 5).join('; ')}`);
     }
-    t.diagnostic(`${emitted} messages over ${connections} connections, ${expired} expired; ${failures.length} of ${seeds.length} seeds failed`);
+    t.diagnostic(`${total.emitted} messages over ${total.connections} connections, ${total.expired} expired; ${failures.length} of ${seeds.length} seeds failed`);
     assert.deepEqual(failures.slice(0, 10), []);
   });
 }

@@ -112,7 +112,9 @@ impl Hub {
             return Ok(duplicate_of(message.sender, last, &ends.recipient));
         }
         let (was_idle, had_unread) = (!ends.recipient.is_writing(), ends.recipient.mailbox.has_unread());
-        let is_held = message.number.is_some() && client.is_held.load(Ordering::Relaxed);
+        let is_away = ends.recipient.connection.is_none();
+        let is_held = message.number.is_some() && client.is_held.load(Ordering::Relaxed)
+            || is_away && self.is_store_full.load(Ordering::Relaxed);
         let added = match self.add(batch, &message, &mut ends, is_held) {
             Ok(model::AppendResult::Duplicate(last)) => {
                 return Ok(duplicate_of(message.sender, last, &ends.recipient));

@@ -40,23 +40,29 @@ mod expiry;
 mod lifecycle;
 mod outbox;
 mod pending;
+mod persist;
 mod presence;
+mod restore;
 mod state;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::ids::{ClientId, Epoch, Offset, SessionId};
 use crate::limits::Limits;
-use crate::store::{Queue, Store};
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
+#[cfg(feature = "faults")]
+use crate::store::Queue;
+use crate::store::{Life, Record, Store};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 use budget::Budget;
 use client::Client;
 use pending::{ExpirySchedule, PresencePass, PresenceQueue};
+use restore::Restoring;
 
 pub use accepted::Accepted;
 pub use append::{AppendError, Appended};
@@ -66,6 +72,7 @@ pub use claim::{Claim, ClaimOutcome, ClaimRequest, Greeting, PreparedClaim};
 pub use expiry::ExpiredMessages;
 pub use lifecycle::{ClientStatus, Removal, RemovedClient, Totals};
 pub use outbox::Outbox;
+pub use persist::Pending;
 pub use presence::PresenceProgress;
 pub use state::SessionInfo;
 
@@ -92,6 +99,11 @@ pub struct Hub {
     deadline: Notify,
     /// Messages that were received before a store that commits later was given them.
     skipped: AtomicU64,
+    /// Messages that were committed by such a store.
+    committed: AtomicU64,
+    last_commit_micros: AtomicU64,
+    /// Whether the store's disk is full: messages for clients that are away are held.
+    is_store_full: AtomicBool,
     budget: Budget,
     /// Messages in all mailboxes. May be below 0 for a moment: a batch counts what it appended when it ends.
     queued_messages: AtomicUsize,
@@ -108,6 +120,26 @@ impl Hub {
         Self::with_store(limits, authorize_all_channels, Store::memory()?)
     }
 
+    /// Creates a hub that goes on where an earlier life of a store has ended. `open` opens the store, passes what it has kept to
+    /// the function that it is given, and returns the store and what it knows of its life.
+    ///
+    /// # Errors
+    /// Those of `open`, [`StoreError::Damaged`] and [`StoreError::TooLarge`] of what was kept, [`Error::System`].
+    pub fn restored<D>(
+        limits: Limits,
+        authorize_all_channels: bool,
+        path: &Path,
+        open: impl FnOnce(&mut dyn FnMut(Record) -> Result<(), StoreError>) -> Result<(D, Life), StoreError>,
+    ) -> Result<(Self, D), Error> {
+        let store = Store::disk(path, Epoch::from_u32(0), Offset::default())?;
+        let mut hub = Self::with_store(limits, authorize_all_channels, store)?;
+        let mut restoring = Restoring::new(&hub, path);
+        let (opened, life) = open(&mut |record| restoring.add(record))?;
+        let ends = restoring.into_ends();
+        hub.begin_life(&life, ends);
+        Ok((hub, opened))
+    }
+
     /// Creates a hub whose messages someone takes ([`Hub::take_uncommitted`]) and commits ([`Hub::committed`]).
     ///
     /// # Errors
@@ -115,7 +147,11 @@ impl Hub {
     #[cfg(feature = "faults")]
     pub fn late(limits: Limits, authorize_all_channels: bool) -> Result<Self, Error> {
         let epoch = Epoch::random().map_err(|error| Error::System(io::Error::other(error)))?;
-        let hub = Self::with_store(limits, authorize_all_channels, Store::disk(epoch, Offset(1 << 32))?)?;
+        let hub = Self::with_store(
+            limits,
+            authorize_all_channels,
+            Store::disk(Path::new("late"), epoch, Offset(1 << 32))?,
+        )?;
         hub.store.queue().into_iter().for_each(Queue::leave_unattended);
         Ok(hub)
     }
@@ -139,6 +175,9 @@ impl Hub {
             expiry: Mutex::default(),
             deadline: Notify::new(),
             skipped: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
+            last_commit_micros: AtomicU64::new(0),
+            is_store_full: AtomicBool::new(false),
             budget,
             queued_messages: AtomicUsize::new(0),
             relayed_messages: AtomicU64::new(0),

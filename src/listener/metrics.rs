@@ -1,14 +1,17 @@
 //! The relay's metrics in the format of Prometheus.
 
+use std::time::Duration;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::hub::Totals;
 use crate::metrics::{Counts, Tables};
 use crate::session::Shared;
+use crate::store::StoreStats;
 
 /// Returns all metrics in the OpenMetrics text format. Nothing is cached: scrapes are seconds apart.
 pub fn render(shared: &Shared) -> String {
@@ -56,10 +59,39 @@ pub fn render(shared: &Shared) -> String {
     ] {
         registry.register(name, help, counter_family(label, counts));
     }
+    if let Some(stats) = shared.hub.store_stats() {
+        register_store(&mut registry, stats);
+    }
     let mut text = String::new();
     // Writing to a string cannot fail.
     encode(&mut text, &registry).ok();
     text
+}
+
+/// Adds what a store on disk counts.
+fn register_store(
+    registry: &mut Registry,
+    StoreStats { committed, skipped, pending_bytes, last_commit_micros }: StoreStats,
+) {
+    let pending = ConstGauge::new(i64::try_from(pending_bytes).unwrap_or(i64::MAX));
+    let last_commit = ConstGauge::new(Duration::from_micros(last_commit_micros).as_secs_f64());
+    let unit = Unit::Seconds;
+    registry.register(
+        "store_committed_messages",
+        "Messages that were written to the store",
+        ConstCounter::new(committed),
+    );
+    registry.register(
+        "store_skipped_messages",
+        "Messages that were received before they had to be written",
+        ConstCounter::new(skipped),
+    );
+    registry.register(
+        "store_pending_bytes",
+        "Bytes that wait to be written or received, overhead included",
+        pending,
+    );
+    registry.register_with_unit("store_last_commit", "How long the last commit took", unit, last_commit);
 }
 
 fn to_labels(counts: Counts) -> Vec<(String, u64)> {
@@ -75,4 +107,26 @@ fn counter_family(
         family.get_or_create(&vec![(label, code)]).inc_by(count);
     }
     family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_what_a_store_counts() {
+        let mut registry = Registry::with_prefix("websocket_relay");
+        let stats = StoreStats { committed: 7, skipped: 93, pending_bytes: 512, last_commit_micros: 1500 };
+        register_store(&mut registry, stats);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("text");
+        let values: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let expected = [
+            "websocket_relay_store_committed_messages_total 7",
+            "websocket_relay_store_skipped_messages_total 93",
+            "websocket_relay_store_pending_bytes 512",
+            "websocket_relay_store_last_commit_seconds 0.0015",
+        ];
+        assert_eq!(values, expected);
+    }
 }

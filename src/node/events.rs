@@ -25,7 +25,7 @@ pub const TOPICS: &[(&str, Topic)] = &[
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeEvent {
-    /// A name of [`TOPICS`], or `listening`, `listenFailed`, `adoptedConnectionsEnded` or `close`.
+    /// A name of [`TOPICS`], or `listening`, `listenFailed`, `storeFailed`, `adoptedConnectionsEnded` or `close`.
     pub name: String,
     /// The client that the event is about; the sender of expired messages.
     pub client_id: Option<f64>,
@@ -117,6 +117,11 @@ fn native(event: Event) -> NativeEvent {
             code: Some(offence.code().to_owned()),
             text: Some(offence.to_string()),
             ..named("error")
+        },
+        Event::StoreFailed(error) => NativeEvent {
+            code: Some(error.code().to_owned()),
+            text: Some(error.to_string()),
+            ..named("storeFailed")
         },
         Event::Panicked => NativeEvent {
             code: Some("ERR_INTERNAL".to_owned()),

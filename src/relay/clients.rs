@@ -176,7 +176,7 @@ impl Relay {
             closed,
             events_dropped: events.dropped(),
             panics: metrics.panics(),
-            store: None,
+            store: hub.store_stats(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A store on disk. What is read is in memory; what is changed goes to the store's thread.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -33,8 +34,8 @@ pub fn from_unix_millis(time: UnixMillis) -> Instant {
 }
 
 impl<T: Clone> Disk<T> {
-    pub(super) fn new(epoch: Epoch, era: Offset) -> Result<Self, Error> {
-        let (queue, data) = (Queue::default(), Mutex::default());
+    pub(super) fn new(path: &Path, epoch: Epoch, era: Offset) -> Result<Self, Error> {
+        let (queue, data) = (Queue::new(path), Mutex::default());
         Ok(Self { memory: Memory::new()?, queue, epoch, era, data })
     }
 

@@ -17,17 +17,27 @@ mod options;
 mod queue;
 mod record;
 
-pub use disk::Disk;
+pub use disk::{Disk, from_unix_millis};
 pub use memory::Memory;
-pub use options::{Durability, StoreOptions, StoreStats};
+pub use options::{Durability, Life, StoreOptions, StoreStats};
 pub use queue::{Group, Queue, Ticket, Visit, Work};
 pub use record::{ChannelRecord, ClientRecord, MessageRecord, Record, SessionRecord, UnixMillis};
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::ids::{ClientId, Epoch, Offset, Token};
 pub use crate::model::Identity;
+
+/// What the store's thread writes to: the database, or a test's stand-in.
+pub trait Commit {
+    /// Commits all records together, in their order.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`]: nothing was changed, and it may be tried again. After any other it must not be used any more.
+    fn write<'r>(&mut self, records: impl Iterator<Item = &'r Record> + Clone) -> Result<(), StoreError>;
+}
 
 /// A client to register. The default is one for good, with an id and a token of the server's.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +92,8 @@ impl<T: Clone> Store<T> {
     ///
     /// # Errors
     /// [`Error::System`] when the system has no randomness to give.
-    pub fn disk(epoch: Epoch, era: Offset) -> Result<Self, Error> {
-        Disk::new(epoch, era).map(Self::Disk)
+    pub fn disk(path: &Path, epoch: Epoch, era: Offset) -> Result<Self, Error> {
+        Disk::new(path, epoch, era).map(Self::Disk)
     }
 
     fn memory_part(&self) -> &Memory<T> {
@@ -110,6 +120,21 @@ impl<T: Clone> Store<T> {
         match self {
             Self::Memory(_) => Offset::default(),
             Self::Disk(disk) => disk.era,
+        }
+    }
+
+    /// Adds a client that was read from the file.
+    pub fn restore(&self, client: ClientRecord, value: T) {
+        if let Self::Disk(disk) = self {
+            disk.restore(client, value);
+        }
+    }
+
+    /// Goes on where an earlier life of the file has ended.
+    pub fn begin_life(&mut self, epoch: Epoch, era: Offset, next_id: u64, unregistered: usize) {
+        if let Self::Disk(disk) = self {
+            (disk.epoch, disk.era) = (epoch, era);
+            disk.memory.change(|registry| registry.restore_counters(next_id, unregistered));
         }
     }
 
@@ -229,7 +254,6 @@ impl<T: Clone> Store<T> {
     pub fn may_be_former(&self, id: ClientId) -> bool {
         self.memory_part().may_be_former(id)
     }
-
     /// Returns how many clients are registered.
     pub fn registered(&self) -> usize {
         self.memory_part().registered()

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::ids::Epoch;
+
 /// Where and how durably clients, channels and messages are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
@@ -32,4 +34,17 @@ pub struct StoreStats {
     pub pending_bytes: usize,
     /// How long the last commit took, in microseconds.
     pub last_commit_micros: u64,
+}
+
+/// What a store knows of its life so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Changes when accepted messages may have been lost.
+    pub epoch: Epoch,
+    /// How often it was opened, this time included.
+    pub starts: u64,
+    /// The number above the highest id that was used.
+    pub next_id: u64,
+    /// How often a client was unregistered.
+    pub unregistered: usize,
 }

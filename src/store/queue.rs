@@ -243,13 +243,13 @@ impl Queue {
         state.visits.iter().chain(later).map(|visit| visit.recipient).collect()
     }
 
-    /// Waits until there is something to do, or until `until`, and takes it.
-    pub fn next(&self, until: Option<Instant>) -> Work {
+    /// Waits until there is something to do, and takes it; with `retry`, until then whatever there is.
+    pub fn next(&self, retry: Option<Instant>) -> Work {
         let mut state = self.state();
-        while !state.is_urgent && !state.is_closing {
+        while !(state.is_urgent && retry.is_none() || state.is_closing) {
             let removal = state.removed_since.map(|since| since + Limits::COMMIT_DELAY);
             let visit = state.later_visits.front().map(|(due, _)| *due);
-            let due = [removal, visit, until].into_iter().flatten().min();
+            let due = retry.or_else(|| [removal, visit].into_iter().flatten().min());
             let now = Instant::now();
             if due.is_some_and(|due| due <= now) {
                 break;

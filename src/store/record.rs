@@ -36,6 +36,21 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// Whether it only frees room.
+    pub fn frees_room(&self) -> bool {
+        matches!(self, Self::ClientRemoved(_) | Self::ChannelRemoved(..) | Self::MessagesRemoved { .. })
+    }
+
+    /// Returns the message, if it is one.
+    pub fn into_message(self) -> Option<MessageRecord> {
+        match self {
+            Self::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+}
+
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientRecord {

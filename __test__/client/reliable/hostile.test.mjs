@@ -36,7 +36,7 @@ for (const value of ODD) {
       );
     }
     world.socket.receive(
-      ...(value === null ? [] : [{ relay: { senderId: 1, message: '', offset: value } }]),
+      ...(value === null ? [] : ['offset', 'seq', 'session'].map((member) => ({ relay: { senderId: 1, message: '', offset: 1, [member]: value } }))),
       { accepted: { targetId: 1, seq: value } },
       { accepted: { targetId: value, seq: 1 } },
       { delivered: { targetId: 1, seq: value } },
@@ -61,6 +61,18 @@ for (const value of ODD) {
     assert.deepEqual(events, ['open false']);
   });
 }
+
+test('ignores frames with a session that is not one', async () => {
+  const { world, relay, connect } = start();
+  await connect();
+  const emitted = [];
+  relay.createChannel(1).on('message', (message) => emitted.push(message));
+  for (const session of ['9f86d081884c7d6', '9f86d081884c7d650', '9F86D081884C7D65', '9f86d081884c7d6\n', 'x'.repeat(2 ** 20), ['9f86d081884c7d65'], 1234567890123456]) {
+    world.socket.receive({ relay: { senderId: 1, message: 'x', offset: 1, seq: 1, session } });
+  }
+  world.socket.receive({ relay: { senderId: 1, message: 'y', offset: null, seq: null, session: null } });
+  assert.deepEqual(emitted, ['y']);
+});
 
 test('a hold lasts an hour at most', async () => {
   const { world, relay, connect, relayed } = start();

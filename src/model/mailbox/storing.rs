@@ -28,6 +28,11 @@ impl Mailbox {
         cost
     }
 
+    /// Gives offsets above `era` from now on.
+    pub fn begin_era(&mut self, era: Offset) {
+        self.last_offset = self.last_offset.max(era);
+    }
+
     /// Records when the restored messages expire: their offsets and times, in any order. Returns when to check the mailbox.
     pub fn restore_ages(&mut self, mut ends: Vec<(Offset, Instant)>) -> Option<Instant> {
         ends.sort_unstable();
