@@ -24,7 +24,8 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
    * @param callback called once, on `'listening'`
    * @throws TypeError or RangeError that names the invalid option and the value received. `code` is
    *   `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`, or `ERR_INVALID_ARG_VALUE` for options that exclude each other
-   * @throws Error if the certificate or key cannot be used; see {@link RelayServer.setSecureContext}
+   * @throws Error if the certificate or key cannot be used; see {@link RelayServer.setSecureContext}. A store that cannot
+   *   be opened is an `'error'` event
    */
   constructor(options: RelayServer.Options, callback?: () => void);
 
@@ -55,11 +56,25 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
   handleUpgrade(request: IncomingMessage | Http2ServerRequest, socket: Duplex, head?: Uint8Array): void;
 
   /**
-   * Registers a client. Ids count up from 0 and are never reused. The token is 32 hex digits from the system's CSPRNG.
+   * Registers a client. Without `options.id` the id is the one above the highest that was ever used, from 0 on; without
+   * `options.token` the token is 32 hex digits from the system's CSPRNG. With a store it returns when the client is stored.
    *
    * @throws TypeError or RangeError if an option is invalid
+   * @throws Error with `name` `ClientExistsException` (`code` `ERR_CLIENT_EXISTS`) if `options.id` is registered
+   * @throws Error with `code` `ERR_CLIENT_IDS_EXHAUSTED` if 2^53 - 1 was used as an id and `options.id` is not given
+   * @throws Error with a `code` that begins with `ERR_STORE_` if the store cannot keep the client
    */
   registerClient(options?: RelayServer.RegisterOptions): RelayServer.RegisteredClient;
+
+  /**
+   * Registers many clients in one step, or none if it throws. With a store it is one transaction.
+   *
+   * @param count how many, at most 100,000
+   * @param options `expiresIn` is in milliseconds, for each of them
+   * @returns the clients, with ascending ids
+   * @throws TypeError or RangeError if an argument is invalid, and the errors of {@link RelayServer.registerClient}
+   */
+  registerClients(count: number, options?: { expiresIn?: number | undefined }): RelayServer.RegisteredClient[];
 
   /**
    * Unregisters a client: closes its connection with 4502, deletes its mailbox, its channels and the messages it has
@@ -70,13 +85,14 @@ declare class RelayServer extends EventEmitter<RelayServer.Events> {
   unregisterClient(clientId: number): void;
 
   /**
-   * Returns a new token for a client. The old token no longer authenticates; an open connection stays open. If the
-   * registration expires, its time starts again: `expiresIn` if given, else the last one given.
+   * Gives a client a new token and returns it. The old token no longer authenticates; an open connection stays open. If
+   * the registration expires, its time starts again: `expiresIn` if given, else the last one given.
    *
-   * @param options `expiresIn` is in milliseconds
+   * @param options `expiresIn` is in milliseconds; `token` is the new token, 32 lower-case hex digits. Default: random
+   * @throws TypeError or RangeError if an option is invalid
    * @throws Error with `name` `ClientNotFoundException` (`code` `ERR_CLIENT_NOT_FOUND`) if there is no such client
    */
-  refreshToken(clientId: number, options?: { expiresIn?: number | undefined }): string;
+  refreshToken(clientId: number, options?: RelayServer.RefreshOptions): string;
 
   /**
    * Closes a client's connection. The client stays registered, and its undelivered messages wait for its next
@@ -210,6 +226,20 @@ declare namespace RelayServer {
     requestCert?: boolean | undefined;
   }
 
+  /** Where a server keeps its clients, channels and undelivered messages, so that a restart loses none. */
+  export interface StoreOptions {
+    /**
+     * The file, an SQLite database. It is created if it does not exist; its directory must exist. A relative path is
+     * resolved when the server is created. Files beside it begin with the same name. Only one server can use it at a time.
+     */
+    path: string | URL;
+    /**
+     * What an accepted message survives: the end of the process (`'written'`), or a loss of power, too (`'synced'`: each
+     * commit waits for the disk). Default: `'written'`.
+     */
+    durability?: 'written' | 'synced' | undefined;
+  }
+
   type Optional<T> = { [Name in keyof T]?: T[Name] | undefined };
 
   /** Exactly one of `port`, `server` and `noServer`, plus any of the others. */
@@ -286,6 +316,11 @@ declare namespace RelayServer {
     trustProxy?: boolean | number | string | string[] | undefined;
     /** Whether all registered clients may send each other messages without a registered channel. Default: `false`. */
     authorizeAllChannels?: boolean | undefined;
+    /**
+     * A file that keeps clients, channels and undelivered messages, as its path or with more options. If it cannot be
+     * opened, the server emits an `'error'` and closes, as for a port in use. Default: they are kept in memory.
+     */
+    store?: string | URL | StoreOptions | undefined;
     /** Closes the server when aborted, as `close()` does. One signal may close many servers. */
     signal?: AbortSignal | undefined;
     /** Threads that the server runs on, at most 64. One relays hundreds of thousands of messages a second. More help
@@ -362,10 +397,30 @@ declare namespace RelayServer {
   }
 
   export interface RegisterOptions {
+    /**
+     * The client's id: a free integer from 0 to 2^53 - 1, such as your own user id. An id is free if no client is
+     * registered with it now. Default: the one above the highest that was ever used.
+     */
+    id?: number | undefined;
+    /**
+     * The client's token: 32 lower-case hex digits that nobody can guess, such as
+     * `crypto.randomBytes(16).toString('hex')`. The server keeps only its SHA-256. Default: a random one.
+     */
+    token?: string | undefined;
     /** Milliseconds after which the registration expires, unless `refreshToken()` is called. Default: never. */
     expiresIn?: number | undefined;
-    /** Any value, passed to events and returned by `clients()`. It is never sent to a client. */
+    /**
+     * Any value, passed to events and returned by `clients()`. It is never sent to a client. With a store it must be one
+     * that `JSON.stringify()` can write; after a restart it is what `JSON.parse()` returns.
+     */
     data?: unknown;
+  }
+
+  export interface RefreshOptions {
+    /** Milliseconds after which the registration expires. Default: as long as before. */
+    expiresIn?: number | undefined;
+    /** The new token: 32 lower-case hex digits that nobody can guess. Default: a random one. */
+    token?: string | undefined;
   }
 
   /** The state of a client. */
@@ -415,6 +470,19 @@ declare namespace RelayServer {
      * with `ERR_INTERNAL`.
      */
     panics: number;
+    /** What the store has done; `null` without one. */
+    store: StoreStats | null;
+  }
+
+  export interface StoreStats {
+    /** Counter: messages that were written to the store. */
+    committed: number;
+    /** Counter: messages that were received before they had to be written, and never were. */
+    skipped: number;
+    /** Gauge: bytes of messages, overhead included, that wait to be written or received. */
+    pendingBytes: number;
+    /** Gauge: how long the last commit took, in milliseconds. */
+    lastCommitMs: number;
   }
 
   /** An origin, such as `'https://example.com'`, or a RegExp to search for in it. */
@@ -477,7 +545,17 @@ declare namespace RelayServer {
      * `ERR_NOT_AUTHENTICATED`, `ERR_ALREADY_AUTHENTICATED`, `ERR_CHANNEL_NOT_REGISTERED`, `ERR_QUEUE_FULL`,
      * `ERR_INVALID_ACKNOWLEDGEMENT`, `ERR_MESSAGE_TOO_BIG`, `ERR_BINARY_MESSAGE`, `ERR_INVALID_UTF8`,
      * `ERR_WEBSOCKET_PROTOCOL`; or, for failures of the server, `ERR_EVENTS_DROPPED`, `ERR_UPGRADE_TAKEN`,
-     * `ERR_INTERNAL`.
+     * `ERR_INTERNAL`; or, for the store:
+     *
+     * - `ERR_STORE_NOT_FOUND`: the directory of the file does not exist
+     * - `ERR_STORE_ACCESS`: the file or its directory must not be read or written
+     * - `ERR_STORE_FORMAT`: the file is something else
+     * - `ERR_STORE_VERSION`: a newer version of this package has written it
+     * - `ERR_STORE_LOCKED`: another server uses it
+     * - `ERR_STORE_DAMAGED`: it is damaged
+     * - `ERR_STORE_TOO_LARGE`: it holds more messages than `maxTotalBytes` allows
+     * - `ERR_STORE_FULL`: the disk is full; the server goes on and tries again
+     * - `ERR_STORE_IO`: reading or writing failed; the server closes
      */
     code: string;
     /** The client, if it had authenticated. */
@@ -500,7 +578,8 @@ declare namespace RelayServer {
     messagesExpired: [senderId: number, recipientId: number, messages: number];
     /**
      * The port could not be opened: an error as Node's servers emit it, which throws if there is no listener. Errors of
-     * an attached http server are passed on in the same way. Or a client made a mistake: a {@link RelayError}, emitted
+     * an attached http server are passed on in the same way, and so is a store that could not be opened. A store that
+     * fails later is a {@link RelayError}, or a process warning if there is no listener. Or a client made a mistake: a {@link RelayError}, emitted
      * only if there is a listener. Its message is safe to print: unprintable characters in a client's text are escaped.
      */
     error: [error: NodeJS.ErrnoException | RelayError];

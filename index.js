@@ -6,15 +6,16 @@ const net = require('node:net');
 const { constants } = require('node:os');
 const process = require('node:process');
 const { setImmediate } = require('node:timers');
-const { NativeRelay, limits } = require('./native.js');
+const { limits } = require('./native.js');
 const { onAbort } = require('./lib/abort-signal.js');
 const { withZoneName } = require('./lib/address.js');
-const { checkCallback, checkCloseOptions, checkRequest, checkUpgrade } = require('./lib/arguments.js');
+const { DEFAULT_RETRY_AFTER, checkCallback, checkCloseOptions, checkRequest, checkUpgrade } = require('./lib/arguments.js');
 const browserClient = require('./lib/browser-client.js');
 const { emitClientEvent } = require('./lib/client-events.js');
 const { ClientRegistry } = require('./lib/client-registry.js');
 const debug = require('./lib/debug.js');
-const { callNative, listenError } = require('./lib/errors.js');
+const { createEngine } = require('./lib/create-engine.js');
+const { RelayError, callNative, listenError } = require('./lib/errors.js');
 const { NodeSockets } = require('./lib/node-sockets.js');
 const { ObservedEmitter } = require('./lib/observed-emitter.js');
 const { checkOptions } = require('./lib/options.js');
@@ -44,7 +45,7 @@ const State = Object.freeze({
 
 class RelayServer extends ObservedEmitter {
   #state = State.STARTING;
-  /** @type {Error | undefined} why it could not listen */
+  /** @type {Error | undefined} why it could not listen, or had to stop */
   #failure;
   /** @type {{ address: string, family: string, port: number } | null} */
   #address = null;
@@ -70,6 +71,8 @@ class RelayServer extends ObservedEmitter {
   #hasWarned = false;
   /** Whether its port and connections keep the process alive. */
   #isRef = true;
+  /** @type {Error | undefined} why the store could not be opened */
+  #storeFailure;
 
   constructor(options, callback) {
     const bounds = limits();
@@ -86,10 +89,13 @@ class RelayServer extends ObservedEmitter {
     if (callback) this.once('listening', callback);
     try {
       if (signal) this.#forgetSignal = onAbort(signal, () => this.close());
-      if (port !== undefined) {
+      if (this.#storeFailure) {
+        this.#failInNextTick(this.#storeFailure);
+      } else if (port !== undefined) {
         this.#native.refLoop();
-        this.#resolve(host);
         running.add(this);
+        // In the next tick: clients that are registered until then find themselves registered.
+        process.nextTick(() => this.#state === State.STARTING && this.#resolve(host));
       } else if (server) {
         this.#detach = attach(server, this, { hasPath: path !== undefined, limits: this.#limits }, () => this.#listening());
       } else {
@@ -105,18 +111,20 @@ class RelayServer extends ObservedEmitter {
   }
 
   /** Creates the engine and what serves the requests of Node servers. */
-  #start({ port, path, serveClient, authorizeAllChannels, settings, credentials, metrics, access }) {
+  #start({ port, path, serveClient, authorizeAllChannels, settings, credentials, metrics, access, store }) {
     const { headersTimeout: timeout, closeTimeout } = this.#limits;
     const { script, sourceMap } = port !== undefined && serveClient ? browserClient() : {};
     const { origins, isOriginAllowed, verifyClient, trust } = access;
     const onError = (error) => this.#emitSafely(() => { throw error; });
     const verifier = new Verifier({ isOriginAllowed, verifyClient, timeout, onError });
     const rules = { ...trust, origins, hasVerifier: verifier.isNeeded };
-    const engineOptions = { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules };
+    const engineOptions = { authorizeAllChannels, settings, credentials, path, script, sourceMap, metrics, rules, store };
     const callbacks = [RelayServer.#onEvents, RelayServer.#runBridges, RelayServer.#runVerifyQueue];
-    const native = callNative(() => new NativeRelay(engineOptions, ...callbacks.map((call) => weakCallback(this, call))));
+    const { native, storeFailure } = createEngine(engineOptions, callbacks.map((call) => weakCallback(this, call)));
     this.#native = native;
-    this.#registry = new ClientRegistry(native, () => this.#listenersChanged('expired'));
+    this.#storeFailure = storeFailure;
+    const onDataExpires = () => this.#listenersChanged('expired');
+    this.#registry = new ClientRegistry(native, { onDataExpires, hasStore: store !== undefined, failure: storeFailure });
     if (verifier.isNeeded) this.#verifyQueue = new VerifyQueue({ verifier, takeVerifyRequest: () => native.takeVerifyRequest(), timeout });
     this.#sockets = new NodeSockets(closeTimeout, () => this.#closeWhenFlushed());
     this.#upgrades = new UpgradeHandler({
@@ -147,6 +155,10 @@ class RelayServer extends ObservedEmitter {
 
   registerClient(options) {
     return this.#registry.register(options);
+  }
+
+  registerClients(count, options) {
+    return this.#registry.registerMany(count, options);
   }
 
   unregisterClient(clientId) {
@@ -272,9 +284,8 @@ class RelayServer extends ObservedEmitter {
     try {
       callNative(() => this.#native.listen(ip, this.#port));
     } catch {
-      // The zone names no interface. In the next tick, for listeners that are added after the construction.
-      const error = listenError(constants.errno.EINVAL, '', this.#host, this.#port);
-      process.nextTick(() => this.#state === State.STARTING && this.#emitSafely(() => this.#fail(error)));
+      // The zone names no interface.
+      this.#failInNextTick(listenError(constants.errno.EINVAL, '', this.#host, this.#port));
     }
   }
 
@@ -286,6 +297,11 @@ class RelayServer extends ObservedEmitter {
     if (!this.#isOpen()) return;
     this.#state = State.LISTENING;
     this.emit('listening');
+  }
+
+  /** In the next tick, for listeners that are added after the construction. */
+  #failInNextTick(error) {
+    process.nextTick(() => this.#state === State.STARTING && this.#emitSafely(() => this.#fail(error)));
   }
 
   #fail(error) {
@@ -358,6 +374,9 @@ class RelayServer extends ObservedEmitter {
       case 'listenFailed':
         if (this.#state === State.STARTING) this.#fail(listenError(number, text, this.#host ?? '::', this.#port));
         return;
+      case 'storeFailed':
+        this.#storeFailed(new RelayError(event.code, text));
+        return;
       case 'adoptedConnectionsEnded':
         this.#allowCollection();
         return;
@@ -372,9 +391,24 @@ class RelayServer extends ObservedEmitter {
   /** Reports a mistake in how the server is used: as an 'error' event, or else as a process warning, once. @param {any} error */
   #warn(error) {
     debug('%s: %s', error.code, error.message);
-    if (this.listenerCount('error') > 0) this.#emitSafely(() => this.emit('error', error));
-    else if (!this.#hasWarned) process.emitWarning(error.message, { code: error.code });
+    if (this.listenerCount('error') > 0 || !this.#hasWarned) this.#emitSafely(() => this.#report(error));
     this.#hasWarned = true;
+  }
+
+  /** Emits an error that must not end the process, which `emit('error')` does without a listener. @param {any} error */
+  #report(error) {
+    if (this.listenerCount('error') > 0) this.emit('error', error);
+    else process.emitWarning(error.message, { code: error.code });
+  }
+
+  /** The disk is full, and the store tries again; or the store is closed, and the server closes. @param {any} error */
+  #storeFailed(error) {
+    debug('%s: %s', error.code, error.message);
+    if (error.code !== 'ERR_STORE_FULL') {
+      this.#failure = error;
+      this.#stop({ timeout: this.#limits.closeTimeout, retryAfter: DEFAULT_RETRY_AFTER });
+    }
+    this.#report(error);
   }
 
   /** Rethrows exceptions of listeners as uncaught ones, so that what follows still runs. */

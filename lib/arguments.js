@@ -4,7 +4,8 @@
 
 const { Buffer } = require('node:buffer');
 const { types } = require('node:util');
-const { describe, integer, rangeError, typeError } = require('./argument-errors.js');
+const { conflictError, describe, integer, rangeError, secretTypeError, typeError } = require('./argument-errors.js');
+const { MAX_REGISTERED_AT_ONCE } = require('./engine.js');
 
 /** Longest reason of a WebSocket close frame, in bytes of UTF-8. */
 const MAX_REASON_BYTES = 123;
@@ -76,14 +77,60 @@ function checkClientIds(ids) {
 
 /**
  * @param {unknown} options the options of `registerClient()` and `refreshToken()`
- * @returns {{ expiresIn: number | undefined, data: unknown }} `expiresIn` in milliseconds
+ * @returns {{ id: number | undefined, token: string | undefined, expiresIn: number | undefined, data: unknown }} `expiresIn` in
+ *   milliseconds
  */
-function checkRegistrationOptions(options) {
-  if (options === undefined) return { expiresIn: undefined, data: undefined };
+function checkRegistrationOptions(options = {}) {
   if (typeof options !== 'object' || options === null) throw typeError('options', 'an object', options);
-  const { expiresIn, data } = /** @type {{ expiresIn?: unknown, data?: unknown }} */ (options);
-  if (expiresIn === undefined) return { expiresIn, data };
-  return { expiresIn: integer('options.expiresIn', expiresIn, 1, Number.MAX_SAFE_INTEGER, 'milliseconds'), data };
+  const { id, token, expiresIn, data } = /** @type {Record<string, unknown>} */ (options);
+  return {
+    id: id === undefined ? id : integer('options.id', id, 0, Number.MAX_SAFE_INTEGER),
+    token: checkToken(token),
+    expiresIn: expiresIn === undefined ? expiresIn : integer('options.expiresIn', expiresIn, 1, Number.MAX_SAFE_INTEGER, 'milliseconds'),
+    data,
+  };
+}
+
+/**
+ * @param {unknown} count
+ * @param {unknown} options the options of `registerClients()`
+ * @returns {{ count: number, expiresIn: number | undefined }}
+ */
+function checkRegistrations(count, options) {
+  const checked = { count: integer('count', count, 1, MAX_REGISTERED_AT_ONCE, 'clients'), ...checkRegistrationOptions(options) };
+  const ofOne = ['id', 'token', 'data'].find((name) => checked[name] !== undefined);
+  if (ofOne) throw conflictError(`options.${ofOne} is for one client: call registerClient() for each`);
+  return checked;
+}
+
+/** Checks a token without showing it. @param {unknown} token */
+function checkToken(token) {
+  if (token === undefined) return token;
+  const expected = 'a string of 32 lower-case hex digits';
+  if (typeof token !== 'string') throw secretTypeError('options.token', expected, token);
+  if (!/^[0-9a-f]{32}$/.test(token)) throw conflictError(`options.token must be ${expected}; received another string`);
+  return token;
+}
+
+/**
+ * Returns `data` as the JSON that a store keeps.
+ * @param {unknown} data
+ * @returns {string}
+ */
+function checkStoredData(data) {
+  let json;
+  try {
+    json = JSON.stringify(data);
+  } catch (cause) {
+    throw Object.assign(notStorable(data), { cause });
+  }
+  if (json === undefined) throw notStorable(data);
+  return json;
+}
+
+/** @param {unknown} data */
+function notStorable(data) {
+  return typeError('options.data', 'a value that JSON.stringify() can write, because the server has a store', data);
 }
 
 /** Checks the code and reason of a close frame. @param {unknown} code @param {unknown} reason */
@@ -96,12 +143,15 @@ function checkClose(code, reason) {
 }
 
 module.exports = {
+  DEFAULT_RETRY_AFTER,
   checkCallback,
   checkClientId,
   checkClientIds,
   checkClose,
   checkCloseOptions,
   checkRegistrationOptions,
+  checkRegistrations,
   checkRequest,
+  checkStoredData,
   checkUpgrade,
 };

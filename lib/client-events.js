@@ -13,21 +13,19 @@ const { printable } = require('./printable.js');
  * @param {{ name: string, clientId?: number, targetId?: number, code?: string, number?: number, text?: string }} event
  */
 function emitClientEvent(emitter, registry, { name, clientId, targetId, code, number, text }) {
-  const data = registry.dataArguments(clientId);
   switch (name) {
     case 'connection':
       debug('client %d connected', clientId);
-      emitter.emit('connection', clientId, ...data);
+      emitter.emit('connection', clientId, ...registry.dataArguments(clientId));
       return;
     case 'disconnect':
       // The reason may be an argument of `disconnectClient()`, which is not escaped yet.
       if (debug.enabled) debug('client %d disconnected: %d %s', clientId, number, printable(text));
-      emitter.emit('disconnect', clientId, number, text, ...data);
+      emitter.emit('disconnect', clientId, number, text, ...registry.dataArguments(clientId));
       return;
     case 'expired':
-      registry.expire(clientId);
       debug('client %d expired, %d messages were never delivered', clientId, number);
-      emitter.emit('expired', clientId, number, ...data);
+      emitter.emit('expired', clientId, number, ...registry.takeExpired(clientId));
       return;
     case 'messagesExpired':
       debug('%d messages of client %d for client %d expired', number, clientId, targetId);

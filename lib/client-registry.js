@@ -2,37 +2,61 @@
 
 // Clients and channels: checks the arguments, calls the engine, and keeps the clients' `data`.
 
-const { checkClientId, checkClientIds, checkClose, checkRegistrationOptions } = require('./arguments.js');
+const {
+  checkClientId, checkClientIds, checkClose, checkRegistrationOptions, checkRegistrations, checkStoredData,
+} = require('./arguments.js');
 const debug = require('./debug.js');
-const { callNative } = require('./errors.js');
+const { callNative, copyError } = require('./errors.js');
 
 class ClientRegistry {
   #native;
   #onDataExpires;
+  #hasStore;
+  #failure;
   /** @type {Map<number, unknown>} `data` by client id */
   #data = new Map();
+  /** @type {Map<number, unknown[]>} `data` of clients that have expired and whose ids were registered again before the event */
+  #formerData = new Map();
   /** Whether a registration with `data` may expire. */
   dataExpires = false;
 
   /**
    * @param {import('../native.js').NativeRelay} native
-   * @param {() => void} onDataExpires called when `dataExpires` becomes true
+   * @param {{ onDataExpires: () => void, hasStore: boolean, failure: Error | undefined }} options `onDataExpires` is called when
+   *   `dataExpires` becomes true; `failure` is why the store could not be opened
    */
-  constructor(native, onDataExpires) {
+  constructor(native, { onDataExpires, hasStore, failure }) {
     this.#native = native;
     this.#onDataExpires = onDataExpires;
+    this.#hasStore = hasStore;
+    this.#failure = failure;
+    if (!hasStore) return;
+    for (const { id, json } of native.takeStoredData()) {
+      this.#data.set(id, JSON.parse(json));
+      // It is not known here which of them expire.
+      this.dataExpires = true;
+    }
   }
 
   register(options) {
-    const { expiresIn, data } = checkRegistrationOptions(options);
-    const { id, token } = this.#call('registerClient', expiresIn);
-    const client = { id, token };
+    const { id: ownId, token: ownToken, expiresIn, data } = checkRegistrationOptions(options);
+    const json = data !== undefined && this.#hasStore ? checkStoredData(data) : undefined;
+    const { id, token } = this.#call('registerClient', expiresIn, ownId, ownToken, json);
+    if (ownId !== undefined && this.#data.has(id)) this.#keepFormerData(id);
     if (data !== undefined) {
-      this.#data.set(client.id, data);
+      this.#data.set(id, data);
       if (expiresIn !== undefined) this.#expectExpiry();
     }
-    debug('client %d registered', client.id);
-    return client;
+    debug('client %d registered', id);
+    return { id, token };
+  }
+
+  /** Registers many clients. Returns their ids and tokens. */
+  registerMany(number, options) {
+    const { count, expiresIn } = checkRegistrations(number, options);
+    const { ids, tokens } = this.#call('registerClients', count, expiresIn);
+    debug('%d clients registered, from %d on', count, ids[0]);
+    return tokens.map((token, index) => ({ id: ids[index], token }));
   }
 
   unregister(clientId) {
@@ -44,8 +68,8 @@ class ClientRegistry {
 
   refreshToken(clientId, options) {
     checkClientId('clientId', clientId);
-    const { expiresIn } = checkRegistrationOptions(options);
-    const token = this.#call('refreshToken', clientId, expiresIn);
+    const { expiresIn, token: ownToken } = checkRegistrationOptions(options);
+    const token = this.#call('refreshToken', clientId, expiresIn, ownToken);
     if (expiresIn !== undefined && this.#data.has(clientId)) this.#expectExpiry();
     debug('client %d has a new token', clientId);
     return token;
@@ -106,9 +130,28 @@ class ClientRegistry {
     return this.#data.has(clientId) ? [this.#data.get(clientId)] : [];
   }
 
-  /** Forgets the `data` of a client whose registration has expired. @param {number} clientId */
-  expire(clientId) {
+  /**
+   * Takes the `data` of a client whose registration has expired.
+   * @param {number} clientId
+   * @returns {unknown[]} the `data` as trailing arguments of the event
+   */
+  takeExpired(clientId) {
+    const former = this.#formerData.get(clientId);
+    if (former) {
+      if (former.length === 1) this.#formerData.delete(clientId);
+      return [former.shift()];
+    }
+    // Another client may have been registered with this id since.
+    if (this.#native.clientStatus(clientId)) return [];
+    const data = this.dataArguments(clientId);
     this.#data.delete(clientId);
+    return data;
+  }
+
+  /** The registration with this `data` has expired, and the event is on its way. @param {number} id */
+  #keepFormerData(id) {
+    this.#formerData.set(id, [...(this.#formerData.get(id) ?? []), this.#data.get(id)]);
+    this.#data.delete(id);
   }
 
   #expectExpiry() {
@@ -118,6 +161,7 @@ class ClientRegistry {
   }
 
   #call(method, ...args) {
+    if (this.#failure) throw copyError(this.#failure);
     return callNative(() => this.#native[method](...args));
   }
 }

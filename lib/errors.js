@@ -6,6 +6,7 @@ const { getSystemErrorMap } = require('node:util');
 /** The `name`s of errors, by code. */
 const NAMES = {
   ERR_CLIENT_NOT_FOUND: 'ClientNotFoundException',
+  ERR_CLIENT_EXISTS: 'ClientExistsException',
   ERR_CHANNEL_EXISTS: 'ClientsAlreadyHaveChannel',
   ERR_CHANNEL_NOT_FOUND: 'ClientsHaveNoChannel',
 };
@@ -58,4 +59,14 @@ function callNative(call) {
   }
 }
 
-module.exports = { RelayError, callNative, listenError };
+/** Whether an error says that a store cannot be used. @param {any} error */
+function isStoreError(error) {
+  return typeof error?.code === 'string' && error.code.startsWith('ERR_STORE_');
+}
+
+/** Returns an error with the same text and code, and a stack of its own. @param {any} error */
+function copyError({ message, code }) {
+  return Object.assign(new Error(message), { code });
+}
+
+module.exports = { RelayError, callNative, copyError, isStoreError, listenError };

@@ -6,6 +6,7 @@ const { emitWarning } = require('node:process');
 const { URL } = require('node:url');
 const { checkAccess } = require('./access-options.js');
 const { conflictError, describe, integer, typeError } = require('./argument-errors.js');
+const { checkStore } = require('./store-options.js');
 const tls = require('./tls-options.js');
 
 const MAX_PORT = 65535;
@@ -16,7 +17,7 @@ const PATH = /^\/[^?#\x00-\x1f\x7f]*$/; // eslint-disable-line no-control-regex
 /** Options other than the numeric limits, which the engine lists. */
 const KNOWN = new Set([
   'port', 'host', 'server', 'noServer', 'path', 'serveClient', 'authorizeAllChannels', 'signal', 'metrics',
-  'allowedOrigins', 'verifyClient', 'trustProxy', ...tls.OPTIONS,
+  'allowedOrigins', 'verifyClient', 'trustProxy', 'store', ...tls.OPTIONS,
 ]);
 
 /**
@@ -25,7 +26,7 @@ const KNOWN = new Set([
  * @returns {{ port: number | undefined, server: import('node:http').Server | undefined, host: string | undefined,
  *   path: string | undefined, serveClient: boolean, authorizeAllChannels: boolean, settings: { name: string, value: number }[],
  *   credentials: ReturnType<typeof tls.checkCredentials>, signal: AbortSignal | undefined, metrics: boolean,
- *   access: ReturnType<typeof checkAccess> }} `settings` has the limits that were given
+ *   access: ReturnType<typeof checkAccess>, store: ReturnType<typeof checkStore> }} `settings` has the limits that were given
  */
 function checkOptions(options, limits) {
   if (typeof options !== 'object' || options === null) throw typeError('options', 'an object', options);
@@ -59,6 +60,7 @@ function checkOptions(options, limits) {
     credentials,
     signal: checkSignal(given.signal),
     access: checkAccess(given),
+    store: checkStore(given.store),
   };
 }
 

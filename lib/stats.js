@@ -2,9 +2,9 @@
 
 /** Returns what the engine counts, with its tables as objects. @param {import('../native.js').NativeRelay} native */
 function readStats(native) {
-  const { rejected, offences, turnedAway, closed, ...stats } = native.stats();
+  const { rejected, offences, turnedAway, closed, store = null, ...stats } = native.stats();
   const tables = Object.entries({ rejected, offences, turnedAway, closed }).map(([name, counts]) => [name, byCode(counts)]);
-  return { ...stats, ...Object.fromEntries(tables) };
+  return { ...stats, ...Object.fromEntries(tables), store: store && { ...store } };
 }
 
 /** @param {{ code: string, count: number }[]} counts */

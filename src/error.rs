@@ -125,6 +125,9 @@ pub enum StoreError {
         /// The path.
         path: String,
     },
+    /// The server is closed, and its store with it.
+    #[error("the store is closed with its server")]
+    Closed,
     /// Reading or writing failed, and what is on disk is not known. The store has been closed.
     #[error("the store {path} failed: {detail}. The server has stopped. Check the disk, then start it again")]
     Io {
@@ -147,6 +150,7 @@ impl StoreError {
             Self::Damaged { .. } => "ERR_STORE_DAMAGED",
             Self::TooLarge { .. } => "ERR_STORE_TOO_LARGE",
             Self::Full { .. } => "ERR_STORE_FULL",
+            Self::Closed => "ERR_STORE_CLOSED",
             Self::Io { .. } => "ERR_STORE_IO",
         }
     }

@@ -23,6 +23,7 @@ mod event_dispatch;
 mod lifecycle;
 mod maintenance;
 mod options;
+mod store;
 mod task;
 
 use std::future::pending;
@@ -39,7 +40,6 @@ use tokio_util::task::TaskTracker;
 use crate::access::HostAddress;
 use crate::error::{Error, TlsError};
 use crate::events::{self, EventReceiver, Interest};
-use crate::hub::Hub;
 use crate::listener::{Acceptor, TlsAcceptor};
 pub use crate::listener::{Credentials, Rules, Script, Site, Verdict, Verifier, VerifyRequest};
 use crate::metrics::Rejection;
@@ -48,6 +48,7 @@ use crate::session::Shared;
 pub use adoption::AcceptedUpgrade;
 pub use clients::Stats;
 pub use options::{Address, Options};
+use store::StoreThread;
 
 /// A relay server.
 ///
@@ -59,6 +60,8 @@ pub struct Relay {
     acceptor: Arc<Acceptor>,
     /// Stops the threads without waiting for connections.
     abort: CancellationToken,
+    /// The thread of the store, if it is on disk.
+    store: Arc<StoreThread>,
     /// The tasks that hand events over.
     dispatchers: TaskTracker,
     /// Tells the first thread where to listen.
@@ -73,23 +76,30 @@ impl Relay {
     /// [`Error::Limit`] for an option out of range, [`Error::Tls`], or [`Error::System`] if the system has no thread,
     /// descriptor or randomness left.
     pub fn new(options: Options) -> Result<(Self, EventReceiver), Error> {
-        let Options { authorize_all_channels, threads, limits, site, credentials, rules, store: _ } = options;
+        let Options { authorize_all_channels, threads, limits, site, credentials, rules, store } = options;
         Options::THREADS.check(threads as u64)?;
         limits.validate()?;
         let tls = credentials.as_ref().map(TlsAcceptor::new).transpose()?;
         let (events, receiver) = events::channel(limits.max_queued_events);
-        let hub = Hub::new(limits.clone(), authorize_all_channels)?;
+        let (hub, database) = store::open(&limits, authorize_all_channels, store.as_ref())?;
         let context = Arc::new(Shared::new(limits, hub, events));
+        let store = Arc::new(StoreThread::start(&context, database)?);
         let (abort, dispatchers) = (CancellationToken::new(), TaskTracker::new());
         let runtime = || Builder::new_current_thread().enable_all().build().map_err(Error::System);
         let (first, others) = (runtime()?, (1..threads).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?);
         let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
         let acceptor = Arc::new(Acceptor::new(Arc::clone(&context), handles, site, tls, rules));
-        let main = lifecycle::run(Arc::clone(&context), Arc::clone(&acceptor), started, dispatchers.clone());
+        let main = lifecycle::run(
+            Arc::clone(&context),
+            Arc::clone(&acceptor),
+            started,
+            Arc::clone(&store),
+            dispatchers.clone(),
+        );
         // From here on, dropping it stops the threads that have started, should the next one fail to start.
         let mut relay =
-            Self { context, acceptor, abort, dispatchers, start: Some(start), threads: Vec::new() };
+            Self { context, acceptor, abort, dispatchers, store, start: Some(start), threads: Vec::new() };
         relay.spawn_thread(first, main)?;
         for runtime in others {
             // The first thread spawns connections on it.
@@ -211,6 +221,7 @@ impl Relay {
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }
+        self.store.close();
     }
 }
 

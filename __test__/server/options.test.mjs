@@ -65,6 +65,18 @@ for (const [options, expected, text] of [
   [{ port: 0, maxPayload: 2 ** 40 }, RANGE, /^options\.maxPayload .*\(bytes\); received 1099511627776/],
   [{ port: 0, pingInterval: Infinity }, RANGE, /^options\.pingInterval .*\(milliseconds\); received Infinity/],
   [{ port: 0, maxQueuedMessages: NaN }, RANGE, /^options\.maxQueuedMessages .*\(messages\); received NaN/],
+  [{ port: 0, store: null }, TYPE, /^options\.store must be a path of a file, .* received null/],
+  [{ port: 0, store: true }, TYPE, /^options\.store .* received true/],
+  [{ port: 0, store: '' }, TYPE, /^options\.store .* not empty and without NUL, .* received ''/],
+  [{ port: 0, store: 'a\0b' }, TYPE, /^options\.store .* received 'a\\x00b'/],
+  [{ port: 0, store: {} }, TYPE, /^options\.store\.path .* received undefined/],
+  [{ port: 0, store: [] }, TYPE, /^options\.store\.path .* received undefined/],
+  [{ port: 0, store: { path: 7 } }, TYPE, /^options\.store\.path .* received 7/],
+  [{ port: 0, store: { path: '' } }, TYPE, /^options\.store\.path .* received ''/],
+  [{ port: 0, store: new URL('https://example.com/relay.db') }, TYPE, /^options\.store must be a 'file:' URL .* received 'https:/],
+  [{ port: 0, store: { path: new URL('file:///a%00b') } }, TYPE, /^options\.store\.path /],
+  [{ noServer: true, store: { path: 'x', durability: 'full' } }, TYPE, /^options\.store\.durability must be 'written' or 'synced'; received 'full'/],
+  [{ noServer: true, store: { path: 'x', durability: null } }, TYPE, /^options\.store\.durability .* received null/],
   [{ port: 0, closeTimeout: -0.5 }, RANGE, /^options\.closeTimeout .* received -0\.5/],
 ]) {
   test(`new RelayServer(${JSON.stringify(options)}) throws a ${expected.name}`, () => {

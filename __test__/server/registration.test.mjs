@@ -241,6 +241,7 @@ test('stats() counts everything', async (t) => {
     closed: {},
     eventsDropped: 0,
     panics: 0,
+    store: null,
   };
   assert.deepEqual(server.stats(), nothing);
   const [ada, grace] = pair(server);

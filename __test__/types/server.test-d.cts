@@ -12,12 +12,20 @@ server.registerRelayChannel(id, id);
 server.unregisterRelayChannel(id, id);
 const channels: number = server.registerRelayChannels(new Set([id, 1])) + server.registerRelayChannels(id, [1, 2]);
 const expiring: RelayServer.RegisteredClient = server.registerClient({ expiresIn: 60_000, data: { user: 'ada' } });
+const own: RelayServer.RegisteredClient = server.registerClient({ id: 4711, token: '0'.repeat(32), data: ['ada'] });
+const many: RelayServer.RegisteredClient[] = [...server.registerClients(10), ...server.registerClients(10, { expiresIn: 1 })];
+server.refreshToken(own.id, { token: '1'.repeat(32), expiresIn: undefined }).trim();
+new RelayServer({ port: 0, store: './relay.db' });
+new RelayServer({ server: http.createServer(), store: new URL('file:///var/lib/relay.db') });
+new RelayServer({ noServer: true, store: { path: './relay.db', durability: 'synced' } });
+const storage: RelayServer.StoreOptions = { path: new URL('file:///relay.db') };
 const refreshed: string = server.refreshToken(expiring.id);
 server.refreshToken(id, { expiresIn: 60_000 }).trim();
 const wasConnected: boolean = server.disconnectClient(id) || server.disconnectClient(id, 4999, 'banned');
 const isConnected: boolean = server.isConnected(id);
 for (const client of server.clients()) client satisfies RelayServer.Client;
-const { offences, relayedBytes, turnedAway }: RelayServer.Stats = server.stats();
+const { offences, relayedBytes, turnedAway, store }: RelayServer.Stats = server.stats();
+const written: number[] = store ? [store.committed, store.skipped, store.pendingBytes, store.lastCommitMs] : [];
 server.on('messagesExpired', (senderId, recipientId, messages) => [senderId, recipientId, messages].map((n) => n.toFixed()));
 server.on('expired', (clientId, undelivered, data: unknown) => [clientId.toFixed(), undelivered.toFixed(), data]);
 server.unregisterClient(id);
@@ -53,6 +61,7 @@ http2.createServer().on('connect', (request: http2.Http2ServerRequest) => {
 byHand.shouldHandle = ({ headers }) => headers.origin === 'https://example.com';
 const more: RelayServer.Options[] = [{ server: web, port: undefined }, { noServer: true }, { port: 0, noServer: false }];
 export const used = [attached, more, token, port, closed, drained, disposed, options, Named, once(server, 'listening')];
+export const stored = [storage, written, many];
 export const told = [channels, refreshed, wasConnected, isConnected, turnedAway['closing']?.toFixed(), offences['ERR_INVALID_JSON']?.toFixed(), relayedBytes.toFixed()];
 
 export const guarded: RelayServer.Options[] = [
@@ -100,6 +109,20 @@ server.close({ timeout: '1s' });
 server.registerClient({ expiresIn: '1h' });
 // @ts-expect-error there is no such option
 server.registerClient({ expires: 1 });
+// @ts-expect-error an id is a number
+server.registerClient({ id: '7' });
+// @ts-expect-error a token is a string
+server.registerClient({ token: Buffer.alloc(16) });
+// @ts-expect-error a number of clients
+server.registerClients([{ id: 1 }]);
+// @ts-expect-error one token is not for many
+server.registerClients(2, { token: '0'.repeat(32) });
+// @ts-expect-error a store has a path
+new RelayServer({ port: 0, store: { durability: 'written' } });
+// @ts-expect-error there is no such durability
+new RelayServer({ port: 0, store: { path: 'relay.db', durability: 'full' } });
+// @ts-expect-error there may be no store
+export const committed = server.stats().store.committed;
 // @ts-expect-error a room has ids
 server.registerRelayChannels(['0', '1']);
 // @ts-expect-error the ids are numbers

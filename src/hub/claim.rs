@@ -164,9 +164,10 @@ impl Hub {
         if has_changed {
             self.announce(id);
         }
-        if let Some(Detached { bell, .. }) = replaced {
+        if let Some(Detached { bell, freed, .. }) = replaced {
             bell.ring();
             self.ring(&waiting);
+            self.notify_senders(id, freed);
         }
         let session = session.map(|session| session.id);
         ClaimOutcome::Claimed(Claim { id, client, number, session, peer: None })
@@ -181,12 +182,15 @@ impl Hub {
         if !claim.is_current() {
             return None;
         }
-        let Detached { outbox, messages, bytes, blocked_bytes, .. } = state.detach(everything)?;
+        // What a store keeps is written by the next life of the server.
+        let everything = everything && self.store.commits_at_once();
+        let Detached { outbox, messages, bytes, blocked_bytes, freed, .. } = state.detach(everything)?;
         self.add_queued(messages);
         self.budget.adjust(blocked_bytes, bytes);
         let (waiting, has_changed) = (state.mailbox.release_held_senders(), state.presence.mark_changed());
         emit();
         drop(state);
+        self.notify_senders(claim.id, freed);
         self.after_detaching(claim.id, &claim.client, &waiting, has_changed);
         Some(outbox)
     }
@@ -207,6 +211,7 @@ impl Hub {
         emit();
         drop(state);
         detached.bell.ring();
+        self.notify_senders(id, detached.freed);
         self.after_detaching(id, &client, &waiting, has_changed);
         Ok(true)
     }
@@ -222,7 +227,7 @@ impl Hub {
 
     /// Counts what went back to the mailbox, and tells the detached connection why it ends. Its bell is rung after unlocking.
     fn end_detached(&self, detached: &Detached, reason: CloseReason) {
-        let Detached { bell, outbox, messages, bytes, blocked_bytes } = detached;
+        let Detached { bell, outbox, messages, bytes, blocked_bytes, freed: _ } = detached;
         self.add_queued(*messages);
         self.budget.adjust(*blocked_bytes, *bytes);
         bell.end(reason, outbox.unwritten().into());

@@ -8,7 +8,7 @@ use super::client::{Client, ring};
 use super::state::Detached;
 use crate::error::{CloseReason, Error};
 use crate::ids::{ClientId, Token};
-use crate::model::{ClientSet, MailboxSize};
+use crate::model::{ClientSet, Freed, MailboxSize};
 use crate::store::{NewClient, Registration, Unregistered};
 use crate::sync::Ordering;
 
@@ -182,18 +182,22 @@ impl Hub {
         }
         let was_connected = detached.is_some();
         let mut counted = contents;
-        let bell = detached.map(|Detached { bell, outbox, messages, bytes, blocked_bytes }| {
-            // These are among the contents, and were not counted.
-            counted.messages -= messages;
-            counted.bytes -= bytes;
-            self.budget.adjust(blocked_bytes, 0);
-            bell.end(reason, outbox.unwritten().into());
-            bell
-        });
+        let mut freed = Freed::default();
+        let bell =
+            detached.map(|Detached { bell, outbox, messages, bytes, blocked_bytes, freed: of_copies }| {
+                freed = of_copies;
+                // These are among the contents, and were not counted.
+                counted.messages -= messages;
+                counted.bytes -= bytes;
+                self.budget.adjust(blocked_bytes, 0);
+                bell.end(reason, outbox.unwritten().into());
+                bell
+            });
         // After the reason is set: from here on everything is refused to the connection.
         client.claim.fetch_add(1, Ordering::AcqRel);
         drop(state);
         ring(bell);
+        self.notify_senders(id, freed);
         for (sender, session, seq) in mailbox.unsettled() {
             self.accept(id, sender, session, seq);
         }

@@ -280,15 +280,11 @@ impl Outbox {
         })
     }
 
-    /// Returns sender and offset of the messages of which this is the only copy.
-    pub fn sole_copies(&self) -> impl Iterator<Item = (ClientId, Offset)> {
-        self.sole_copies.iter().map(|copy| (copy.sender, copy.offset))
-    }
-
-    /// Returns sender, session and sequence number of the numbered messages of which this is the only copy.
-    pub fn numbered_sole_copies(&self) -> impl Iterator<Item = (ClientId, SessionId, Seq)> {
-        let all = self.sole_copies.iter().map(|copy| (copy.sender, copy.session, copy.seq));
-        all.filter(|(_, _, seq)| *seq > Seq::default())
+    /// Returns sender, offset, session and sequence number of the messages of which this was the only copy, and of which the
+    /// socket has taken the whole frame.
+    pub fn written_copies(&self) -> impl Iterator<Item = (ClientId, Offset, SessionId, Seq)> {
+        let written = self.sole_copies.iter().take_while(|copy| copy.end as usize <= self.buffer.written());
+        written.map(|copy| (copy.sender, copy.offset, copy.session, copy.seq))
     }
 
     /// Gives memory back that the content does not need: it may stay for long, and only its bytes are counted.
@@ -401,7 +397,9 @@ mod tests {
             assert!(written == whole);
             assert_eq!((outbox.bytes_written(), outbox.is_written()), (taken as u32, taken == whole.len()));
             assert!(*outbox.unwritten() == whole[taken..]);
-            assert_eq!(outbox.numbered_sole_copies().count(), messages.len());
+            let ends = [1, 2, 3].map(|count| frames_of(&messages[..count]).len());
+            let is_written = |end: &&usize| **end <= taken;
+            assert_eq!(outbox.written_copies().count(), ends.iter().filter(is_written).count());
             let mut back = Vec::new();
             outbox.return_unwritten(|sender, message| {
                 assert_eq!(sender, client(7));
@@ -409,7 +407,6 @@ mod tests {
             });
             back.reverse();
             // Those that were not written to their last byte.
-            let ends = [1, 2, 3].map(|count| frames_of(&messages[..count]).len());
             let expected: Vec<_> = (1..)
                 .zip(messages)
                 .zip(ends)

@@ -88,6 +88,26 @@ impl Presence {
     }
 }
 
+/// Adds to `freed` receipts for the messages of which `outbox` was the only copy, and which the socket has taken.
+fn record_written(mailbox: &mut Mailbox, outbox: &Outbox, freed: &mut Freed) {
+    let mut ranges = BTreeMap::<_, (Offset, Offset)>::new();
+    for (sender, offset, session, seq) in outbox.written_copies() {
+        if mailbox.is_stored() {
+            ranges.entry(sender).or_insert((offset, offset)).1 = offset;
+        }
+        if seq == Seq::default() {
+            continue;
+        }
+        match freed.delivered.last_mut() {
+            Some(last) if last.0 == sender => *last = (sender, session, seq),
+            _ => freed.delivered.push((sender, session, seq)),
+        }
+    }
+    for (sender, (first, last)) in ranges {
+        mailbox.flushed(sender, first, last, freed);
+    }
+}
+
 /// A connection that no longer reads the mailbox.
 pub(super) struct Detached {
     pub bell: Arc<Bell>,
@@ -98,6 +118,8 @@ pub(super) struct Detached {
     pub bytes: usize,
     /// Bytes of the outbox that counted against the total bound.
     pub blocked_bytes: usize,
+    /// What the messages that its socket has taken mean for their senders.
+    pub freed: Freed,
 }
 
 impl ClientState {
@@ -161,8 +183,9 @@ impl ClientState {
         writer.into_iter().for_each(SharedWriter::forget);
         outbox.copy_splices();
         self.mailbox.rewind();
-        let (mut messages, mut bytes) = (0, 0);
+        let (mut messages, mut bytes, mut freed) = (0, 0, Freed::default());
         if !everything {
+            record_written(&mut self.mailbox, &outbox, &mut freed);
             outbox.return_unwritten(|sender, message| {
                 if let Some(cost) = self.mailbox.put_back(sender, message) {
                     messages += 1;
@@ -171,7 +194,7 @@ impl ClientState {
             });
             outbox.drop_unwritten_frames();
         }
-        Some(Detached { bell, outbox, messages, bytes, blocked_bytes })
+        Some(Detached { bell, outbox, messages, bytes, blocked_bytes, freed })
     }
 
     /// Writes a plain sender's message to the outbox of a plain recipient without adding it to the lane, if there is room
@@ -253,26 +276,12 @@ impl ClientState {
         self.connection.as_mut().is_none_or(|connection| connection.try_write(&self.mailbox))
     }
 
-    /// Clears the outbox, of which the socket has taken everything. Adds to `freed` the receipts for the messages of which it
-    /// was the only copy.
+    /// Clears the outbox, of which the socket has taken everything. Adds to `freed` what that means for the messages of which
+    /// it was the only copy.
     pub fn clear_outbox(&mut self, freed: &mut Freed) {
-        let Some(Connection { outbox, .. }) = &mut self.connection else { return };
-        if self.mailbox.is_stored() {
-            let mut flushed = BTreeMap::<_, (Offset, Offset)>::new();
-            for (sender, offset) in outbox.sole_copies() {
-                flushed.entry(sender).or_insert((offset, offset)).1 = offset;
-            }
-            for (sender, (first, last)) in flushed {
-                self.mailbox.flushed(sender, first, last, freed);
-            }
-        }
-        let delivered = &mut freed.delivered;
-        for (sender, session, seq) in outbox.numbered_sole_copies() {
-            match delivered.last_mut() {
-                Some(last) if last.0 == sender => *last = (sender, session, seq),
-                _ => delivered.push((sender, session, seq)),
-            }
-        }
+        let Self { connection, mailbox, .. } = self;
+        let Some(Connection { outbox, .. }) = connection else { return };
+        record_written(mailbox, outbox, freed);
         outbox.clear();
     }
 

@@ -133,4 +133,18 @@ impl Limits {
     pub const RESTART_PAUSE: Duration = Duration::from_millis(100);
     /// Pause of accepting when the system is out of descriptors or memory.
     pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+    // The store on disk.
+
+    /// Pages of the log from which on it is copied into the file. Fewer means more syncs, more means a larger file beside it.
+    pub const STORE_LOG_PAGES: usize = 1000;
+    /// Bytes to which the log is cut after it was longer: what it has while it is copied in time. It keeps those, so that a
+    /// full disk has room for records that make room.
+    pub const STORE_LOG_BYTES: usize = 8 * 1024 * 1024;
+    /// Bytes by which the file grows at a time.
+    pub const STORE_GROWTH: usize = 64 * 1024;
+    /// Bytes of the file that are kept in memory.
+    pub const STORE_CACHE_BYTES: usize = 8 * 1024 * 1024;
+    /// Time for which another program may keep the file locked. Then the store fails.
+    pub const STORE_BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 }

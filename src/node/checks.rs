@@ -23,3 +23,9 @@ pub fn redact_tokens(text: String) -> String {
 pub fn max_unanswered_verifications() -> u32 {
     Limits::MAX_UNANSWERED_VERIFICATIONS
 }
+
+/// The largest number of clients that `registerClients()` registers.
+#[napi(catch_unwind)]
+pub fn max_registered_at_once() -> u32 {
+    u32::try_from(Limits::MAX_REGISTERED_AT_ONCE.max).unwrap_or(u32::MAX)
+}

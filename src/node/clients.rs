@@ -9,7 +9,9 @@ use napi_derive::napi;
 use super::NativeRelay;
 use super::errors::{Code, js_error};
 use crate::error::Error;
-use crate::ids::ClientId;
+use crate::hub::NewClient;
+use crate::ids::{ClientId, Token};
+use crate::store::StoreStats;
 
 /// A registered client.
 #[napi(object)]
@@ -18,6 +20,24 @@ pub struct NativeRegistration {
     pub id: f64,
     /// Its token.
     pub token: String,
+}
+
+/// Many registered clients.
+#[napi(object)]
+pub struct NativeRegistrations {
+    /// Their ids, ascending.
+    pub ids: Float64Array,
+    /// Their tokens, in the order of the ids.
+    pub tokens: Vec<String>,
+}
+
+/// What the store has kept of the application's data.
+#[napi(object)]
+pub struct NativeData {
+    /// The client.
+    pub id: f64,
+    /// The data.
+    pub json: String,
 }
 
 /// The status of a client.
@@ -38,6 +58,30 @@ pub struct NativeCount {
     pub code: String,
     /// Its count.
     pub count: f64,
+}
+
+/// Statistics of a store on disk.
+#[napi(object)]
+pub struct NativeStoreStats {
+    /// Messages that were committed.
+    pub committed: f64,
+    /// Messages that were received before they were committed.
+    pub skipped: f64,
+    /// Bytes of messages that wait for either.
+    pub pending_bytes: f64,
+    /// How long the last commit took, in milliseconds.
+    pub last_commit_ms: f64,
+}
+
+impl From<StoreStats> for NativeStoreStats {
+    fn from(stats: StoreStats) -> Self {
+        Self {
+            committed: stats.committed as f64,
+            skipped: stats.skipped as f64,
+            pending_bytes: stats.pending_bytes as f64,
+            last_commit_ms: stats.last_commit_micros as f64 / 1000.0,
+        }
+    }
 }
 
 /// Statistics of a relay.
@@ -69,19 +113,46 @@ pub struct NativeStats {
     pub events_dropped: f64,
     /// Panics, each a bug in the relay that ended a connection.
     pub panics: f64,
+    /// Statistics of the store on disk, if there is one.
+    pub store: Option<NativeStoreStats>,
 }
 
 #[napi]
 impl NativeRelay {
-    /// Registers a client, for `lifetime` milliseconds or without expiry.
+    /// Registers a client, for `lifetime` milliseconds or without expiry. The id and the token are the application's if given;
+    /// `data` is JSON that a store on disk keeps.
     #[napi(catch_unwind)]
-    pub fn register_client(&self, lifetime: Option<f64>) -> Result<NativeRegistration, Code> {
-        let client = match duration(lifetime) {
-            Some(lifetime) => self.relay.register_client_for(lifetime),
-            None => self.relay.register_client(),
+    pub fn register_client(
+        &self,
+        lifetime: Option<f64>,
+        client: Option<f64>,
+        token: Option<String>,
+        data: Option<String>,
+    ) -> Result<NativeRegistration, Code> {
+        let client = NewClient {
+            id: client.map(|client| id(client, "id")).transpose()?,
+            token: token.map(parse_token).transpose()?,
+            lifetime: duration(lifetime),
+            data: data.map(String::into_boxed_str),
         };
-        let client = client.map_err(js_error)?;
+        let client = self.relay.register(client).map_err(js_error)?;
         Ok(NativeRegistration { id: client.id.get() as f64, token: client.token.reveal().to_owned() })
+    }
+
+    /// Registers `count` clients, for `lifetime` milliseconds or without expiry.
+    #[napi(catch_unwind)]
+    pub fn register_clients(&self, count: u32, lifetime: Option<f64>) -> Result<NativeRegistrations, Code> {
+        let clients = self.relay.register_clients(count as usize, duration(lifetime)).map_err(js_error)?;
+        let ids: Vec<_> = clients.iter().map(|client| client.id.get() as f64).collect();
+        let tokens = clients.iter().map(|client| client.token.reveal().to_owned()).collect();
+        Ok(NativeRegistrations { ids: ids.into(), tokens })
+    }
+
+    /// Returns the application's data about the clients that the store has kept. Empty the second time.
+    #[napi(catch_unwind)]
+    pub fn take_stored_data(&self) -> Vec<NativeData> {
+        let data = self.relay.take_stored_data().into_iter();
+        data.map(|(client, json)| NativeData { id: client.get() as f64, json: json.into() }).collect()
     }
 
     /// Removes a client.
@@ -90,11 +161,17 @@ impl NativeRelay {
         self.relay.unregister_client(id(client, "clientId")?).map_err(js_error)
     }
 
-    /// Replaces a client's token. Its registration then lasts `lifetime` milliseconds, or as long as before if null.
+    /// Replaces a client's token, with `token` if given. Its registration then lasts `lifetime` milliseconds, or as long as
+    /// before if null.
     #[napi(catch_unwind)]
-    pub fn refresh_token(&self, client: f64, lifetime: Option<f64>) -> Result<String, Code> {
-        let token =
-            self.relay.refresh_token(id(client, "clientId")?, None, duration(lifetime)).map_err(js_error)?;
+    pub fn refresh_token(
+        &self,
+        client: f64,
+        lifetime: Option<f64>,
+        token: Option<String>,
+    ) -> Result<String, Code> {
+        let (client, token) = (id(client, "clientId")?, token.map(parse_token).transpose()?);
+        let token = self.relay.refresh_token(client, token, duration(lifetime)).map_err(js_error)?;
         Ok(token.reveal().to_owned())
     }
 
@@ -174,6 +251,7 @@ impl NativeRelay {
             closed: counts(&stats.closed),
             events_dropped: stats.events_dropped as f64,
             panics: stats.panics as f64,
+            store: stats.store.map(NativeStoreStats::from),
         }
     }
 }
@@ -186,6 +264,13 @@ fn duration(milliseconds: Option<f64>) -> Option<Duration> {
 /// Converts a client id. A number that is not an integer from 0 on is the id of no client.
 fn id(number: f64, argument: &'static str) -> Result<ClientId, Code> {
     ClientId::from_f64(number).ok_or_else(|| js_error(Error::ClientNotFound { argument }))
+}
+
+/// Converts a token, which `index.js` has checked.
+#[expect(clippy::needless_pass_by_value, reason = "for `map`")]
+fn parse_token(digits: String) -> Result<Token, Code> {
+    let error = || napi::Error::new("ERR_INVALID_ARG_TYPE".to_owned(), "token is no token".to_owned());
+    Token::parse(&digits).ok_or_else(error)
 }
 
 fn ids(numbers: Vec<f64>) -> Result<Vec<ClientId>, Code> {

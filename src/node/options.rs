@@ -11,6 +11,7 @@ use super::errors::{Code, js_error};
 use super::tls::NativeCredentials;
 use crate::limits::{Limit, Limits};
 use crate::relay::{Options, Script, Site};
+use crate::store::{Durability, StoreOptions};
 
 /// An option with a bound: its name, unit, default and range.
 #[napi(object)]
@@ -68,6 +69,17 @@ pub struct NativeOptions {
     pub metrics: bool,
     /// The rules by which connections are accepted.
     pub rules: NativeRules,
+    /// The file that keeps clients, channels and messages.
+    pub store: Option<NativeStore>,
+}
+
+/// A store on disk.
+#[napi(object)]
+pub struct NativeStore {
+    /// The absolute path of its file.
+    pub path: String,
+    /// Whether each commit waits for the disk.
+    pub synced: bool,
 }
 
 /// A file that browsers load.
@@ -92,6 +104,7 @@ pub fn options(native: NativeOptions, on_verify_request: Signal) -> Result<Optio
         source_map,
         metrics,
         rules,
+        store,
     } = native;
     let [script, source_map] = [script, source_map].map(|script| script.map(Script::from));
     let mut options = Options {
@@ -99,6 +112,7 @@ pub fn options(native: NativeOptions, on_verify_request: Signal) -> Result<Optio
         site: Site { path, script, source_map, has_metrics: metrics },
         rules: access::rules(rules, on_verify_request),
         credentials: credentials.map(Into::into),
+        store: store.map(StoreOptions::from),
         ..Options::default()
     };
     for NativeSetting { name, value } in settings {
@@ -108,6 +122,13 @@ pub fn options(native: NativeOptions, on_verify_request: Signal) -> Result<Optio
         }
     }
     Ok(options)
+}
+
+impl From<NativeStore> for StoreOptions {
+    fn from(NativeStore { path, synced }: NativeStore) -> Self {
+        let durability = if synced { Durability::Synced } else { Durability::Written };
+        Self { path: path.into(), durability }
+    }
 }
 
 impl From<NativeScript> for Script {

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::maintenance;
 use super::options::Address;
+use super::store::StoreThread;
 use super::task::restart_on_panic;
 use crate::events::Event;
 use crate::limits::Limits;
@@ -57,6 +58,7 @@ pub async fn run(
     context: Arc<Shared>,
     acceptor: Arc<Acceptor>,
     started: oneshot::Receiver<Address>,
+    store: Arc<StoreThread>,
     dispatchers: TaskTracker,
 ) {
     let mut maintenance = pin!(maintenance::run_maintenance(&context));
@@ -77,6 +79,8 @@ pub async fn run(
     }
     wait_for_connections(&context, &acceptor, listener.as_ref()).await;
     drop(listener);
+    // Nothing else runs any more, so this may wait for the disk.
+    store.close();
     maintenance::drop_messages(&context);
     context.events.emit_or_wait(Event::Closed).await;
     dispatchers.close();

@@ -16,12 +16,14 @@ mod memory;
 mod options;
 mod queue;
 mod record;
+mod sqlite;
 
 pub use disk::{Disk, from_unix_millis};
 pub use memory::Memory;
 pub use options::{Durability, Life, StoreOptions, StoreStats};
 pub use queue::{Group, Queue, Ticket, Visit, Work};
 pub use record::{ChannelRecord, ClientRecord, MessageRecord, Record, SessionRecord, UnixMillis};
+pub use sqlite::{Database, Environment, PreviousEnd};
 
 use std::path::Path;
 use std::time::{Duration, Instant};

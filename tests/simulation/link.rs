@@ -31,11 +31,6 @@ impl Pipe {
         bytes > 0
     }
 
-    /// The position of the next byte to be written.
-    pub fn end(&self) -> u64 {
-        self.read + (self.arrived.len() + self.sent.len()) as u64
-    }
-
     /// Whether no more bytes will arrive.
     pub fn is_at_end(&self) -> bool {
         self.is_ended && self.sent.is_empty()

@@ -2,15 +2,16 @@
 //! that stands still, so the same seed is always the same run.
 //!
 //! Pages that behave like `client/` are at the other end of links that break at any byte, stall, or deliver late. Sessions wake
-//! in any order, lanes fill up, pages reload and replace each other, channels open and close. In a third of the runs the store
-//! commits messages late (`Hub::late`). A ledger compares what each application receives with what was sent and accepted:
-//! every accepted message arrives once and in order, and no message is accepted before it is committed or received. A failing
-//! seed is printed with its run.
+//! in any order, lanes fill up, pages reload and replace each other, channels open and close. Half of the runs have a store on a
+//! simulated disk: the server is killed, or loses power, at any step, and goes on with what the disk has kept. A ledger compares
+//! what each application receives with what was sent and accepted: every accepted message arrives once and in order, and no
+//! message is accepted before it is committed or received. A failing seed is printed with its run.
 //!
-//! The feature `faults` provides the simulated sockets for other sessions (`shared_writer.rs`) and the late store.
+//! The feature `faults` provides the simulated sockets for other sessions (`shared_writer.rs`).
 //!
 //! `npm run torture:simulation -- --seeds 100000` runs many seeds, `--from 7 --seeds 1` one of them.
 
+mod disk;
 mod ledger;
 mod link;
 mod page;

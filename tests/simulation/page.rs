@@ -4,7 +4,6 @@ mod incoming;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
-use std::sync::Arc;
 
 use crate::ledger::{Ledger, PageId};
 use crate::link::{self, SharedLink};
@@ -46,22 +45,23 @@ struct Peer {
     retry_at: Option<u64>,
     /// The highest receipt.
     delivered_seq: u64,
-    /// Messages with their offsets that the application has not received because it is not listening.
-    buffered: VecDeque<(String, u64)>,
-    /// The highest offset that has arrived on this connection.
-    arrived_offset: u64,
-    /// The highest offset that the application has received.
-    handled_offset: u64,
+    /// Messages that the application has not received because it is not listening.
+    buffered: VecDeque<Arrived>,
+    /// The session of the last message on this connection.
+    session: String,
+    /// The highest number of each session that has arrived on this connection.
+    arrived: BTreeMap<String, u64>,
+    /// The highest number of each session that the application has received.
+    handled: BTreeMap<String, u64>,
     is_online: bool,
 }
 
-/// A message frame on its way to the server.
-struct SentMessage {
-    target: u64,
+/// A message that has arrived.
+struct Arrived {
+    message: String,
+    offset: u64,
+    session: String,
     seq: u64,
-    link: SharedLink,
-    /// Where its frame ends in the bytes of the link.
-    end: u64,
 }
 
 pub struct Page {
@@ -74,8 +74,6 @@ pub struct Page {
     /// The number of the connection.
     connection: u64,
     peers: BTreeMap<u64, Peer>,
-    /// Messages that the store has not committed, once for each connection that they were sent on.
-    uncommitted: Vec<SentMessage>,
     /// Offsets to be acknowledged, by sender.
     acknowledgements: BTreeMap<u64, u64>,
     acknowledge_at: Option<u64>,
@@ -106,7 +104,7 @@ fn text(from: PageId, seq: u64) -> String {
 }
 
 /// Parses a message's text. Returns its page and its sequence number.
-fn parse(text: &str) -> (PageId, u64) {
+pub fn parse(text: &str) -> (PageId, u64) {
     let mut numbers = text.split('.').map(|number| number.parse().expect("a number"));
     let mut number = || numbers.next().expect("three numbers");
     let (from, seq) = (PageId { client: number(), page: number() }, number());
@@ -126,7 +124,6 @@ impl Page {
             epoch: None,
             connection: 0,
             peers: BTreeMap::new(),
-            uncommitted: Vec::new(),
             acknowledgements: BTreeMap::new(),
             acknowledge_at: None,
             unacknowledged: 0,
@@ -221,23 +218,7 @@ impl Page {
             self.write(&format!(
                 r#"{{"relay":{{"targetId":{target},"message":"{message}","seq":{seq}{first}}}}}"#
             ));
-            if let Some(link) = &self.link {
-                let (link, end) = (Arc::clone(link), link::lock(link).up.end());
-                self.uncommitted.push(SentMessage { target, seq, link, end });
-            }
         }
-    }
-
-    /// Records in the ledger that the store commits the messages to `target` that the server has read.
-    pub fn commit(&mut self, target: u64, ledger: &mut Ledger) {
-        let id = self.id;
-        self.uncommitted.retain(|message| {
-            let is_committed = message.target == target && link::lock(&message.link).up.read >= message.end;
-            if is_committed {
-                ledger.committed(id, target, message.seq);
-            }
-            !is_committed
-        });
     }
 
     /// Lets the page send to a client again: the channel is registered.
@@ -256,12 +237,12 @@ impl Page {
 
     /// Passes buffered messages to the application.
     fn hand_over(&mut self, sender: u64, now: u64, ledger: &mut Ledger) {
-        while let Some((message, offset)) = self.peer(sender).buffered.pop_front() {
-            let (from, seq) = parse(&message);
+        while let Some(arrived) = self.peer(sender).buffered.pop_front() {
+            let (from, seq) = parse(&arrived.message);
             assert_eq!(from.client, sender);
             ledger.received(self.id, from, seq);
-            self.peer(sender).handled_offset = offset;
-            self.note_received(sender, offset, now);
+            self.peer(sender).handled.insert(arrived.session, arrived.seq);
+            self.note_received(sender, arrived.offset, now);
         }
     }
 

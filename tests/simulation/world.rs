@@ -3,21 +3,23 @@
 mod steps;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use websocket_relay::hub::Hub;
-use websocket_relay::ids::Offset;
+use websocket_relay::hub::{Hub, Pending};
 use websocket_relay::session;
+use websocket_relay::store::{Commit, Durability, Record};
 use websocket_relay::{ClientId, Event, EventReceiver, Limits, events};
 
+use crate::disk::Disk;
 use crate::ledger::{Ledger, PageId};
 use crate::link::{self, Link, ServerEnd, SharedLink};
-use crate::page::{Page, State};
+use crate::page::{self, Page, State};
 use crate::random::Random;
 use steps::Step;
 
@@ -84,6 +86,13 @@ struct World {
     now: u64,
     context: Arc<session::Shared>,
     events: EventReceiver,
+    authorizes_all: bool,
+    /// The disk of the store, if it is on one, and what was taken for it and not written.
+    disk: Option<Disk>,
+    pending: Pending,
+    /// Before every time at which the store is to look into a mailbox: the clock of this run stands still.
+    start: Instant,
+    crashes: u64,
     tasks: Vec<Task>,
     clients: Vec<Client>,
     /// Clients that may have a channel.
@@ -140,17 +149,35 @@ fn limits(random: &mut Random, are_polite: bool) -> Limits {
     }
 }
 
+/// Starts a server, with what the disk has kept if there is one.
+fn serve(
+    limits: Limits,
+    authorizes_all: bool,
+    disk: Option<&mut Disk>,
+) -> (Arc<session::Shared>, EventReceiver) {
+    let (sink, events) = events::channel(limits.max_queued_events);
+    let hub = match disk {
+        None => Hub::new(limits.clone(), authorizes_all),
+        Some(disk) => {
+            let open = |load: &mut dyn FnMut(_) -> _| Ok(((), disk.open(load)?));
+            Hub::restored(limits.clone(), authorizes_all, Path::new("simulated"), open).map(|(hub, ())| hub)
+        }
+    };
+    let hub = hub.expect("a hub");
+    hub.store_queue().into_iter().for_each(websocket_relay::store::Queue::leave_unattended);
+    (Arc::new(session::Shared::new(limits, hub, sink)), events)
+}
+
 impl World {
     fn new(seed: u64, trace: Option<&Trace>) -> Self {
         let mut random = Random::new(seed);
         let are_polite = random.one_in(2);
         let limits = limits(&mut random, are_polite);
-        let (sink, events) = events::channel(limits.max_queued_events);
-        let commits_late = random.one_in(3);
-        let create = if commits_late { Hub::late } else { Hub::new };
-        let hub = create(limits.clone(), random.one_in(6)).expect("randomness");
-        let context = Arc::new(session::Shared::new(limits, hub, sink));
-        let mut ledger = Ledger::new(commits_late);
+        let durability = random.pick(&[None, None, Some(Durability::Written), Some(Durability::Synced)]);
+        let mut disk = durability.map(Disk::new);
+        let authorizes_all = random.one_in(6);
+        let (context, events) = serve(limits, authorizes_all, disk.as_mut());
+        let mut ledger = Ledger::new(disk.is_some());
         let mut clients = Vec::new();
         for _ in 0..2 + random.below(3) {
             let registration = context.hub.register(None).expect("randomness");
@@ -186,11 +213,16 @@ impl World {
         }
         let (tasks, counts) = (Vec::new(), Counts::default());
         let (now, is_settling, trace) = (0, false, trace.cloned());
-        Self {
+        let mut world = Self {
             random,
             now,
             context,
             events,
+            authorizes_all,
+            disk,
+            pending: Pending::default(),
+            start: Instant::now(),
+            crashes: 0,
             tasks,
             clients,
             pairs,
@@ -199,16 +231,79 @@ impl World {
             weights,
             is_settling,
             trace,
+        };
+        world.commit_records();
+        world.disk.iter_mut().for_each(Disk::sync);
+        world
+    }
+
+    /// Takes what waits for the store: with `is_all` every message, otherwise those for clients that are away.
+    fn take_for_store(&mut self, is_all: bool) {
+        let hub = &self.context.hub;
+        let Some(queue) = hub.store_queue() else { return };
+        if self.pending.is_empty() {
+            self.pending.add(queue.next(Some(self.start)));
+            hub.fill(&mut self.pending, self.start, is_all);
         }
     }
 
-    /// The store commits the messages in a client's mailbox.
-    fn commit(&mut self, client: usize) {
-        let id = self.clients[client].id;
-        self.context.hub.commit(id, Offset(u64::MAX - 1));
-        let Self { clients, ledger, .. } = self;
-        let pages = clients.iter_mut().flat_map(|client| &mut client.pages);
-        pages.for_each(|page| page.commit(id.get(), ledger));
+    /// Writes what was taken. Returns whether there was anything.
+    fn write_to_store(&mut self) -> bool {
+        let Some(disk) = self.disk.as_mut().filter(|_| !self.pending.is_empty()) else { return false };
+        disk.write(self.pending.records()).expect("the disk has room");
+        for record in self.pending.records() {
+            if let Record::Message(message) = record {
+                let json = std::str::from_utf8(&message.json).expect("JSON");
+                let (from, seq) = page::parse(json.trim_matches('"'));
+                self.ledger.committed(from, message.recipient.get(), seq);
+            }
+        }
+        self.context.hub.finish_commit(std::mem::take(&mut self.pending));
+        true
+    }
+
+    /// Commits everything. Returns whether there was anything.
+    fn commit(&mut self) -> bool {
+        let had_some = self.write_to_store();
+        self.take_for_store(true);
+        self.write_to_store() || had_some
+    }
+
+    /// Commits registrations and channels, as the call that makes them does before it returns.
+    fn commit_records(&mut self) {
+        self.write_to_store();
+        if let Some(queue) = self.context.hub.store_queue() {
+            self.pending.add(queue.next(Some(self.start)));
+        }
+        self.write_to_store();
+    }
+
+    /// The server's process dies, perhaps with the power, and another begins with what the disk has kept.
+    fn crash(&mut self, loses_power: bool) {
+        let Some(disk) = &mut self.disk else { return };
+        self.crashes += 1;
+        self.ledger.crashed();
+        if loses_power && disk.lose_power(|states| self.random.below(states)) {
+            self.ledger.lost();
+            // A channel may be as it was before.
+            let channels = self.pairs.len();
+            self.clients.iter_mut().for_each(|client| client.closed_channels += channels);
+        }
+        self.pending = Pending::default();
+        let (context, events) = serve(self.context.limits.clone(), self.authorizes_all, Some(disk));
+        for task in &mut self.tasks {
+            task.future = None;
+            if self.random.one_in(2) {
+                link::lock(&task.link).reset();
+            }
+        }
+        (self.context, self.events) = (context, events);
+        for page in self.clients.iter_mut().flat_map(|client| &mut client.pages) {
+            // Others notice later.
+            if self.random.one_in(2) {
+                page.abandon(self.now);
+            }
+        }
     }
 
     fn poll(&mut self, task: usize) {
@@ -232,7 +327,9 @@ impl World {
     fn check_rates(&self) {
         let Limits { rate_limit, rate_limit_burst, .. } = self.context.limits;
         let (rate, burst) = (rate_limit as u64, rate_limit_burst as u64);
-        let max = if burst == 0 { rate } else { burst } + 1 + rate * self.now / 1000;
+        let burst = if burst == 0 { rate } else { burst } + 1;
+        // Another life of the server knows no debts.
+        let max = burst * (1 + self.crashes) + rate * self.now / 1000;
         for Client { id, pages, closed_channels, is_polite, .. } in &self.clients {
             let received = self.ledger.received_from(id.get());
             assert!(
@@ -336,7 +433,7 @@ impl World {
     /// Polls every session that was woken, and carries all bytes. Returns whether anything happened.
     fn run_server(&mut self) -> bool {
         let mut is_busy = self.context.hub.tell_presence().has_more;
-        (0..self.clients.len()).for_each(|client| self.commit(client));
+        is_busy |= self.commit();
         for task in 0..self.tasks.len() {
             if self.tasks[task].is_woken() {
                 self.poll(task);
@@ -355,6 +452,9 @@ impl World {
         self.ledger.check();
         let totals = self.context.hub.totals();
         assert_eq!((totals.queued_messages, totals.queued_bytes), (0, 0), "messages wait after the end");
+        while self.commit() {}
+        let kept: Vec<_> = self.disk.iter().flat_map(Disk::messages).collect();
+        assert!(kept.is_empty(), "the disk keeps what was received: {kept:?}");
         for (one, two) in self.pairs.clone() {
             for (from, to) in [(one, two), (two, one)] {
                 let is_plain = |id: ClientId| !self.clients[id.get() as usize].is_reliable;

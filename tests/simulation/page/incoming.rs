@@ -1,6 +1,8 @@
 //! The frames that a page reads.
 
-use super::{Page, State, parse};
+use std::collections::BTreeMap;
+
+use super::{Arrived, Page, State, parse};
 use crate::ledger::Ledger;
 use crate::link::{self, Frame};
 use crate::world;
@@ -60,7 +62,7 @@ impl Page {
         let kind = string(frame, "{\"");
         assert!(self.is_reliable || kind == "relay", "{:?} is plain and gets {frame}", self.id);
         if kind == "authenticated" && self.state == State::Authenticating {
-            return self.authenticated(frame);
+            return self.authenticated(frame, ledger);
         }
         assert!(kind != "error", "{:?} did nothing wrong: {frame}", self.id);
         assert_eq!(self.state, State::Open, "a frame before the authentication has succeeded: {frame}");
@@ -90,12 +92,18 @@ impl Page {
 
     fn on_relay(&mut self, frame: &str, now: u64, ledger: &mut Ledger) {
         let (sender, offset) = (number(frame, "\"senderId\":"), number(frame, "\"offset\":"));
-        let message = string(frame, "\"message\":\"").to_owned();
+        let (message, seq) = (string(frame, "\"message\":\"").to_owned(), number(frame, "\"seq\":"));
         let peer = self.peer(sender);
-        if offset > peer.arrived_offset {
-            peer.buffered.push_back((message, offset));
-            peer.arrived_offset = offset;
-        } else if offset <= peer.handled_offset {
+        if frame.contains("\"session\":") {
+            string(frame, "\"session\":\"").clone_into(&mut peer.session);
+        }
+        assert!(!peer.session.is_empty(), "the first message of a connection names its session: {frame}");
+        let session = peer.session.clone();
+        let last = |numbers: &BTreeMap<String, u64>| numbers.get(&session).copied().unwrap_or_default();
+        if seq > last(&peer.arrived) {
+            peer.arrived.insert(session.clone(), seq);
+            peer.buffered.push_back(Arrived { message, offset, session, seq });
+        } else if seq <= last(&peer.handled) {
             self.note_received(sender, offset, now);
         }
         if self.is_listening {
@@ -140,17 +148,18 @@ impl Page {
         }
     }
 
-    fn authenticated(&mut self, frame: &str) {
+    fn authenticated(&mut self, frame: &str, ledger: &Ledger) {
         let epoch = string(frame, "\"epoch\":\"").to_owned();
         if let Some(known) = self.epoch.replace(epoch.clone()) {
-            assert_eq!(known, epoch, "the epoch has changed, but no message was lost");
+            assert!(known == epoch || ledger.has_lost(), "the epoch has changed, but no message was lost");
         }
         self.state = State::Open;
         self.timeout = number(frame, "\"pingInterval\":") + number(frame, "\"pingTimeout\":");
         for peer in self.peers.values_mut() {
             // The server sends messages that were not acknowledged again.
             peer.buffered.clear();
-            peer.arrived_offset = peer.handled_offset;
+            peer.session.clear();
+            peer.arrived.clone_from(&peer.handled);
         }
     }
 }

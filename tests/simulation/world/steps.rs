@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use websocket_relay::{ClientId, CloseReason, Event};
 
 use super::{Task, World, note};
+use crate::disk::Disk;
 use crate::link::{self, Link, Pipe};
 use crate::page::State;
 
@@ -41,6 +42,10 @@ pub(super) enum Step {
     OpenChannel,
     /// The server ends a client's connection.
     Disconnect,
+    /// The server's process dies, and another begins.
+    Kill,
+    /// The same, with a loss of power.
+    LosePower,
 }
 
 impl Step {
@@ -53,7 +58,7 @@ impl Step {
         (Self::Advance, 6),
         (Self::Connect, 8),
     ];
-    pub(super) const FAULTS: [Self; 12] = [
+    pub(super) const FAULTS: [Self; 14] = [
         Self::PollAny,
         Self::Jump,
         Self::Reset,
@@ -66,6 +71,8 @@ impl Step {
         Self::CloseChannel,
         Self::OpenChannel,
         Self::Disconnect,
+        Self::Kill,
+        Self::LosePower,
     ];
 }
 
@@ -90,7 +97,7 @@ impl World {
         let client = self.random.below(self.clients.len());
         let now = self.now;
         match step {
-            Step::Poll => self.poll_woken(client),
+            Step::Poll => self.poll_woken(),
             Step::PollAny => self.poll_any(),
             Step::CarryUp => self.carry(|link| &link.up, Link::carry_up),
             Step::CarryDown => self.carry(|link| &link.down, Link::carry_down),
@@ -125,16 +132,22 @@ impl World {
                 self.open_channel(one, two);
             }
             Step::Disconnect => self.disconnect(client),
+            Step::Kill => self.crash(false),
+            Step::LosePower => self.crash(true),
         }
     }
 
     /// Polls a session that was woken. Sometimes lets the background task and the store do their work first.
-    fn poll_woken(&mut self, client: usize) {
+    fn poll_woken(&mut self) {
         if self.random.one_in(4) {
             self.context.hub.tell_presence();
         }
-        if self.random.one_in(8) {
-            self.commit(client);
+        match self.random.below(16) {
+            0 => self.take_for_store(true),
+            1 => self.take_for_store(false),
+            2 | 3 => drop(self.write_to_store()),
+            4 if self.random.one_in(4) => self.disk.iter_mut().for_each(Disk::sync),
+            _ => {}
         }
         if let Some(task) = self.pick_task(Task::is_woken) {
             self.poll(task);
@@ -202,6 +215,7 @@ impl World {
     fn close_channel(&mut self) {
         let (one, two) = self.random.pick(&self.pairs);
         if self.context.hub.close_channel(one, two).is_ok() {
+            self.commit_records();
             self.ledger.channel_closed(one.get(), two.get());
             for client in BTreeSet::from([one, two]) {
                 self.clients[client.get() as usize].closed_channels += 1;
@@ -213,6 +227,7 @@ impl World {
     pub(super) fn open_channel(&mut self, one: ClientId, two: ClientId) {
         // An error if they have one already.
         self.context.hub.open_channel(one, two).ok();
+        self.commit_records();
         for (page, other) in [(one, two), (two, one)] {
             self.clients[page.get() as usize].pages.iter_mut().for_each(|page| page.allow(other.get()));
         }

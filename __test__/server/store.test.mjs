@@ -1,0 +1,174 @@
+// The option `store`: what is kept, and what happens if it cannot be.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import test from 'node:test';
+import { pathToFileURL } from 'node:url';
+import RelayServer from 'websocket-relay';
+import { Connection, listen, run } from './support.mjs';
+
+/** Makes a directory that is removed when the test ends. */
+function directory(test) {
+  const path = mkdtempSync(join(tmpdir(), 'websocket-relay-store-'));
+  test.after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** A server without a port, and without a test to close it. */
+async function withStore(store, use) {
+  const server = new RelayServer({ noServer: true, store });
+  try {
+    return await use(server);
+  } finally {
+    await server.close();
+  }
+}
+
+const skip = { skip: (await opensStores()) ? false : 'the engine opens no store' };
+
+async function opensStores() {
+  const path = mkdtempSync(join(tmpdir(), 'websocket-relay-probe-'));
+  const stats = await withStore(join(path, 'relay.db'), (server) => server.stats());
+  rmSync(path, { recursive: true, force: true });
+  return stats.store !== null;
+}
+
+test('a store that cannot be opened is an error as of a port in use', skip, async (t) => {
+  const path = join(directory(t), 'missing', 'relay.db');
+  const web = http.createServer();
+  for (const place of [{ port: 0, host: '127.0.0.1' }, { server: web }, { noServer: true }]) {
+    const server = new RelayServer({ ...place, store: path }, () => assert.fail('it does not listen'));
+    const failed = { name: 'Error', code: 'ERR_STORE_NOT_FOUND', message: /^the store .*relay\.db cannot be opened: its directory does not exist/ };
+    const calls = [
+      () => server.registerClient(), () => server.registerClients(2), () => server.refreshToken(0), () => server.unregisterClient(0),
+      () => server.disconnectClient(0), () => server.isConnected(0), () => server.registerRelayChannel(0, 1),
+      () => server.registerRelayChannels([0]), () => server.unregisterRelayChannel(0, 1),
+    ];
+    for (const call of calls) assert.throws(call, failed);
+    assert.deepEqual([...server.clients()], []);
+    assert.equal(server.stats().store, null);
+    assert.equal(server.address(), null);
+    const [error] = await once(server, 'error');
+    assert.throws(() => { throw error; }, failed);
+    await once(server, 'close');
+    await assert.rejects(server.close(), failed);
+    assert.throws(() => server.registerClient(), failed);
+    assert.equal(web.listenerCount('upgrade'), 0);
+  }
+  assert.equal(existsSync(join(path, '..')), false);
+});
+
+test("throws the error of a store without an 'error' listener", skip, async (t) => {
+  const path = join(directory(t), 'missing', 'relay.db');
+  const { code, stderr } = await run(`
+    import RelayServer from 'websocket-relay';
+    new RelayServer({ port: 0, store: process.argv[1] });`, path);
+  assert.notEqual(code, 0);
+  assert.match(stderr, /Error: the store .* cannot be opened/);
+  assert.match(stderr, /ERR_STORE_NOT_FOUND/);
+});
+
+test('may be closed before the error of its store', skip, async (t) => {
+  const server = new RelayServer({ noServer: true, store: join(directory(t), 'missing', 'relay.db') });
+  server.on('error', () => assert.fail('it was closed before'));
+  await server.close();
+});
+
+test('leaves a file that is something else as it is', skip, async (t) => {
+  const path = join(directory(t), 'notes.txt');
+  writeFileSync(path, 'These are notes. '.repeat(1000));
+  const server = new RelayServer({ noServer: true, store: path });
+  const [error] = await once(server, 'error');
+  assert.equal(error.code, 'ERR_STORE_FORMAT');
+  await once(server, 'close');
+});
+
+test('opens a store by a path, a URL or an object, and by one server at a time', skip, async (t) => {
+  const path = join(directory(t), 'relay.db');
+  const { id } = await withStore(path, (server) => server.registerClient());
+  for (const store of [path, relative(process.cwd(), path), pathToFileURL(path), { path }, { path: pathToFileURL(path), durability: 'synced' }]) {
+    await withStore(store, async (server) => {
+      assert.deepEqual([...server.clients()].map((client) => client.id), [id]);
+      const second = new RelayServer({ noServer: true, store });
+      assert.equal((await once(second, 'error'))[0].code, 'ERR_STORE_LOCKED');
+      await once(second, 'close');
+    });
+  }
+});
+
+test('keeps clients with their tokens, lifetimes and data, and gives no id twice', skip, async (t) => {
+  const store = join(directory(t), 'relay.db');
+  const token = randomBytes(16).toString('hex');
+  const data = { user: 'ada', tags: ['a', 'ü'], since: new Date(0) };
+  const before = await withStore(store, (server) => {
+    const own = server.registerClient({ id: 4711, token, data });
+    const expiring = server.registerClient({ expiresIn: 3_600_000, data: 'short' });
+    const [many] = server.registerClients(10);
+    server.unregisterClient(server.registerClient().id);
+    server.registerRelayChannel(own.id, many.id);
+    return [own, expiring, many];
+  });
+  const server = await listen(t, { store });
+  const found = [...server.clients()].map(({ id, data }) => [id, data]).slice(0, 3);
+  assert.deepEqual(found, [[4711, { ...data, since: '1970-01-01T00:00:00.000Z' }], [4712, 'short'], [4713, undefined]]);
+  assert.equal(server.stats().channels, 1);
+  assert.equal(server.registerClient().id, 4724, '4723 was unregistered');
+  assert.throws(() => server.registerClient({ id: 4712 }), { code: 'ERR_CLIENT_EXISTS' });
+  const [own, expiring, many] = before;
+  const connected = once(server, 'connection');
+  const one = await Connection.open(server, own);
+  assert.deepEqual(await connected, [4711, found[0][1]]);
+  const two = await Connection.open(server, many);
+  one.relay(many.id, 'hello');
+  assert.equal((await two.relayed()).message, 'hello');
+  const expired = once(server, 'expired');
+  server.refreshToken(expiring.id, { expiresIn: 1 });
+  assert.deepEqual(await expired, [4712, 0, 'short']);
+});
+
+test('a store keeps only data that JSON can hold', skip, async (t) => {
+  const data = {};
+  data.self = data;
+  await withStore(join(directory(t), 'relay.db'), (server) => {
+    for (const odd of [data, 1n, () => {}, Symbol('s'), { toJSON() {} }]) {
+      assert.throws(() => server.registerClient({ data: odd }), {
+        name: 'TypeError',
+        code: 'ERR_INVALID_ARG_TYPE',
+        message: /^options\.data must be a value that JSON\.stringify\(\) can write, because the server has a store; received /,
+      });
+    }
+    assert.equal(server.stats().registered, 0);
+    for (const fine of [null, 0, '', false, [undefined], { a: undefined }]) server.registerClient({ data: fine });
+    assert.deepEqual([...server.clients()].map(({ data }) => data), [null, 0, '', false, [undefined], { a: undefined }]);
+  });
+});
+
+test('stats() and /metrics count what the store does', skip, async (t) => {
+  const server = await listen(t, { store: join(directory(t), 'relay.db'), metrics: true });
+  const { store } = server.stats();
+  assert.deepEqual(Object.keys(store).sort(), ['committed', 'lastCommitMs', 'pendingBytes', 'skipped']);
+  const text = await (await fetch(`http://127.0.0.1:${server.address().port}/metrics`)).text();
+  for (const name of ['committed_messages_total', 'skipped_messages_total', 'pending_bytes', 'last_commit_seconds']) {
+    assert.match(text, new RegExp(`^websocket_relay_store_${name} [0-9.e-]+$`, 'm'));
+  }
+});
+
+test('without a store there are no figures of one', async (t) => {
+  const server = await listen(t, { metrics: true });
+  assert.equal(server.stats().store, null);
+  const text = await (await fetch(`http://127.0.0.1:${server.address().port}/metrics`)).text();
+  assert.doesNotMatch(text, /store/);
+});
+
+test('warns of an unknown member of the option', async (t) => {
+  const warned = once(process, 'warning');
+  const path = join(directory(t), 'relay.db');
+  await withStore({ path, durabilty: 'synced' }, () => {});
+  const [warning] = await warned;
+  assert.equal(warning.code, 'WEBSOCKET_RELAY_UNKNOWN_OPTION');
+  assert.match(warning.message, /^the option store has no member 'durabilty'/);
+});

@@ -1,0 +1,112 @@
+//! The tables of the file, and how an older file gets them.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::failure::Named;
+use crate::error::StoreError;
+
+/// Tells `file`, and us, whose database it is: "wsrl".
+pub(super) const APPLICATION_ID: i32 = 0x7773_726c;
+
+/// The statements that lead from each format to the next one; the first one creates the tables. A released entry never
+/// changes: a new format is a new entry.
+pub(super) const FORMATS: &[&str] = &[FORMAT_1];
+
+/// `sessions.position` counts up: a client's session with the highest one is current. A channel has a row for each of its ends.
+/// Ids of sessions and lives and the epoch are hex digits as on the wire, times are milliseconds since 1970, lifetimes
+/// milliseconds. `messages.kind` is 0 for text. No table has an index beside it: each row is in one place, and reading the
+/// tables checks all there is.
+const FORMAT_1: &str = "
+    CREATE TABLE meta (
+        epoch TEXT NOT NULL, starts INTEGER NOT NULL, life TEXT NOT NULL, durability TEXT NOT NULL, boot TEXT,
+        clean INTEGER NOT NULL, commits INTEGER NOT NULL, next_id INTEGER NOT NULL, unregistered INTEGER NOT NULL,
+        row_count INTEGER NOT NULL, row_sum INTEGER NOT NULL, checksum INTEGER NOT NULL
+    );
+    CREATE TABLE clients (
+        id INTEGER PRIMARY KEY, token BLOB NOT NULL, lifetime INTEGER, ends_at INTEGER, data TEXT, checksum INTEGER NOT NULL
+    );
+    CREATE TABLE channels (
+        client INTEGER NOT NULL, peer INTEGER NOT NULL, opened_by INTEGER, checksum INTEGER NOT NULL,
+        PRIMARY KEY (client, peer)
+    ) WITHOUT ROWID;
+    CREATE TABLE sessions (
+        client INTEGER NOT NULL, position INTEGER NOT NULL, session TEXT, connection INTEGER NOT NULL,
+        checksum INTEGER NOT NULL, PRIMARY KEY (client, position)
+    ) WITHOUT ROWID;
+    CREATE TABLE messages (
+        recipient INTEGER NOT NULL, sender INTEGER NOT NULL, \"offset\" INTEGER NOT NULL, session TEXT NOT NULL,
+        seq INTEGER NOT NULL, kind INTEGER NOT NULL, body TEXT NOT NULL, ends_at INTEGER, checksum INTEGER NOT NULL,
+        PRIMARY KEY (recipient, sender, \"offset\")
+    ) WITHOUT ROWID;
+";
+
+/// The newest format that is known.
+pub(super) const fn newest(formats: &[&str]) -> i64 {
+    formats.len() as i64
+}
+
+/// Returns an error for a file that belongs to another application, or to a newer version of this one.
+pub(super) fn check_owner(
+    named: &Named,
+    application_id: i32,
+    format: i64,
+    known: i64,
+) -> Result<(), StoreError> {
+    if application_id != APPLICATION_ID {
+        return Err(named.format("it is the database of another application"));
+    }
+    if format > known {
+        return Err(StoreError::Version { path: named.path(), found: format, known });
+    }
+    if format < 1 {
+        return Err(named.damaged(format_args!("its format is {format}")));
+    }
+    Ok(())
+}
+
+/// Creates the tables in an empty database, or brings an older one to the newest format. Needs a transaction. Returns whether
+/// the database was empty.
+pub(super) fn prepare(connection: &Connection, named: &Named, formats: &[&str]) -> Result<bool, StoreError> {
+    let failure = |error| named.at_open(&error);
+    let number =
+        |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failure);
+    let (application_id, mut format) = (number("application_id")?, number("user_version")?);
+    let mut tables = connection.prepare("SELECT 1 FROM sqlite_schema").map_err(failure)?;
+    let has_tables = tables.exists([]).map_err(failure)?;
+    let is_new = application_id == 0 && format == 0 && !has_tables;
+    if is_new {
+        connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failure)?;
+    } else {
+        let application_id = i32::try_from(application_id).unwrap_or_default();
+        check_owner(named, application_id, format, newest(formats))?;
+        check_tables(connection, named, &formats[..format as usize])?;
+    }
+    for migration in &formats[format as usize..] {
+        connection.execute_batch(migration).map_err(failure)?;
+        format += 1;
+        connection.pragma_update(None, "user_version", format).map_err(failure)?;
+    }
+    Ok(is_new)
+}
+
+/// Returns an error if the tables are not those of the file's format, to the letter.
+fn check_tables(connection: &Connection, named: &Named, formats: &[&str]) -> Result<(), StoreError> {
+    const TABLES: &str =
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'";
+    let failure = |error| named.at_open(&error);
+    let expected = Connection::open_in_memory().map_err(failure)?;
+    formats.iter().try_for_each(|format| expected.execute_batch(format)).map_err(failure)?;
+    let mut found = connection
+        .prepare("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?")
+        .map_err(failure)?;
+    let mut tables = expected.prepare(TABLES).map_err(failure)?;
+    let mut tables = tables.query([]).map_err(failure)?;
+    while let Some(table) = tables.next().map_err(failure)? {
+        let (name, sql): (String, String) = (table.get(0).map_err(failure)?, table.get(1).map_err(failure)?);
+        let found: Option<String> = found.query_row([&name], |row| row.get(0)).optional().map_err(failure)?;
+        if found.as_ref() != Some(&sql) {
+            return Err(named.damaged(format_args!("the table {name} is not as it was created")));
+        }
+    }
+    Ok(())
+}
