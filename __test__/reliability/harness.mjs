@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { start } from './processes.mjs';
+import { start, tell } from './processes.mjs';
 import { Random } from './random.mjs';
 import { freePort, RelayProcess } from './relay.mjs';
 
@@ -26,8 +26,11 @@ const SERVER = {
   maxOffences: 1_000_000,
 };
 
-/** Kills are spread over this share of the time over which messages are sent. */
-const KILLING = 0.85;
+/** Kills are spread over about this share of the time over which messages are sent. If that was too short, more are sent. */
+const KILLING = 0.8;
+
+/** Share of the kills that do not wait until messages are relayed again. Most of these hit the server while it starts. */
+const HASTY = 0.2;
 
 const DEFAULTS = {
   /** Relative frequency of the generations of a pair's clients. */
@@ -86,10 +89,11 @@ export async function run(options) {
   const loads = [];
   while (all.length > 0) {
     const part = { url, ca, pairs: all.splice(0, PAIRS_PER_PROCESS), messages: Math.ceil(messages / pairs / 2) };
-    loads.push(load({ ...plan, ...part, seed: `${seed}/${loads.length}` }, server));
+    loads.push(new Load({ ...plan, ...part, kills, seed: `${seed}/${loads.length}` }, server));
   }
-  const over = Promise.all(loads);
+  const over = Promise.all(loads.map(({ result }) => result));
   const killed = await killAgainAndAgain(server, random.fork('kills'), { kills, milliseconds: plan.milliseconds }, over);
+  for (const load of loads) load.calm();
   const results = await over;
   await server.listening;
   const reports = await server.close();
@@ -103,14 +107,14 @@ export async function run(options) {
   };
 }
 
-/** Kills the server at random moments, some of them while it starts. Resolves to the number of kills. */
+/** Kills the server at random moments and starts it again. Resolves to the number of kills. */
 async function killAgainAndAgain(server, random, { kills, milliseconds }, over) {
-  const weights = Array.from({ length: kills }, () => random.next());
-  const unit = (KILLING * milliseconds) / weights.reduce((sum, weight) => sum + weight, 0);
+  const longest = (2 * KILLING * milliseconds) / kills;
   let isOver = false;
-  void over.then(() => (isOver = true));
-  for (const [killed, weight] of weights.entries()) {
-    await pause(weight * unit);
+  const ends = over.then(() => (isOver = true));
+  for (let killed = 0; killed < kills; killed += 1) {
+    if (!random.chance(HASTY)) await Promise.race([server.relaying, ends]);
+    await pause(random.between(0, longest));
     if (isOver) return killed;
     await server.kill();
     server.start();
@@ -118,12 +122,23 @@ async function killAgainAndAgain(server, random, { kills, milliseconds }, over) 
   return kills;
 }
 
-/** Runs some of the pairs. Resolves to their result. */
-async function load(plan, server) {
-  const process = start('load.mjs', plan);
-  return new Promise((resolve) => {
-    process.on('message', ({ channel, result }) => (result ? resolve(result) : server.register([channel])));
-  });
+/** A process that runs some of the pairs. */
+class Load {
+  #child;
+  /** Resolves to their result. */
+  result;
+
+  constructor(plan, server) {
+    this.#child = start('load.mjs', plan);
+    this.result = new Promise((resolve) => {
+      this.#child.on('message', ({ channel, result }) => (result ? resolve(result) : server.register([channel])));
+    });
+  }
+
+  /** Nothing is killed any more. */
+  calm() {
+    tell(this.#child, { calm: true });
+  }
 }
 
 function add(one, other) {

@@ -24,12 +24,19 @@ const DESCRIBED = 5;
 // The parent has ended.
 process.on('disconnect', () => process.exit());
 const [plan] = await once(process, 'message');
+/** Whether the server is killed now and then. Until that ends, so that it hits something, messages are sent. */
+let isKilled = plan.kills > 0;
+const sides = [];
+process.on('message', () => {
+  isKilled = false;
+  for (const side of sides) side.wake();
+});
 const random = new Random(plan.seed);
 let latest = Date.now();
 let arrived = 0;
 const faults = Object.fromEntries(Object.keys(FAULTS).map((name) => [name, 0]));
 const pairs = await Promise.all(plan.pairs.map(makePair));
-const sides = pairs.flatMap((pair) => pair.sides);
+sides.push(...pairs.flatMap((pair) => pair.sides));
 const proxies = pairs.flatMap((pair) => pair.proxies);
 const gaveUp = await Promise.race([everything(), hopeless()]);
 process.send({ result: result(gaveUp) }, () => process.exit());
@@ -109,7 +116,7 @@ async function makePair({ clients, reliable, late }) {
       new Side(
         {
           ...{ client, peer: clients[1 - index], reliable: reliable[index], url: url.href, ca: plan.ca, messages, milliseconds, reloads, takeovers, absences },
-          ...{ out: ledgers[index], in: ledgers[1 - index], changed, progress, refused },
+          ...{ out: ledgers[index], in: ledgers[1 - index], changed, progress, refused, goesOn: () => isKilled },
         },
         own.fork(`side ${index}`),
       ),

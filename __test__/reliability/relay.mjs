@@ -16,8 +16,10 @@ export class RelayProcess {
   #unconfirmed = [];
   /** The last report of each process. */
   #reports = [];
-  /** Resolves once the process listens. If it is killed before, never. */
+  /** Resolves once the process listens, to the relay's `url` and certificate (`ca`), and its `clients`. If killed before, never. */
   listening;
+  /** Resolves once the process has relayed a message. If killed before, never. */
+  relaying;
   /** The memory of all processes at regular intervals, in bytes. */
   rss = [];
 
@@ -34,7 +36,7 @@ export class RelayProcess {
     if (!options.store) this.#unconfirmed = [...this.#channels];
     this.#child = start('server.mjs', { ...this.#order, clients: this.#clients ? kept : clients });
     this.#reports.push({ errors: {} });
-    this.listening = this.#hear(this.#child);
+    this.#follow(this.#child);
   }
 
   /** Registers channels, each the two ids of its clients. */
@@ -58,24 +60,25 @@ export class RelayProcess {
     return this.#reports;
   }
 
-  /** Follows what a process says. Resolves to the relay's `url` and certificate (`ca`), and its `clients`, once it listens. */
-  #hear(child) {
-    return new Promise((resolve) => {
-      child.on('message', ({ place, confirmed, report }) => {
-        // The last words of a process that was killed.
-        if (child !== this.#child) return;
-        if (place) {
-          this.#clients ??= place.clients;
-          this.#isListening = true;
-          tell(child, { channels: this.#unconfirmed });
-          resolve({ ...place, clients: this.#clients });
-        }
-        if (confirmed) this.#unconfirmed.splice(0, confirmed);
-        if (report) {
-          this.#reports[this.#reports.length - 1] = report;
-          this.rss.push(report.rss);
-        }
-      });
+  #follow(child) {
+    let [listens, relays] = [];
+    this.listening = new Promise((resolve) => (listens = resolve));
+    this.relaying = new Promise((resolve) => (relays = resolve));
+    child.on('message', ({ place, confirmed, report }) => {
+      // The last words of a process that was killed.
+      if (child !== this.#child) return;
+      if (place) {
+        this.#clients ??= place.clients;
+        this.#isListening = true;
+        tell(child, { channels: this.#unconfirmed });
+        listens({ ...place, clients: this.#clients });
+      }
+      if (confirmed) this.#unconfirmed.splice(0, confirmed);
+      if (report) {
+        this.#reports[this.#reports.length - 1] = report;
+        this.rss.push(report.rss);
+        if (report.relayedMessages > 0) relays();
+      }
     });
   }
 }

@@ -23,7 +23,7 @@ setInterval(report, MEASURED_EVERY);
 /** Registers a number of clients, or clients with these ids and tokens. */
 function registerAll(clients) {
   if (Array.isArray(clients)) return clients.map((client) => server.registerClient(client));
-  return Array.from({ length: clients }, () => server.registerClient());
+  return server.registerClients(clients);
 }
 
 function register(channels) {
@@ -33,12 +33,12 @@ function register(channels) {
 }
 
 function report(more, sent) {
-  process.send({ report: { errors, rss: process.memoryUsage.rss(), ...more } }, sent);
+  const { relayedMessages, store } = server.stats();
+  process.send({ report: { errors, rss: process.memoryUsage.rss(), relayedMessages, store, ...more } }, sent);
 }
 
 async function end() {
   const { sent, echoed } = await echoClient.leave();
-  const { store } = server.stats();
   await server.close();
-  report({ echoClient: { sent, echoed }, store }, () => process.exit());
+  report({ echoClient: { sent, echoed } }, () => process.exit());
 }

@@ -39,7 +39,7 @@ export class Side {
    * @param plan - `client`, `peer`, `reliable`, the `url` and certificate (`ca`) of the server, `messages` to send over
    *   `milliseconds`, the number of `reloads`, `takeovers` and `absences`, the ledgers `out` and `in`, and functions called
    *   when something arrives (`progress`), when nothing does but waiting may be over (`changed`), and when there is no
-   *   channel (`refused`)
+   *   channel (`refused`), and `goesOn()`: whether more than the `messages` are to be sent
    */
   constructor(plan, random) {
     this.#plan = plan;
@@ -89,8 +89,9 @@ export class Side {
   }
 
   get #missing() {
-    if (this.#plan.out.isExcused) return 0;
-    return this.#plan.messages - (this.#sent - this.#refused);
+    const { out, goesOn, messages } = this.#plan;
+    if (out.isExcused) return 0;
+    return goesOn() ? Infinity : Math.max(0, messages - (this.#sent - this.#refused));
   }
 
   get #waiting() {
