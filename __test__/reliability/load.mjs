@@ -87,7 +87,7 @@ async function storm(group, own, signal) {
 async function makePair({ clients, reliable, late }) {
   const ids = clients.map(({ id }) => id);
   const own = random.fork(`pair ${ids}`);
-  const ledgers = [new Ledger(), new Ledger()];
+  const ledgers = [0, 1].map(() => new Ledger({ isServerKilled: plan.kills > 0 }));
   const pair = { ids, ledgers, sides: [], proxies: [] };
   const changed = () => {
     for (const side of pair.sides) side.wake();

@@ -31,6 +31,6 @@ describe('delivers reliably through other entries while connections fail', { con
 describe('delivers reliably while connections fail and the server is killed', { concurrency: 2 }, () => {
   const seed = randomInt(2 ** 31);
   for (const durability of ['written', 'synced']) {
-    test(`${durability}: 50 pairs (seed ${seed})`, (t) => holds(t, { seed, durability, kills: 5, pairs: 50, messages: 8000 }));
+    test(`${durability}: 50 pairs (seed ${seed})`, (t) => holds(t, { seed, durability, kills: 5, pairs: 50, messages: 8000, pingTimeout: 1500 }));
   }
 });
