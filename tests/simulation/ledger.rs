@@ -42,8 +42,8 @@ pub struct Ledger {
     first_received: BTreeMap<(Flow, u64), u64>,
     /// Messages that a server may have forgotten when it crashed, though they were received.
     forgotten: BTreeMap<Flow, u64>,
-    /// Whether a loss of power has lost committed messages, which clients are told.
-    has_lost: bool,
+    /// How often a loss of power may have lost committed messages, which clients are told.
+    pub losses: u64,
     /// Clients that do not acknowledge. Messages to or from them may get lost.
     plain: BTreeSet<u64>,
     /// The number of messages that applications received.
@@ -64,15 +64,11 @@ impl Ledger {
 
     /// Records that the store has lost commits: what was accepted and not received may be dropped.
     pub fn lost(&mut self) {
-        self.has_lost = true;
+        self.losses += 1;
         for (flow, sent) in self.sent.clone() {
             let unreceived: Vec<_> = (1..=sent).filter(|seq| !self.is_received(flow, *seq)).collect();
             self.droppable.entry(flow).or_default().extend(unreceived);
         }
-    }
-
-    pub fn has_lost(&self) -> bool {
-        self.has_lost
     }
 
     pub fn add_plain_client(&mut self, client: u64) {
