@@ -17,6 +17,7 @@ mod write;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -74,8 +75,8 @@ impl Environment {
 
 impl Database {
     /// Opens or creates a file, checks it, passes everything in it to `load`, and begins another life: clients, then channels,
-    /// then sessions with each client's current one last, then messages in the order of recipient, sender and offset. When it
-    /// returns, the disk has the beginning of the life. If it returns an error, nothing was changed.
+    /// then sessions with each client's current one last, then messages, those of one sender to one recipient in the order of their
+    /// offsets. When it returns, the disk has the beginning of the life. If it returns an error, nothing was changed.
     ///
     /// # Errors
     /// Any [`StoreError`] but [`StoreError::TooLarge`], and what `load` returns.
@@ -111,10 +112,7 @@ impl Database {
             check_header(&path, &named)?;
         }
         let lock = LockFile::acquire(&path, &named)?;
-        if let Err(error) = check_header(&path, &named) {
-            lock.discard();
-            return Err(error);
-        }
+        check_header(&path, &named)?;
         let connection = connect(&path, environment.vfs.as_deref()).map_err(|error| named.at_open(&error))?;
         if connection.is_readonly(MAIN).map_err(|error| named.at_open(&error))? {
             return Err(named.access("the file is read-only"));
@@ -255,6 +253,8 @@ impl Database {
         self.connection
             .file_control(Some(MAIN), FileControl::ChunkSize(&mut 0))
             .map_err(|error| self.named.at_run(&error))?;
+        // Not waiting for readers of other programs.
+        self.connection.busy_timeout(Duration::ZERO).map_err(|error| self.named.at_run(&error))?;
         match self.connection.wal_checkpoint_v2(Some(MAIN), CheckpointMode::TRUNCATE) {
             // Another program reads it. The log stays beside the file, and it is synced.
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => (),
@@ -308,10 +308,15 @@ fn check_header(path: &Path, named: &Named) -> Result<(), StoreError> {
     if header.len() < 100 || !header.starts_with(MAGIC) {
         return Err(named.format("it is not a database"));
     }
+    // With another version SQLite would only read it.
+    if !header[18..20].iter().all(|version| matches!(version, 1 | 2)) {
+        return Err(named.damaged("its header is damaged"));
+    }
     let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (format, application_id) = (number(60), number(68));
+    let pages = number(28);
     // An empty database, which may be what is left of an interrupted creation.
-    if format == 0 && application_id == 0 {
+    if format == 0 && application_id == 0 && pages <= 1 {
         return Ok(());
     }
     schema::check_owner(named, application_id, format.into(), schema::newest(schema::FORMATS))
@@ -387,6 +392,7 @@ impl Opening<'_> {
         let meta = Meta::read(&self.connection, &self.named)?;
         let known = self.lock.known(meta.life).map_err(|error| self.named.system(&error))?;
         let end = meta.end(known, self.environment.boot.as_deref());
+        load::check_pages(&self.connection, &self.named)?;
         let contents = load::load(&self.connection, &self.named, load)?;
         if contents != meta.state.contents {
             return Err(self.named.damaged("rows are missing, or there are too many"));
