@@ -45,6 +45,7 @@ pub struct Database {
     named: Named,
     meta: Meta,
     previous: PreviousEnd,
+    log_pages: u64,
     /// Pages that the log had when it was last tried to empty it.
     checkpointed_at: u64,
     /// Bytes that the file has room for.
@@ -59,6 +60,8 @@ pub struct Environment {
     pub vfs: Option<String>,
     /// Names the time since the system was started, if it has such a name.
     pub boot: Option<String>,
+    /// Pages of the log from which on it is copied into the file.
+    pub log_pages: usize,
 }
 
 impl Environment {
@@ -69,7 +72,8 @@ impl Environment {
         } else {
             None
         };
-        Self { vfs: None, boot: boot.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()) }
+        let boot = boot.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
+        Self { vfs: None, boot, log_pages: Limits::STORE_LOG_PAGES }
     }
 }
 
@@ -210,11 +214,7 @@ impl Database {
             // The log has begun anew.
             self.checkpointed_at = 0;
         }
-        if pages >= self.checkpointed_at + Limits::STORE_LOG_PAGES as u64 {
-            self.checkpoint()
-        } else {
-            Ok(())
-        }
+        if pages >= self.checkpointed_at + self.log_pages { self.checkpoint() } else { Ok(()) }
     }
 
     /// Copies the log into the file, as far as readers of other programs let it.
@@ -373,9 +373,20 @@ impl Opening<'_> {
         let life =
             Life { epoch: meta.epoch, starts: meta.starts, next_id, unregistered: unregistered as usize };
         let previous = previous.map_or(PreviousEnd::New, |(_, end)| end);
+        let log_pages = self.environment.log_pages as u64;
         let Self { connection, lock, named, .. } = self;
         Ok((
-            Database { connection, lock, named, meta, previous, checkpointed_at: 0, reserved: 0, page_size },
+            Database {
+                connection,
+                lock,
+                named,
+                meta,
+                previous,
+                log_pages,
+                checkpointed_at: 0,
+                reserved: 0,
+                page_size,
+            },
             life,
         ))
     }

@@ -6,7 +6,7 @@ use websocket_relay::store::{Durability, Environment, PreviousEnd};
 
 use crate::support::{Directory, Opened, booted, client, message, open, open_with};
 
-const NO_NAME: Environment = Environment { vfs: None, boot: None };
+const NO_NAME: Environment = Environment { vfs: None, boot: None, log_pages: 1000 };
 
 /// Lives once with a message, ends, and opens the store again.
 fn live_and_reopen(

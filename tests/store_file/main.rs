@@ -2,7 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
 mod damage;
+#[cfg(unix)]
+mod disk;
+#[cfg(target_os = "linux")]
+mod full;
 mod lives;
+mod model;
+#[cfg(unix)]
+mod power;
 mod refusals;
 mod round_trip;
 mod support;

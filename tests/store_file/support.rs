@@ -61,7 +61,7 @@ impl Drop for Directory {
 
 /// Returns an environment with this boot id.
 pub fn booted(boot: &str) -> Environment {
-    Environment { vfs: None, boot: Some(boot.to_owned()) }
+    Environment { vfs: None, boot: Some(boot.to_owned()), log_pages: 1000 }
 }
 
 /// What a store was opened with.

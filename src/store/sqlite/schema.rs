@@ -112,3 +112,32 @@ fn check_tables(connection: &Connection, named: &Named, formats: &[&str]) -> Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const NEXT: &[&str] = &[FORMAT_1, "ALTER TABLE clients ADD COLUMN name TEXT NOT NULL DEFAULT 'nobody'"];
+
+    #[test]
+    fn an_older_format_becomes_the_newest_and_keeps_its_rows() {
+        let named = Named::new(Path::new("relay.db"));
+        let connection = Connection::open_in_memory().expect("memory");
+        assert!(prepare(&connection, &named, FORMATS).expect("a new file"));
+        connection.execute("INSERT INTO clients VALUES (3, x'00', NULL, NULL, NULL, 0)", []).expect("a row");
+        assert!(!prepare(&connection, &named, FORMATS).expect("nothing to do"));
+        for _ in 0..2 {
+            assert!(!prepare(&connection, &named, NEXT).expect("a migration, once"));
+            let format: i64 =
+                connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
+            let name: String = connection
+                .query_row("SELECT name FROM clients WHERE id = 3", [], |row| row.get(0))
+                .expect("the row");
+            assert_eq!((format, name.as_str()), (2, "nobody"));
+        }
+        let refused = prepare(&connection, &named, FORMATS);
+        assert!(matches!(refused, Err(StoreError::Version { found: 2, known: 1, .. })), "{refused:?}");
+    }
+}
