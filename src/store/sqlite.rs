@@ -17,6 +17,7 @@ mod write;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -44,6 +45,7 @@ pub struct Database {
     named: Named,
     meta: Meta,
     previous: PreviousEnd,
+    log_pages: u64,
     /// Pages that the log had when it was last tried to empty it.
     checkpointed_at: u64,
     /// Bytes that the file has room for.
@@ -58,6 +60,8 @@ pub struct Environment {
     pub vfs: Option<String>,
     /// Names the time since the system was started, if it has such a name.
     pub boot: Option<String>,
+    /// Pages of the log from which on it is copied into the file.
+    pub log_pages: usize,
 }
 
 impl Environment {
@@ -68,14 +72,15 @@ impl Environment {
         } else {
             None
         };
-        Self { vfs: None, boot: boot.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()) }
+        let boot = boot.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
+        Self { vfs: None, boot, log_pages: Limits::STORE_LOG_PAGES }
     }
 }
 
 impl Database {
     /// Opens or creates a file, checks it, passes everything in it to `load`, and begins another life: clients, then channels,
-    /// then sessions with each client's current one last, then messages in the order of recipient, sender and offset. When it
-    /// returns, the disk has the beginning of the life. If it returns an error, nothing was changed.
+    /// then sessions with each client's current one last, then messages, those of one sender to one recipient in the order of their
+    /// offsets. When it returns, the disk has the beginning of the life. If it returns an error, nothing was changed.
     ///
     /// # Errors
     /// Any [`StoreError`] but [`StoreError::TooLarge`], and what `load` returns.
@@ -111,10 +116,7 @@ impl Database {
             check_header(&path, &named)?;
         }
         let lock = LockFile::acquire(&path, &named)?;
-        if let Err(error) = check_header(&path, &named) {
-            lock.discard();
-            return Err(error);
-        }
+        check_header(&path, &named)?;
         let connection = connect(&path, environment.vfs.as_deref()).map_err(|error| named.at_open(&error))?;
         if connection.is_readonly(MAIN).map_err(|error| named.at_open(&error))? {
             return Err(named.access("the file is read-only"));
@@ -212,11 +214,7 @@ impl Database {
             // The log has begun anew.
             self.checkpointed_at = 0;
         }
-        if pages >= self.checkpointed_at + Limits::STORE_LOG_PAGES as u64 {
-            self.checkpoint()
-        } else {
-            Ok(())
-        }
+        if pages >= self.checkpointed_at + self.log_pages { self.checkpoint() } else { Ok(()) }
     }
 
     /// Copies the log into the file, as far as readers of other programs let it.
@@ -255,6 +253,8 @@ impl Database {
         self.connection
             .file_control(Some(MAIN), FileControl::ChunkSize(&mut 0))
             .map_err(|error| self.named.at_run(&error))?;
+        // Not waiting for readers of other programs.
+        self.connection.busy_timeout(Duration::ZERO).map_err(|error| self.named.at_run(&error))?;
         match self.connection.wal_checkpoint_v2(Some(MAIN), CheckpointMode::TRUNCATE) {
             // Another program reads it. The log stays beside the file, and it is synced.
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => (),
@@ -308,10 +308,15 @@ fn check_header(path: &Path, named: &Named) -> Result<(), StoreError> {
     if header.len() < 100 || !header.starts_with(MAGIC) {
         return Err(named.format("it is not a database"));
     }
+    // With another version SQLite would only read it.
+    if !header[18..20].iter().all(|version| matches!(version, 1 | 2)) {
+        return Err(named.damaged("its header is damaged"));
+    }
     let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (format, application_id) = (number(60), number(68));
+    let pages = number(28);
     // An empty database, which may be what is left of an interrupted creation.
-    if format == 0 && application_id == 0 {
+    if format == 0 && application_id == 0 && pages <= 1 {
         return Ok(());
     }
     schema::check_owner(named, application_id, format.into(), schema::newest(schema::FORMATS))
@@ -368,9 +373,20 @@ impl Opening<'_> {
         let life =
             Life { epoch: meta.epoch, starts: meta.starts, next_id, unregistered: unregistered as usize };
         let previous = previous.map_or(PreviousEnd::New, |(_, end)| end);
+        let log_pages = self.environment.log_pages as u64;
         let Self { connection, lock, named, .. } = self;
         Ok((
-            Database { connection, lock, named, meta, previous, checkpointed_at: 0, reserved: 0, page_size },
+            Database {
+                connection,
+                lock,
+                named,
+                meta,
+                previous,
+                log_pages,
+                checkpointed_at: 0,
+                reserved: 0,
+                page_size,
+            },
             life,
         ))
     }
@@ -387,6 +403,7 @@ impl Opening<'_> {
         let meta = Meta::read(&self.connection, &self.named)?;
         let known = self.lock.known(meta.life).map_err(|error| self.named.system(&error))?;
         let end = meta.end(known, self.environment.boot.as_deref());
+        load::check_pages(&self.connection, &self.named)?;
         let contents = load::load(&self.connection, &self.named, load)?;
         if contents != meta.state.contents {
             return Err(self.named.damaged("rows are missing, or there are too many"));
