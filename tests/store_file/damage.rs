@@ -150,7 +150,7 @@ fn flips(length: usize) -> impl Iterator<Item = Damage> {
 
 /// At each page and frame, beside it, and in between.
 fn cuts(length: usize) -> impl Iterator<Item = Damage> {
-    let is_near = |at: &usize| [4096, 4120].iter().any(|size| (at + 2) % size < 5) || at % 997 == 0;
+    let is_near = |at: &usize| [4096, 4120].iter().any(|size| (at + 2) % size < 5) || at.is_multiple_of(997);
     (0..length).filter(move |at| all() || is_near(at)).map(Damage::Cut)
 }
 
