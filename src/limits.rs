@@ -26,7 +26,9 @@
 //! | `Accepted` | `ACCEPT_BATCH` | nothing | when sent |
 //! | `Replies::frames`, `refusals` | `MAX_REPLY_BYTES`, then the client is not read from | nothing | when moved to the outbox |
 //! | `Replies::refused` | `MAX_REFUSED_CHANNELS`, then 4504 | nothing | when nothing is refused |
-//! | `Replies::uncommitted`, `hub::Uncommitted` | `MAX_UNCOMMITTED` a connection, then the client is not read from | nothing: empty if the store commits at once | when committed or received |
+//! | `Replies::waiting` | `MAX_REFUSED_CHANNELS` a connection | nothing: empty if the store commits at once | when what came before is committed or received |
+//! | `store::Queue` | a removal per lane, a visit per mailbox, a session per connection that authenticates, and what `register…` waits for | nothing: empty if the store is in memory | when committed |
+//! | `hub::Pending` | `MAX_COMMIT_BYTES` of messages, and what is in the queue | nothing; the messages are copies | when committed |
 //! | `PresenceQueue`, `PresencePass` | each client once | nothing, as the registrations | when told |
 //! | `HeldMessage::message` | one message a connection | nothing: `maxPayload` for each connection | when taken or refused |
 //! | `Wire::input`, `Decoder::message` | twice `maxPayload` | nothing: for each connection | when decoded; below a quarter |

@@ -127,6 +127,26 @@ async fn what_was_received_is_gone_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_sender_gets_the_receipts_of_messages_that_outlived_a_restart() {
+    let place = Place::new();
+    let server = place.start().await;
+    let (ada, grace) = server.pair();
+    let mut client = server.reliable_client(&ada).await;
+    client.send(numbered(&grace, 1, "stored")).await;
+    while next(&mut client, "accepted").await["seq"] != 1 {}
+    close(server).await;
+    let server = place.start().await;
+    let mut recipient = server.reliable_client(&grace).await;
+    let offset = next(&mut recipient, "relay").await["offset"].clone();
+    recipient.send(received(&ada, &offset)).await;
+    while server.relay.stats().totals.queued_messages > 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut client = server.reliable_client(&ada).await;
+    assert_eq!(next(&mut client, "delivered").await, json!({ "targetId": grace.id.get(), "seq": 1 }));
+}
+
+#[tokio::test]
 async fn what_was_removed_stays_removed() {
     let place = Place::new();
     let server = place.start().await;
@@ -149,6 +169,17 @@ async fn what_was_removed_stays_removed() {
     old.send(reliable(&grace, SESSION, &json!({}))).await;
     assert_eq!(server.offence().await.1, "ERR_INCORRECT_TOKEN");
     server.reliable_client(&Registration { id: grace.id, token }).await;
+}
+
+#[tokio::test]
+async fn a_long_message_may_follow_an_authentication_that_waits_for_the_store() {
+    let place = Place::new();
+    let server = place.start().await;
+    let (ada, grace) = server.pair();
+    let mut client = server.unauthenticated().await;
+    client.send(reliable(&ada, SESSION, &json!({}))).await;
+    client.send(numbered(&grace, 1, &"x".repeat(100_000))).await;
+    while next(&mut client, "accepted").await["seq"] != 1 {}
 }
 
 #[tokio::test]

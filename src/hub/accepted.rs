@@ -23,7 +23,8 @@ impl Accepted {
     /// at once.
     pub fn add(&mut self, target: ClientId, seq: Seq) -> bool {
         match self.0.iter_mut().find(|(of, _)| *of == target) {
-            Some((_, last)) => *last = seq,
+            // A commit may be told after what was received meanwhile.
+            Some((_, last)) => *last = seq.max(*last),
             None => self.0.push((target, seq)),
         }
         self.0.len() >= Limits::ACCEPT_BATCH

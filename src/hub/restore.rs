@@ -81,7 +81,8 @@ impl<'h> Restoring<'h> {
     ) -> Result<(), StoreError> {
         let client = self.client(client)?;
         let mut state = client.lock();
-        let (knows_epoch, receipts, presence) = (false, false, false);
+        // Until it comes back and says what it wants, its receipts are kept for it.
+        let (knows_epoch, receipts, presence) = (false, true, false);
         let session = session.map(|id| SessionInfo { id, connection, knows_epoch, receipts, presence });
         state.note_session(session);
         state.attach_session(session);

@@ -169,6 +169,9 @@ impl ClientState {
         reliable.session = session;
         if is_same {
             reliable.notices.resume();
+            if session.is_none_or(|session| !session.receipts) {
+                reliable.notices.forget_delivered();
+            }
             return true;
         }
         reliable.notices = Notices::default();

@@ -72,6 +72,11 @@ impl ExpiredNotices {
 }
 
 impl Notices {
+    /// Forgets all receipts: the session does not want them.
+    pub fn forget_delivered(&mut self) {
+        (self.delivered, self.delivered_due) = (FxHashMap::default(), BTreeSet::new());
+    }
+
     /// Records that `target` has received the messages up to `seq`.
     pub fn record_delivered(&mut self, target: ClientId, seq: Seq) {
         let last = self.delivered.entry(target).or_default();

@@ -63,6 +63,12 @@ impl StoreThread {
     }
 }
 
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 fn run(context: &Shared, mut database: Database) {
     let report = |error| context.events.emit(Event::StoreFailed(error));
     let result = catch_unwind(AssertUnwindSafe(|| {

@@ -73,9 +73,11 @@ impl Session {
         }
         self.has_mail |= self.replies.as_ref().is_some_and(|replies| replies.is_pending());
         let limits = &self.shared.limits;
-        Ok(match self.phase.attachment() {
-            Some(_) => limits.max_payload + Limits::ENVELOPE_BYTES,
-            None => limits.max_unauthenticated_payload,
+        Ok(match self.phase {
+            Phase::Authenticating(_) | Phase::Detached => limits.max_unauthenticated_payload,
+            Phase::Claiming(_) | Phase::Attached(_) | Phase::Draining(_) => {
+                limits.max_payload + Limits::ENVELOPE_BYTES
+            }
         })
     }
 

@@ -82,10 +82,7 @@ impl<T: Clone> Disk<T> {
         let before = self.memory.kept(id);
         let token = self.memory.refresh(id, token, lifetime)?;
         let ticket = self.queue.push(self.record(id, None).into_iter().collect(), true);
-        self.queue.wait(ticket).map_err(|error| {
-            self.memory.undo_refresh(id, before);
-            error
-        })?;
+        self.queue.wait(ticket).inspect_err(|_| self.memory.undo_refresh(id, before))?;
         Ok(token)
     }
 

@@ -74,6 +74,7 @@ pub struct Unregistered<T> {
 
 /// Where the clients are kept. An enum, not a trait object: the set is closed, and nothing is boxed on a message's way.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a relay has one")]
 pub enum Store<T> {
     /// In this process, for as long as it lives.
     Memory(Memory<T>),
@@ -100,7 +101,8 @@ impl<T: Clone> Store<T> {
 
     fn memory_part(&self) -> &Memory<T> {
         match self {
-            Self::Memory(memory) | Self::Disk(Disk { memory, .. }) => memory,
+            Self::Memory(memory) => memory,
+            Self::Disk(disk) => &disk.memory,
         }
     }
 

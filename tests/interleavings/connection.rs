@@ -78,7 +78,7 @@ pub struct Connection {
     /// Whether the page has read the greeting.
     is_greeted: bool,
     /// The target and offset of the last message, if the store has yet to commit it.
-    uncommitted: Option<(ClientId, Offset)>,
+    uncommitted: Option<u64>,
 }
 
 /// Appends a text frame that only the connection `name` may read.
@@ -156,8 +156,8 @@ impl Connection {
         loop {
             match world.hub.append(batch, &mut self.claim, target, seq.map(Seq), &message) {
                 Ok(Appended::New) => return Ok(()),
-                Ok(Appended::Uncommitted { upto, duplicate: None }) => {
-                    self.uncommitted = Some((target, upto));
+                Ok(Appended::Uncommitted) => {
+                    self.uncommitted = seq;
                     return Ok(());
                 }
                 Ok(duplicate) => panic!("{text} was not sent before: {duplicate:?}"),
@@ -170,10 +170,15 @@ impl Connection {
         }
     }
 
-    /// Waits until the last message is committed or received, as a session does before it tells its client `accepted`.
-    pub fn wait_until_committed(&self) {
-        let Some((target, offset)) = self.uncommitted else { return };
-        while !self.hub().is_committed(&self.claim, target, offset) {
+    /// Waits until the hub has added the acceptance of the last message to the outbox, as a session does.
+    pub fn wait_until_accepted(&self) {
+        let Some(seq) = self.uncommitted else { return };
+        let is_accepted = |outbox: &mut Outbox| {
+            outbox.write_accepted();
+            let frames = String::from_utf8_lossy(outbox.unwritten());
+            frames.contains(&format!("\"seq\":{seq}}}}}"))
+        };
+        while !self.hub().with_outbox(&self.claim, is_accepted).expect("the mailbox") {
             block_on(poll_fn(|cx| self.bell.poll_rung(cx)));
         }
     }
