@@ -22,7 +22,7 @@ const RETURN = 3_000;
 
 // A seat is a client of the relay. Two make a pair: the clients 0 and 1, 2 and 3, and so on.
 const seats = Array.from(relayServer.clients(), ({ id }) => ({ id, heldUntil: 0 }));
-const areBack = seats.length > 0 ? sleep(RETURN) : undefined;
+const areBack = seats.length > 0 ? sleep(RETURN, undefined, { ref: false }) : undefined;
 
 app.post('/seat', async (request, response) => {
   await areBack;
