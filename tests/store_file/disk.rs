@@ -60,6 +60,7 @@ struct State {
     plan: Plan,
     count: u64,
     is_off: bool,
+    is_copying: bool,
     files: HashMap<PathBuf, Kept>,
     /// The write at which it stopped.
     unfinished: Option<(PathBuf, Change)>,
@@ -87,8 +88,8 @@ impl Disk {
         let c_name = CString::new(name).unwrap().into_raw();
         // SAFETY: SQLite's own file system is never removed.
         let system = unsafe { ffi::sqlite3_vfs_find(std::ptr::null()) };
-        let state =
-            State { plan: Plan::Nothing, count: 0, is_off: false, files: HashMap::new(), unfinished: None };
+        let (plan, files) = (Plan::Nothing, HashMap::new());
+        let state = State { plan, count: 0, is_off: false, is_copying: false, files, unfinished: None };
         let disk: &'static Self =
             Box::leak(Box::new(Self { name: name.to_owned(), system, state: Mutex::new(state) }));
         // SAFETY: it is a plain structure, and its functions but these two do not look at what they belong to.
@@ -111,6 +112,11 @@ impl Disk {
     pub fn plan(&self, plan: Plan) {
         let mut state = self.state.lock().unwrap();
         (state.plan, state.count) = (plan, 0);
+    }
+
+    /// Whether another program is copying the log into the file, all the time.
+    pub fn copy(&self, is_copying: bool) {
+        self.state.lock().unwrap().is_copying = is_copying;
     }
 
     /// Works again. The system has what the process has written, synced or not.
@@ -269,8 +275,22 @@ passing! {
     sector_size = xSectorSize();
     characteristics = xDeviceCharacteristics();
     shm_map = xShmMap(page: c_int, size: c_int, extend: c_int, result: *mut *mut c_void);
-    shm_lock = xShmLock(offset: c_int, count: c_int, flags: c_int);
     shm_unmap = xShmUnmap(delete: c_int);
+}
+
+unsafe extern "C" fn shm_lock(
+    file: *mut ffi::sqlite3_file,
+    offset: c_int,
+    count: c_int,
+    flags: c_int,
+) -> c_int {
+    // The lock for copying the log into the file.
+    const COPYING: c_int = 1;
+    let locks = flags & ffi::SQLITE_SHM_LOCK != 0;
+    match parts(file).0.state.lock().unwrap().is_copying {
+        true if locks && offset == COPYING => ffi::SQLITE_BUSY,
+        _ => pass!(xShmLock(file, offset, count, flags)),
+    }
 }
 
 unsafe extern "C" fn shm_barrier(file: *mut ffi::sqlite3_file) {

@@ -273,3 +273,20 @@ fn failures_of_the_disk_are_told_and_lose_nothing() {
         outcome
     });
 }
+
+#[test]
+fn another_program_may_copy_the_log() {
+    let disk = Disk::new("copying");
+    let mut random = Random(1);
+    let mut scene = scene(disk, &mut random);
+    let mut opened = scene.open().unwrap();
+    disk.copy(true);
+    (0..100).for_each(|_| scene.write(&mut opened).unwrap());
+    opened.database.close().unwrap();
+    disk.copy(false);
+    let mut again = scene.open().unwrap();
+    (0..100).for_each(|_| scene.write(&mut again).unwrap());
+    again.database.close().unwrap();
+    scene.open().unwrap();
+    assert_eq!(scene.states.last().unwrap().batches, 200);
+}
