@@ -120,7 +120,9 @@ impl Database {
         let mut writer = Writer { connection: &self.connection, state: self.meta.state };
         records.into_iter().try_for_each(|record| writer.write(record)).map_err(failure)?;
         self.meta.state = State { commits: writer.state.commits + 1, ..writer.state };
-        self.meta.commit(&self.connection).map_err(failure)?;
+        if !self.meta.commit(&self.connection).map_err(failure)? {
+            return Err(StoreError::Locked { path: self.named.path() });
+        }
         self.reserve()?;
         self.run("COMMIT")?;
         self.note_commits()
@@ -202,7 +204,9 @@ impl Database {
         self.meta.clean = true;
         self.meta.state.commits += 1;
         self.run("BEGIN IMMEDIATE")?;
-        self.meta.begin(&self.connection).map_err(failure)?;
+        if !self.meta.end_clean(&self.connection).map_err(failure)? {
+            return Err(StoreError::Locked { path: self.named.path() });
+        }
         self.run("COMMIT")?;
         self.note_commits()?;
         self.connection

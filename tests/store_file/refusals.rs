@@ -56,6 +56,22 @@ fn a_second_server_is_kept_out() {
 
 #[cfg(unix)]
 #[test]
+fn a_server_whose_lock_was_removed_writes_nothing_more() {
+    let directory = Directory::new();
+    let mut first = open(&directory.store()).unwrap();
+    first.database.write(&[client(0)]).unwrap();
+    fs::remove_file(directory.path().join("relay.db-lock")).unwrap();
+    let mut second = open(&directory.store()).unwrap();
+    second.database.write(&[client(1)]).unwrap();
+    let error = first.database.write(&[client(2)]).unwrap_err();
+    assert_eq!(error.code(), "ERR_STORE_LOCKED");
+    first.database.close().unwrap_err();
+    second.database.close().unwrap();
+    assert_eq!(open(&directory.store()).unwrap().records, [client(0), client(1)]);
+}
+
+#[cfg(unix)]
+#[test]
 fn a_server_in_another_process_is_kept_out() {
     let directory = Directory::new();
     create(&directory.store());
