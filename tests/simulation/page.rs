@@ -71,8 +71,6 @@ pub struct Page {
     pub state: State,
     pub link: Option<SharedLink>,
     epoch: Option<String>,
-    /// How often messages may have been lost, as far as the page was told.
-    known_losses: u64,
     /// The number of the connection.
     connection: u64,
     peers: BTreeMap<u64, Peer>,
@@ -124,7 +122,6 @@ impl Page {
             state: State::Waiting(now),
             link: None,
             epoch: None,
-            known_losses: 0,
             connection: 0,
             peers: BTreeMap::new(),
             acknowledgements: BTreeMap::new(),
