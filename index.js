@@ -93,9 +93,8 @@ class RelayServer extends ObservedEmitter {
         this.#failInNextTick(this.#storeFailure);
       } else if (port !== undefined) {
         this.#native.refLoop();
+        this.#resolve(host);
         running.add(this);
-        // In the next tick: clients that are registered until then find themselves registered.
-        process.nextTick(() => this.#state === State.STARTING && this.#resolve(host));
       } else if (server) {
         this.#detach = attach(server, this, { hasPath: path !== undefined, limits: this.#limits }, () => this.#listening());
       } else {
@@ -270,7 +269,8 @@ class RelayServer extends ObservedEmitter {
 
   #resolve(host) {
     if (host === undefined || net.isIP(host)) {
-      this.#listen(host);
+      // In the next tick: clients that are registered in this one can connect as soon as the port is open.
+      process.nextTick(() => this.#state === State.STARTING && this.#listen(host));
       return;
     }
     dns.lookup(host, (error, ip) => {

@@ -18,9 +18,9 @@ export const MAX_WAIT = 3_600_000;
  * @param random - a number from 0 up to 1
  */
 export function backoff(options: Backoff, attempt: number, random: number): number {
-  const { reconnectionDelay, reconnectionDelayMax, randomizationFactor } = options;
   // Thirty doublings reach every maximum; an infinite power would turn a delay of 0 into NaN.
-  return Math.min(reconnectionDelay * 2 ** Math.min(attempt, 30), reconnectionDelayMax) * (1 - randomizationFactor * random);
+  const delay = options.reconnectionDelay * 2 ** Math.min(attempt, 30);
+  return Math.min(delay, options.reconnectionDelayMax) * (1 - options.randomizationFactor * random);
 }
 
 /**
@@ -29,5 +29,5 @@ export function backoff(options: Backoff, attempt: number, random: number): numb
  */
 export function requestedWait(code: number, reason: string): number {
   const match = code === 1012 || code === 1013 ? /^(\d+) ms to wait: /.exec(reason) : null;
-  return match ? Math.min(Number(match[1]), MAX_WAIT) : 0;
+  return Math.min(Number(match?.[1] ?? 0), MAX_WAIT);
 }

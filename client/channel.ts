@@ -3,7 +3,6 @@
 import * as check from './check.js';
 import { Emitter, type Listener } from './emitter.js';
 import type { Inbox } from './inbox.js';
-import { later } from './later.js';
 import type { Outbox, SendCallback } from './outbox.js';
 
 /** The events of a {@link RelayChannel} and their listeners' arguments. */
@@ -112,7 +111,7 @@ export class RelayChannel extends Emitter<ChannelEvents> {
   }
 
   override on<Name extends keyof ChannelEvents>(event: Name, listener: Listener<ChannelEvents[Name]>): this {
-    later(() => this.emitQueuedMessages());
+    queueMicrotask(() => this.emitQueuedMessages());
     return super.on(event, listener);
   }
 }

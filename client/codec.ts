@@ -2,7 +2,6 @@
 
 import { isId } from './check.js';
 import type { Outgoing } from './outbox.js';
-import { isSession } from './session.js';
 
 /** What a reliable client adds to its authentication. */
 export interface Resumption {
@@ -43,19 +42,21 @@ export interface ServerFrame {
   pong?: unknown;
 }
 
-/**
- * An example of each frame and of the members that are checked: 0 stands for an id or a number of a message, null for one
- * that may be left out, undefined for a session that may be. Times are checked where they are used.
- */
-const EXAMPLES = Object.entries({
-  relay: { senderId: 0, message: 'x', offset: null, seq: null, session: undefined },
-  authenticated: { epoch: 'x', resumed: true },
-  accepted: { targetId: 0, seq: 0 },
-  hold: { targetId: 0, seq: 0 },
-  rejected: { targetId: 0, seq: 0, code: 'x', message: 'x', last: null, notice: null },
-  delivered: { targetId: 0, seq: 0 },
-  presence: { clientId: 0, online: true },
-  error: { code: 'x', message: 'x' },
+const isText = (value: unknown): boolean => typeof value === 'string';
+const isFlag = (value: unknown): boolean => typeof value === 'boolean';
+const isOptionalId = (value: unknown): boolean => isId(value ?? 0);
+const isOptionalSession = (value: unknown): boolean => value == null || (isText(value) && /^[\da-f]{16}$/.test(value as string));
+
+/** What is checked of each frame: its ids, texts and numbers of messages. Times are checked where they are used. */
+const FRAMES = Object.entries({
+  relay: { senderId: isId, message: isText, offset: isOptionalId, seq: isOptionalId, session: isOptionalSession },
+  authenticated: { epoch: isText, resumed: isFlag },
+  accepted: { targetId: isId, seq: isId },
+  hold: { targetId: isId, seq: isId },
+  rejected: { targetId: isId, seq: isId, code: isText, message: isText, last: isOptionalId, notice: isOptionalId },
+  delivered: { targetId: isId, seq: isId },
+  presence: { clientId: isId, online: isFlag },
+  error: { code: isText, message: isText },
 });
 
 /** Returns the text of a frame. Strings keep their exact value, lone surrogates included. */
@@ -65,15 +66,11 @@ export const encode: (frame: ClientFrame) => string = JSON.stringify;
 export function decode(text: unknown): ServerFrame | undefined {
   try {
     const frame = JSON.parse(text as string) as Record<string, Record<string, unknown> | null | undefined>;
-    if (EXAMPLES.every(([name, members]) => !frame[name] || Object.entries(members).every(([member, example]) => isLike(example, frame[name]?.[member])))) return frame;
+    if (FRAMES.every(([name, members]) => !frame[name] || Object.entries(members).every(([member, isValid]) => isValid(frame[name]?.[member])))) return frame;
   } catch {
     // Not JSON, or `null`. A newer server may send what this client does not understand.
   }
   return undefined;
-}
-
-function isLike(example: unknown, value: unknown): boolean {
-  return (value ?? example) == null || (example ? typeof value === typeof example : example === undefined ? isSession(value) : isId(value));
 }
 
 /** Returns a time of a frame, or the default if the server sent none. */

@@ -1,7 +1,6 @@
 /** An event emitter like Node's, typed by a map of events and small enough for a browser bundle. */
 
 import * as check from './check.js';
-import { later } from './later.js';
 
 /** A function that is called with the arguments of an event. */
 export type Listener<Args extends unknown[]> = (...args: Args) => void;
@@ -14,7 +13,7 @@ export function callSafely(call: () => void): void {
   try {
     call();
   } catch (error) {
-    later(() => {
+    queueMicrotask(() => {
       throw error;
     });
   }
@@ -112,8 +111,7 @@ export class Emitter<Events extends { [Name in keyof Events]: unknown[] }> {
   }
 
   #callsOf(event: keyof Events): Call<never>[] {
-    let calls = this.#calls.get(event);
-    if (!calls) this.#calls.set(event, (calls = []));
-    return calls;
+    const calls = this.#calls;
+    return calls.get(event) ?? (calls.set(event, []).get(event) as Call<never>[]);
   }
 }

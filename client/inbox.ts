@@ -10,14 +10,19 @@ const MESSAGE_OVERHEAD = 128;
 /** The sessions of a sender, each page of it being one, of which it is remembered what was received. */
 const MAX_SESSIONS = 8;
 
+/** What is remembered of a session of the sender. */
+interface Session {
+  /** The number of the last message that a listener has received. */
+  last_: number;
+}
+
 interface Incoming {
   message_: string;
-  /** 0 if it is not to be acknowledged, because it is from a plain server or from a store that was lost. */
-  offset_: number;
-  /** The session of the sender. Undefined if the server named none; then the offset tells messages apart. */
-  session_: string | undefined;
-  /** The sender's number of the message in that session. */
-  seq_: number;
+  /** None if it is not to be acknowledged, because it is from a plain server or from a store that was lost. */
+  offset_: number | null | undefined;
+  session_: Session;
+  /** Counts up within the session. NaN if the message is always new. */
+  number_: number;
 }
 
 /** The size of all inboxes of a relay together. */
@@ -30,13 +35,15 @@ export interface TotalSize {
 export class Inbox {
   #waiting: Incoming[] = [];
   #characters = 0;
-  /** The session that the server named last on this connection. */
-  #session: string | undefined;
   /**
-   * The last `seq` that a listener has received, by session, those that were heard last at the end. It outlives connections
-   * and servers, so that a message may come in any number of ways. The offset if there is no session.
+   * The sessions of the sender by their names, those that were named last at the end. They outlive connections and servers,
+   * so that a message may come in any number of ways.
    */
-  readonly #received = new Map<string | undefined, number>();
+  readonly #sessions = new Map<string, Session>();
+  /** The one that was named last on this connection. */
+  #session: Session | undefined;
+  /** Stands for a session if the server names none. Offsets are the numbers, and count until the store is lost. */
+  #offsets: Session = { last_: 0 };
   /** A message found no room: later ones are dropped too, until the server sends them all again. */
   #isSkipping = false;
   readonly #total: TotalSize;
@@ -71,31 +78,32 @@ export class Inbox {
    * @param hasListener - a listener will take it at once, so there is room
    */
   add_({ message, offset, seq, session }: NonNullable<ServerFrame['relay']>, hasListener: boolean): boolean {
-    this.#session = session ?? this.#session;
-    const incoming = { message_: message, offset_: offset ?? 0, session_: seq ? this.#session : undefined, seq_: seq ?? 0 };
-    // An acknowledgement covers what came before. Behind messages that wait, this one waits too.
-    if (!this.length_ && !this.#isSkipping && !this.#isNew(incoming)) {
-      this.#receive(incoming);
-      return true;
-    }
+    if (session) this.#named(session);
+    const from = (seq ? this.#session : null) ?? this.#offsets;
+    const number = (from === this.#offsets ? offset : seq) ?? NaN;
     const { length } = message;
     const isFull =
       !hasListener &&
       (this.length_ >= MAX_MESSAGES ||
         this.#characters + length > MAX_CHARACTERS ||
         this.#total.characters_ + MESSAGE_OVERHEAD + length > MAX_TOTAL);
-    this.#isSkipping ||= isFull && incoming.offset_ > 0;
+    this.#isSkipping ||= isFull && !!offset;
     if (isFull || this.#isSkipping) return false;
-    this.#waiting.push(incoming);
+    this.#waiting.push({ message_: message, offset_: offset, session_: from, number_: number });
     this.#count(length, 1);
+    // Behind a message that waits it waits too: an acknowledgement covers what came before.
+    if (this.length_ === 1 && number <= from.last_) this.take_();
     return true;
   }
 
   /** Removes the oldest message, for a listener. There must be one. Returns undefined if a listener has received it before. */
   take_(): string | undefined {
-    const incoming = this.#waiting.shift() as Incoming;
-    this.#count(-incoming.message_.length, -1);
-    return this.#receive(incoming) ? incoming.message_ : undefined;
+    const { message_: message, offset_: offset, session_: session, number_: number } = this.#waiting.shift() as Incoming;
+    this.#count(-message.length, -1);
+    if (offset) this.#acknowledge(offset, message);
+    if (number <= session.last_) return undefined;
+    session.last_ = number;
+    return message;
   }
 
   /** Fetches what was skipped, once listeners have taken all messages. */
@@ -105,36 +113,24 @@ export class Inbox {
 
   /** The server will send again what it has an offset for, so that is dropped. */
   resume_(): void {
-    for (const { message_: message, offset_: offset } of this.#waiting) if (offset) this.#count(-message.length, -1);
-    this.#waiting = this.#waiting.filter(({ offset_: offset }) => !offset);
+    this.#waiting = this.#waiting.filter(({ message_: message, offset_: offset }) => !offset || this.#count(-message.length, -1));
     this.#session = undefined;
     this.#isSkipping = false;
   }
 
   /** The server's store was lost, and offsets start anew. The waiting messages may not come again, so they stay. */
   restart_(): void {
-    for (const incoming of this.#waiting) incoming.offset_ = 0;
-    this.#received.delete(undefined);
+    for (const incoming of this.#waiting) incoming.offset_ = undefined;
+    this.#offsets = { last_: 0 };
     this.resume_();
   }
 
-  /** Counts a message as received by a listener. Returns whether it is new. */
-  #receive(incoming: Incoming): boolean {
-    const { message_: message, offset_: offset, session_: session, seq_: seq } = incoming;
-    const isNew = this.#isNew(incoming);
-    if (isNew && (session ? seq : offset)) {
-      this.#received.delete(session);
-      this.#received.set(session, session ? seq : offset);
-      if (this.#received.size > MAX_SESSIONS) this.#received.delete(this.#received.keys().next().value);
-    }
-    if (offset) this.#acknowledge(offset, message);
-    return isNew;
-  }
-
-  /** Whether no listener has received a message. One with neither a session nor an offset is always new. */
-  #isNew({ offset_: offset, session_: session, seq_: seq }: Incoming): boolean {
-    const number = session ? seq : offset;
-    return !number || number > (this.#received.get(session) ?? 0);
+  #named(name: string): void {
+    const session = this.#sessions.get(name) ?? { last_: 0 };
+    this.#session = session;
+    this.#sessions.delete(name);
+    this.#sessions.set(name, session);
+    if (this.#sessions.size > MAX_SESSIONS) this.#sessions.delete(this.#sessions.keys().next().value as string);
   }
 
   #count(characters: number, messages: number): void {

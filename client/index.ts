@@ -9,8 +9,8 @@
  * | `peer`, `inbox`, `outbox`, `acknowledgements` | what is kept about another client, its messages and ours |
  * | `watchdog`, `wake`, `backoff` | is the connection dead, is the page back, when to reconnect |
  * | `codec`, `session`, `address` | frames, session ids, URLs |
- * | `emitter`, `alarm`, `check`, `later`, `printable` | events, timers, parameter checks, microtasks, escaping |
- * | `websocket`, `websocket.node` | the WebSocket API, and its replacement in Node |
+ * | `emitter`, `alarm`, `check`, `printable` | events, timers, parameter checks, escaping |
+ * | `websocket`, `websocket.node`, `globals.native` | the WebSocket API, and what replaces globals in Node and in bundles for React Native |
  *
  * The other entries are `browser`, a script that sets a global, and `commonjs`, for `require`. `package/` is shipped as it
  * is.

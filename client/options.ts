@@ -30,7 +30,8 @@ export interface Authentication extends RelayOptions {
   clientId: number;
   /**
    * The token that belongs to it, or a function that returns the token or a promise of it. The function is called for each
-   * connection. If it fails, that is an `'error'` and the relay tries again later.
+   * connection, also after the server has refused a token (4500, 4503): it may replace up to five in a row, and the next
+   * refusal closes the relay. If it fails, that is an `'error'` and the relay tries again later.
    */
   token: string | (() => string | Promise<string>);
 }

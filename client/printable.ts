@@ -15,9 +15,9 @@ function hidden(): RegExp {
 }
 
 /** Returns text from the network with everything unprintable escaped, as in `\n`, `\x1b` and `\u202e`, for logs and terminals. */
-export function printable(text: string): string {
+export function printable(text: unknown): string {
   // A custom WebSocket class may report values of other types.
-  if (typeof text !== 'string') return text;
+  if (typeof text !== 'string') return '';
   return text.replace(HIDDEN, (character) => {
     const code = (character.codePointAt(0) as number).toString(16);
     const { length } = code;

@@ -7,11 +7,10 @@ import { backoff, MAX_WAIT, requestedWait } from './backoff.js';
 import { RelayChannel } from './channel.js';
 import * as check from './check.js';
 import { type ClientFrame, decode, encode, milliseconds, type ServerFrame } from './codec.js';
-import { CLOSE_ERRORS, isOverload, isTemporary, queueFull, relayClosed, relayError } from './codes.js';
+import { CLOSE_ERRORS, isFinal, isOverload, isTemporary, queueFull, relayClosed, relayError } from './codes.js';
 import { Emitter } from './emitter.js';
 import type { RelayEvents } from './events.js';
 import { Inbox } from './inbox.js';
-import { later } from './later.js';
 import { type Authentication, type RelayOptions, type Settings, settingsOf } from './options.js';
 import { Outbox, type SendCallback } from './outbox.js';
 import { type Peer, settle } from './peer.js';
@@ -36,6 +35,8 @@ const PING_INTERVAL = 25_000;
 const PING_TIMEOUT = 20_000;
 /** The most clients that are kept because the server mentioned them. Those with a channel are always kept. */
 const MAX_PEERS = 65_536;
+/** How many refused tokens in a row a function may replace by another one. After one more the relay is closed. */
+const MAX_REFUSALS = 5;
 /** Connection failures in a row that are printed if nobody listens. */
 const PRINTED_FAILURES = 3;
 
@@ -56,6 +57,8 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
   #lastNotice = 0;
   /** Reconnection attempts since a connection was last open. */
   #attempts = 0;
+  /** Tokens that were refused since then. */
+  #refusals = 0;
   /** Failures since then that were printed. */
   #failures = 0;
   /** The server asked not to reconnect before this time. */
@@ -133,7 +136,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     const channel = new RelayChannel(peer, (message, callback) => this.#send(targetClientId, message, callback));
     peer.channel_ = channel;
     // Later, so that the application can add listeners first.
-    if (this.#state === State.Open) later(() => this.#state === State.Open && channel.emit('open'));
+    if (this.#state === State.Open) queueMicrotask(() => this.#state === State.Open && channel.emit('open'));
     return channel;
   }
 
@@ -163,18 +166,18 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
   async #authenticate(): Promise<void> {
     const connection = this.#connection;
     const { clientId, token: given } = this.#settings;
-    let token: unknown;
-    let cause: unknown;
+    let token = '';
+    let failure: { cause: unknown } | undefined;
     try {
       token = typeof given === 'function' ? await given() : given;
       check.ofType('string', token, 'token');
-    } catch (error) {
-      cause = error;
+    } catch (cause) {
+      failure = { cause };
     }
     // Meanwhile the connection may have ended, or the relay may have been closed.
     if (connection !== this.#connection || this.#state !== State.Connecting) return;
-    if (typeof token !== 'string') {
-      this.emit('error', relayError('ERR_TOKEN', 'no token', { cause }));
+    if (failure) {
+      this.emit('error', relayError('ERR_TOKEN', 'no token', failure));
       this.#ended(1006, 'no token', undefined, true);
       return;
     }
@@ -187,7 +190,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
 
   #received(data: unknown): void {
     const frame = decode(data) ?? {};
-    this.#process(this.#reliable ? frame : { relay: frame.relay && { ...frame.relay, offset: 0, seq: 0 } });
+    this.#process(this.#reliable ? frame : { relay: frame.relay && { ...frame.relay, offset: null, seq: null } });
     this.#acknowledgements.flushIfDue_();
   }
 
@@ -200,23 +203,24 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     // A server that pings but does not read gets no answer.
     if (ping && !this.#transport.isClogged_) this.#write({ pong: {} });
     if (relay) this.#relayed(relay);
-    const recipient = accepted && this.#peers.get(accepted.targetId);
-    if (recipient) settle(recipient, recipient.outbox_.accepted_(accepted.seq));
-    if (hold) this.#peers.get(hold.targetId)?.outbox_.refused_(hold.seq, Math.min(milliseconds(hold.retryAfter, 0), MAX_WAIT));
-    if (rejected) this.#rejected(rejected);
-    if (delivered) {
-      const peer = this.#peers.get(delivered.targetId);
-      if (peer?.outbox_.delivered_(delivered.seq)) peer.channel_?.emit('delivered', delivered.seq);
-    }
     if (presence) {
       const peer = this.#peer(presence.clientId, true);
       if (peer) this.#setOnline(presence.clientId, peer, presence.online);
     }
+    // Where a server answers, a frame has one of these.
+    const answer = accepted ?? hold ?? rejected ?? delivered;
+    const peer = answer && this.#peers.get(answer.targetId);
+    if (!peer) return;
+    const { outbox_: outbox, channel_: channel } = peer;
+    if (accepted) settle(peer, outbox.accepted_(accepted.seq));
+    if (hold) outbox.refused_(hold.seq, Math.min(milliseconds(hold.retryAfter, 0), MAX_WAIT));
+    if (rejected) this.#rejected(peer, rejected);
+    if (delivered && outbox.delivered_(delivered.seq)) channel?.emit('delivered', delivered.seq);
   }
 
   #authenticated({ epoch, resumed, pingInterval, pingTimeout }: NonNullable<ServerFrame['authenticated']>): void {
     this.#state = State.Open;
-    this.#attempts = this.#failures = 0;
+    this.#attempts = this.#refusals = this.#failures = 0;
     this.#lacksPeers = false;
     this.#peers.forEach(({ inbox_: inbox }) => (epoch === this.#epoch ? inbox.resume_() : inbox.restart_()));
     this.#epoch = epoch;
@@ -235,9 +239,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     else if (!relay.offset) this.emit('error', queueFull(relay.senderId));
   }
 
-  #rejected({ targetId, seq, code, message, last, notice }: NonNullable<ServerFrame['rejected']>): void {
-    const peer = this.#peers.get(targetId);
-    if (!peer) return;
+  #rejected(peer: Peer, { targetId, seq, code, message, last, notice }: NonNullable<ServerFrame['rejected']>): void {
     if (notice && last && notice > this.#lastNotice) {
       this.#lastNotice = notice;
       peer.channel_?.emit('expired', seq, last);
@@ -266,7 +268,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#acknowledgements.clear_();
     this.#peers.forEach(({ outbox_: outbox }) => outbox.restart_());
     const willReconnect =
-      !wasClosed && this.#reliable && reconnection && isTemporary(code, typeof token === 'function') && this.#attempts < reconnectionAttempts;
+      !wasClosed && this.#reliable && reconnection && isTemporary(code, typeof token === 'function' && this.#refusals < MAX_REFUSALS) && this.#attempts < reconnectionAttempts;
     const message = wasOpen ? reason || 'no connection' : `cannot connect to ${withoutSecrets(this.#url)}${reason && `: ${reason}`}`;
     const details = cause ? { cause } : undefined;
     if (willReconnect) {
@@ -288,10 +290,12 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
   #scheduleReconnect(code: number, reason: string): void {
     this.#state = State.Waiting;
     const requested = requestedWait(code, reason);
-    const wait = requested + backoff(this.#settings, isOverload(code) ? Infinity : this.#attempts, Math.random());
-    this.#notBefore = Date.now() + (isOverload(code) ? wait : requested);
+    const isFull = isOverload(code);
+    const wait = requested + backoff(this.#settings, isFull ? Infinity : this.#attempts, Math.random());
+    this.#notBefore = Date.now() + (isFull ? wait : requested);
     this.#reconnect.start_(wait);
     this.#attempts++;
+    if (isFinal(code)) this.#refusals++;
   }
 
   /** The page is back, or the machine has slept: reconnects at once, or checks that the connection still works. */
@@ -326,7 +330,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     if (this.#lacksPeers) {
       if (isMentioned) return undefined;
       // Messages from this client may have been skipped.
-      later(() => this.#fetch());
+      queueMicrotask(() => this.#fetch());
     }
     const peer: Peer = {
       inbox_: new Inbox(this.#inboxSize, (offset, message) => this.#acknowledge(id, offset, message), () => this.#fetch()),
@@ -366,7 +370,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
       this.#flush(targetId, peer);
     } else {
       const error = queueFull(targetId);
-      later(() => {
+      queueMicrotask(() => {
         this.emit('error', error);
         callback?.(error);
       });

@@ -1,6 +1,5 @@
 /** Carries frames to and from the server. */
 
-import { later } from './later.js';
 import { printable } from './printable.js';
 import type { Watchdog } from './watchdog.js';
 import type { WebSocketLike } from './websocket.js';
@@ -75,14 +74,14 @@ export class WebSocketTransport implements Transport {
     });
     // Not every runtime says how a connection ended, or why.
     socket.onclose = ifCurrent(({ code, reason }: { code?: number; reason?: unknown }) =>
-      listener.ended_(code ?? 1006, printable(typeof reason === 'string' ? reason : '')),
+      listener.ended_(code ?? 1006, printable(reason)),
     );
     socket.onerror = ifCurrent(({ message, error }: { message?: string; error?: { code?: string } | undefined }) => {
       // The 'close' that follows says nothing more, and some WebSockets for Node do not send one.
       socket.onclose = null;
       // If a host has several addresses and all refuse, Node gives only a code.
       const reason = printable((message || error?.code || '').trim());
-      later(ifCurrent(() => listener.ended_(1006, reason, error)) as () => void);
+      queueMicrotask(ifCurrent(() => listener.ended_(1006, reason, error)) as () => void);
     });
     this.#watchdog?.watch_(CONNECT_TIMEOUT);
   }

@@ -1,13 +1,18 @@
-// A relay that drains when it is stopped: messages that wait for its clients go out, and the clients come back to the next
-// server, a few at a time. Run node examples/sigterm.mjs and stop it.
-import { once } from 'node:events';
+// A relay that loses nothing when it is restarted: its clients, channels and messages are kept in a file. When it is stopped,
+// messages that wait for connected clients still go out, and the clients come back to the next server, a few at a time.
+// Run node examples/sigterm.mjs, stop it with Ctrl-C, and run it again.
 import RelayServer from 'websocket-relay';
-import { fail } from './lib/server.mjs';
+import { listening, storeBeside } from './lib/server.mjs';
 
-const relayServer = new RelayServer({ port: Number(process.env.PORT ?? 4000) });
-await once(relayServer, 'listening').catch(fail);
-const { id, token } = relayServer.registerClient();
-console.log(JSON.stringify({ port: relayServer.address().port, id, token }));
+const store = storeBeside(import.meta.url);
+const relayServer = new RelayServer({ port: Number(process.env.PORT ?? 4000), store });
+await listening(relayServer, store);
+
+// Their tokens are shown only once: the store keeps hashes.
+const kept = Array.from(relayServer.clients(), ({ id, queuedMessages }) => ({ id, queuedMessages }));
+const clients = kept.length > 0 ? kept : relayServer.registerClients(2);
+relayServer.registerRelayChannels(clients.map(({ id }) => id));
+console.log(JSON.stringify({ port: relayServer.address().port, clients }));
 
 for (const signal of ['SIGTERM', 'SIGINT']) {
   process.once(signal, async () => {

@@ -14,14 +14,17 @@ const shared = { absWorkingDir: root, bundle: true, logLevel: 'silent', charset:
 // The newest feature that the client uses is private class members, which every browser has had since 2021.
 const browser = { ...shared, target: ['chrome91', 'edge91', 'firefox90', 'safari15'] };
 
+// React Native uses the modules for bundlers.
+const bundlers = { ...browser, inject: ['client/globals.native.ts'] };
+
 // Members that end with `_` are internal. Neither the public API nor the wire protocol has any.
 const small = { minify: true, sourcemap: true, mangleProps: /[^_]_$/ };
 
 const bundles = {
   'websocket_relay.js': { ...browser, entryPoints: ['client/browser.ts'], format: 'iife' },
   'websocket_relay.min.js': { ...browser, entryPoints: ['client/browser.ts'], format: 'iife', ...small },
-  'client.browser.mjs': { ...browser, entryPoints: ['client/index.ts'], format: 'esm' },
-  'client.browser.cjs': { ...browser, entryPoints: ['client/commonjs.ts'], format: 'cjs' },
+  'client.browser.mjs': { ...bundlers, entryPoints: ['client/index.ts'], format: 'esm' },
+  'client.browser.cjs': { ...bundlers, entryPoints: ['client/commonjs.ts'], format: 'cjs' },
   'client.cjs': {
     ...shared,
     entryPoints: ['client/commonjs.ts'],
@@ -51,7 +54,7 @@ try {
 async function declarations() {
   await promisify(execFile)(process.execPath, [tsc, '--project', 'tsconfig.json'], { cwd: root });
   // Entries and shims declare nothing that index.ts does not.
-  await Promise.all(['browser', 'commonjs', 'websocket.node'].map((name) => rm(`${root}/dist/types/${name}.d.ts`)));
+  await Promise.all(['browser', 'commonjs', 'globals.native', 'websocket.node'].map((name) => rm(`${root}/dist/types/${name}.d.ts`)));
 }
 
 async function report(path) {

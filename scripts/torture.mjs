@@ -7,6 +7,7 @@ const node = process.execPath;
 /** The command of each part. */
 const PARTS = {
   delivery: [node, '__test__/reliability/torture.mjs'],
+  restarts: [node, '__test__/reliability/torture.mjs', 'restarts'],
   attacks: [node, '__test__/attacks/torture.mjs'],
   simulation: [node, 'scripts/simulate.mjs'],
   interleavings: [node, 'scripts/interleave.mjs'],

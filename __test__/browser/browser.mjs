@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -21,10 +23,18 @@ export async function launchBrowser(moreArgs = []) {
   return chromium.launch({ ...options, args: [...args, ...moreArgs] });
 }
 
+/** Returns the environment of an example's server: a free port, and a store of its own, which is removed when the test ends. */
+export function exampleEnvironment(t) {
+  const folder = mkdtempSync(join(tmpdir(), 'example-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  return { ...process.env, PORT: '0', STORE: join(folder, 'relay.db') };
+}
+
 /** Starts the server of an example, which Ctrl-C is to end cleanly; resolves to its address. */
 export async function startExample(t, name) {
   const file = fileURLToPath(new URL(`../../examples/${name}/server.mjs`, import.meta.url));
-  const child = spawn(process.execPath, [file], { env: { ...process.env, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const env = exampleEnvironment(t);
+  const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   t.after(async () => {
     child.kill('SIGINT');
     assert.deepEqual(await once(child, 'exit'), [0, null], 'Ctrl-C ends it cleanly');

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { launchBrowser, LOOKS, newContext } from './browser.mjs';
-import { AWAY, inState, newOutageContext, notice, startRestartable } from './examples.mjs';
+import { exampleEnvironment, launchBrowser, LOOKS, newContext, until } from './browser.mjs';
+import { assertResumed, inState, newOutageContext, notice, RECONNECTING, recordOpens, startRestartable } from './examples.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -73,33 +74,82 @@ test('a third tab and a fourth talk with each other', async (t) => {
   assert.equal(await first.locator('.theirs').count(), 0);
 });
 
-test('while its server is away a tab promises nothing, and after a restart both go on', async (t) => {
-  const context = await newOutageContext(t, browser);
-  const server = await startRestartable(t, 'chat');
-  const open = async () => {
-    const page = await context.newPage();
-    await page.goto(server.address);
-    await connected(page);
-    return page;
-  };
-  const ada = await open();
-  await notice(ada, 'Grace is not here. What you write waits for her.');
-  const grace = await open();
-  await hidden(ada);
-  await server.stop();
-  await notice(ada, AWAY);
-  assert.doesNotMatch(await ada.locator('main').innerText(), /waits for her|Grace is/);
-  assert.ok(await ada.getByRole('button', { name: 'Send' }).isDisabled());
-  await ada.getByRole('textbox').fill('Half a sentence');
-  await picture(ada, 'away');
+for (const [look, options] of Object.entries(LOOKS)) {
+  test(`what tabs write while their server is dead arrives once, when it is back (${look})`, async (t) => {
+    const { open, server } = await startRestartableChat(t, options);
+    const ada = await open();
+    await notice(ada, 'Grace is not here. What you write waits for her.');
+    const grace = await open();
+    await hidden(ada);
+    await server.kill();
+    await Promise.all([ada, grace].map((page) => notice(page, RECONNECTING)));
+    assert.doesNotMatch(await ada.locator('main').innerText(), /waits for her|Grace is/);
+    await say(ada, 'Written without a server');
+    await say(grace, 'So was this');
+    await ada.locator('.mine').getByText('Waiting for the server').waitFor();
+    await ada.getByRole('textbox').fill('Half a sentence');
+    await picture(ada, `${look}-away`);
 
+    await server.start();
+    await Promise.all([ada, grace].map(connected));
+    await hears(grace, 'Written without a server');
+    await hears(ada, 'So was this');
+    assert.equal(await ada.getByText('Waiting for the server').count(), 0);
+    await ada.getByRole('textbox').press('Enter');
+    await hears(grace, 'Half a sentence');
+    assert.deepEqual(await grace.locator('.theirs p').allTextContents(), ['Written without a server', 'Half a sentence']);
+    assert.equal(await ada.locator('h2').textContent(), 'You are Ada');
+    assert.equal(await ada.locator('.news').count(), 0);
+    await assertResumed([ada, grace], 1);
+  });
+}
+
+test('a tab that is opened after a crash gets the messages that waited, and a reloaded one its seat', async (t) => {
+  const { open, server } = await startRestartableChat(t);
+  const ada = await open();
+  await say(ada, 'Are you there?');
+  await until(ada, () => !document.querySelector('.mine small'));
+  await server.kill();
   await server.start();
-  await Promise.all([ada, grace].map(connected));
+  const grace = await open();
+  await hears(grace, 'Are you there?');
+  await ada.reload();
+  await connected(ada);
   assert.equal(await ada.locator('h2').textContent(), 'You are Ada');
-  assert.equal(await grace.locator('h2').textContent(), 'You are Grace');
-  await ada.getByText('The server no longer knew this tab and gave it a new seat.').waitFor();
-  await ada.getByRole('textbox').press('Enter');
-  await hears(grace, 'Half a sentence');
+  await say(grace, 'Here I am');
+  await hears(ada, 'Here I am');
+});
+
+test('both sides of one page go on after a crash', async (t) => {
+  const { open, server } = await startRestartableChat(t);
+  const page = await open('side-by-side');
+  const [ada, grace] = ['Ada', 'Grace'].map((name) => page.getByRole('region', { name, exact: true }));
+  await server.kill();
+  await inState(page, 'reconnecting');
+  await say(ada, 'From the left.');
+  await picture(page, 'side-by-side-away');
+  await server.start();
+  await connected(page);
+  await hears(grace, 'From the left.');
+  await say(grace, 'From the right.');
+  await hears(ada, 'From the right.');
+  await assertResumed([page], 1, 2);
+  await page.reload();
+  await connected(page);
+  await say(ada, 'Once more.');
+  await hears(grace, 'Once more.');
+});
+
+test('tabs whose server has lost its store get new seats, and say so', async (t) => {
+  const { open, server } = await startRestartableChat(t);
+  const [ada, grace] = [await open(), await open()];
+  await server.kill();
+  for (const end of ['', '-wal', '-shm']) await rm(server.store + end, { force: true });
+  await server.start();
+  await Promise.all([ada, grace].map((page) => page.getByText('The server no longer knew this tab and gave it a new seat.').waitFor()));
+  await Promise.all([ada, grace].map(connected));
+  await say(ada, 'As if nothing had happened');
+  await hears(grace, 'As if nothing had happened');
 });
 
 test('when every seat is taken, a tab says so', async (t) => {
@@ -117,12 +167,26 @@ function hidden(page) {
   return page.locator('.notice').waitFor({ state: 'hidden' });
 }
 
+/** Starts the chat as a server that can be killed; returns it, and a function that opens a tab of the chat. */
+async function startRestartableChat(t, look) {
+  const context = await newOutageContext(t, browser, look);
+  await recordOpens(context);
+  const server = await startRestartable(t, 'chat');
+  const open = async (path = '') => {
+    const page = await context.newPage();
+    await page.goto(server.address + path);
+    await connected(page);
+    return page;
+  };
+  return { open, server };
+}
+
 /** Starts the chat; returns a function that opens a tab of it. */
 async function startChat(t, look) {
   const context = await newContext(t, browser, look);
   const server = spawn(process.execPath, ['examples/chat/server.mjs'], {
     cwd: root,
-    env: { ...process.env, PORT: '0' },
+    env: exampleEnvironment(t),
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(async () => {

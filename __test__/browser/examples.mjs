@@ -4,24 +4,26 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { until } from './browser.mjs';
+import { exampleEnvironment, until } from './browser.mjs';
 
 /** Starts the server of an example. It is killed when the test ends. */
 export async function startRestartable(t, name) {
   const file = fileURLToPath(new URL(`../../examples/${name}/server.mjs`, import.meta.url));
+  const env = exampleEnvironment(t);
   let child;
   const server = {
+    store: env.STORE,
     address: undefined,
-    /** Listens on the same port each time. */
+    /** Listens on the same port, and opens the same store, each time. */
     async start() {
       const PORT = server.address ? new URL(server.address).port : '0';
-      child = spawn(process.execPath, [file], { env: { ...process.env, PORT }, stdio: ['ignore', 'pipe', 'ignore'] });
+      child = spawn(process.execPath, [file], { env: { ...env, PORT }, stdio: ['ignore', 'pipe', 'ignore'] });
       const { value: line } = await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next();
       assert.ok(line, 'the server prints its address');
       [server.address] = /http:[^\s,]+/.exec(line);
     },
     /** Ends the server as a crash would. */
-    async stop() {
+    async kill() {
       const exited = once(child, 'exit');
       child.kill('SIGKILL');
       await exited;
@@ -58,4 +60,35 @@ export function notice(page, text) {
   return until(page, (text) => Array.from(document.querySelectorAll('.notice:not([hidden]) p'), (element) => element.innerText.trim().replace(/\s+/g, ' ')).includes(text), text);
 }
 
+/** What a page says that has no seat, and one that has. */
 export const AWAY = 'The server is away. Nothing can be sent until it is back. This page reconnects by itself.';
+export const RECONNECTING =
+  'The server is away, maybe to restart. What you write waits in this tab, and is sent when the server is back. This page reconnects by itself.';
+
+/** Keeps the pages of a context able to tell how their relays opened: `opened` is what `'open'` told, for each time. */
+export async function recordOpens(context) {
+  await context.addInitScript(() => {
+    globalThis.opened = [];
+    let Relay;
+    Object.defineProperty(globalThis, 'WebSocketRelay', {
+      get: () => Relay,
+      set(value) {
+        Relay = class extends value {
+          constructor(...options) {
+            super(...options);
+            this.on('open', ({ resumed }) => globalThis.opened.push(resumed));
+          }
+        };
+      },
+    });
+  });
+}
+
+/** Checks that pages have gone on where they were each time that their server was restarted, without a reload. */
+export async function assertResumed(pages, restarts, each = 1) {
+  const opens = [false, ...Array(restarts).fill(true)];
+  for (const page of pages) {
+    // A reload would have begun a new list.
+    assert.deepEqual(await page.evaluate(() => globalThis.opened), opens.flatMap((resumed) => Array(each).fill(resumed)));
+  }
+}

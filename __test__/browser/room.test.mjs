@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import WebSocketRelay from 'websocket-relay/client';
 import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
-import { AWAY, inState, newOutageContext, notice, startRestartable } from './examples.mjs';
+import { assertResumed, AWAY, inState, newOutageContext, notice, RECONNECTING, recordOpens, startRestartable } from './examples.mjs';
 
 let browser;
 before(async () => (browser = await launchBrowser()));
@@ -21,7 +21,21 @@ async function openRoom(t, options) {
   };
 }
 
-test('five pages hear each other, and a newcomer takes the seat of one that left', async (t) => {
+/** Opens a room of this many pages, whose server can be killed. */
+async function openRestartableRoom(t, count, options) {
+  const context = await newOutageContext(t, browser, options);
+  await recordOpens(context);
+  const server = await startRestartable(t, 'room');
+  const pages = [];
+  for (let n = 0; n < count; n++) {
+    pages.push(await context.newPage());
+    await pages[n].goto(server.address);
+    await inState(pages[n], 'connected');
+  }
+  return { pages, server };
+}
+
+test('five pages hear each other, and a newcomer hears nothing of what was said before', async (t) => {
   const enter = await openRoom(t);
   const pages = [await enter(), await enter(), await enter(), await enter(), await enter()];
   const names = ['Ada', 'Alan', 'Barbara', 'Donald', 'Edsger'];
@@ -40,10 +54,11 @@ test('five pages hear each other, and a newcomer takes the seat of one that left
   await say(present[0].page, 'She has left.');
   for (const { page } of present.slice(1)) assert.equal((await hears(page, 5)).at(-1), 'Ada: She has left.');
 
-  present = [...present, { page: await enter(), name: 'Barbara' }];
+  // Barbara may still come back.
+  present = [...present, { page: await enter(), name: 'Grace' }];
   await everybody(present);
   await say(present[4].page, 'I am new here.');
-  for (const { page, name } of present.slice(0, 4)) assert.equal((await hears(page, name === 'Ada' ? 5 : 6)).at(-1), 'Barbara: I am new here.');
+  for (const { page, name } of present.slice(0, 4)) assert.equal((await hears(page, name === 'Ada' ? 5 : 6)).at(-1), 'Grace: I am new here.');
   await say(present[1].page, 'Welcome!');
   assert.deepEqual(await hears(present[4].page, 1), ['Alan: Welcome!']);
   await hears(present[0].page, 6);
@@ -68,31 +83,55 @@ test('gives each seat once, and 503 to a ninth page', async (t) => {
   assert.equal((await fetch(`${address}seat`, { method: 'POST' })).status, 503);
 });
 
-test('an outage adds nothing to the log, and all are back with their names after a restart', async (t) => {
-  const context = await newOutageContext(t, browser);
-  const server = await startRestartable(t, 'room');
-  const pages = [];
-  for (let n = 0; n < 3; n++) {
-    pages.push(await context.newPage());
-    await pages[n].goto(server.address);
-    await inState(pages[n], 'connected');
-  }
-  await sees(pages[0], ['Alan', 'Barbara']);
-  const log = (page) => page.locator('.log li').allTextContents();
-  const logs = await Promise.all(pages.map(log));
-  await server.stop();
-  await Promise.all(pages.map((page) => notice(page, AWAY)));
-  await Promise.all(pages.map((page) => sees(page, [])));
-  assert.deepEqual(await Promise.all(pages.map(log)), logs);
-  assert.ok(await pages[0].getByRole('button', { name: 'Send' }).isDisabled());
-  await pages[0].screenshot({ path: 'test-results/room-away.png' });
+for (const [look, options] of Object.entries(LOOKS)) {
+  test(`what is said while the server is dead is heard once by all, when it is back (${look})`, async (t) => {
+    const { pages, server } = await openRestartableRoom(t, 3, options);
+    await sees(pages[0], ['Alan', 'Barbara']);
+    const log = (page) => page.locator('.log li').allTextContents();
+    const logs = await Promise.all(pages.map(log));
+    await server.kill();
+    await Promise.all(pages.map((page) => notice(page, RECONNECTING)));
+    await Promise.all(pages.map((page) => sees(page, [])));
+    assert.deepEqual(await Promise.all(pages.map(log)), logs);
+    await say(pages[0], 'Is everyone here?');
+    await pages[0].locator('.mine').getByText('Waiting for the server').waitFor();
+    await pages[0].screenshot({ path: `test-results/room-${look}-away.png` });
+    assert.ok(await pages[0].evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
 
-  await server.start();
-  await Promise.all(pages.map((page) => inState(page, 'connected')));
+    await server.start();
+    await Promise.all(pages.map((page) => inState(page, 'connected')));
+    await sees(pages[0], ['Alan', 'Barbara']);
+    await pages[2].getByText('You are Barbara', { exact: true }).waitFor();
+    for (const page of pages.slice(1)) assert.deepEqual(await hears(page, 1), ['Ada: Is everyone here?']);
+    await say(pages[0], 'Is everyone back?');
+    for (const page of pages.slice(1)) assert.deepEqual(await hears(page, 2), ['Ada: Is everyone here?', 'Ada: Is everyone back?']);
+    assert.equal(await pages[0].locator('.mine small').count(), 0);
+    await assertResumed(pages, 1);
+
+    await pages[1].reload();
+    await pages[1].getByText('You are Alan', { exact: true }).waitFor();
+    await say(pages[1], 'So am I.');
+    assert.deepEqual(await hears(pages[0], 1), ['Alan: So am I.']);
+  });
+}
+
+test('somebody who is not back after a restart has left', async (t) => {
+  const { pages, server } = await openRestartableRoom(t, 3);
   await sees(pages[0], ['Alan', 'Barbara']);
-  await pages[2].getByText('You are Barbara', { exact: true }).waitFor();
-  await say(pages[0], 'Is everyone back?');
-  for (const page of pages.slice(1)) assert.deepEqual(await hears(page, 1), ['Ada: Is everyone back?']);
+  await server.kill();
+  await pages[1].close();
+  await inState(pages[0], 'reconnecting');
+  await server.start();
+  await sees(pages[0], ['Barbara']);
+  await pages[0].getByText('Alan has left').waitFor();
+  assert.equal(await pages[0].getByText('Barbara has left').count(), 0);
+});
+
+test('a page that is alone cannot send while the server is dead', async (t) => {
+  const { pages, server } = await openRestartableRoom(t, 1);
+  await server.kill();
+  await notice(pages[0], AWAY);
+  assert.ok(await pages[0].getByRole('button', { name: 'Send' }).isDisabled());
 });
 
 test('a page that is alone says so, and cannot send', async (t) => {

@@ -1,9 +1,10 @@
 // The call of examples/, between two Chromiums and, where there is one, with Firefox.
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { installedFirefox } from '../../scripts/firefox.mjs';
 import { launchBrowser, LOOKS, newContext, startExample, until } from './browser.mjs';
-import { newOutageContext, notice, startRestartable } from './examples.mjs';
+import { assertResumed, newOutageContext, notice, recordOpens, startRestartable } from './examples.mjs';
 import { launchFirefox } from './firefox.mjs';
 
 const CALL_ARGS = [
@@ -13,6 +14,7 @@ const CALL_ARGS = [
   // Names under .local instead of addresses: another browser would have to ask the network for them.
   '--disable-features=WebRtcHideLocalIpsWithMdns',
 ];
+const SERVER_AWAY = 'The server is away, maybe to restart. The call goes on. A camera that is turned on now is seen when it is back.';
 const MESSAGES = 100;
 const ROUNDS = 10;
 
@@ -89,51 +91,60 @@ test('a page that waits says what to do, also when the server is away', async (t
   const waiting = 'Nobody to call yet. Open this page in a second tab: the two connect by themselves.';
   await notice(page, waiting);
   await page.getByRole('link', { name: 'Open a second tab' }).waitFor();
-  await server.stop();
+  await server.kill();
   await notice(page, 'The server is away. Calls cannot begin until it is back. This page tries again by itself.');
   await server.start();
   await notice(page, waiting);
 });
 
-test('a call goes on while its server is restarted, and negotiates again afterwards', async (t) => {
-  const context = await newOutageContext(t, chromium);
-  const server = await startRestartable(t, 'webrtc');
-  const pages = [await context.newPage(), await context.newPage()];
-  for (const page of pages) {
-    await page.addInitScript(probe);
-    await page.goto(server.address);
-  }
-  await Promise.all(pages.map((page) => page.getByText('You are connected.').waitFor()));
-  await pages[0].locator('#camera').click();
-  await until(pages[1], () => document.querySelector('#theirs').currentTime > 0);
+for (const [look, options] of Object.entries(LOOKS)) {
+  test(`a call goes on while its server is dead, and negotiates again afterwards (${look})`, async (t) => {
+    const { pages, server } = await restartableCall(t, options);
+    await server.kill();
+    await Promise.all(pages.map((page) => notice(page, `You are connected. ${SERVER_AWAY}`)));
+    await pages[0].screenshot({ path: `test-results/webrtc-${look}-away.png` });
+    await server.start();
+    await Promise.all(pages.map((page) => page.getByText('Connected', { exact: true }).waitFor()));
+    await pages[0].locator('#camera').click();
+    await plays(pages[1]);
 
-  await server.stop();
-  await Promise.all(pages.map((page) => page.getByText('Connected, server away').waitFor()));
-  await say(pages[0], numbered(0, 0, 1));
-  await until(pages[1], () => document.querySelectorAll('.theirs').length === 1);
+    await server.kill();
+    await Promise.all(pages.map((page) => page.getByText('Connected while the server is away').waitFor()));
+    await Promise.all(pages.map((page, side) => say(page, numbered(side, 0, 1))));
+    await heardAll(pages, 1);
+    await plays(pages[1]);
+    await pages[1].screenshot({ path: `test-results/webrtc-${look}-away-video.png` });
+    assert.ok(await pages[1].evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out');
+    await server.start();
+    await Promise.all(pages.map((page) => page.getByText('Connected', { exact: true }).waitFor()));
+    await plays(pages[1]);
+    // Only with signaling does the other side see this camera.
+    await pages[1].locator('#camera').click();
+    await plays(pages[0]);
+    assert.deepEqual(await Promise.all(pages.map((page) => page.evaluate(() => globalThis.probe.peers))), [1, 1], 'the call is the same one');
+    await assertResumed(pages, 2);
+  });
+}
+
+test('cameras that are turned on while the server is dead are seen when it is back', async (t) => {
+  const { pages, server } = await restartableCall(t);
+  await server.kill();
+  await Promise.all(pages.map((page) => page.getByText('Connected while the server is away').waitFor()));
+  await Promise.all(pages.map((page) => page.locator('#camera').click()));
+  await Promise.all(pages.map((page) => page.locator('#mine').waitFor()));
   await server.start();
-  await Promise.all(pages.map((page) => page.getByText('Connected', { exact: true }).waitFor()));
-  await say(pages[1], numbered(1, 0, 1));
-  await until(pages[0], () => document.querySelectorAll('.theirs').length === 1);
-  const at = await pages[1].evaluate(() => document.querySelector('#theirs').currentTime);
-  await until(pages[1], (at) => document.querySelector('#theirs').currentTime > at, at);
-  // Only with signaling does the other side see this camera.
-  await pages[1].locator('#camera').click();
-  await until(pages[0], () => document.querySelector('#theirs').currentTime > 0);
-  assert.deepEqual(await Promise.all(pages.map((page) => page.evaluate(() => globalThis.probe.peers))), [1, 1], 'the call is the same one');
+  await Promise.all(pages.map(plays));
+  await assertResumed(pages, 1);
 });
 
-test('what is negotiated while the server is away is made good for when it is back', async (t) => {
-  const context = await newOutageContext(t, chromium);
-  const server = await startRestartable(t, 'webrtc');
-  const pages = [await context.newPage(), await context.newPage()];
-  for (const page of pages) await page.goto(server.address);
-  await Promise.all(pages.map((page) => page.getByText('You are connected.').waitFor()));
-  await server.stop();
-  await Promise.all(pages.map((page) => page.getByText('Connected, server away').waitFor()));
-  await Promise.all(pages.map((page) => page.locator('#camera').click()));
+test('a call goes on when the server has lost its store, and says so', async (t) => {
+  const { pages, server } = await restartableCall(t);
+  await server.kill();
+  for (const end of ['', '-wal', '-shm']) await rm(server.store + end, { force: true });
   await server.start();
-  await Promise.all(pages.map((page) => until(page, () => document.querySelector('#theirs').currentTime > 0)));
+  await Promise.all(pages.map((page) => notice(page, 'You are connected. The server no longer knows this call, which goes on as it is.')));
+  await Promise.all(pages.map((page, side) => say(page, numbered(side, 0, 1))));
+  await heardAll(pages, 1);
 });
 
 test('a page notices that the other has left while the server is away', async (t) => {
@@ -142,7 +153,7 @@ test('a page notices that the other has left while the server is away', async (t
   const pages = [await context.newPage(), await context.newPage()];
   for (const page of pages) await page.goto(server.address);
   await Promise.all(pages.map((page) => page.getByText('You are connected.').waitFor()));
-  await server.stop();
+  await server.kill();
   await pages[1].close();
   await notice(pages[0], 'The other person has left.');
   await pages[0].screenshot({ path: 'test-results/webrtc-left.png' });
@@ -167,6 +178,26 @@ test('a video plays on a page that nobody has clicked on, muted until its sound 
   });
   assert.equal(await page.locator('#sound').isVisible(), false);
 });
+
+/** Two pages in a call whose server can be killed. */
+async function restartableCall(t, look) {
+  const context = await newOutageContext(t, chromium, look);
+  await recordOpens(context);
+  const server = await startRestartable(t, 'webrtc');
+  const pages = [await context.newPage(), await context.newPage()];
+  for (const page of pages) {
+    await page.addInitScript(probe);
+    await page.goto(server.address);
+  }
+  await Promise.all(pages.map((page) => page.getByText('You are connected.').waitFor()));
+  return { pages, server };
+}
+
+/** Waits until the other side's video goes on from where it is now. */
+async function plays(page) {
+  const at = await page.evaluate(() => document.querySelector('#theirs').currentTime);
+  await until(page, (at) => document.querySelector('#theirs').currentTime > at, at);
+}
 
 /** Opens the example in two pages and waits until they are connected. */
 async function call(t, open, look) {

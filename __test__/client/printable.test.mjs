@@ -14,7 +14,7 @@ const SHOWN = 'x\\n\\x1b[2J\\x85\\u2028\\u202e';
 test('escapes texts as in the vectors', () => {
   for (const { text, shown } of texts) assert.equal(printable(text), shown);
   assert.equal(printable('\ud800x\udc00'), '\\ud800x\\udc00');
-  assert.equal(printable(undefined), undefined);
+  assert.equal(printable(undefined), '');
 });
 
 test('escapes close reasons and the errors made of them', async (t) => {

@@ -11,16 +11,21 @@ import { join } from 'node:path';
 import { makeCertificate } from '../tls/certificates.mjs';
 
 /** Runs an example to its end; resolves to its exit code and what it printed as errors. */
-async function run(name, { args = [], port } = {}) {
+async function run(name, { args = [], port, store } = {}) {
   const file = fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
-  const child = spawn(process.execPath, [file, ...args], { env: { ...process.env, PORT: port }, stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(process.execPath, [file, ...args], { env: { ...process.env, PORT: port, ...(store && { STORE: store }) }, stdio: ['ignore', 'ignore', 'pipe'] });
   const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
   return { code, stderr };
 }
 
+async function newFolder(t) {
+  const folder = await mkdtemp(join(tmpdir(), 'example-'));
+  t.after(() => rm(folder, { recursive: true, maxRetries: 5 }));
+  return folder;
+}
+
 async function certificateFiles(t) {
-  const folder = await mkdtemp(join(tmpdir(), 'tls-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = await newFolder(t);
   const { cert, key } = makeCertificate();
   const files = [join(folder, 'fullchain.pem'), join(folder, 'privkey.pem')];
   await Promise.all([writeFile(files[0], cert), writeFile(files[1], key)]);
@@ -37,10 +42,20 @@ for (const name of [...SERVERS, 'hello.mjs', 'sigterm.mjs', 'tls.mjs']) {
     t.after(() => taken.close());
     const { port } = taken.address();
     const args = name === 'tls.mjs' ? await certificateFiles(t) : [];
-    assert.deepEqual(await run(name, { args, port }), {
+    const store = join(await newFolder(t), 'relay.db');
+    assert.deepEqual(await run(name, { args, port, store }), {
       code: 1,
       stderr: `Port ${port} is in use. Set PORT to another one, for example PORT=${port + 1}.\n`,
     });
+  });
+}
+
+for (const name of ['chat/server.mjs', 'express/server.mjs', 'room/server.mjs', 'webrtc/server.mjs', 'sigterm.mjs']) {
+  test(`${name} says what is wrong with its store, and exits with 1`, async (t) => {
+    const store = join(await newFolder(t), 'no-such-folder', 'relay.db');
+    const { code, stderr } = await run(name, { port: 0, store });
+    assert.equal(code, 1);
+    assert.match(stderr, /^[^\n]*no-such-folder[^\n]*\n$/);
   });
 }
 

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +12,10 @@ import WebSocketRelay from 'websocket-relay/client';
 const file = fileURLToPath(new URL('../../examples/express/server.mjs', import.meta.url));
 
 test('serves the page, the client and the relay on one port', async (t) => {
-  const child = spawn(process.execPath, [file], { env: { ...process.env, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const folder = await mkdtemp(join(tmpdir(), 'example-'));
+  t.after(() => rm(folder, { recursive: true, maxRetries: 5 }));
+  const env = { ...process.env, PORT: '0', STORE: join(folder, 'relay.db') };
+  const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   t.after(() => child.kill('SIGKILL'));
   const [line] = await once(createInterface(child.stdout), 'line');
   const [address] = /http:\/\/localhost:\d+\//.exec(line);

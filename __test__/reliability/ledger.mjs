@@ -13,6 +13,9 @@ const PAGE = 2 ** 24;
  * first message that was not rejected up to at least the last accepted one, without gaps. Each page of the recipient receives
  * a part of the sequence without gaps. The part may begin with messages that an earlier page has received, but leaves none
  * out.
+ *
+ * A server that was killed may have forgotten what an earlier page had received, and what it had received may never have been
+ * written. Then a page may receive any of that again, in order.
  */
 export class Ledger {
   lost = 0;
@@ -25,10 +28,17 @@ export class Ledger {
   /** Whether nothing is guaranteed any more: a plain client's connection has ended. */
   isExcused = false;
   violations = [];
+  #isServerKilled;
   #pages = [];
   #listeners = [];
   #sequence = [];
   #places = new Map();
+  /** The page of the recipient that received each message of the sequence first. */
+  #first = [];
+
+  constructor({ isServerKilled = false } = {}) {
+    this.#isServerKilled = isServerKilled;
+  }
 
   /** Begins a page of the sender. */
   openSender() {
@@ -64,7 +74,7 @@ export class Ledger {
       this.#violate('doubled', listener, `got ${name(key)}, which was refused or never sent`);
     } else if (this.#places.has(key)) {
       this.#follow(listener, key, false);
-    } else if (this.#extend(page, n)) {
+    } else if (this.#extend(page, n, listener)) {
       this.#follow(listener, key, true);
     } else {
       this.#violate('reordered', listener, `got ${name(key)} after ${name(this.#sequence.at(-1))}`);
@@ -95,7 +105,7 @@ export class Ledger {
   }
 
   /** Appends a new message to the sequence. Returns false if it belongs further back. */
-  #extend(page, n) {
+  #extend(page, n, listener) {
     const of = this.#pages[page];
     const newest = Math.floor((this.#sequence.at(-1) ?? 0) / PAGE);
     if (of.missing.delete(n) || n <= of.heard) return false;
@@ -108,6 +118,7 @@ export class Ledger {
     of.heard = n;
     this.#places.set(page * PAGE + n, this.#sequence.length);
     this.#sequence.push(page * PAGE + n);
+    this.#first.push(listener);
     return true;
   }
 
@@ -121,7 +132,9 @@ export class Ledger {
     } else if (place <= own.place) {
       this.#violate('doubled', listener, `got ${name(key)} again after ${name(this.#sequence[own.place])}`);
     } else {
-      for (let skipped = own.place + 1; skipped < place; skipped += 1) own.missing.add(this.#sequence[skipped]);
+      for (let skipped = own.place + 1; skipped < place; skipped += 1) {
+        if (!this.#isServerKilled || this.#first[skipped] >= listener) own.missing.add(this.#sequence[skipped]);
+      }
       own.place = place;
       if (!isNew) this.repeated += 1;
     }

@@ -5,8 +5,8 @@ import { Ledger } from './ledger.mjs';
 import { compose, recognize } from './messages.mjs';
 
 /** A ledger with a page on each side, and accepted messages of the sender. */
-function ledger(accepted = 5) {
-  const book = new Ledger();
+function ledger(accepted = 5, options = {}) {
+  const book = new Ledger(options);
   book.openSender();
   book.openListener();
   send(book, 0, accepted);
@@ -85,6 +85,33 @@ test('allows a reloaded page to receive unacknowledged messages again, without g
   swap.openListener();
   hear(swap, 1, 0, 2, 4, 3, 5);
   assert.deepEqual(score(swap), { ...GOOD, reordered: 1, repeated: 1 });
+});
+
+test('allows a reloaded page to receive any of what another had received, when the server was killed', () => {
+  const killed = ledger(7, { isServerKilled: true });
+  hear(killed, 0, 0, 1, 2, 3, 4, 5);
+  killed.openListener();
+  hear(killed, 1, 0, 2, 4, 6, 7);
+  assert.deepEqual(score(killed), { ...GOOD, repeated: 2 });
+
+  const gap = ledger(5, { isServerKilled: true });
+  hear(gap, 0, 0, 1, 2);
+  gap.openListener();
+  hear(gap, 1, 0, 1, 3, 5);
+  assert.deepEqual(score(gap), { ...GOOD, lost: 1, repeated: 1 });
+
+  const swap = ledger(5, { isServerKilled: true });
+  hear(swap, 0, 0, 1, 2, 3);
+  swap.openListener();
+  hear(swap, 1, 0, 3, 1, 4, 5);
+  assert.deepEqual(score(swap), { ...GOOD, reordered: 1, repeated: 1 });
+
+  const older = ledger(5, { isServerKilled: true });
+  older.openListener();
+  hear(older, 0, 0, 1);
+  hear(older, 1, 0, 2, 3);
+  hear(older, 0, 0, 4, 5);
+  assert.deepEqual(score(older), { ...GOOD, lost: 2 });
 });
 
 test('expects accepted messages of a page that is gone, and allows others, all before its successor', () => {

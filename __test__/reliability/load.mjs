@@ -12,6 +12,9 @@ const FAULTS = { cut: 8, reset: 8, stall: 6, chop: 8, swallow: 1, swallowUp: 1, 
 /** Milliseconds without any arrival after which nothing more is expected. */
 const PATIENCE = 60_000;
 
+/** Number of problems after which a run is not worth going on with. */
+const HOPELESS = 100;
+
 /** Faults end when at most this share of clients still has messages to send. */
 const REST = 0.1;
 
@@ -21,14 +24,21 @@ const DESCRIBED = 5;
 // The parent has ended.
 process.on('disconnect', () => process.exit());
 const [plan] = await once(process, 'message');
+/** Whether the server is killed now and then. Until that ends, so that it hits something, messages are sent. */
+let isKilled = plan.kills > 0;
+const sides = [];
+process.on('message', () => {
+  isKilled = false;
+  for (const side of sides) side.wake();
+});
 const random = new Random(plan.seed);
 let latest = Date.now();
 let arrived = 0;
 const faults = Object.fromEntries(Object.keys(FAULTS).map((name) => [name, 0]));
 const pairs = await Promise.all(plan.pairs.map(makePair));
-const sides = pairs.flatMap((pair) => pair.sides);
+sides.push(...pairs.flatMap((pair) => pair.sides));
 const proxies = pairs.flatMap((pair) => pair.proxies);
-const gaveUp = await Promise.race([everything(), nothingForLong()]);
+const gaveUp = await Promise.race([everything(), hopeless()]);
 process.send({ result: result(gaveUp) }, () => process.exit());
 
 async function everything() {
@@ -46,12 +56,15 @@ async function everything() {
   // A duplicate would arrive on a new connection, before one last message.
   for (const proxy of proxies) proxy.strike('reset');
   await Promise.all(sides.map((side) => side.finish()));
-  return false;
+  return null;
 }
 
-async function nothingForLong() {
-  while (Date.now() - latest < PATIENCE) await pause(1000);
-  return true;
+async function hopeless() {
+  for (;;) {
+    await pause(1000);
+    if (Date.now() - latest > PATIENCE) return `Nothing arrived for ${PATIENCE / 1000} seconds.`;
+    if (sum(sides, ({ problems }) => problems.length) > HOPELESS) return 'Given up, because of the problems.';
+  }
 }
 
 /**
@@ -74,12 +87,15 @@ async function storm(group, own, signal) {
 async function makePair({ clients, reliable, late }) {
   const ids = clients.map(({ id }) => id);
   const own = random.fork(`pair ${ids}`);
-  const ledgers = [new Ledger(), new Ledger()];
+  const ledgers = [0, 1].map(() => new Ledger({ isServerKilled: plan.kills > 0 }));
   const pair = { ids, ledgers, sides: [], proxies: [] };
+  const changed = () => {
+    for (const side of pair.sides) side.wake();
+  };
   const progress = () => {
     latest = Date.now();
     arrived += 1;
-    for (const side of pair.sides) side.wake();
+    changed();
   };
   let asked = !late;
   const refused = () => {
@@ -95,12 +111,12 @@ async function makePair({ clients, reliable, late }) {
       url.host = await proxy.listen();
       pair.proxies.push(proxy);
     }
-    const { messages, milliseconds, reloads, takeovers } = plan;
+    const { messages, milliseconds, reloads, takeovers, absences } = plan;
     pair.sides.push(
       new Side(
         {
-          ...{ client, peer: clients[1 - index], reliable: reliable[index], url: url.href, ca: plan.ca, messages, milliseconds, reloads, takeovers },
-          ...{ out: ledgers[index], in: ledgers[1 - index], progress, refused },
+          ...{ client, peer: clients[1 - index], reliable: reliable[index], url: url.href, ca: plan.ca, messages, milliseconds, reloads, takeovers, absences },
+          ...{ out: ledgers[index], in: ledgers[1 - index], changed, progress, refused, goesOn: () => isKilled },
         },
         own.fork(`side ${index}`),
       ),
@@ -117,21 +133,24 @@ function result(gaveUp) {
   for (const side of sides) side.close();
   const ledgers = pairs.flatMap((pair) => pair.ledgers);
   for (const ledger of ledgers) ledger.close();
-  const sum = (list, of) => list.reduce((total, item) => total + of(item), 0);
   const totals = (list, ...names) => Object.fromEntries(names.map((name) => [name, sum(list, (item) => item[name])]));
   const problems = sides.flatMap((side) => side.problems);
-  if (gaveUp) problems.unshift(`Nothing arrived for ${PATIENCE / 1000} seconds.`);
+  if (gaveUp) problems.unshift(gaveUp);
   return {
     ...totals(ledgers, 'arrivals', 'repeated', 'late', 'lost', 'doubled', 'reordered'),
     ...totals(
       sides.map((side) => side.counts),
-      ...['connections', 'refusals', 'reloads', 'takeovers'],
+      ...['connections', 'refusals', 'reloads', 'takeovers', 'absences', 'resumptions'],
     ),
     faults,
     excused: sum(pairs, (pair) => Number(pair.ledgers[0].isExcused)),
     problems: problems.length,
     details: [...problems.slice(0, DESCRIBED), ...pairs.map(describe).filter(Boolean).slice(0, DESCRIBED)],
   };
+}
+
+function sum(list, of) {
+  return list.reduce((total, item) => total + of(item), 0);
 }
 
 /** Returns the problems of a pair with the last faults of its connections, or nothing. */

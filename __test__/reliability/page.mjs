@@ -27,7 +27,7 @@ export class Page {
   /**
    * @param server - its `url`, and with TLS its certificate (`ca`)
    * @param client - `id` and `token`
-   * @param listeners - `hear(text)`, `open()`, and `end({ code, reason })` when it will not reconnect. None is called once
+   * @param listeners - `hear(text)`, `open({ resumed })`, and `end({ code, reason })` when it will not reconnect. None is called once
    *   the page is gone.
    */
   constructor({ url, ca }, client, peerId, reliable, listeners) {
@@ -37,7 +37,7 @@ export class Page {
     });
     this.#channel = this.#relay.createChannel(peerId);
     this.#channel.on('message', (text) => this.#gone || listeners.hear(text));
-    this.#relay.on('open', () => this.#gone || listeners.open());
+    this.#relay.on('open', (info) => this.#gone || listeners.open(info));
     // Every lost connection is an 'error'; the end of the page is 'close'.
     this.#relay.on('error', () => {});
     // Otherwise they would be printed, and there are many.

@@ -27,3 +27,10 @@ describe('delivers reliably through other entries while connections fail', { con
     test(`${entry}: 30 pairs (seed ${seed})`, (t) => holds(t, { entry, seed, pairs: 30, messages: 6000 }));
   }
 });
+
+describe('delivers reliably while connections fail and the server is killed', { concurrency: 2 }, () => {
+  const seed = randomInt(2 ** 31);
+  for (const durability of ['written', 'synced']) {
+    test(`${durability}: 50 pairs (seed ${seed})`, (t) => holds(t, { seed, durability, kills: 5, pairs: 50, messages: 8000, pingTimeout: 1500 }));
+  }
+});

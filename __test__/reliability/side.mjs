@@ -6,8 +6,17 @@ import { Page } from './page.mjs';
 /** Messages sent at once, on average. */
 const BURST = 10;
 
+/** The longest absence, as a fraction of the time over which messages are sent. */
+const ABSENCES = 10;
+
 /** Messages that a plain client may have in flight, few enough that none is rejected: it would not be told. */
 const PLAIN_WINDOW = 4;
+
+/**
+ * Milliseconds after which nothing of a page that was left can reach the server any more: a connection that is stalled or
+ * orphaned may be late.
+ */
+const LINGERING = 5000;
 
 /** The errors after which a message never arrives. After others it may. */
 const REFUSALS = ['ERR_CHANNEL_NOT_REGISTERED', 'ERR_QUEUE_FULL'];
@@ -20,14 +29,17 @@ export class Side {
   #wake = () => {};
   #sent = 0;
   #refused = 0;
+  /** When a page was last opened beside another, or left. */
+  #changed = -Infinity;
   /** Problems that the ledgers do not cover. */
   problems = [];
-  counts = { connections: 0, refusals: 0, reloads: 0, takeovers: 0 };
+  counts = { connections: 0, refusals: 0, reloads: 0, takeovers: 0, absences: 0, resumptions: 0 };
 
   /**
    * @param plan - `client`, `peer`, `reliable`, the `url` and certificate (`ca`) of the server, `messages` to send over
-   *   `milliseconds`, the number of `reloads` and `takeovers`, the ledgers `out` and `in`, and functions called when
-   *   something arrives (`progress`) and when there is no channel (`refused`)
+   *   `milliseconds`, the number of `reloads`, `takeovers` and `absences`, the ledgers `out` and `in`, and functions called
+   *   when something arrives (`progress`), when nothing does but waiting may be over (`changed`), and when there is no
+   *   channel (`refused`), and `goesOn()`: whether more than the `messages` are to be sent
    */
   constructor(plan, random) {
     this.#plan = plan;
@@ -38,7 +50,7 @@ export class Side {
 
   /** Sends all messages and resolves when their outcome is known. */
   async run() {
-    const { messages, milliseconds, reloads, takeovers, reliable } = this.#plan;
+    const { messages, milliseconds, reloads, takeovers, absences, reliable } = this.#plan;
     const rounds = Math.max(1, messages / BURST);
     while (this.#missing > 0 || this.#current.outstanding > 0) {
       await this.#until(() => this.#missing > 0 || this.#current.outstanding === 0);
@@ -48,6 +60,7 @@ export class Side {
       if (!reliable) continue;
       if (this.#random.chance(reloads / rounds)) this.#reload();
       if (this.#random.chance(takeovers / rounds)) await this.#takeOver();
+      if (this.#random.chance(absences / rounds)) await this.#stayAway(this.#random.between(0, milliseconds / ABSENCES));
     }
   }
 
@@ -76,8 +89,9 @@ export class Side {
   }
 
   get #missing() {
-    if (this.#plan.out.isExcused) return 0;
-    return this.#plan.messages - (this.#sent - this.#refused);
+    const { out, goesOn, messages } = this.#plan;
+    if (out.isExcused) return 0;
+    return goesOn() ? Infinity : Math.max(0, messages - (this.#sent - this.#refused));
   }
 
   get #waiting() {
@@ -91,7 +105,7 @@ export class Side {
   }
 
   #open() {
-    const { url, ca, client, peer, reliable, out, in: heard, progress } = this.#plan;
+    const { url, ca, client, peer, reliable, out, in: heard, changed, progress } = this.#plan;
     const number = out.openSender();
     const listener = heard.openListener();
     const { promise, resolve } = withResolvers();
@@ -111,11 +125,23 @@ export class Side {
       this.#leave(entry);
       if (this.#pages.length === 0) this.#open();
       resolve();
-      progress();
+      changed();
     };
-    const page = new Page({ url, ca }, client, peer.id, reliable, { hear, end, open: resolve });
-    const entry = { page, number, opened: promise };
-    this.#pages.push(entry);
+    const open = ({ resumed }) => {
+      this.#judge(entry, resumed);
+      resolve();
+    };
+    const page = new Page({ url, ca }, client, peer.id, reliable, { hear, end, open });
+    const entry = { page, number, opened: promise, since: undefined };
+    if (this.#pages.push(entry) > 1) this.#changed = Date.now();
+  }
+
+  /** Each connection resumes where the last one of its page ended, unless another page was this client meanwhile. */
+  #judge(entry, resumed) {
+    const isAlone = this.#pages.length === 1 && entry.since > this.#changed + LINGERING;
+    if (resumed) this.counts.resumptions += 1;
+    else if (isAlone) this.problems.push(`page ${entry.number} of client ${this.#plan.client.id} was not resumed`);
+    entry.since = Date.now();
   }
 
   #send(count, { page, number } = this.#pages.at(-1)) {
@@ -160,8 +186,17 @@ export class Side {
     if (this.#pages.includes(second) && this.#pages.includes(first)) this.#leave(first);
   }
 
+  /** Has no page for a while. */
+  async #stayAway(milliseconds) {
+    this.counts.absences += 1;
+    this.#leave(this.#pages.at(-1));
+    await pause(milliseconds);
+    this.#open();
+  }
+
   #leave(entry) {
     const { page } = entry;
+    this.#changed = Date.now();
     this.#pages.splice(this.#pages.indexOf(entry), 1);
     page.drop();
     this.counts.connections += page.connections;

@@ -1,5 +1,6 @@
 // The option `store`: what is kept, and what happens if it cannot be.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,6 +10,7 @@ import { join, relative } from 'node:path';
 import test from 'node:test';
 import { pathToFileURL } from 'node:url';
 import RelayServer from 'websocket-relay';
+import { happened } from './client.mjs';
 import { Connection, listen, run } from './support.mjs';
 
 /** Makes a directory that is removed when the test ends. */
@@ -28,16 +30,7 @@ async function withStore(store, use) {
   }
 }
 
-const skip = { skip: (await opensStores()) ? false : 'the engine opens no store' };
-
-async function opensStores() {
-  const path = mkdtempSync(join(tmpdir(), 'websocket-relay-probe-'));
-  const stats = await withStore(join(path, 'relay.db'), (server) => server.stats());
-  rmSync(path, { recursive: true, force: true });
-  return stats.store !== null;
-}
-
-test('a store that cannot be opened is an error as of a port in use', skip, async (t) => {
+test('a store that cannot be opened is an error as of a port in use', async (t) => {
   const path = join(directory(t), 'missing', 'relay.db');
   const web = http.createServer();
   for (const place of [{ port: 0, host: '127.0.0.1' }, { server: web }, { noServer: true }]) {
@@ -62,7 +55,7 @@ test('a store that cannot be opened is an error as of a port in use', skip, asyn
   assert.equal(existsSync(join(path, '..')), false);
 });
 
-test("throws the error of a store without an 'error' listener", skip, async (t) => {
+test("throws the error of a store without an 'error' listener", async (t) => {
   const path = join(directory(t), 'missing', 'relay.db');
   const { code, stderr } = await run(`
     import RelayServer from 'websocket-relay';
@@ -72,13 +65,13 @@ test("throws the error of a store without an 'error' listener", skip, async (t) 
   assert.match(stderr, /ERR_STORE_NOT_FOUND/);
 });
 
-test('may be closed before the error of its store', skip, async (t) => {
+test('may be closed before the error of its store', async (t) => {
   const server = new RelayServer({ noServer: true, store: join(directory(t), 'missing', 'relay.db') });
   server.on('error', () => assert.fail('it was closed before'));
   await server.close();
 });
 
-test('leaves a file that is something else as it is', skip, async (t) => {
+test('leaves a file that is something else as it is', async (t) => {
   const path = join(directory(t), 'notes.txt');
   writeFileSync(path, 'These are notes. '.repeat(1000));
   const server = new RelayServer({ noServer: true, store: path });
@@ -87,7 +80,7 @@ test('leaves a file that is something else as it is', skip, async (t) => {
   await once(server, 'close');
 });
 
-test('opens a store by a path, a URL or an object, and by one server at a time', skip, async (t) => {
+test('opens a store by a path, a URL or an object, and by one server at a time', async (t) => {
   const path = join(directory(t), 'relay.db');
   const { id } = await withStore(path, (server) => server.registerClient());
   for (const store of [path, relative(process.cwd(), path), pathToFileURL(path), { path }, { path: pathToFileURL(path), durability: 'synced' }]) {
@@ -100,7 +93,7 @@ test('opens a store by a path, a URL or an object, and by one server at a time',
   }
 });
 
-test('keeps clients with their tokens, lifetimes and data, and gives no id twice', skip, async (t) => {
+test('keeps clients with their tokens, lifetimes and data, and gives no id twice', async (t) => {
   const store = join(directory(t), 'relay.db');
   const token = randomBytes(16).toString('hex');
   const data = { user: 'ada', tags: ['a', 'ü'], since: new Date(0) };
@@ -108,6 +101,7 @@ test('keeps clients with their tokens, lifetimes and data, and gives no id twice
     const own = server.registerClient({ id: 4711, token, data });
     const expiring = server.registerClient({ expiresIn: 3_600_000, data: 'short' });
     const [many] = server.registerClients(10);
+    server.refreshToken(expiring.id, { expiresIn: 3_600_000 });
     server.unregisterClient(server.registerClient().id);
     server.registerRelayChannel(own.id, many.id);
     return [own, expiring, many];
@@ -119,7 +113,7 @@ test('keeps clients with their tokens, lifetimes and data, and gives no id twice
   assert.equal(server.registerClient().id, 4724, '4723 was unregistered');
   assert.throws(() => server.registerClient({ id: 4712 }), { code: 'ERR_CLIENT_EXISTS' });
   const [own, expiring, many] = before;
-  const connected = once(server, 'connection');
+  const connected = happened(server, 'connection');
   const one = await Connection.open(server, own);
   assert.deepEqual(await connected, [4711, found[0][1]]);
   const two = await Connection.open(server, many);
@@ -130,7 +124,7 @@ test('keeps clients with their tokens, lifetimes and data, and gives no id twice
   assert.deepEqual(await expired, [4712, 0, 'short']);
 });
 
-test('a store keeps only data that JSON can hold', skip, async (t) => {
+test('a store keeps only data that JSON can hold', async (t) => {
   const data = {};
   data.self = data;
   await withStore(join(directory(t), 'relay.db'), (server) => {
@@ -147,7 +141,7 @@ test('a store keeps only data that JSON can hold', skip, async (t) => {
   });
 });
 
-test('stats() and /metrics count what the store does', skip, async (t) => {
+test('stats() and /metrics count what the store does', async (t) => {
   const server = await listen(t, { store: join(directory(t), 'relay.db'), metrics: true });
   const { store } = server.stats();
   assert.deepEqual(Object.keys(store).sort(), ['committed', 'lastCommitMs', 'pendingBytes', 'skipped']);
@@ -172,3 +166,49 @@ test('warns of an unknown member of the option', async (t) => {
   assert.equal(warning.code, 'WEBSOCKET_RELAY_UNKNOWN_OPTION');
   assert.match(warning.message, /^the option store has no member 'durabilty'/);
 });
+
+/** Fills a store whose file may not grow beyond 1 MB, which is an error of writing to SQLite, and prints what happens. */
+const FILLING = `
+  import RelayServer from 'websocket-relay';
+  import WebSocket from 'ws';
+  const [path, listens] = process.argv.slice(1);
+  const tell = (...what) => console.log(JSON.stringify(what));
+  const server = new RelayServer({ port: 0, host: '127.0.0.1', store: path }, async () => {
+    const { id, token } = server.registerClient();
+    const socket = new WebSocket('ws://127.0.0.1:' + server.address().port);
+    socket.on('open', () => socket.send(JSON.stringify({ authentication: { clientId: id, token } })));
+    socket.on('close', (code) => tell('client', code));
+    await new Promise((resolve) => server.once('connection', resolve));
+    let count = 1;
+    try {
+      for (;;) count += server.registerClients(1000).length;
+    } catch ({ code, message }) {
+      tell('thrown', code, message, count);
+    }
+    tell('registered', server.stats().registered);
+    server.on('close', () => server.close(({ code }) => tell('closed', code)));
+  });
+  if (listens) server.on('error', ({ name, code }) => tell('error', name, code));
+  process.on('warning', ({ code }) => tell('warning', code));
+`;
+
+for (const listens of ['', 'listens']) {
+  const name = `a store that fails closes the server, and not the process, ${listens ? 'with' : 'without'} an 'error' listener`;
+  test(name, { skip: process.platform === 'win32' && 'files cannot be limited' }, async (t) => {
+    const store = join(directory(t), 'relay.db');
+    const program = [process.execPath, '--no-warnings', '--input-type=module', '--eval', FILLING, store, listens];
+    const limited = spawn('sh', ['-c', 'ulimit -f 2000; exec "$0" "$@"', ...program], { stdio: ['ignore', 'pipe', 'inherit'], cwd: new URL('../..', import.meta.url) });
+    const [text, [code]] = await Promise.all([limited.stdout.setEncoding('utf8').toArray(), once(limited, 'close')]);
+    const told = text.join('').trim().split('\n').map((line) => JSON.parse(line));
+    const of = (what) => told.filter(([first]) => first === what).map(([, ...rest]) => rest);
+    assert.equal(code, 0, text);
+    const [[thrown, message, count]] = of('thrown');
+    assert.equal(thrown, 'ERR_STORE_IO');
+    assert.match(message, /^the store .*relay\.db failed: /);
+    assert.deepEqual(of('error'), listens ? [['RelayError', 'ERR_STORE_IO']] : []);
+    assert.deepEqual(of('warning'), listens ? [] : [['ERR_STORE_IO']]);
+    assert.deepEqual([of('client'), of('closed')], [[[1012]], [['ERR_STORE_IO']]]);
+    assert.deepEqual(of('registered'), [[count]], 'what was not stored is not registered');
+    await withStore(store, (server) => assert.equal(server.stats().registered, count));
+  });
+}

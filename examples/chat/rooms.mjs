@@ -6,17 +6,28 @@ const MAX_ROOMS = 100;
 const HOLD = 10_000;
 /** Milliseconds to wait for the old connection of a page that reloads: it asks for its seat before that is closed. */
 const RELOAD = 1_000;
+/** Milliseconds in which pages come back after a restart. */
+const RETURN = 3_000;
 
-/** Rooms of two seats. A seat is a client of the relay, and the two of a room share a channel. */
+/**
+ * Rooms of two seats. A seat is a client of the relay, and the two of a room share a channel. What a seat is stands in the
+ * `data` of its client, which the relay's store keeps: after a restart the rooms are made from it.
+ */
 export class Rooms {
   #relay;
   /** The most recently used room comes first. */
   #rooms = [];
+  #lastNumber = 0;
+  #areBack;
 
   constructor(relay) {
     this.#relay = relay;
     relay.on('connection', (clientId) => this.#count(clientId, +1));
     relay.on('disconnect', (clientId) => this.#count(clientId, -1));
+    for (const { id, data } of relay.clients()) this.#addSeat(this.#roomOf(data), data.name, id);
+    // The process may have ended between two registrations.
+    for (const room of this.#rooms) this.#complete(room);
+    if (this.#rooms.length > 0) this.#areBack = sleep(RETURN, undefined, { ref: false });
   }
 
   /**
@@ -26,12 +37,14 @@ export class Rooms {
   async take(group, key) {
     const old = this.#seats().find((seat) => seat.key === key && seat.room.group === group);
     if (old) await left(old);
+    else await this.#areBack;
     // Still connected: the page is a duplicate of one that stays, and gets the seat beside it.
-    const seat = old && !old.connections ? old : this.#freeSeat(this.#roomFor(group, old), key);
+    const seat = old && !old.connections ? old : this.#roomFor(group, old)?.seats.find(isFree);
     if (!seat) return undefined;
     seat.heldUntil = Date.now() + HOLD;
     this.#rooms = [seat.room, ...this.#rooms.filter((room) => room !== seat.room)];
-    return seat;
+    // A new token: that of the page that had the seat before is worth nothing from now on.
+    return { ...seat, token: this.#relay.refreshToken(seat.id) };
   }
 
   #roomFor(group, old) {
@@ -40,36 +53,48 @@ export class Rooms {
       rooms.find((room) => room === old?.room) ??
       rooms.find((room) => !room.seats.every(isFree)) ??
       rooms[0] ??
-      (this.#rooms.length < MAX_ROOMS ? this.#addRoom(group) : this.#reuseRoom(group))
+      this.#newRoom(group)
     );
   }
 
-  /** The seat of the same name if it is free: after a restart of the server, pages keep their names. */
-  #freeSeat(room, key) {
-    const free = room?.seats.filter(isFree) ?? [];
-    return free.find(({ name }) => key?.endsWith(name)) ?? free[0];
+  #newRoom(group) {
+    if (this.#rooms.length === MAX_ROOMS) {
+      const room = this.#rooms.findLast(({ seats }) => seats.every(isFree));
+      if (!room) return undefined;
+      for (const { id } of room.seats) this.#relay.unregisterClient(id);
+      this.#rooms = this.#rooms.filter((one) => one !== room);
+    }
+    return this.#complete(this.#roomOf({ room: this.#lastNumber + 1, group }));
   }
 
-  #addRoom(group) {
-    const room = { number: this.#rooms.length, group };
-    room.seats = NAMES.map((name) => {
-      const { id, token } = this.#relay.registerClient();
-      return { room, name, id, token, key: `${room.number}-${name}`, connections: 0, heldUntil: 0 };
-    });
-    this.#relay.registerRelayChannel(room.seats[0].id, room.seats[1].id);
+  #roomOf({ room: number, group }) {
+    const known = this.#rooms.find((room) => room.number === number);
+    if (known) return known;
+    const room = { number, group, seats: [] };
     this.#rooms.push(room);
+    this.#lastNumber = Math.max(this.#lastNumber, number);
     return room;
   }
 
-  #reuseRoom(group) {
-    const room = this.#rooms.findLast(({ seats }) => seats.every(isFree));
-    if (room) room.group = group;
+  /** Registers what a room lacks: its seats, and their channel. */
+  #complete(room) {
+    for (const name of NAMES) {
+      if (room.seats.some((seat) => seat.name === name)) continue;
+      const { id } = this.#relay.registerClient({ data: { room: room.number, group: room.group, name } });
+      this.#addSeat(room, name, id);
+    }
+    this.#relay.registerRelayChannels(room.seats.map(({ id }) => id));
     return room;
+  }
+
+  #addSeat(room, name, id) {
+    room.seats.push({ room, name, id, key: String(id), connections: 0, heldUntil: 0 });
   }
 
   #count(clientId, change) {
     // A count, because a page may be connected again before its old connection is closed.
     const seat = this.#seats().find(({ id }) => id === clientId);
+    if (!seat) return;
     seat.connections += change;
     seat.heldUntil = 0;
   }

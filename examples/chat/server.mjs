@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import RelayServer from 'websocket-relay';
-import { closeOnSignal, fail } from '../lib/server.mjs';
+import { closeOnSignal, fail, listening, storeBeside } from '../lib/server.mjs';
 import { Rooms } from './rooms.mjs';
 
 /** Unless a port is named, another one will do if 3000 is in use. */
@@ -30,11 +30,13 @@ const server = createServer((request, response) => {
 });
 await listen(Number(PORT ?? 3000)).catch(fail);
 // After the port is open: from here on the relay passes on every error of the server.
-const relay = new RelayServer({ server, path: '/relay' });
-relay.on('error', (error) => console.error(`relay: ${error.message}`));
+const store = storeBeside(import.meta.url);
+const relay = new RelayServer({ server, path: '/relay', store });
 const rooms = new Rooms(relay);
 closeOnSignal(relay, server);
 console.log(`Open http://${HOST}:${server.address().port}/ in two tabs, or .../side-by-side in one. Ctrl-C stops it.`);
+await listening(relay, store);
+relay.on('error', (error) => console.error(`relay: ${error.message}`));
 
 async function listen(port) {
   server.listen(port, HOST);
@@ -69,7 +71,7 @@ async function giveSeat(query, response) {
   const seat = await rooms.take(query.get('group'), query.get('key'));
   if (!seat) return response.writeHead(503).end();
   const { key, id, token, name, room } = seat;
-  const other = room.seats.find((one) => one !== seat);
+  const other = room.seats.find((one) => one.id !== id);
   response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' });
   response.end(JSON.stringify({ key, id, token, name, otherId: other.id, otherName: other.name }));
 }

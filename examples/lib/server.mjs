@@ -1,9 +1,22 @@
-// What the servers of the examples share, apart from the relay.
+// What the servers of the examples share.
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 
 /** Ends the process with one sentence, for example when the port is in use. */
 export function fail({ code, port, message }) {
   console.error(code === 'EADDRINUSE' ? `Port ${port} is in use. Set PORT to another one, for example PORT=${port + 1}.` : message);
   process.exit(1);
+}
+
+/** Returns where a relay keeps its clients and messages: in `relay.db` beside its server, or in the file that STORE names. */
+export function storeBeside(serverUrl) {
+  return process.env.STORE ?? fileURLToPath(new URL('relay.db', serverUrl));
+}
+
+/** Resolves when a relay listens; ends the process if its port or its store cannot be opened. */
+export async function listening(relayServer, store) {
+  await once(relayServer, 'listening').catch(fail);
+  console.log(`A restart loses nothing: clients and messages are kept in ${store}. Delete it to start afresh.`);
 }
 
 /** Closes the relay, then the web server, on Ctrl-C or SIGTERM. */

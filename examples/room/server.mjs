@@ -2,43 +2,48 @@
 import express from 'express';
 import RelayServer from 'websocket-relay';
 import { files } from '../lib/files.mjs';
-import { closeOnSignal, fail } from '../lib/server.mjs';
+import { closeOnSignal, fail, listening, storeBeside } from '../lib/server.mjs';
 
 const app = express();
 const server = app.listen(Number(process.env.PORT ?? 3000), (error) => {
   if (error) fail(error);
   console.log(`Open http://localhost:${server.address().port}/ in as many tabs as you like.`);
 });
-const relayServer = new RelayServer({ server, path: '/relay' });
+const store = storeBeside(import.meta.url);
+const relayServer = new RelayServer({ server, path: '/relay', store });
 closeOnSignal(relayServer, server);
 app.use(files(import.meta.url));
 
+/** Each of them is a seat, and its number is the id of a client of the relay: a seat is taken as long as that is registered. */
 const NAMES = ['Ada', 'Alan', 'Barbara', 'Donald', 'Edsger', 'Grace', 'Ken', 'Radia'];
-/** Milliseconds in which a page must connect before its seat may be given to another one. */
+/** Milliseconds that a seat is kept for a page that is not connected: it reloads, or has not noticed that the server is back. */
 const HOLD = 10_000;
-
-// A seat is a client of the relay. Each has a channel with every other one.
-const seats = NAMES.map((name) => ({ name, id: relayServer.registerClient().id, heldUntil: 0 }));
-relayServer.registerRelayChannels(seats.map(({ id }) => id));
+const timers = new Map();
 
 app.post('/seat', (request, response) => {
-  const free = seats.filter(({ id, heldUntil }) => !relayServer.isConnected(id) && Date.now() > heldUntil);
-  const seat = free.find(({ name }) => name === request.query.name) ?? free[0];
-  if (!seat) return response.sendStatus(503);
-  seat.heldUntil = Date.now() + HOLD;
-  const others = seats.filter((other) => other !== seat);
-  // Messages that still wait for the page that had this seat are dropped with its channels.
-  for (const other of others) relayServer.unregisterRelayChannel(seat.id, other.id);
-  relayServer.registerRelayChannels(seat.id, others.map(({ id }) => id));
-  response.json({
-    id: seat.id,
-    name: seat.name,
-    // A new token: that of the page before is worth nothing from now on.
-    token: relayServer.refreshToken(seat.id),
-    others: others.map(({ id, name }) => ({ id, name })),
-  });
+  const taken = Array.from(relayServer.clients(), ({ id }) => id);
+  const free = [...NAMES.keys()].filter((id) => !taken.includes(id));
+  const id = free.find((id) => NAMES[id] === request.query.name) ?? free[0];
+  if (id === undefined) return response.sendStatus(503);
+  const { token } = relayServer.registerClient({ id });
+  relayServer.registerRelayChannels(id, taken);
+  hold(id, HOLD);
+  response.json({ id, token, names: NAMES });
 });
 
-relayServer.on('connection', (clientId) => {
-  seats.find(({ id }) => id === clientId).heldUntil = 0;
-});
+// 1000: the page has closed its relay. After any other code it may come back.
+relayServer.on('disconnect', (id, code) => hold(id, code === 1000 ? 0 : HOLD));
+
+// Those who were here before a restart have as much time to come back.
+for (const { id } of relayServer.clients()) hold(id, HOLD);
+await listening(relayServer, store);
+
+/** Frees a seat, unless a page connects to it in time. */
+function hold(id, time) {
+  clearTimeout(timers.get(id));
+  timers.set(id, setTimeout(leave, time, id).unref());
+}
+
+function leave(id) {
+  for (const client of relayServer.clients()) if (client.id === id && !client.connected) relayServer.unregisterClient(id);
+}

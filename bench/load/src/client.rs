@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use mio::Registry;
@@ -52,6 +53,8 @@ pub struct Client {
     partners: Vec<Partner>,
     /// The partner that gets the next message.
     next: usize,
+    /// How often the server had no room for a message.
+    pub holds: u64,
 }
 
 #[derive(Clone, Default)]
@@ -62,6 +65,8 @@ struct Partner {
     /// The offset of the last message received from it, and whether it is still to be acknowledged.
     offset: u64,
     is_owed: bool,
+    /// The message that the server had no room for, and when it and those after it are sent again.
+    held: Option<(u64, Instant)>,
 }
 
 impl Client {
@@ -87,6 +92,7 @@ impl Client {
             owed: Vec::new(),
             partners: vec![Partner::default(); partners],
             next: 0,
+            holds: 0,
         }
     }
 
@@ -135,7 +141,25 @@ impl Client {
         let (to, partner) = (self.partner_id(at), &mut self.partners[at]);
         self.sent += 1;
         partner.sent += 1;
-        self.outgoing.write(to, partner.sent, &mut self.output);
+        // The server would pass over it.
+        if partner.held.is_none() {
+            self.outgoing.write(to, partner.sent, &mut self.output);
+        }
+    }
+
+    /// Sends again what the server had no room for, once it is due. Returns when something else is due.
+    pub fn resend(&mut self, now: Instant) -> Option<Instant> {
+        for at in 0..self.partners.len() {
+            let Some((first, due)) = self.partners[at].held else { continue };
+            if due > now {
+                continue;
+            }
+            self.partners[at].held = None;
+            let (to, last) = (self.partner_id(at), self.partners[at].sent);
+            self.say(&self.outgoing.first(to, first));
+            (first + 1..=last).for_each(|number| self.outgoing.write(to, number, &mut self.output));
+        }
+        self.partners.iter().filter_map(|partner| partner.held.map(|(_, due)| due)).min()
     }
 
     /// Acknowledges received messages, with generation 2.
@@ -240,7 +264,7 @@ impl Client {
         ensure!(is_accepted, "client {} was not upgraded: {head}", self.id);
         let (id, token) = (self.id, &self.token);
         let identity = format!(r#""clientId":{id},"token":"{token}""#);
-        let session = format!("{id:016x}");
+        let session = session_of(id);
         let (text, state) = match self.dialect {
             Dialect::SocketIo => (format!("40{{{identity}}}"), State::Authenticating),
             _ if self.is_reliable => (
@@ -259,10 +283,10 @@ impl Client {
             if self.partners.len() > 1 {
                 self.incoming.expect_from(self.partner_id(at));
             }
-            if let Some(member) = self.incoming.check(payload, self.partners[at].received + 1) {
+            if let Some(members) = self.incoming.check(payload, self.partners[at].received + 1) {
                 self.partners[at].received += 1;
                 self.received += 1;
-                return if self.is_reliable { self.take_offset(at, member) } else { Ok(()) };
+                return if self.is_reliable { self.take_number(at, members) } else { Ok(()) };
             }
         }
         let text = shown(payload);
@@ -288,6 +312,16 @@ impl Client {
                 self.accepted += seq - accepted;
                 partner.accepted = seq;
             }
+            _ if payload.starts_with(br#"{"hold":"#) => {
+                let seq = number("seq").context("a `hold` without `seq`")?;
+                let target = number("targetId").context("a `hold` without `targetId`")?;
+                let pause = Duration::from_millis(number("retryAfter").context("a `hold` without a time")?);
+                let at = (target as usize ^ self.id).wrapping_sub(1);
+                let partner = self.partners.get_mut(at).with_context(|| format!("unknown target: {text}"))?;
+                ensure!(seq > partner.accepted && seq <= partner.sent, "client {}: {text}", self.id);
+                partner.held = Some((seq, Instant::now() + pause));
+                self.holds += 1;
+            }
             _ if payload.starts_with(br#"{"authenticated":"#) => self.state = State::Open,
             _ if payload == br#"{"ping":{}}"# => self.say(r#"{"pong":{}}"#),
             _ => bail!("client {} expected message {} and got {text}", self.id, self.received + 1),
@@ -295,9 +329,15 @@ impl Client {
         Ok(())
     }
 
-    fn take_offset(&mut self, at: usize, member: &[u8]) -> Result<()> {
-        let digits = member.strip_prefix(br#","offset":"#).context("a message without an offset")?;
-        let offset = digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    /// Takes what names a message: `,"offset":9,"seq":7`, and in the first frame of a sender `,"session":"…"`.
+    fn take_number(&mut self, at: usize, members: &[u8]) -> Result<()> {
+        let (offset, rest) = number_of(members, br#","offset":"#).context("a message without an offset")?;
+        if !rest.is_empty() {
+            let (seq, rest) = number_of(rest, br#","seq":"#).context("a message without its number")?;
+            ensure!(seq == self.partners[at].received, "client {}: message {seq} is another one", self.id);
+            let session = format!(r#","session":"{}""#, session_of(self.partner_id(at)));
+            ensure!(rest.is_empty() || rest == session.as_bytes(), "client {}: {}", self.id, shown(rest));
+        }
         let partner = &mut self.partners[at];
         ensure!(offset > partner.offset, "client {}: offset {offset} after {}", self.id, partner.offset);
         partner.offset = offset;
@@ -308,6 +348,19 @@ impl Client {
         self.unacknowledged += 1;
         Ok(())
     }
+}
+
+/// Returns the session of a client.
+fn session_of(id: usize) -> String {
+    format!("{:016x}", id + 1)
+}
+
+/// Returns the number behind `name`, and the rest.
+fn number_of<'a>(members: &'a [u8], name: &[u8]) -> Option<(u64, &'a [u8])> {
+    let rest = members.strip_prefix(name)?;
+    let length = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+    let (digits, rest) = rest.split_at(length);
+    Some((digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')), rest))
 }
 
 fn shown(payload: &[u8]) -> String {

@@ -37,6 +37,8 @@ pub struct ClientPool {
     collects_garbage: bool,
     /// ClientPool with output.
     dirty: Vec<usize>,
+    /// When something that the server had no room for is sent again, if there is something.
+    resend: Option<Instant>,
     /// ClientPool that received messages in the last turn, and how many.
     pub arrivals: Vec<(usize, u64)>,
     /// Total number of messages received.
@@ -69,6 +71,7 @@ impl ClientPool {
             pid: plan.server.pid,
             collects_garbage: plan.server.collects_garbage,
             dirty: Vec::new(),
+            resend: None,
             arrivals: Vec::new(),
             received: 0,
             deadline: Instant::now() + Duration::from_secs(plan.max_seconds),
@@ -100,14 +103,24 @@ impl ClientPool {
 
     /// Writes all output, then waits for the sockets and reads.
     pub fn turn(&mut self, wait: Duration) -> Result<()> {
+        let now = Instant::now();
+        if self.resend.is_some_and(|due| due <= now) {
+            self.dirty.extend(0..self.clients.len());
+            self.resend = self.clients.iter_mut().filter_map(|client| client.resend(now)).min();
+        }
         self.flush()?;
-        ensure!(Instant::now() < self.deadline, "not done in time; {} messages arrived", self.received);
+        ensure!(now < self.deadline, "not done in time; {} messages arrived", self.received);
+        let wait = self.resend.map_or(wait, |due| wait.min(due.saturating_duration_since(now)));
         self.poll.poll(&mut self.events, Some(wait))?;
         self.arrivals.clear();
         for event in self.events.iter().filter(|event| event.token() != Timer::TOKEN) {
             let id = event.token().0;
             if event.is_readable() {
+                let holds = self.clients[id].holds;
                 let count = self.clients[id].read(&mut self.buffer)?;
+                if self.clients[id].holds > holds {
+                    self.resend = self.clients[id].resend(now).into_iter().chain(self.resend).min();
+                }
                 if count > 0 {
                     self.arrivals.push((id, count));
                 }

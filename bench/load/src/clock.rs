@@ -35,6 +35,14 @@ pub fn resident(pid: i32) -> Result<u64> {
     Ok(kibibytes * 1024)
 }
 
+/// Returns the bytes that a process has had written to disks, or rather to the system's cache of them.
+pub fn written(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/io");
+    let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("no write_bytes")?;
+    Ok(line.trim().parse()?)
+}
+
 /// Makes a server in Node collect its garbage.
 pub fn collect_garbage(pid: i32) {
     // SAFETY: sends a signal; at worst there is no process of that number.

@@ -29,6 +29,11 @@ pub fn measure(plan: &Plan) -> Result<Figures> {
             idle(ClientPool::new(plan, clients, size)?, warm_up, used)
         }
         Scenario::Queue { clients, size, messages } => queue(ClientPool::new(plan, clients, size)?, messages),
+        Scenario::Fill { clients, size, messages } => {
+            let mut pool = ClientPool::new(plan, clients, size)?;
+            pool.connect((0..clients).step_by(2))?;
+            fill(&mut pool, messages)
+        }
     }
 }
 
@@ -187,22 +192,10 @@ fn idle(mut pool: ClientPool, warm_up: usize, used: u64) -> Result<Figures> {
 
 fn queue(mut pool: ClientPool, messages: u64) -> Result<Figures> {
     let (pid, clients) = (pool.pid, pool.clients.len());
-    let each = messages / (clients as u64 / 2);
-    let senders = (0..clients).step_by(2);
-    pool.connect(senders.clone())?;
+    pool.connect((0..clients).step_by(2))?;
     pool.rest(true)?;
     let before = clock::resident(pid)?;
-    let start = Reading::take(pid)?;
-    // In parts, to bound the buffers of this process.
-    for part in 0..each.div_ceil(100) {
-        let count = (each - part * 100).min(100);
-        senders.clone().for_each(|id| pool.send(id, count));
-        while !pool.clients.iter().all(Client::is_drained) {
-            pool.turn(LONG)?;
-        }
-    }
-    pool.rest(false)?;
-    let stored = Reading::take(pid)?;
+    let mut found = fill(&mut pool, messages)?;
     pool.rest(true)?;
     let full = clock::resident(pid)?;
     let first = pool.received;
@@ -215,11 +208,33 @@ fn queue(mut pool: ClientPool, messages: u64) -> Result<Figures> {
     pool.rest(true)?;
     let empty = clock::resident(pid)?;
     let growth = |bytes: u64| bytes as f64 - before as f64;
-    let mut found = figures([
-        ("bytes", growth(full) / count as f64),
-        ("left", growth(empty) / count as f64),
-        ("store", (stored.server - start.server).as_secs_f64() * 1e6 / count as f64),
-    ]);
+    found.extend(figures([("bytes", growth(full) / count as f64), ("left", growth(empty) / count as f64)]));
     found.extend(end.since(&begin, count));
     Ok(found)
+}
+
+/// Has every other client, which is connected, send its share to its absent partner.
+fn fill(pool: &mut ClientPool, messages: u64) -> Result<Figures> {
+    let (pid, clients) = (pool.pid, pool.clients.len());
+    let each = messages / (clients as u64 / 2);
+    let count = (each * (clients as u64 / 2)) as f64;
+    let (start, written) = (Reading::take(pid)?, clock::written(pid)?);
+    // In parts, to bound the buffers of this process.
+    for part in 0..each.div_ceil(100) {
+        let count = (each - part * 100).min(100);
+        (0..clients).step_by(2).for_each(|id| pool.send(id, count));
+        while !pool.clients.iter().all(Client::is_drained) {
+            pool.turn(LONG)?;
+        }
+    }
+    let taken = Instant::now() - start.time;
+    pool.rest(false)?;
+    let stored = Reading::take(pid)?;
+    let holds: u64 = pool.clients.iter().map(|client| client.holds).sum();
+    Ok(figures([
+        ("store", (stored.server - start.server).as_secs_f64() * 1e6 / count),
+        ("storedPerSecond", count / taken.as_secs_f64()),
+        ("holds", holds as f64 * 1e3 / count),
+        ("written", (clock::written(pid)? - written) as f64 / count),
+    ]))
 }

@@ -67,6 +67,8 @@ pub enum Scenario {
     Idle { clients: usize, warm_up: usize, size: usize, used: u64 },
     /// Messages are queued for absent clients, which then connect.
     Queue { clients: usize, size: usize, messages: u64 },
+    /// Messages are queued for absent clients, which stay away.
+    Fill { clients: usize, size: usize, messages: u64 },
 }
 
 fn one() -> usize {

@@ -140,6 +140,13 @@ impl Outgoing {
         frame[at..].iter_mut().zip(masked).for_each(|(place, byte)| *place = byte);
     }
 
+    /// Returns the text of message `number` to client `to`, as the first after the server refused some. Only with generation 2.
+    pub fn first(&self, to: usize, number: u64) -> String {
+        let message = [&hex(number)[..], &filler(self.size)].concat();
+        let message = String::from_utf8(message).expect("hex and ASCII");
+        format!(r#"{{"relay":{{"targetId":{to},"message":"{message}","seq":{number},"first":true}}}}"#)
+    }
+
     fn build(&mut self, to: usize, places: usize) {
         self.before = match self.dialect {
             Dialect::Relay | Dialect::Verbatim => format!(r#"{{"relay":{{"targetId":{to},"message":""#),
@@ -166,6 +173,9 @@ pub fn sender_of(payload: &[u8]) -> Option<usize> {
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
     Some(digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
 }
+
+/// The longest member between sender and message.
+const MEMBER: usize = 40;
 
 const RELAYED: &[u8] = br#"{"relay":{"senderId":"#;
 
@@ -215,23 +225,23 @@ impl Incoming {
         }
     }
 
-    /// Returns the member between sender and message (empty if there is none) if `payload` is exactly message
+    /// Returns the members between sender and message (empty if there are none) if `payload` is exactly message
     /// `number`.
     pub fn check<'a>(&self, payload: &'a [u8], number: u64) -> Option<&'a [u8]> {
-        let rest = payload.strip_prefix(&self.sender[..])?;
-        let (member, rest) = match rest.strip_prefix(&self.message[..]) {
-            Some(rest) => (&[][..], rest),
-            None => {
-                let (member, rest) = rest.split_at(1 + rest.get(1..)?.iter().position(|byte| *byte == b',')?);
-                (member, rest.strip_prefix(&self.message[..])?)
-            }
-        };
+        let members = payload.strip_prefix(&self.sender[..])?;
+        let (mut length, mut rest) = (0, members);
+        while !rest.starts_with(&self.message[..]) {
+            // Each member begins with a comma, and there is none within.
+            length += 1 + rest.get(1..)?.iter().take(MEMBER).position(|byte| *byte == b',')?;
+            rest = &members[length..];
+        }
+        let (members, rest) = (&members[..length], &rest[self.message.len()..]);
         let at = payload.len() - rest.len();
         let (digits, rest) = rest.split_at_checked(DIGITS)?;
         let wanted = hex(number);
         let is_next = (0..DIGITS).all(|place| digits[place] ^ self.mask[(at + place) % 4] == wanted[place]);
         let rest = rest.strip_prefix(&self.filler[..])?;
-        (is_next && rest == self.after).then_some(member)
+        (is_next && rest == self.after).then_some(members)
     }
 }
 
@@ -293,9 +303,19 @@ mod tests {
     }
 
     #[test]
-    fn returns_the_offset() {
-        let text = format!(r#"{{"relay":{{"senderId":0,"offset":9,"message":"{:016x}"}}}}"#, 3);
-        let member = Incoming::new(1, Dialect::Relay, 16).check(text.as_bytes(), 3);
-        assert_eq!(member, Some(&br#","offset":9"#[..]));
+    fn returns_what_names_a_message() {
+        for members in
+            ["", r#","offset":9"#, r#","offset":9,"seq":3"#, r#","offset":9,"seq":3,"session":"00ff""#]
+        {
+            let text = format!(r#"{{"relay":{{"senderId":0{members},"message":"{:016x}"}}}}"#, 3);
+            let found = Incoming::new(1, Dialect::Relay, 16).check(text.as_bytes(), 3);
+            assert_eq!(found, Some(members.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn sends_a_message_again_as_the_first() {
+        let text = Outgoing::new(7, Dialect::Relay, true, 18).first(6, 12);
+        assert_eq!(text, r#"{"relay":{"targetId":6,"message":"000000000000000cab","seq":12,"first":true}}"#);
     }
 }

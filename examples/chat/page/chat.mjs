@@ -1,4 +1,4 @@
-import { addLine, find, make, showState } from './page.mjs';
+import { addLine, find, make, send, showState } from './page.mjs';
 import { keepSeat } from './seat.mjs';
 
 const sideBySide = location.pathname === '/side-by-side';
@@ -51,7 +51,7 @@ class Pane {
     this.#seat = seat;
     sessionStorage.setItem(this.#memory, seat.key);
     this.#introduce();
-    if (wasForgotten) this.#addNews('The server no longer knew this tab and gave it a new seat. Messages that still waited are lost.');
+    if (wasForgotten) this.#addNews('The server no longer knew this tab and gave it a new seat. Messages that still waited may be lost.');
     this.#channel = relay.createChannel(seat.otherId);
     this.#channel.on('message', (text) => this.#add(seat.otherName, text, 'theirs'));
     for (const change of ['join', 'leave']) this.#channel.on(change, () => this.#isOpen && this.#show('connected'));
@@ -90,9 +90,8 @@ class Pane {
 
   #send() {
     const text = this.#input.value;
-    if (text.trim() === '' || !this.#isOpen) return;
-    this.#channel.send(text);
-    this.#add('You', text, 'mine');
+    if (text.trim() === '' || this.#find('form button').disabled) return;
+    send([this.#channel], text, this.#add('You', text, 'mine'));
     this.#input.value = '';
     this.#input.focus();
   }
@@ -103,7 +102,7 @@ class Pane {
     when.dateTime = time.toISOString();
     const item = make('li', whose);
     item.append(make('span', 'unseen', `${name}: `), make('p', '', text), when);
-    addLine(this.#log, item);
+    return addLine(this.#log, item);
   }
 
   #addNews(text) {

@@ -1,4 +1,4 @@
-import { addLine, find, make, showState } from './page.mjs';
+import { addLine, find, make, send, showState } from './page.mjs';
 import { keepSeat } from './seat.mjs';
 
 let channel;
@@ -6,7 +6,7 @@ let channel;
 keepSeat(() => fetch('seat', { method: 'POST' }), enter, show, 'express');
 
 function enter({ otherId }, relay, wasForgotten) {
-  if (wasForgotten) write('news', 'The server no longer knew this tab and gave it a new seat. Messages that still waited are lost.');
+  if (wasForgotten) write('news', 'The server no longer knew this tab and gave it a new seat. Messages that still waited may be lost.');
   channel = relay.createChannel(otherId);
   channel.on('message', (text) => write('theirs', text));
   channel.on('join', () => show('connected'));
@@ -16,9 +16,8 @@ function enter({ otherId }, relay, wasForgotten) {
 find('form').onsubmit = (event) => {
   event.preventDefault();
   const input = find('input');
-  if (!input.value) return;
-  channel.send(input.value);
-  write('mine', input.value);
+  if (!input.value || find('form button').disabled) return;
+  send([channel], input.value, write('mine', input.value));
   input.value = '';
 };
 
@@ -29,5 +28,5 @@ function show(state, goOn) {
 }
 
 function write(kind, text) {
-  addLine(find('.log'), make('li', kind, text));
+  return addLine(find('.log'), make('li', kind, text));
 }

@@ -1,12 +1,19 @@
 // What the pages of the examples share: how they say what state they are in.
 
-/** What a page says in each state in which nothing can be sent. */
+/** What a page says in each state in which it is not connected. */
 const STATES = {
   connecting: { status: 'Connecting…' },
+  // It has no seat yet.
   away: {
-    status: 'Server away',
+    status: 'Waiting for the server',
     title: 'The server is away.',
     text: 'Nothing can be sent until it is back. This page reconnects by itself.',
+  },
+  // It has a seat, which the server will still know.
+  reconnecting: {
+    status: 'Waiting for the server',
+    title: 'The server is away, maybe to restart.',
+    text: 'What you write waits in this tab, and is sent when the server is back. This page reconnects by itself.',
   },
   full: {
     status: 'Waiting for a seat',
@@ -30,7 +37,7 @@ export function make(tag, className, text = '') {
 /**
  * Shows a state: its word at the top, and a notice if there is something to explain.
  *
- * @param {string} state one of `STATES`, or `connected`
+ * @param {string} state one of `STATES`, or `connected`. Messages can be sent if it is `connected` or `reconnecting`
  * @param {object} [more] replaces what `STATES` says, and adds `act`, which the notice's button calls
  * @param {HTMLElement} [root] the part of the page that is in this state
  */
@@ -39,7 +46,7 @@ export function showState(state, more, root = document.body) {
   root.dataset.state = state;
   setText(find('[role=status]', root), status);
   // Only the button: what was typed stays, and so does the focus.
-  find('form button', root).disabled = state !== 'connected';
+  find('form button', root).disabled = !['connected', 'reconnecting'].includes(state);
   showNotice(notice, root);
 }
 
@@ -55,12 +62,23 @@ export function showNotice({ title = '', text = '', button, act, secondTab = fal
   scroll();
 }
 
-/** Adds a line to a log, and scrolls to it if the end was in view. */
+/** Sends a message, and marks its line as long as it waits in this page: the server has neither taken nor refused it. */
+export async function send(channels, text, line) {
+  const note = make('small', 'waits', 'Waiting for the server');
+  line.append(note);
+  const sendTo = (channel) => new Promise((resolve) => channel.send(text, (error) => resolve(!error)));
+  const taken = await Promise.all(channels.map(sendTo));
+  if (taken.includes(true)) note.remove();
+  else Object.assign(note, { className: 'lost', textContent: 'May not have arrived' });
+}
+
+/** Adds a line to a log, and scrolls to it if the end was in view. Returns the line. */
 export function addLine(log, line) {
   const scroll = keepEnd(log, line.classList.contains('mine'));
   log.append(line);
   if (log.children.length > 500) log.firstElementChild.remove();
   scroll();
+  return line;
 }
 
 /** Returns a function that scrolls to a log's end if the end is in view now. */

@@ -1,58 +1,65 @@
-import { addLine, find, make, showNotice, showState } from './page.mjs';
+import { addLine, find, make, send, showNotice, showState } from './page.mjs';
 import { keepSeat } from './seat.mjs';
 
+/** Milliseconds in which the others come back after this page does, when the server was away. */
+const RETURN = 5_000;
 let me = '';
-let channels = [];
+/** The channels with those who are here, or were when the server went away. */
+const present = new Set();
 
-// By name, so that everyone is who they were when the server is restarted.
+// By name, so that everyone is who they were if the server has lost its store.
 keepSeat(() => fetch(`seat?name=${me}`, { method: 'POST' }), enter, show, 'room');
 
-function enter({ name, others }, relay, wasForgotten) {
-  if (wasForgotten) write('news', `The server no longer knew this tab and gave it a new seat. You are ${name}.`);
-  me = name;
+function enter({ id: myId, names }, relay, wasForgotten) {
+  me = names[myId];
+  if (wasForgotten) write('news', `The server no longer knew this tab and gave it a new seat. You are ${me}.`);
   find('ul').replaceChildren();
-  channels = others.map((other) => {
-    const channel = relay.createChannel(other.id);
-    const chip = make('li', '', other.name);
-    find('ul').append(chip);
-    let wasHere = false;
-    channel.on('message', (text) => write('theirs', text, other.name));
-    channel.on('join', () => {
-      chip.className = 'here';
-      if (!wasHere) write('news', `${other.name} is here`);
-      wasHere = true;
-      showWhoHears();
-    });
-    channel.on('leave', () => {
-      chip.className = '';
-      // While this page is not connected, it cannot know whether others are.
-      if (!isConnected()) return;
-      wasHere = false;
-      write('news', `${other.name} has left`);
-      showWhoHears();
-    });
-    return channel;
+  present.clear();
+  names.forEach((name, id) => id !== myId && meet(name, relay.createChannel(id), relay));
+}
+
+function meet(name, channel, relay) {
+  const chip = make('li', '', name);
+  find('ul').append(chip);
+  const leave = () => {
+    // While this page is not connected, it cannot know whether others are.
+    if (!isConnected() || channel.online || !present.delete(channel)) return;
+    write('news', `${name} has left`);
+    showWhoHears();
+  };
+  channel.on('message', (text) => write('theirs', text, name));
+  channel.on('join', () => {
+    chip.className = 'here';
+    if (!present.has(channel)) write('news', `${name} is here`);
+    present.add(channel);
+    showWhoHears();
   });
+  channel.on('leave', () => {
+    chip.className = '';
+    leave();
+  });
+  relay.on('open', () => setTimeout(leave, RETURN));
 }
 
 find('form').onsubmit = (event) => {
   event.preventDefault();
   const input = find('input');
-  if (!input.value) return;
+  if (!input.value || find('form button').disabled) return;
   // To those who are here: for the others it would wait.
-  for (const channel of channels) if (channel.online) channel.send(input.value);
-  write('mine', input.value);
+  send([...present], input.value, write('mine', input.value));
   input.value = '';
 };
 
 function show(state, goOn) {
+  // To a page that is alone the server makes no difference.
+  if (state === 'reconnecting' && present.size === 0) state = 'away';
   showState(state, { act: goOn, ...(state === 'connected' && { status: `You are ${me}` }) });
   if (state === 'connected') showWhoHears();
 }
 
 /** Says so if nobody would hear a message. */
 function showWhoHears() {
-  const isAlone = !channels.some(({ online }) => online);
+  const isAlone = present.size === 0;
   showNotice(isAlone ? { title: 'Nobody else is here.', text: 'Open this page in more tabs: each one is another person.', secondTab: true } : {});
   find('form button').disabled = isAlone;
 }
@@ -65,5 +72,5 @@ function write(kind, text, name) {
   const line = make('li', kind);
   if (name) line.append(make('b', '', name));
   line.append(make('span', '', text));
-  addLine(find('.log'), line);
+  return addLine(find('.log'), line);
 }

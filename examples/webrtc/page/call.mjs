@@ -24,36 +24,32 @@ peer.ontrack = ({ streams: [stream] }) => {
 
 signal();
 
-/** Signals for as long as the call lasts. The call itself does not need the server: it goes on when that is restarted. */
+/**
+ * Signals for as long as the call lasts. The call itself does not need the server: it goes on while that is restarted. Signals
+ * wait until it is back.
+ */
 async function signal() {
-  let renew;
   setSignaling('asking');
-  for (let call = await findOther(); call; call = await findOther(call.callId)) {
-    setSignaling('connecting');
-    const relay = new WebSocketRelay(`${location.origin}/relay`, { clientId: call.id, token: call.token });
-    hungUp.signal.addEventListener('abort', () => relay.close());
-    relay.on('error', ({ message }) => console.info(message));
-    relay.on('open', () => setSignaling('connected'));
-    const channel = relay.createChannel(call.otherId);
-    if (renew) {
-      renew(channel);
-    } else {
-      renew = negotiate(peer, channel, call.polite);
-      // This makes the two sides negotiate.
-      openText();
-    }
-    const code = await closedForGood(relay, () => setSignaling('away'));
-    if (code === UNREGISTERED) hangUp();
-    if (code === REPLACED) return setSignaling('replaced');
-  }
+  const call = await findOther();
+  if (!call) return;
+  setSignaling('connecting');
+  const relay = new WebSocketRelay(`${location.origin}/relay`, { clientId: call.id, token: call.token });
+  hungUp.signal.addEventListener('abort', () => relay.close());
+  relay.on('error', ({ message }) => console.info(message));
+  relay.on('open', () => setSignaling('connected'));
+  negotiate(peer, relay.createChannel(call.otherId), call.polite);
+  // This makes the two sides negotiate.
+  openText();
+  const code = await closedForGood(relay, ({ willReconnect }) => willReconnect && setSignaling('away'));
+  if (code === UNREGISTERED) hangUp();
+  setSignaling(code === REPLACED ? 'replaced' : 'forgotten');
 }
 
-/** Resolves when another page has come: the other page of a call, if it has begun. Undefined if this page has hung up. */
-async function findOther(callId) {
-  const query = new URLSearchParams(callId && { id: callId });
+/** Resolves when another page has come, or to undefined when this page has hung up. */
+async function findOther() {
   while (!hungUp.signal.aborted) {
     try {
-      const response = await fetch(`call?${query}`, { method: 'POST', signal: hungUp.signal });
+      const response = await fetch('call', { method: 'POST', signal: hungUp.signal });
       if (!response.ok) throw new Error(response.statusText);
       setSignaling('waiting');
       return await response.json();
@@ -118,6 +114,7 @@ function show() {
   else if (isOpen) showState('connected', inCall());
   else if (signaling === 'waiting') showState('waiting', { status: 'Waiting', title: 'Nobody to call yet.', text: 'Open this page in a second tab: the two connect by themselves.', secondTab: true });
   else if (signaling === 'away') showState('away', { text: 'Calls cannot begin until it is back. This page tries again by itself.' });
+  else if (signaling === 'forgotten') showState('left', { status: 'Call ended', title: 'The server no longer knows this call.', ...CALL_AGAIN });
   else if (signaling === 'replaced') showState('replaced', { title: 'Another tab has taken this call.', text: '', ...CALL_AGAIN });
   else if (signaling === 'asking') showState('connecting', { title: 'Looking for someone to call…' });
   else showState('connecting', { title: 'Someone is here.', text: 'Connecting the two browsers…' });
@@ -125,13 +122,20 @@ function show() {
   find('#sound').hidden ||= !isOpen;
 }
 
+/** What is said about the server in a call, which goes on without it. */
+const SERVER = {
+  away: { word: ' while the server is away', text: 'The server is away, maybe to restart. The call goes on. A camera that is turned on now is seen when it is back.' },
+  replaced: { word: ', another tab signals' },
+  forgotten: { word: ' without the server', text: 'The server no longer knows this call, which goes on as it is.' },
+};
+
 function inCall() {
   const { connectionState } = peer;
-  const more = { away: ', server away', waiting: ', server restarted', replaced: ', but another tab signals' }[signaling] ?? '';
-  const status = (connectionState === 'connected' ? 'Connected' : 'Connection lost') + more;
+  const { word = '', text } = SERVER[signaling] ?? {};
+  const status = (connectionState === 'connected' ? 'Connected' : 'Connection lost') + word;
   const theirs = find('#theirs');
   theirs.hidden = !theirs.srcObject || connectionState === 'failed';
-  if (connectionState === 'failed') return { status, title: 'The connection is lost.', text: 'It comes back by itself if the other page is still there.', ...CALL_AGAIN };
+  if (connectionState === 'failed') return { status, title: 'The connection is lost.', text: text ?? 'It comes back by itself if the other page is still there.', ...CALL_AGAIN };
   if (!theirs.hidden) return { status };
-  return { status, title: 'You are connected.', text: find('#mine').hidden ? 'Both cameras are off. Text goes straight from browser to browser.' : 'The other camera is off.' };
+  return { status, title: 'You are connected.', text: text ?? (find('#mine').hidden ? 'Both cameras are off. Text goes straight from browser to browser.' : 'The other camera is off.') };
 }

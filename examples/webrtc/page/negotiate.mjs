@@ -4,9 +4,8 @@
  * first offer may find no way to connect.
  *
  * @param {RTCPeerConnection} peer
- * @param channel a relay channel with the other side
+ * @param channel a relay channel with the other side. It loses no signal, also when the relay is restarted, if that has a store
  * @param {boolean} polite true on one side, false on the other
- * @returns {(channel) => void} goes on with another channel, for example after a restart of the signaling server
  */
 export function negotiate(peer, channel, polite) {
   let makingOffer = false;
@@ -15,7 +14,7 @@ export function negotiate(peer, channel, polite) {
     try {
       channel.send(JSON.stringify(signal));
     } catch {
-      // The relay is closed. What is lost is made good for on the next channel.
+      // The relay is closed: the call is over, or goes on as it is.
     }
   };
 
@@ -56,17 +55,7 @@ export function negotiate(peer, channel, polite) {
 
   // One after the other: what a signal means depends on the one before.
   let handled = Promise.resolve();
-  const listen = () =>
-    channel.on('message', (message) => {
-      handled = handled.then(() => handle(JSON.parse(message))).catch(console.error);
-    });
-  listen();
-
-  return (newChannel) => {
-    channel = newChannel;
-    listen();
-    // Signals may be lost. An offer without an answer is sent again; ICE starts again unless the two are connected.
-    if (peer.signalingState === 'have-local-offer') send({ description: peer.localDescription });
-    else if (!['connected', 'completed'].includes(peer.iceConnectionState)) peer.restartIce();
-  };
+  channel.on('message', (message) => {
+    handled = handled.then(() => handle(JSON.parse(message))).catch(console.error);
+  });
 }

@@ -45,7 +45,7 @@ fn work(plan: &Plan, client: &Client, done: &AtomicU64) -> Result<()> {
         // The generations alternate.
         cycle(plan.port, client, number, number % 2 == 0).with_context(|| format!("cycle {number}"))?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done % STEP == 0 {
+        if done.is_multiple_of(STEP) {
             println!("{done}");
         }
     }
