@@ -255,3 +255,23 @@ async fn more_than_fits_into_memory_is_refused_and_kept() {
     assert_eq!(error.code(), "ERR_STORE_TOO_LARGE");
     assert_eq!(place.start().await.relay.stats().totals.queued_messages, 20);
 }
+
+#[tokio::test]
+async fn notices_of_expired_messages_have_other_numbers_after_a_restart() {
+    let place = Place::new();
+    let limits = Limits { message_ttl: Duration::from_millis(20), ..Limits::default() };
+    let mut numbers = Vec::new();
+    let mut clients = None;
+    for seq in [1, 2] {
+        let server = TestRelay::with(place.options(limits.clone())).await;
+        let (ada, grace) = clients.get_or_insert_with(|| server.pair());
+        let mut client = server.reliable_client(ada).await;
+        client.send(numbered(grace, seq, "x")).await;
+        let expired = next(&mut client, "rejected").await;
+        assert_eq!(expired["last"], seq);
+        numbers.push(expired["notice"].as_u64().unwrap());
+        drop(client);
+        close(server).await;
+    }
+    assert!(numbers[0] < numbers[1], "{numbers:?}");
+}

@@ -129,7 +129,7 @@ impl Hub {
         // A long message, and what is behind unread ones, is better written from where it is kept.
         let freed = match had_unread || message.is_long() {
             true => Freed::default(),
-            false => ends.recipient.fill_outbox(&self.limits, self.session, None),
+            false => ends.recipient.fill_outbox(&self.limits, self.life(), None),
         };
         self.subtract_freed(&freed);
         let starts_writing = was_idle && ends.recipient.is_writing();

@@ -90,6 +90,7 @@ impl Hub {
     /// # Errors
     /// [`Error::ClientNotFound`], [`Error::ChannelNotFound`], [`Error::Store`].
     pub fn close_channel(&self, first: ClientId, second: ClientId) -> Result<(), Error> {
+        self.store.check()?;
         self.remove_channel(first, second)?;
         if let Some(queue) = self.store.queue() {
             queue.push(vec![Record::ChannelRemoved(first, second)], false);

@@ -68,7 +68,7 @@ impl Hub {
                 return true;
             }
             let splice = splice.as_mut().map(|slices| (id, slices.as_deref_mut()));
-            let mut freed = state.fill_outbox(&self.limits, self.session, splice);
+            let mut freed = state.fill_outbox(&self.limits, self.life(), splice);
             self.count_notices(client, &mut state);
             self.subtract_freed(&freed);
             crate::faults::point(if number.is_some() { "deliver" } else { "flush" });

@@ -114,6 +114,7 @@ impl Hub {
     /// # Errors
     /// [`Error::ClientNotFound`].
     pub fn unregister(&self, id: ClientId, reason: CloseReason) -> Result<RemovedClient, Error> {
+        self.store.check()?;
         let mut removal = self.remove(self.store.unregister(id)?, reason);
         while self.remove_from_peers(&mut removal) {}
         self.store.flush()?;

@@ -185,6 +185,10 @@ impl Hub {
         })
     }
 
+    fn life(&self) -> state::Life {
+        state::Life { session: self.session, era: self.store.era() }
+    }
+
     /// Returns the epoch of the store.
     pub fn epoch(&self) -> Epoch {
         self.store.epoch()

@@ -128,8 +128,9 @@ impl Outbox {
         }
     }
 
-    /// Writes notices of expired and of delivered messages until there are `max` bytes.
-    pub(super) fn write_notices(&mut self, notices: &mut Notices, max: usize) {
+    /// Writes notices of expired and of delivered messages until there are `max` bytes. The numbers of the former begin above
+    /// `era`: the client acts on each number once, in whichever life of the server it was told.
+    pub(super) fn write_notices(&mut self, notices: &mut Notices, era: Offset, max: usize) {
         if notices.has_message_notices() {
             // What was delivered was accepted, and the client has to know that first.
             self.write_accepted();
@@ -138,6 +139,7 @@ impl Outbox {
             && let Some((number, expiry)) = notices.next_expired()
         {
             let (target, first, last) = (expiry.target, expiry.first, expiry.last);
+            let number = era.0 + number;
             self.write(|frames| {
                 // Expired messages were accepted, and the client has to know that first.
                 encode::notice(&Notice::Accepted { target, seq: last }, frames);

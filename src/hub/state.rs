@@ -16,6 +16,15 @@ use crate::protocol::encode::MessageNumber;
 use crate::read_buffer::ReadSlice;
 use crate::shared_writer::SharedWriter;
 
+/// What sets this life of the server apart from those before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// The session that messages of plain senders are numbered in.
+    pub session: SessionId,
+    /// Above the offsets that earlier lives have given.
+    pub era: Offset,
+}
+
 /// What a reliable client says of its session when it authenticates.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionInfo {
@@ -235,13 +244,13 @@ impl ClientState {
         true
     }
 
-    /// Moves waiting notices and messages to the outbox while it has room. Messages of plain senders are numbered by
-    /// `server_session`, with their offsets. With `splice`, long messages are not copied: they
+    /// Moves waiting notices and messages to the outbox while it has room. Messages of plain senders are numbered
+    /// by the session of `life`, with their offsets. With `splice`, long messages are not copied: they
     /// stay in their lanes, or in the buffer that they were read into, and have to be written before the lock is released.
     pub fn fill_outbox(
         &mut self,
         limits: &Limits,
-        server_session: SessionId,
+        life: Life,
         splice: Option<(ClientId, Option<&mut ReadSlices>)>,
     ) -> Freed {
         let Some(Connection { outbox, is_reliable, .. }) =
@@ -251,7 +260,7 @@ impl ClientState {
         };
         let max = limits.max_write_ahead;
         if let Some(reliable) = &mut self.reliable {
-            outbox.write_notices(&mut reliable.notices, max);
+            outbox.write_notices(&mut reliable.notices, life.era, max);
         }
         if !self.mailbox.has_unread() || outbox.len() >= max {
             return Freed::default();
@@ -270,7 +279,7 @@ impl ClientState {
         };
         self.mailbox.read(window, |sender, position, message, is_new_session| {
             let Message { offset, json, .. } = message;
-            let (session, seq) = message.number().unwrap_or((server_session, Seq(offset.0)));
+            let (session, seq) = message.number().unwrap_or((life.session, Seq(offset.0)));
             let number = MessageNumber { offset, seq, session: is_new_session.then_some(session) };
             if is_spliced {
                 let slice = slices.as_mut().and_then(|slices| slices.take(recipient, offset));

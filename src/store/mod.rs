@@ -142,6 +142,14 @@ impl<T: Clone> Store<T> {
         }
     }
 
+    /// Checks that changes can be kept.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.queue().map_or(Ok(()), |queue| Ok(queue.check()?))
+    }
+
     /// Waits until everything that was changed so far is committed.
     ///
     /// # Errors

@@ -159,6 +159,14 @@ impl Queue {
         }
     }
 
+    /// Checks that changes can be kept.
+    ///
+    /// # Errors
+    /// Why nothing will be committed any more.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.state().failure.clone().map_or(Ok(()), Err)
+    }
+
     /// Waits until everything that was pushed so far is committed.
     ///
     /// # Errors
