@@ -17,9 +17,9 @@ export interface RelayError extends Error {
    * - `ERR_QUEUE_FULL`: the message was not taken, because too many are outstanding or wait for a listener
    * - `ERR_TOKEN`: the function that provides the token failed; `cause` is its error
    * - `ERR_NO_WEBSOCKET`: this version of Node has no `WebSocket` and the package `ws` is not installed
-   * - `ERR_INCORRECT_TOKEN`, `ERR_REPLACED` (by a newer connection of the same client), `ERR_UNREGISTERED`,
-   *   `ERR_TOKEN_EXPIRED`, `ERR_TOO_MANY_OFFENCES`, `ERR_MESSAGE_TOO_BIG` (above the server's `maxPayload`): the server
-   *   ended the connection for good
+   * - `ERR_INCORRECT_TOKEN`, `ERR_TOKEN_EXPIRED` (both only after the sixth refusal in a row if a function provides the
+   *   token), `ERR_REPLACED` (by a newer connection of the same client), `ERR_UNREGISTERED`, `ERR_TOO_MANY_OFFENCES`,
+   *   `ERR_MESSAGE_TOO_BIG` (above the server's `maxPayload`): the server ended the connection for good
    * - any other code comes from the server, for example `ERR_CHANNEL_NOT_REGISTERED` for a message that it rejected
    */
   code: string;
