@@ -42,10 +42,12 @@ export interface ServerFrame {
   pong?: unknown;
 }
 
+/** The name of a session is opaque, but has this many characters. */
+const SESSION_LENGTH = 16;
 const isText = (value: unknown): boolean => typeof value === 'string';
 const isFlag = (value: unknown): boolean => typeof value === 'boolean';
-const isOptionalId = (value: unknown): boolean => isId(value ?? 0);
-const isOptionalSession = (value: unknown): boolean => value == null || (isText(value) && /^[\da-f]{16}$/.test(value as string));
+const isOptionalId = (value: unknown): boolean => value == null || isId(value);
+const isOptionalSession = (value: unknown): boolean => value == null || (isText(value) && (value as string).length === SESSION_LENGTH);
 
 /** What is checked of each frame: its ids, texts and numbers of messages. Times are checked where they are used. */
 const FRAMES = Object.entries({

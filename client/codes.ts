@@ -3,7 +3,7 @@
 import { printable } from './printable.js';
 
 /** From this close code on, a client must not reconnect. */
-const FIRST_FINAL = 4500;
+export const FIRST_FINAL = 4500;
 /** The exceptions: a client that can get another token reconnects with it. */
 const INCORRECT_TOKEN = 4500;
 const TOKEN_EXPIRED = 4503;
@@ -17,9 +17,9 @@ export interface RelayError extends Error {
    * - `ERR_QUEUE_FULL`: the message was not taken, because too many are outstanding or wait for a listener
    * - `ERR_TOKEN`: the function that provides the token failed; `cause` is its error
    * - `ERR_NO_WEBSOCKET`: this version of Node has no `WebSocket` and the package `ws` is not installed
-   * - `ERR_INCORRECT_TOKEN`, `ERR_REPLACED` (by a newer connection of the same client), `ERR_UNREGISTERED`,
-   *   `ERR_TOKEN_EXPIRED`, `ERR_TOO_MANY_OFFENCES`, `ERR_MESSAGE_TOO_BIG` (above the server's `maxPayload`): the server
-   *   ended the connection for good
+   * - `ERR_INCORRECT_TOKEN`, `ERR_TOKEN_EXPIRED` (both only after the sixth refusal in a row if a function provides the
+   *   token), `ERR_REPLACED` (by a newer connection of the same client), `ERR_UNREGISTERED`, `ERR_TOO_MANY_OFFENCES`,
+   *   `ERR_MESSAGE_TOO_BIG` (above the server's `maxPayload`): the server ended the connection for good
    * - any other code comes from the server, for example `ERR_CHANNEL_NOT_REGISTERED` for a message that it rejected
    */
   code: string;
@@ -41,15 +41,10 @@ export const CLOSE_ERRORS: Readonly<Record<number, string | undefined>> = {
   4504: 'ERR_TOO_MANY_OFFENCES',
 };
 
-/** Whether a close code tells a client not to come back as it is. */
-export function isFinal(code: number): boolean {
-  return code >= FIRST_FINAL;
-}
-
 /** Whether a client may reconnect after a close code. */
 export function isTemporary(code: number, canRenewToken: boolean): boolean {
   // A client that sent what no server takes would do so again.
-  return isFinal(code) ? canRenewToken && (code === INCORRECT_TOKEN || code === TOKEN_EXPIRED) : ![1003, 1007, 1009].includes(code);
+  return code < FIRST_FINAL ? ![1003, 1007, 1009].includes(code) : canRenewToken && (code === INCORRECT_TOKEN || code === TOKEN_EXPIRED);
 }
 
 /** Whether a close code says that the server has no room for this client now: too many connections, over the rate limit. */

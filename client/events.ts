@@ -6,7 +6,8 @@ import type { RelayError } from './codes.js';
 export interface OpenInfo {
   /**
    * Whether this connection continues where the last one of this object ended. If it is false and this is not the first
-   * connection, messages may be missing: the server has lost its store, or another page was this client meanwhile.
+   * connection, messages may be missing: the server has lost what it kept, as without a store when it restarts, or another
+   * page was this client meanwhile. What was not accepted is sent again in any case, and nothing is emitted twice.
    */
   resumed: boolean;
 }

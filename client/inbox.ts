@@ -78,9 +78,15 @@ export class Inbox {
    * @param hasListener - a listener will take it at once, so there is room
    */
   add_({ message, offset, seq, session }: NonNullable<ServerFrame['relay']>, hasListener: boolean): boolean {
-    if (session) this.#named(session);
-    const from = (seq ? this.#session : null) ?? this.#offsets;
-    const number = (from === this.#offsets ? offset : seq) ?? NaN;
+    if (session) {
+      this.#session = this.#sessions.get(session) ?? { last_: 0 };
+      this.#sessions.delete(session);
+      this.#sessions.set(session, this.#session);
+      if (this.#sessions.size > MAX_SESSIONS) this.#sessions.delete(this.#sessions.keys().next().value as string);
+    }
+    const known = seq ? this.#session : undefined;
+    const from = known ?? this.#offsets;
+    const number = (known ? seq : offset) ?? NaN;
     const { length } = message;
     const isFull =
       !hasListener &&
@@ -123,14 +129,6 @@ export class Inbox {
     for (const incoming of this.#waiting) incoming.offset_ = undefined;
     this.#offsets = { last_: 0 };
     this.resume_();
-  }
-
-  #named(name: string): void {
-    const session = this.#sessions.get(name) ?? { last_: 0 };
-    this.#session = session;
-    this.#sessions.delete(name);
-    this.#sessions.set(name, session);
-    if (this.#sessions.size > MAX_SESSIONS) this.#sessions.delete(this.#sessions.keys().next().value as string);
   }
 
   #count(characters: number, messages: number): void {

@@ -10,7 +10,7 @@
  * | `watchdog`, `wake`, `backoff` | is the connection dead, is the page back, when to reconnect |
  * | `codec`, `session`, `address` | frames, session ids, URLs |
  * | `emitter`, `alarm`, `check`, `printable` | events, timers, parameter checks, escaping |
- * | `websocket`, `websocket.node`, `globals.native` | the WebSocket API, and what replaces globals in Node and in bundles for React Native |
+ * | `websocket`, `websocket.node`, `globals.native`, `hidden`, `hidden.native` | the WebSocket API, what it takes to print a text, and what replaces them in Node and React Native |
  *
  * The other entries are `browser`, a script that sets a global, and `commonjs`, for `require`. `package/` is shipped as it
  * is.

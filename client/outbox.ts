@@ -20,10 +20,7 @@ export interface Outgoing {
   first: true | undefined;
 }
 
-interface Outstanding {
-  message_: string;
-  callback_: SendCallback | null | undefined;
-}
+type Outstanding = [message: string, callback: SendCallback | null | undefined];
 
 /** The outstanding messages of a channel, oldest first: sent by the application, neither accepted nor rejected. */
 export class Outbox {
@@ -60,7 +57,7 @@ export class Outbox {
     const characters = this.characters_ + message.length;
     if (this.#outstanding.length >= MAX_MESSAGES || characters > MAX_CHARACTERS) return 0;
     this.characters_ = characters;
-    this.#outstanding.push({ message_: message, callback_: callback });
+    this.#outstanding.push([message, callback]);
     return ++this.#lastSeq;
   }
 
@@ -71,7 +68,7 @@ export class Outbox {
     const from = Math.max(this.#sentSeq - oldest + 1, 0);
     if (!from) this.#since = Date.now();
     this.#sentSeq = this.#lastSeq;
-    return this.#outstanding.slice(from).map(({ message_: message }, index) => {
+    return this.#outstanding.slice(from).map(([message], index) => {
       const first = this.#isRefused || undefined;
       this.#isRefused = false;
       return { message, seq: oldest + from + index, first };
@@ -125,7 +122,7 @@ export class Outbox {
   }
 
   #remove(count: number): Callbacks {
-    return this.#outstanding.splice(0, count).map(({ message_: message, callback_: callback }) => {
+    return this.#outstanding.splice(0, count).map(([message, callback]) => {
       this.characters_ -= message.length;
       return callback;
     });

@@ -1,18 +1,8 @@
-/**
- * Matches control, format and surrogate characters and line separators, but not the joiners, which words and emoji need.
- * Engines without `\p{…}` match everything outside ASCII too.
- */
-const HIDDEN = hidden();
-const SHORT: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+/** Escapes texts from the network. */
 
-function hidden(): RegExp {
-  try {
-    // Not a literal: it would keep an engine that does not know `\p{…}` from loading the script.
-    return new RegExp('(?![\\u200c\\u200d])[\\p{Cc}\\p{Cf}\\p{Cs}\\u2028\\u2029]', 'gu');
-  } catch {
-    return /[^ -~]/gu;
-  }
-}
+import { HIDDEN } from './hidden.js';
+
+const SHORT: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
 /** Returns text from the network with everything unprintable escaped, as in `\n`, `\x1b` and `\u202e`, for logs and terminals. */
 export function printable(text: unknown): string {

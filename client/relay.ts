@@ -7,7 +7,7 @@ import { backoff, MAX_WAIT, requestedWait } from './backoff.js';
 import { RelayChannel } from './channel.js';
 import * as check from './check.js';
 import { type ClientFrame, decode, encode, milliseconds, type ServerFrame } from './codec.js';
-import { CLOSE_ERRORS, isFinal, isOverload, isTemporary, queueFull, relayClosed, relayError } from './codes.js';
+import { CLOSE_ERRORS, FIRST_FINAL, isOverload, isTemporary, queueFull, relayClosed, relayError } from './codes.js';
 import { Emitter } from './emitter.js';
 import type { RelayEvents } from './events.js';
 import { Inbox } from './inbox.js';
@@ -107,12 +107,20 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#reliable = this.#settings.reliable;
     const wake = (): void => this.#wake();
     this.#reconnect = new Alarm(() => this.#connect(), wake);
-    this.#watchdog = new Watchdog(() => this.#waitingSince(), () => this.#ended(1006, 'no answer'), wake);
+    const waitingSince = (): number => {
+      let since = Infinity;
+      this.#peers.forEach(({ outbox_: outbox }) => (since = Math.min(since, outbox.waitingSince_)));
+      return since;
+    };
+    this.#watchdog = new Watchdog(waitingSince, () => this.#ended(1006, 'no answer'), wake);
     this.#transport = new WebSocketTransport(
       () => new this.#settings.WebSocket(this.#url),
       {
         opened_: () => void this.#authenticate(),
-        received_: (data) => this.#received(data),
+        received_: (data) => {
+          this.#process(decode(data) ?? {});
+          this.#acknowledgements.flushIfDue_();
+        },
         ended_: (code, reason, cause) => this.#ended(code, reason, cause),
       },
       // The plain protocol has no ping that a page could send.
@@ -188,12 +196,6 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     if (!this.#reliable) this.#opened(false);
   }
 
-  #received(data: unknown): void {
-    const frame = decode(data) ?? {};
-    this.#process(this.#reliable ? frame : { relay: frame.relay && { ...frame.relay, offset: null, seq: null } });
-    this.#acknowledgements.flushIfDue_();
-  }
-
   #process({ authenticated, relay, accepted, hold, rejected, delivered, presence, error, ping, pong }: ServerFrame): void {
     if (error) this.emit('error', relayError(error.code, error.message));
     if (authenticated && this.#state === State.Authenticating) this.#authenticated(authenticated);
@@ -211,11 +213,11 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     const answer = accepted ?? hold ?? rejected ?? delivered;
     const peer = answer && this.#peers.get(answer.targetId);
     if (!peer) return;
-    const { outbox_: outbox, channel_: channel } = peer;
+    const outbox = peer.outbox_;
     if (accepted) settle(peer, outbox.accepted_(accepted.seq));
     if (hold) outbox.refused_(hold.seq, Math.min(milliseconds(hold.retryAfter, 0), MAX_WAIT));
     if (rejected) this.#rejected(peer, rejected);
-    if (delivered && outbox.delivered_(delivered.seq)) channel?.emit('delivered', delivered.seq);
+    if (delivered && outbox.delivered_(delivered.seq)) peer.channel_?.emit('delivered', delivered.seq);
   }
 
   #authenticated({ epoch, resumed, pingInterval, pingTimeout }: NonNullable<ServerFrame['authenticated']>): void {
@@ -295,7 +297,7 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
     this.#notBefore = Date.now() + (isFull ? wait : requested);
     this.#reconnect.start_(wait);
     this.#attempts++;
-    if (isFinal(code)) this.#refusals++;
+    if (code >= FIRST_FINAL) this.#refusals++;
   }
 
   /** The page is back, or the machine has slept: reconnects at once, or checks that the connection still works. */
@@ -332,8 +334,12 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
       // Messages from this client may have been skipped.
       queueMicrotask(() => this.#fetch());
     }
+    const acknowledge = (offset: number, message: string): void => {
+      // Offsets of an older connection may be acknowledged only after the server has sent them again on this one.
+      if (this.#state === State.Open) this.#acknowledgements.add_(id, offset, message);
+    };
     const peer: Peer = {
-      inbox_: new Inbox(this.#inboxSize, (offset, message) => this.#acknowledge(id, offset, message), () => this.#fetch()),
+      inbox_: new Inbox(this.#inboxSize, acknowledge, () => this.#fetch()),
       outbox_: new Outbox(() => this.#flush(id, peer)),
       isOnline_: false,
     };
@@ -352,12 +358,6 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
   /** There is room for messages that were skipped. The server sends them again on a new connection. */
   #fetch(): void {
     if (this.#state === State.Open) this.#ended(1006, 'making room');
-  }
-
-  #waitingSince(): number {
-    let since = Infinity;
-    this.#peers.forEach(({ outbox_: outbox }) => (since = Math.min(since, outbox.waitingSince_)));
-    return since;
   }
 
   #send(targetId: number, message: string, callback: SendCallback | null | undefined): number {
@@ -389,11 +389,5 @@ export class WebSocketRelay extends Emitter<RelayEvents> {
   #write(frame: ClientFrame): void {
     this.#acknowledgements.flush_();
     this.#transport.send_(encode(frame));
-  }
-
-  /** A listener has received a message, so the server may drop it. */
-  #acknowledge(senderId: number, offset: number, message: string): void {
-    // Offsets of an older connection may be acknowledged only after the server has sent them again on this one.
-    if (this.#state === State.Open) this.#acknowledgements.add_(senderId, offset, message);
   }
 }

@@ -15,7 +15,11 @@ const shared = { absWorkingDir: root, bundle: true, logLevel: 'silent', charset:
 const browser = { ...shared, target: ['chrome91', 'edge91', 'firefox90', 'safari15'] };
 
 // React Native uses the modules for bundlers.
-const bundlers = { ...browser, inject: ['client/globals.native.ts'] };
+const native = {
+  name: 'native',
+  setup: ({ onResolve }) => onResolve({ filter: /^\.\/hidden\.js$/ }, () => ({ path: `${root}/client/hidden.native.ts` })),
+};
+const bundlers = { ...browser, inject: ['client/globals.native.ts'], plugins: [native] };
 
 // Members that end with `_` are internal. Neither the public API nor the wire protocol has any.
 const small = { minify: true, sourcemap: true, mangleProps: /[^_]_$/ };
@@ -54,7 +58,7 @@ try {
 async function declarations() {
   await promisify(execFile)(process.execPath, [tsc, '--project', 'tsconfig.json'], { cwd: root });
   // Entries and shims declare nothing that index.ts does not.
-  await Promise.all(['browser', 'commonjs', 'globals.native', 'websocket.node'].map((name) => rm(`${root}/dist/types/${name}.d.ts`)));
+  await Promise.all(['browser', 'commonjs', 'globals.native', 'hidden.native', 'websocket.node'].map((name) => rm(`${root}/dist/types/${name}.d.ts`)));
 }
 
 async function report(path) {

@@ -75,7 +75,7 @@ test('every member of an internal class or type is private or ends with `_`, and
 
 test('minifying shortens the names of internal members and of no others', async () => {
   const members = (script) => {
-    const page = vm.createContext({});
+    const page = vm.createContext({ crypto });
     vm.runInContext(`${read(script)}\nvar classes = [WebSocketRelay, Object.getPrototypeOf(WebSocketRelay)];`, page);
     class Socket {}
     const relay = new page.WebSocketRelay('server', { clientId: 0, token: 'x', reliable: false, WebSocket: Socket });

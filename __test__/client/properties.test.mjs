@@ -75,7 +75,7 @@ test('decode returns what JSON.parse does, or nothing', () => {
       if (frame?.relay) {
         const { senderId, message, offset, seq, session } = frame.relay;
         assert.ok(isId(senderId) && typeof message === 'string' && (offset == null || isId(offset)) && (seq == null || isId(seq)));
-        assert.ok(session == null || (typeof session === 'string' && session.length === 16 && !/[^\da-f]/.test(session)), session);
+        assert.ok(session == null || (typeof session === 'string' && session.length === 16), session);
       }
     }),
     { numRuns },

@@ -67,7 +67,7 @@ test('ignores frames with a session that is not one', async () => {
   await connect();
   const emitted = [];
   relay.createChannel(1).on('message', (message) => emitted.push(message));
-  for (const session of ['9f86d081884c7d6', '9f86d081884c7d650', '9F86D081884C7D65', '9f86d081884c7d6\n', 'x'.repeat(2 ** 20), ['9f86d081884c7d65'], 1234567890123456]) {
+  for (const session of ['9f86d081884c7d6', '9f86d081884c7d650', 'x'.repeat(2 ** 20), ['9f86d081884c7d65'], Array(16).fill('9'), { length: 16 }, 1234567890123456]) {
     world.socket.receive({ relay: { senderId: 1, message: 'x', offset: 1, seq: 1, session } });
   }
   world.socket.receive({ relay: { senderId: 1, message: 'y', offset: null, seq: null, session: null } });

@@ -193,13 +193,3 @@ test('a server that sends no numbers, or names no session, goes by offsets', asy
   relay(3, 2);
   assert.deepEqual(emitted.slice(5), ['1', 'one 2']);
 });
-
-test('a plain relay emits whatever comes', async () => {
-  const { world, relay } = start({ reliable: false });
-  const emitted = [];
-  relay.createChannel(1).on('message', (message) => emitted.push(message));
-  world.socket.open();
-  await settled();
-  for (let count = 0; count < 2; count++) world.socket.receive({ relay: { senderId: 1, message: 'x', offset: 1, seq: 1, session: ONE } });
-  assert.deepEqual(emitted, ['x', 'x']);
-});
