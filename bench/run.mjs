@@ -7,7 +7,7 @@ import { conditions, measure } from './lib/measure.mjs';
 import { peers } from './lib/peers.mjs';
 import { bars, colourOf, lines } from './lib/plot.mjs';
 import { document, figuresOf, medians } from './lib/report.mjs';
-import { curves, scenarios } from './lib/scenarios.mjs';
+import { curves, scenarios, stores } from './lib/scenarios.mjs';
 import { setup } from './lib/setup.mjs';
 import { short } from './lib/statistics.mjs';
 
@@ -16,11 +16,14 @@ const results = new URL('results/', import.meta.url);
 const SPARE_FILES = 200;
 const QUICK = { rounds: 1, share: 0.25, peers: ['floor', 'ours', 'ours-2', 'uws-corked', 'ws'] };
 
+const all = [...scenarios, ...curves, ...stores];
+
 const USAGE = `npm run bench -- [options]
   --quick              one short round of the main servers, within two minutes
   --rounds N           default 5
   --peers A,B          some of: ${peers.map(({ id }) => id).join(', ')}
-  --scenarios A,B      some of: ${[...scenarios, ...curves].map(({ id }) => id).join(', ')}; "curves" stands for the last ${curves.length}
+  --scenarios A,B      some of: ${all.map(({ id }) => id).join(', ')}; "curves" and "stores" stand for those that show how the
+                       cost grows, and what a store costs
   --name NAME          of the files in bench/results/; default latest`;
 
 async function main() {
@@ -37,9 +40,12 @@ async function main() {
   if (options.help) return console.log(USAGE);
   const rounds = Number(options.rounds ?? (options.quick ? QUICK.rounds : 5));
   const usual = peers.filter(({ isExtra }) => !isExtra).map(({ id }) => id);
-  const chosenPeers = choose(peers, options.peers ?? (options.quick ? QUICK.peers : usual).join(), 'peer');
-  const wanted = options.scenarios?.replace(/\bcurves\b/, curves.map(({ id }) => id).join());
-  const chosen = wanted ? choose([...scenarios, ...curves], wanted, 'scenario') : scenarios;
+  const groups = { curves, stores };
+  const wanted = options.scenarios?.replace(/\b(curves|stores)\b/g, (name) => groups[name].map(({ id }) => id).join());
+  const chosen = wanted ? choose(all, wanted, 'scenario') : scenarios;
+  // Those that only some scenarios are about, too.
+  const named = peers.map(({ id }) => id).filter((id) => usual.includes(id) || chosen.some((scenario) => scenario.peers?.includes(id)));
+  const chosenPeers = choose(peers, options.peers ?? (options.quick ? QUICK.peers : named).join(), 'peer');
 
   await setup();
   const machine = { ...conditions(), ...describe(), rounds };
@@ -77,6 +83,9 @@ function choose(list, names, what) {
 /** Whether a peer is measured in a scenario: some peers have only one, and curves only have some, unless named. */
 function takesPart(peer, scenario, isNamed) {
   if (peer.only && !peer.only.includes(scenario.id)) return false;
+  // Only a store survives a restart.
+  if (!peer.hasStore && ['restart', 'registered'].includes(scenario.points[0].plan.kind)) return false;
+  if (peer.isExtra && !isNamed) return Boolean(scenario.peers?.includes(peer.id));
   return isNamed || !scenario.peers || scenario.peers.includes(peer.id);
 }
 
@@ -87,6 +96,7 @@ function addNote(notes, text, isFailure = false) {
 }
 
 function fitted(plan, { pace = 1 }, share, { files }) {
+  if (plan.kind === 'registered') return plan;
   const clients = Math.min(plan.clients, Math.floor((files - SPARE_FILES) / 2) * 2);
   if (plan.kind === 'idle') return { ...plan, clients: Math.min(clients, share < 1 ? 2200 : clients) };
   if (plan.kind === 'latency') return { ...plan, clients, messages: plan.messages * share };
@@ -108,7 +118,10 @@ async function run(peer, scenario, point, plan, machine, notes) {
 const label = (scenario, point) => (scenario.axis ? `${scenario.title}, ${point.label} ${scenario.axis}` : scenario.title);
 
 const shown = (scenario, figures) =>
-  figuresOf(scenario).map(({ figure, unit }) => `${short(figures[figure])} ${unit}`).join(', ');
+  figuresOf(scenario)
+    .filter(({ figure }) => figures[figure] !== undefined)
+    .map(({ figure, unit }) => `${short(figures[figure])} ${unit}`)
+    .join(', ');
 
 function record(cells, scenario, point, peer, figures) {
   let cell = cells.find((one) => one.scenario === scenario.id && one.point === point.label && one.peer === peer.id);

@@ -28,7 +28,8 @@ function uws(id, builds, ...mode) {
 
 /**
  * `command` returns the command that starts a server with that many clients and channels for each. `pace` is the share of the
- * messages that a slow server gets, to save time. `resolve` returns the peer as it can run here, or `null`. Peers with `isExtra`
+ * messages that a slow server gets, to save time. `hasStore` peers keep what they have in a file; `base` is the peer that their
+ * figures are compared with, in place of the floor. `resolve` returns the peer as it can run here, or `null`. Peers with `isExtra`
  * are measured only if named.
  */
 export const peers = [
@@ -45,6 +46,10 @@ export const peers = [
   ...[2, 4].flatMap((threads) => [
     { id: `ours-threads-${threads}`, title: `websocket-relay, ${threads} threads`, command: script('ours', `threads=${threads}`), isExtra: true },
     { id: `ours-2-threads-${threads}`, title: `websocket-relay, generation 2, ${threads} threads`, generation: 2, command: script('ours', `threads=${threads}`), isExtra: true },
+  ]),
+  ...['written', 'synced'].flatMap((durability) => [
+    { id: `ours-${durability}`, title: `websocket-relay, store ${durability}`, command: script('ours', `store=${durability}`), hasStore: true, base: 'ours', isExtra: true },
+    { id: `ours-2-${durability}`, title: `websocket-relay, generation 2, store ${durability}`, generation: 2, command: script('ours', `store=${durability}`), hasStore: true, base: 'ours-2', isExtra: true },
   ]),
   { id: 'ours-tls', title: 'websocket-relay, TLS', command: script('ours', 'tls'), isExtra: true },
   { id: 'ours-2-tls', title: 'websocket-relay, generation 2, TLS', generation: 2, command: script('ours', 'tls'), isExtra: true },

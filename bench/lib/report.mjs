@@ -11,14 +11,16 @@ export function figuresOf(scenario) {
 export function medians(results, scenario, point, figure, peers) {
   const found = peers.map((peer) => {
     const runs = results.find((cell) => cell.scenario === scenario.id && cell.point === point.label && cell.peer === peer.id)?.runs ?? [];
-    return runs.length > 0 ? [peer, summary(runs.map((run) => run[figure]))] : null;
+    // Only a store has some of the figures.
+    const values = runs.map((run) => run[figure]).filter((value) => value !== undefined);
+    return values.length > 0 ? [peer, summary(values)] : null;
   });
   return new Map(found.filter(Boolean));
 }
 
-function cell({ median, min, max }, floor) {
+function cell({ median, min, max }, base) {
   const spread = min === max ? '' : ` (${short(min)}–${short(max)})`;
-  const ratio = floor && floor.median > 0 ? `<br>${short(median / floor.median)} ×` : '';
+  const ratio = base && base.median > 0 ? `<br>${short(median / base.median)} ×` : '';
   return `**${short(median)}**${spread}${ratio}`;
 }
 
@@ -31,9 +33,9 @@ export function table(results, scenarios, peers) {
       figuresOf(scenario).map(({ title, unit, figure }) => {
         const found = medians(results, scenario, point, figure, columns);
         if (found.size === 0) return null;
-        const floor = found.get(columns.find(({ id }) => id === 'floor'));
+        const baseOf = (peer) => found.get(columns.find(({ id }) => id === (peer.base ?? 'floor')));
         const name = scenario.axis ? `${title}: ${point.label} ${scenario.axis}` : title;
-        const cells = columns.map((peer) => (found.has(peer) ? cell(found.get(peer), peer.id === 'floor' ? null : floor) : '–'));
+        const cells = columns.map((peer) => (found.has(peer) ? cell(found.get(peer), peer.id === 'floor' ? null : baseOf(peer)) : '–'));
         return row([`${name}<br>${unit}`, ...cells]);
       }),
     ),
@@ -45,6 +47,6 @@ export function table(results, scenarios, peers) {
 export function document(results, scenarios, peers, machine, notes) {
   const facts = `Node ${process.version}, ${machine.system}, ${machine.cpu}, ${machine.cores} cores; ${machine.rounds} rounds.`;
   const shown = scenarios.filter(({ id }) => results.some((cell) => cell.scenario === id));
-  const text = 'Median (minimum–maximum) of the rounds, and below it the ratio to the floor.';
+  const text = 'Median (minimum–maximum) of the rounds, and below it the ratio to the floor, or of a relay with a store to the same one without.';
   return [facts, '', text, '', table(results, shown, peers), '', ...notes.map((note) => `- ${note}`), ''].join('\n');
 }

@@ -12,7 +12,11 @@ const relay = (size, window, messages, pairs = 50) => ({
   messages,
 });
 
-const single = (id, title, unit, figure, plan, more) => ({ id, title, unit, figure, points: [{ label: title, plan }], ...more });
+const single = (id, title, unit, figure, plan, { registered, ...more } = {}) => ({
+  ...{ id, title, unit, figure },
+  points: [{ label: title, plan, registered }],
+  ...more,
+});
 
 /** `pointOf(value)` returns a plan, or `{ plan, … }` with the numbers of registered clients or channels. */
 const curve = (id, title, axis, values, pointOf, { labelOf = (value) => value.toLocaleString('en'), ...more } = {}) => ({
@@ -95,4 +99,38 @@ export const curves = [
     (channels) => ({ plan: relay(512, 1, 100_000, CHANNEL_CLIENTS / 2), channels }),
     { peers: ['floor', 'ours', 'ours-2'] },
   ),
+];
+
+const STORES = ['ours-2', 'ours-2-written', 'ours-2-synced'];
+const ALL_STORES = ['ours', 'ours-written', 'ours-synced', ...STORES];
+const ON_DISK = STORES.slice(1);
+
+/** What of a thousand messages was written to the store. */
+const committed = (id, title) => ({ id: `${id}-committed`, title: `${title}: written of 1,000`, unit: 'messages', figure: 'committed' });
+
+const withCommitted = (id, title, unit, figure, plan, more) => single(id, title, unit, figure, plan, { also: [committed(id, title)], ...more });
+
+/** Scenarios that show what a store on disk costs, beside the same relay without one. */
+export const stores = [
+  withCommitted('store-512-w32', 'With a store: 512 B, 32 in flight', CPU, 'server', relay(512, 32, 400_000), { peers: ALL_STORES }),
+  withCommitted('store-512-w1', 'With a store: 512 B, 1 in flight', CPU, 'server', relay(512, 1, 200_000), { peers: ALL_STORES }),
+  withCommitted('store-latency', 'With a store: round trip at 5,000/s, p50', 'µs', 'p50', { kind: 'latency', clients: 100, size: 512, perSecond: 5000, warmUp: 2500, messages: 15_000 }, {
+    peers: STORES,
+    isRealTime: true,
+  }),
+  single('store-absent', '100,000 messages of 512 B for absent clients', CPU, 'store', { kind: 'queue', clients: 40, size: 512, messages: 100_000 }, {
+    peers: ALL_STORES,
+    also: [
+      { id: 'store-absent-written', title: 'Written for each of them', unit: 'bytes', figure: 'written' },
+      { id: 'store-absent-rate', title: 'Taken from their senders', unit: 'messages per second; more is better', figure: 'storedPerSecond' },
+      { id: 'store-absent-holds', title: 'Held back', unit: 'times per 1,000 messages', figure: 'holds' },
+    ],
+  }),
+  // Ten thousand messages for each of a hundred absent clients.
+  single('store-restart', 'Start with 1,000,000 messages of 512 B and 100,000 clients', 'ms until it listens', 'listening', { kind: 'restart', clients: 200, size: 512, messages: 1_000_000 }, {
+    peers: ON_DISK,
+    registered: 100_000,
+    also: [{ id: 'store-restart-file', title: 'The file then, for each message', unit: 'bytes', figure: 'bytesPerMessage' }],
+  }),
+  single('store-client', 'A registered client with a channel, in the file', 'bytes', 'bytesPerClient', { kind: 'registered', clients: 100_000 }, { peers: ON_DISK }),
 ];

@@ -15,11 +15,11 @@ export function* pairs() {
 /** The TLS credentials `{ cert, key }` in the mode `tls`, or `null`. */
 export const credentials = process.argv.slice(4).includes('tls') ? makeCertificate() : null;
 
-/** Prints the port and the clients' tokens for the load generator. */
-export function introduce(port, tokens, dialect = 'relay') {
+/** Prints the port and the clients' tokens for the load generator, and what else is measured. */
+export function introduce(port, tokens, dialect = 'relay', more = {}) {
   // Memory is measured after a garbage collection.
   process.on('SIGUSR2', () => globalThis.gc());
-  console.log(JSON.stringify({ pid: process.pid, port, tokens, dialect, collectsGarbage: true, isSecure: credentials !== null }));
+  console.log(JSON.stringify({ pid: process.pid, port, tokens, dialect, collectsGarbage: true, isSecure: credentials !== null, ...more }));
 }
 
 export const randomTokens = () => Array.from({ length: count }, () => randomBytes(16).toString('hex'));
