@@ -343,10 +343,21 @@ class RelayServer extends ObservedEmitter {
     this.#sockets.resetDeadline();
     this.#forgetSignal();
     this.#address = null;
-    this.#native.dispose();
+    this.#dispose();
     running.delete(this);
     for (const callback of this.#closeCallbacks.splice(0)) this.#emitSafely(() => callback(this.#failure));
     this.emit('close');
+  }
+
+  /** Frees what the engine holds, after it has written everything to its store. */
+  #dispose() {
+    try {
+      callNative(() => this.#native.dispose());
+    } catch (error) {
+      // Otherwise it was reported when it happened.
+      if (!this.#failure) this.#report(error);
+      this.#failure ??= error;
+    }
   }
 
   /** Handles each event in its own turn, so that a listener added after the one before receives it, even behind an `await`. */

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::HostAddress;
-use crate::error::{Error, TlsError};
+use crate::error::{Error, StoreError, TlsError};
 use crate::events::{self, EventReceiver, Interest};
 use crate::listener::{Acceptor, TlsAcceptor};
 pub use crate::listener::{Credentials, Rules, Script, Site, Verdict, Verifier, VerifyRequest};
@@ -61,7 +61,7 @@ pub struct Relay {
     /// Stops the threads without waiting for connections.
     abort: CancellationToken,
     /// The thread of the store, if it is on disk.
-    store: Arc<StoreThread>,
+    store: StoreThread,
     /// The tasks that hand events over.
     dispatchers: TaskTracker,
     /// Tells the first thread where to listen.
@@ -83,20 +83,14 @@ impl Relay {
         let (events, receiver) = events::channel(limits.max_queued_events);
         let (hub, database) = store::open(&limits, authorize_all_channels, store.as_ref())?;
         let context = Arc::new(Shared::new(limits, hub, events));
-        let store = Arc::new(StoreThread::start(&context, database)?);
+        let store = StoreThread::start(&context, database)?;
         let (abort, dispatchers) = (CancellationToken::new(), TaskTracker::new());
         let runtime = || Builder::new_current_thread().enable_all().build().map_err(Error::System);
         let (first, others) = (runtime()?, (1..threads).map(|_| runtime()).collect::<Result<Vec<_>, _>>()?);
         let handles = iter::once(&first).chain(&others).map(|runtime| runtime.handle().clone()).collect();
         let (start, started) = oneshot::channel();
         let acceptor = Arc::new(Acceptor::new(Arc::clone(&context), handles, site, tls, rules));
-        let main = lifecycle::run(
-            Arc::clone(&context),
-            Arc::clone(&acceptor),
-            started,
-            Arc::clone(&store),
-            dispatchers.clone(),
-        );
+        let main = lifecycle::run(Arc::clone(&context), Arc::clone(&acceptor), started, dispatchers.clone());
         // From here on, dropping it stops the threads that have started, should the next one fail to start.
         let mut relay =
             Self { context, acceptor, abort, dispatchers, store, start: Some(start), threads: Vec::new() };
@@ -202,31 +196,36 @@ impl Relay {
         }
     }
 
-    /// Stops the threads and frees all that a closed relay no longer needs: threads, descriptors, callbacks and queued
-    /// messages. Clients, channels and counters can still be read.
-    pub fn dispose(&mut self) {
-        self.join_threads();
+    /// Stops the threads, closes the store, and frees all that a closed relay no longer needs: threads, descriptors, callbacks
+    /// and queued messages. Clients, channels and counters can still be read.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store has failed, now or before.
+    pub fn dispose(&mut self) -> Result<(), Error> {
+        let closed = self.join_threads();
         // The last reference: the tasks that shared it ended with their threads.
         if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
             acceptor.release();
         }
         // Usually none are left; those of a connection that was cut off came back just now.
         maintenance::drop_messages(&self.context);
+        Ok(closed?)
     }
 
-    fn join_threads(&mut self) {
+    fn join_threads(&mut self) -> Result<(), StoreError> {
         self.context.stop();
         self.abort.cancel();
         // Joined, so that no code of the relay runs after its owner has dropped it.
         for thread in self.threads.drain(..) {
             thread.join().ok();
         }
-        self.store.close();
+        self.store.close()
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.join_threads();
+        // There is nobody to tell.
+        self.join_threads().ok();
     }
 }

@@ -222,3 +222,24 @@ for (const listens of ['', 'listens']) {
     await withStore(store, (server) => assert.equal(server.stats().registered, count));
   });
 }
+
+test("keeps what a 'disconnect' listener removes while the server closes", async (t) => {
+  const path = join(directory(t), 'relay.db');
+  for (const options of [{}, { timeout: 1000 }]) {
+    const server = await listen(t, { store: path });
+    const clients = server.registerClients(2);
+    await Connection.open(server, clients[0]);
+    await once(server, 'connection');
+    let removed = 0;
+    server.on('disconnect', (id) => {
+      server.unregisterClient(typeof id === 'object' ? id.id : id);
+      removed += 1;
+    });
+    await server.close(options);
+    assert.equal(removed, 1);
+    await withStore(path, (again) => {
+      assert.deepEqual([...again.clients()].map(({ id }) => id).filter((id) => id === clients[0].id), []);
+      assert.ok([...again.clients()].some(({ id }) => id === clients[1].id));
+    });
+  }
+});

@@ -133,9 +133,10 @@ impl NativeRelay {
 
     /// Frees all that a closed relay no longer needs. It can still be asked about clients and statistics.
     #[napi(catch_unwind)]
-    pub fn dispose(&mut self) {
-        self.relay.dispose();
+    pub fn dispose(&mut self) -> Result<(), Code> {
+        let closed = self.relay.dispose();
         (self.bridges, self.keep_alive) = (None, None);
+        closed.map_err(js_error)
     }
 
     /// Keeps Node alive until [`NativeRelay::unref_loop`].

@@ -25,7 +25,6 @@ use tokio_util::task::TaskTracker;
 
 use super::maintenance;
 use super::options::Address;
-use super::store::StoreThread;
 use super::task::restart_on_panic;
 use crate::events::Event;
 use crate::limits::Limits;
@@ -58,7 +57,6 @@ pub async fn run(
     context: Arc<Shared>,
     acceptor: Arc<Acceptor>,
     started: oneshot::Receiver<Address>,
-    store: Arc<StoreThread>,
     dispatchers: TaskTracker,
 ) {
     let mut maintenance = pin!(maintenance::run_maintenance(&context));
@@ -79,9 +77,10 @@ pub async fn run(
     }
     wait_for_connections(&context, &acceptor, listener.as_ref()).await;
     drop(listener);
-    // Nothing else runs any more, so this may wait for the disk.
-    store.close();
-    maintenance::drop_messages(&context);
+    // A store on disk keeps them, and is closed last: the application may still remove clients that were just disconnected.
+    if context.hub.store_queue().is_none() {
+        maintenance::drop_messages(&context);
+    }
     context.events.emit_or_wait(Event::Closed).await;
     dispatchers.close();
     dispatchers.wait().await;

@@ -37,7 +37,7 @@ pub fn open(
 #[derive(Debug)]
 pub struct StoreThread {
     context: Arc<Shared>,
-    handle: Mutex<Option<JoinHandle<()>>>,
+    handle: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
 }
 
 impl StoreThread {
@@ -56,20 +56,24 @@ impl StoreThread {
     }
 
     /// Commits everything, closes the file, and waits for that. Nothing more can be registered then.
-    pub fn close(&self) {
-        let Some(handle) = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    ///
+    /// # Errors
+    /// Why the store has failed.
+    pub fn close(&self) -> Result<(), StoreError> {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.context.hub.store_queue().into_iter().for_each(|queue| queue.close());
-        handle.join().ok();
+        // The thread catches its panics.
+        handle.and_then(|handle| handle.join().ok()).unwrap_or(Ok(()))
     }
 }
 
 impl Drop for StoreThread {
     fn drop(&mut self) {
-        self.close();
+        self.close().ok();
     }
 }
 
-fn run(context: &Shared, mut database: Database) {
+fn run(context: &Shared, mut database: Database) -> Result<(), StoreError> {
     let report = |error| context.events.emit(Event::StoreFailed(error));
     let result = catch_unwind(AssertUnwindSafe(|| {
         context.hub.run_store(&mut database, report)?;
@@ -84,10 +88,12 @@ fn run(context: &Shared, mut database: Database) {
         }
     };
     context.hub.store_queue().into_iter().for_each(|queue| queue.fail(error.clone()));
-    if error != StoreError::Closed {
-        context.events.emit(Event::StoreFailed(error));
-        // What was not accepted goes to the next server, or to this one once its disk is well again.
-        context.drain(RETRY_AFTER);
-        context.hurry.cancel();
+    if error == StoreError::Closed {
+        return Ok(());
     }
+    context.events.emit(Event::StoreFailed(error.clone()));
+    // What was not accepted goes to the next server, or to this one once its disk is well again.
+    context.drain(RETRY_AFTER);
+    context.hurry.cancel();
+    Err(error)
 }
