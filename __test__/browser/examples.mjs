@@ -63,7 +63,7 @@ export function notice(page, text) {
 /** What a page says that has no seat, and one that has. */
 export const AWAY = 'The server is away. Nothing can be sent until it is back. This page reconnects by itself.';
 export const RECONNECTING =
-  'The server is away, maybe to restart. What you write waits in this tab, and is sent when the server is back. This page reconnects by itself.';
+  'The server is away, perhaps for a restart. What you write waits in this tab and is sent when the server is back. The page reconnects by itself.';
 
 /** Keeps the pages of a context able to tell how their relays opened: `opened` is what `'open'` told, for each time. */
 export async function recordOpens(context) {
