@@ -239,6 +239,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         if matches!(reason, CloseReason::Lost) {
             return;
         }
+        // Nothing is decoded any more, and the client may take its time.
+        self.input = Vec::new();
+        self.decoder = Decoder::new(0);
         outbox.write(|frames| frame::close(reason.code(), reason.text(), frames));
         let closing = async {
             std::future::poll_fn(|cx| self.poll_write(cx, &mut outbox)).await?;

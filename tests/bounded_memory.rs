@@ -177,6 +177,23 @@ async fn bounds_unread_notices() {
     assert!(memory.grown() < 128 * KIB, "{} bytes are left", memory.grown());
 }
 
+#[tokio::test]
+async fn frees_what_a_closing_connection_has_sent() {
+    let mut memory = Measurement::start().await;
+    let (max_payload, close_timeout) = (MIB, 2 * PATIENCE);
+    let server = TestRelay::start(Limits { max_payload, close_timeout, ..Limits::default() }).await;
+    let mut client = slow_client(&server, &server.relay.register_client().unwrap()).await;
+    memory.restart();
+    // Two fragments of a message that may have little more than the bytes of one.
+    let fragments = [0x01, 0x00].map(|first| masked(first, &vec![b'x'; MIB])).concat();
+    soon(client.write_all(&fragments)).await.unwrap();
+    drop(fragments);
+    until(|| server.relay.stats().offences.get("ERR_MESSAGE_TOO_BIG") == Some(&1)).await;
+    // The client leaves its side open.
+    until(|| memory.grown() < 128 * KIB).await;
+    assert_eq!(server.relay.stats().connections, 1);
+}
+
 /// A connection over a bridge, so that no system buffers lie between the test and the relay.
 struct BridgedClient {
     socket: SocketEnd,

@@ -1,6 +1,7 @@
 //! What every store promises, tested against each of them: add a store to the list at the end.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use websocket_relay::error::Error;
 use websocket_relay::hub::Identity;
+use websocket_relay::ids::{Epoch, Offset};
 use websocket_relay::store::{NewClient, Registration, Store, Unregistered};
 use websocket_relay::{ClientId, Token};
 
@@ -203,8 +205,16 @@ fn gives_each_thread_other_ids(store: Store<char>) {
     assert_eq!(store.ids(), ids);
 }
 
+/// A store on disk, for whose thread nobody waits.
+fn disk() -> Result<Store<char>, Error> {
+    let store = Store::disk(Path::new("relay.db"), Epoch::from_u32(1), Offset(1 << 32))?;
+    store.queue().expect("a thread").leave_unattended();
+    Ok(store)
+}
+
 macro_rules! contract {
     ($($store:ident: $new:expr => [$($promise:ident),* $(,)?];)*) => { $(mod $store {
+        use super::*;
         $(#[test] fn $promise() { super::$promise($new.expect("a store")); })*
     })* };
 }
@@ -229,5 +239,6 @@ macro_rules! stores {
 }
 
 stores! {
-    memory: websocket_relay::store::Store::memory();
+    memory: Store::memory();
+    disk: disk();
 }

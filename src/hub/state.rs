@@ -193,6 +193,9 @@ impl ClientState {
                 if let Some(cost) = self.mailbox.put_back(sender, message) {
                     messages += 1;
                     bytes += cost;
+                } else {
+                    // Its channel was closed, and it is dropped.
+                    self.mailbox.flushed(sender, message.offset, message.offset, &mut freed);
                 }
             });
             outbox.drop_unwritten_frames();

@@ -381,6 +381,9 @@ impl Mailbox {
             return None;
         }
         let lane = self.lanes.entry(sender).or_default();
+        if self.is_stored {
+            lane.progress.get_or_insert_default();
+        }
         let cost = Self::cost(message.json, Some(lane));
         lane.put_back(message);
         self.bytes += cost;

@@ -40,8 +40,10 @@ pub struct Ledger {
     received: BTreeMap<PageId, Vec<Receipt>>,
     /// The index of each message's first receipt.
     first_received: BTreeMap<(Flow, u64), u64>,
-    /// Whether a loss of power has lost committed messages, which clients are told.
-    has_lost: bool,
+    /// Messages that a server may have forgotten when it crashed, though they were received.
+    forgotten: BTreeMap<Flow, u64>,
+    /// How often a loss of power may have lost committed messages, which clients are told.
+    pub losses: u64,
     /// Clients that do not acknowledge. Messages to or from them may get lost.
     plain: BTreeSet<u64>,
     /// The number of messages that applications received.
@@ -57,19 +59,16 @@ impl Ledger {
     /// Records that the server has crashed: receipts that it had not told are lost.
     pub fn crashed(&mut self) {
         self.last_before_close.extend(self.sent.iter().map(|(flow, sent)| (*flow, *sent)));
+        self.forgotten.clone_from(&self.sent);
     }
 
     /// Records that the store has lost commits: what was accepted and not received may be dropped.
     pub fn lost(&mut self) {
-        self.has_lost = true;
+        self.losses += 1;
         for (flow, sent) in self.sent.clone() {
             let unreceived: Vec<_> = (1..=sent).filter(|seq| !self.is_received(flow, *seq)).collect();
             self.droppable.entry(flow).or_default().extend(unreceived);
         }
-    }
-
-    pub fn has_lost(&self) -> bool {
-        self.has_lost
     }
 
     pub fn add_plain_client(&mut self, client: u64) {
@@ -172,7 +171,8 @@ impl Ledger {
     /// Checks that no rejected message was received and no accepted message was lost. Called at the end of a run.
     pub fn check(&self) {
         for flow in self.sent.keys() {
-            for seq in self.rejected.get(flow).into_iter().flatten() {
+            let forgotten = self.forgotten.get(flow).copied().unwrap_or_default();
+            for seq in self.rejected.get(flow).into_iter().flatten().filter(|seq| **seq > forgotten) {
                 assert!(!self.is_received(*flow, *seq), "{seq} of {flow:?} was rejected, but received");
             }
             if self.plain.contains(&flow.to) || self.plain.contains(&flow.from.client) {

@@ -149,6 +149,19 @@ fn limits(random: &mut Random, are_polite: bool) -> Limits {
     }
 }
 
+/// Returns the steps of a run. Each run has only some of the faults: with few of them, connections last longer and carry more
+/// messages.
+fn weights(random: &mut Random) -> Vec<(Step, usize)> {
+    let mut weights = Step::NORMAL.to_vec();
+    let rarity = random.pick(&[2, 4, 8]);
+    for fault in Step::FAULTS {
+        if random.one_in(rarity) {
+            weights.push((fault, 1 + random.below(2)));
+        }
+    }
+    weights
+}
+
 /// Starts a server, with what the disk has kept if there is one.
 fn serve(
     limits: Limits,
@@ -203,14 +216,7 @@ impl World {
                 context.hub.open_channel(*one, *two).expect("both clients are registered");
             }
         }
-        // Each run has only some of the faults. With few of them, connections last longer and carry more messages.
-        let mut weights = Step::NORMAL.to_vec();
-        let rarity = random.pick(&[2, 4, 8]);
-        for fault in Step::FAULTS {
-            if random.one_in(rarity) {
-                weights.push((fault, 1 + random.below(2)));
-            }
-        }
+        let weights = weights(&mut random);
         let (tasks, counts) = (Vec::new(), Counts::default());
         let (now, is_settling, trace) = (0, false, trace.cloned());
         let mut world = Self {
@@ -283,6 +289,7 @@ impl World {
         let Some(disk) = &mut self.disk else { return };
         self.crashes += 1;
         self.ledger.crashed();
+        let (epoch, losses) = (self.context.hub.epoch(), self.ledger.losses);
         if loses_power && disk.lose_power(|states| self.random.below(states)) {
             self.ledger.lost();
             // A channel may be as it was before.
@@ -298,6 +305,8 @@ impl World {
             }
         }
         (self.context, self.events) = (context, events);
+        let is_told = self.context.hub.epoch() != epoch;
+        assert_eq!(is_told, self.ledger.losses > losses, "another epoch says that messages may be lost");
         for page in self.clients.iter_mut().flat_map(|client| &mut client.pages) {
             // Others notice later.
             if self.random.one_in(2) {

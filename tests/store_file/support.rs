@@ -20,9 +20,13 @@ pub struct Directory(PathBuf);
 impl Directory {
     /// Creates a directory, in memory if the system has such a place: the tests sync often.
     pub fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
+        if memory.is_dir() { Self::within(memory) } else { Self::within(&env::temp_dir()) }
+    }
+
+    /// Creates a directory within another one.
+    pub fn within(parent: &Path) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("websocket-relay-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = parent.join(name);
         fs::create_dir(&path).unwrap();
@@ -57,7 +61,7 @@ impl Drop for Directory {
 
 /// Returns an environment with this boot id.
 pub fn booted(boot: &str) -> Environment {
-    Environment { vfs: None, boot: Some(boot.to_owned()) }
+    Environment { vfs: None, boot: Some(boot.to_owned()), log_pages: 1000 }
 }
 
 /// What a store was opened with.

@@ -90,7 +90,7 @@ mod tests {
             .optional(Some(3))
             .bytes(b"twelve bytes")
             .optional_bytes(None);
-        assert_eq!(sum.get(), 0);
+        assert_eq!(sum.get(), -5_193_100_429_636_499_576);
     }
 
     #[test]

@@ -38,7 +38,18 @@ pub(super) enum Known {
 pub(super) struct LockFile {
     file: File,
     path: PathBuf,
+    /// Whether it was created for a file that is no store, as far as is known.
     is_new: bool,
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        if self.is_new {
+            let _ = fs::remove_file(&self.path);
+        }
+        // Not left to closing it: a process that is just being started has a copy of the descriptor, and with it the lock.
+        let _ = self.file.unlock();
+    }
 }
 
 impl LockFile {
@@ -63,13 +74,6 @@ impl LockFile {
         }
     }
 
-    /// Removes the file if it was created for a store that is none.
-    pub(super) fn discard(self) {
-        if self.is_new {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-
     /// Returns what the file tells of a life.
     pub(super) fn known(&mut self, life: LifeId) -> io::Result<Known> {
         let mut text = String::new();
@@ -84,6 +88,7 @@ impl LockFile {
 
     /// Writes the commits of a life, and of the one before it while it is not known which of them the store is in.
     pub(super) fn write(&mut self, now: Commits, before: Option<Commits>) -> io::Result<()> {
+        self.is_new = false;
         // In place, and in one call that is shorter than a sector: after a crash it is the old line or the new one.
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(line(now, before.unwrap_or_default()).as_bytes())

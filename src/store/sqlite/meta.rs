@@ -85,6 +85,9 @@ impl Meta {
         let row =
             rows.next().map_err(failure)?.ok_or_else(|| named.damaged("it does not describe itself"))?;
         let (meta, checksum) = Self::from_row(row).map_err(failure)?;
+        if rows.next().map_err(failure)?.is_some() {
+            return Err(named.damaged("it describes itself twice"));
+        }
         match meta {
             Some(meta) if meta.checksum() == checksum => Ok(meta),
             _ => Err(named.damaged("its description of itself is damaged")),

@@ -17,8 +17,14 @@ pub(super) const CHANNELS: &str =
     "SELECT client, peer, opened_by, checksum FROM channels ORDER BY client, peer";
 pub(super) const SESSIONS: &str =
     "SELECT client, position, session, connection, checksum FROM sessions ORDER BY client, position";
-pub(super) const MESSAGES: &str = "SELECT recipient, sender, \"offset\", session, seq, kind, body, ends_at, checksum \
-    FROM messages ORDER BY recipient, sender, \"offset\"";
+pub(super) const MESSAGES: &str = "SELECT recipient, sender, \"offset\", session, seq, kind, body, ends_at, checksum, number \
+    FROM messages NOT INDEXED ORDER BY number";
+/// Likewise, in the order of the index.
+pub(super) const MESSAGES_BY_LANE: &str = "SELECT recipient, sender, \"offset\", session, seq, kind, body, ends_at, checksum, \
+    number FROM messages INDEXED BY lanes ORDER BY recipient, sender, \"offset\"";
+/// The index alone.
+pub(super) const LANES: &str = "SELECT recipient, sender, \"offset\", number FROM messages INDEXED BY lanes \
+    ORDER BY recipient, sender, \"offset\"";
 
 /// A message whose body is text.
 pub(super) const TEXT: i64 = 0;
@@ -166,6 +172,11 @@ pub(super) fn session_of_client(row: &Row<'_>) -> Maybe<SessionRecord> {
     let record = SessionRecord { client, session, connection };
     let computed = session_checksum(position, &record);
     Ok(Some(Read { record, kept: row.get(4)?, computed }))
+}
+
+/// Returns the checksum of a message's entry in the index, which is not kept.
+pub(super) fn entry_checksum([recipient, sender, offset, number]: [i64; 4]) -> i64 {
+    Checksum::of_table(6).number(recipient).number(sender).number(offset).number(number).get()
 }
 
 pub(super) fn message(row: &Row<'_>) -> Maybe<MessageRecord> {

