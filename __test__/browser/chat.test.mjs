@@ -186,7 +186,7 @@ async function startChat(t, look) {
   const context = await newContext(t, browser, look);
   const server = spawn(process.execPath, ['examples/chat/server.mjs'], {
     cwd: root,
-    env: exampleEnvironment(t),
+    env: exampleEnvironment(),
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(async () => {

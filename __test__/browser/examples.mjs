@@ -9,8 +9,13 @@ import { exampleEnvironment, until } from './browser.mjs';
 /** Starts the server of an example. It is killed when the test ends. */
 export async function startRestartable(t, name) {
   const file = fileURLToPath(new URL(`../../examples/${name}/server.mjs`, import.meta.url));
-  const env = exampleEnvironment(t);
+  const env = exampleEnvironment();
   let child;
+  const end = (signal) => {
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    return exited;
+  };
   const server = {
     store: env.STORE,
     address: undefined,
@@ -24,9 +29,11 @@ export async function startRestartable(t, name) {
     },
     /** Ends the server as a crash would. */
     async kill() {
-      const exited = once(child, 'exit');
-      child.kill('SIGKILL');
-      await exited;
+      await end('SIGKILL');
+    },
+    /** Ends the server as Ctrl-C does. */
+    async stop() {
+      assert.deepEqual(await end('SIGINT'), [0, null]);
     },
   };
   await server.start();

@@ -115,6 +115,17 @@ for (const [look, options] of Object.entries(LOOKS)) {
   });
 }
 
+test('a room goes on when its server is restarted in good order', { skip: process.platform === 'win32' && 'Windows has no signals' }, async (t) => {
+  const { pages, server } = await openRestartableRoom(t, 2);
+  await sees(pages[0], ['Alan']);
+  await server.stop();
+  await Promise.all(pages.map((page) => notice(page, RECONNECTING)));
+  await say(pages[0], 'Are you back?');
+  await server.start();
+  assert.deepEqual(await hears(pages[1], 1), ['Ada: Are you back?']);
+  await assertResumed(pages, 1);
+});
+
 test('somebody who is not back after a restart has left', async (t) => {
   const { pages, server } = await openRestartableRoom(t, 3);
   await sees(pages[0], ['Alan', 'Barbara']);

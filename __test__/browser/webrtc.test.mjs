@@ -126,6 +126,17 @@ for (const [look, options] of Object.entries(LOOKS)) {
   });
 }
 
+test('a call goes on when its server is restarted in good order', { skip: process.platform === 'win32' && 'Windows has no signals' }, async (t) => {
+  const { pages, server } = await restartableCall(t);
+  await server.stop();
+  await Promise.all(pages.map((page) => page.getByText('Connected while the server is away').waitFor()));
+  await server.start();
+  await Promise.all(pages.map((page) => page.getByText('Connected', { exact: true }).waitFor()));
+  await pages[0].locator('#camera').click();
+  await plays(pages[1]);
+  await assertResumed(pages, 1);
+});
+
 test('cameras that are turned on while the server is dead are seen when it is back', async (t) => {
   const { pages, server } = await restartableCall(t);
   await server.kill();
