@@ -29,6 +29,7 @@
 //! | `Replies::waiting` | `MAX_REFUSED_CHANNELS` a connection | nothing: empty if the store commits at once | when what came before is committed or received |
 //! | `store::Queue` | a removal per lane, a visit per mailbox, a session per connection that authenticates, and what `register…` waits for | nothing: empty if the store is in memory | when committed |
 //! | `hub::Pending` | `MAX_COMMIT_BYTES` of messages, and what is in the queue | nothing; the messages are copies | when committed |
+//! | `ReliableState::accepted` | targets that the session has sent to | nothing, as `Mailbox::channels`: empty if the store commits at once | with the session, the target |
 //! | `PresenceQueue`, `PresencePass` | each client once | nothing, as the registrations | when told |
 //! | `HeldMessage::message` | one message a connection | nothing: `maxPayload` for each connection | when taken or refused |
 //! | `Wire::input`, `Decoder::message` | twice `maxPayload` | nothing: for each connection | when decoded; below a quarter |

@@ -23,7 +23,6 @@ impl Accepted {
     /// at once.
     pub fn add(&mut self, target: ClientId, seq: Seq) -> bool {
         match self.0.iter_mut().find(|(of, _)| *of == target) {
-            // A commit may be told after what was received meanwhile.
             Some((_, last)) => *last = seq.max(*last),
             None => self.0.push((target, seq)),
         }

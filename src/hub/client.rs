@@ -59,18 +59,24 @@ impl Client {
 impl Client {
     /// Tells a session that its messages to `target` up to `seq` are accepted, if the client's connection is one of its.
     pub fn accept(&self, session: SessionId, target: ClientId, seq: Seq) {
-        let mut state = self.lock();
-        let is_of = |known: &SessionInfo| known.id == session;
-        if !state.reliable.as_deref().is_some_and(|reliable| reliable.session.as_ref().is_some_and(is_of)) {
+        let mut guard = self.lock();
+        let ClientState { reliable: Some(reliable), connection: Some(connection), .. } = &mut *guard else {
+            return;
+        };
+        if reliable.session.is_none_or(|known| known.id != session) {
             return;
         }
-        let Some(connection) = &mut state.connection else { return };
+        let last = reliable.accepted.get_or_insert_default().entry(target).or_default();
+        // A commit may be told after what was received meanwhile.
+        if seq <= std::mem::replace(last, seq.max(*last)) {
+            return;
+        }
         let had_some = connection.outbox.has_accepted();
         connection.outbox.accept(target, seq);
         // Otherwise the session knows, and writes it with what is there already.
         let is_news = !had_some || !connection.outbox.has_accepted();
-        let bell = if is_news { state.bell() } else { None };
-        drop(state);
+        let bell = is_news.then(|| Arc::clone(&connection.bell));
+        drop(guard);
         ring(bell);
     }
 }

@@ -140,9 +140,8 @@ impl Hub {
                 last.extend(of_lane.last());
             }
             let mut state = client.lock();
-            for message in &last {
-                state.mailbox.committed(message.sender, message.offset);
-            }
+            // What was received meanwhile is accepted already.
+            last.retain(|message| state.mailbox.committed(message.sender, message.offset));
             drop(state);
             for MessageRecord { sender, session, seq, .. } in last {
                 self.accept(recipient, *sender, *session, *seq);

@@ -233,6 +233,9 @@ impl Hub {
         let freed = state.mailbox.forget(client);
         if let Some(reliable) = state.reliable.as_deref_mut() {
             reliable.notices.forget(client);
+            if let Some(accepted) = &mut reliable.accepted {
+                accepted.remove(&client);
+            }
         }
         // A peer that is not connected is told of all clients when it comes back.
         let is_queued = was_authorized && state.presence_changed(client);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::bell::Bell;
 use super::connection::Connection;
 use super::outbox::{Outbox, ReadSlices};
@@ -58,6 +60,9 @@ pub(super) struct ReliableState {
     /// The bytes that the notices count against the total bound, and whether they are so many that the client's messages
     /// are held.
     pub counted: (usize, bool),
+    /// For each target, the last number that the session was told is accepted. Only for a store that commits later; boxed,
+    /// because others need none.
+    pub accepted: Option<Box<FxHashMap<ClientId, Seq>>>,
     /// The sessions that were replaced, the newest last.
     pub replaced: Vec<SessionId>,
 }
@@ -175,6 +180,7 @@ impl ClientState {
             return true;
         }
         reliable.notices = Notices::default();
+        reliable.accepted = None;
         false
     }
 

@@ -75,13 +75,14 @@ impl Mailbox {
         self.lanes.values().map(|lane| lane.bytes_not_taken()).sum()
     }
 
-    /// Records that the messages of `sender` up to `upto` are committed.
-    pub fn committed(&mut self, sender: ClientId, upto: Offset) {
-        if let Some(progress) = self.lane(sender).and_then(|lane| lane.progress.as_mut()) {
-            progress.settle(upto);
-        }
+    /// Records that the messages of `sender` up to `upto` are committed. Returns whether they were not settled before.
+    pub fn committed(&mut self, sender: ClientId, upto: Offset) -> bool {
         // What has expired meanwhile may be dropped now.
         self.ages.iter_mut().for_each(|ages| ages.record_return());
+        let Some(progress) = self.lane(sender).and_then(|lane| lane.progress.as_mut()) else { return false };
+        let is_news = progress.settled < upto;
+        progress.settle(upto);
+        is_news
     }
 
     /// Records that the socket of a plain recipient has taken the messages of `sender` from `first` to `last`.
