@@ -13,9 +13,10 @@ export function storeBeside(serverUrl) {
   return process.env.STORE ?? fileURLToPath(new URL('relay.db', serverUrl));
 }
 
-/** Resolves when a relay listens; ends the process if its port or its store cannot be opened. */
-export async function listening(relayServer, store) {
+/** Waits until a relay listens, and says so; ends the process if its port or its store cannot be opened. */
+export async function listening(relayServer, store, welcome) {
   await once(relayServer, 'listening').catch(fail);
+  if (welcome) console.log(welcome);
   console.log(`A restart loses nothing: clients and messages are kept in ${store}. Delete it to start afresh.`);
 }
 
