@@ -556,6 +556,7 @@ declare namespace RelayServer {
      * - `ERR_STORE_TOO_LARGE`: it holds more messages than `maxTotalBytes` allows
      * - `ERR_STORE_FULL`: the disk is full; the server goes on and tries again
      * - `ERR_STORE_IO`: reading or writing failed; the server closes
+     * - `ERR_STORE_CLOSED`: only thrown by methods that change something: the server has closed, and its store with it
      */
     code: string;
     /** The client, if it had authenticated. */

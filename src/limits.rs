@@ -42,6 +42,8 @@
 //! | `ConnectionLimiter::open` | connections | `maxConnections` | below an eighth |
 //! | requests to verify | `MAX_QUEUED_VERIFICATIONS`, `MAX_QUEUED_VERIFICATION_BYTES` | nothing | when answered or evicted |
 //! | events | `maxQueuedEvents`; a text has at most 200 characters, a reason 123 bytes | nothing | when taken |
+//! | pages of the store's file in memory | `STORE_CACHE_BYTES`, or one transaction | nothing | when the store is closed |
+//! | the log beside the store's file, on disk | `STORE_LOG_PAGES` and one transaction, unless another program reads for long | nothing | to `STORE_LOG_BYTES`, when it was copied into the file |
 //! | `Metrics::tables` | codes, which are fixed; close codes of the application's own | nothing | never |
 mod fixed;
 

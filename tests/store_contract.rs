@@ -238,7 +238,24 @@ macro_rules! stores {
     ];)* } };
 }
 
+/// A store on disk that nobody commits: what it answers has to be in memory.
+#[cfg(feature = "faults")]
+fn disk() -> Result<Store<char>, Error> {
+    use std::path::Path;
+
+    use websocket_relay::ids::{Epoch, Offset};
+
+    let store = Store::disk(Path::new("disk"), Epoch::from_u32(1), Offset(1 << 32))?;
+    store.queue().expect("it commits later").leave_unattended();
+    Ok(store)
+}
+
 stores! {
     memory: Store::memory();
     disk: disk();
+}
+
+#[cfg(feature = "faults")]
+stores! {
+    disk: super::disk();
 }

@@ -141,6 +141,16 @@ test('a store keeps only data that JSON can hold', async (t) => {
   });
 });
 
+test('says that the store is closed when something is registered after close()', async (t) => {
+  const server = new RelayServer({ noServer: true, store: join(directory(t), 'relay.db') });
+  const { id } = server.registerClient();
+  await server.close();
+  for (const call of [() => server.registerClient(), () => server.registerClients(2), () => server.refreshToken(id)]) {
+    assert.throws(call, { name: 'Error', code: 'ERR_STORE_CLOSED' });
+  }
+  assert.deepEqual([...server.clients()].map((client) => client.id), [id]);
+});
+
 test('stats() and /metrics count what the store does', async (t) => {
   const server = await listen(t, { store: join(directory(t), 'relay.db'), metrics: true });
   const { store } = server.stats();

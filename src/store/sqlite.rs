@@ -90,40 +90,57 @@ impl Database {
         &mut self,
         records: impl IntoIterator<Item = &'a Record> + Clone,
     ) -> Result<(), StoreError> {
-        match self.try_write(records.clone()) {
-            Err(StoreError::Full { .. }) => {
-                // The log may have been emptied, or can be now: then what only frees room can be written, over its old pages.
-                self.checkpoint()?;
-                self.try_write(records)
-            }
-            result => result,
-        }?;
+        self.commit(|database| database.write_records(records.clone()))?;
         self.checkpoint_if_long()
     }
 
-    fn try_write<'a>(&mut self, records: impl IntoIterator<Item = &'a Record>) -> Result<(), StoreError> {
-        let before = self.meta.state;
-        let result = self.write_records(records);
-        if result.is_err() {
-            self.meta.state = before;
-            if !self.connection.is_autocommit() {
-                let named = &self.named;
-                self.connection.execute_batch("ROLLBACK").map_err(|error| named.failed(error))?;
+    /// Commits a change. If the disk is full, it tries once more.
+    fn commit(&mut self, change: impl Fn(&mut Self) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        match self.try_commit(&change) {
+            Err(StoreError::Full { .. }) => {
+                // The log may be emptied now, and what only frees room be written over its old pages.
+                self.checkpoint()?;
+                self.try_commit(&change)
             }
+            result => result,
+        }
+    }
+
+    /// Commits a change, or undoes it.
+    fn try_commit(&mut self, change: impl Fn(&mut Self) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let before = self.meta.state;
+        let result =
+            self.run("BEGIN IMMEDIATE").and_then(|()| change(self)).and_then(|()| self.run("COMMIT"));
+        if result.is_ok() {
+            return self.note_commits();
+        }
+        self.meta.state = before;
+        if !self.connection.is_autocommit() {
+            let named = &self.named;
+            self.connection.execute_batch("ROLLBACK").map_err(|error| named.failed(error))?;
         }
         result
     }
 
     fn write_records<'a>(&mut self, records: impl IntoIterator<Item = &'a Record>) -> Result<(), StoreError> {
-        self.run("BEGIN IMMEDIATE")?;
         let failure = |error| self.named.at_run(&error);
         let mut writer = Writer { connection: &self.connection, state: self.meta.state };
         records.into_iter().try_for_each(|record| writer.write(record)).map_err(failure)?;
         self.meta.state = State { commits: writer.state.commits + 1, ..writer.state };
-        self.meta.commit(&self.connection).map_err(failure)?;
-        self.reserve()?;
-        self.run("COMMIT")?;
-        self.note_commits()
+        self.check_life(self.meta.commit(&self.connection))?;
+        self.reserve()
+    }
+
+    fn mark_clean(&mut self) -> Result<(), StoreError> {
+        self.meta.state.commits += 1;
+        self.check_life(self.meta.end_clean(&self.connection))
+    }
+
+    fn check_life(&self, is_same: rusqlite::Result<bool>) -> Result<(), StoreError> {
+        match is_same.map_err(|error| self.named.at_run(&error))? {
+            true => Ok(()),
+            false => Err(StoreError::Locked { path: self.named.path() }),
+        }
     }
 
     fn run(&self, sql: &str) -> Result<(), StoreError> {
@@ -200,19 +217,15 @@ impl Database {
         let failure = |error| self.named.at_run(&error);
         self.connection.pragma_update(None, "synchronous", "EXTRA").map_err(failure)?;
         self.meta.clean = true;
-        self.meta.state.commits += 1;
-        self.run("BEGIN IMMEDIATE")?;
-        self.meta.begin(&self.connection).map_err(failure)?;
-        self.run("COMMIT")?;
-        self.note_commits()?;
+        self.commit(Self::mark_clean)?;
         self.connection
             .file_control(Some(MAIN), FileControl::ChunkSize(&mut 0))
             .map_err(|error| self.named.at_run(&error))?;
         // Not waiting for readers of other programs.
         self.connection.busy_timeout(Duration::ZERO).map_err(|error| self.named.at_run(&error))?;
         match self.connection.wal_checkpoint_v2(Some(MAIN), CheckpointMode::TRUNCATE) {
-            // Another program reads it. The log stays beside the file, and it is synced.
-            Err(error) if is_busy(&error) => (),
+            // Another program reads it, or there is no room. The log stays beside the file, and it is synced.
+            Err(error) if is_busy(&error) || is_full(&error) => (),
             result => drop(result.map_err(|error| self.named.at_run(&error))?),
         }
         let Self { connection, named, lock, .. } = self;
@@ -228,6 +241,10 @@ impl Database {
 
 fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 impl Commit for Database {

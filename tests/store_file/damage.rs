@@ -141,7 +141,7 @@ fn all() -> bool {
 /// The first bytes of the file and of its pages, and a part of the others, each with another pattern.
 fn flips(length: usize) -> impl Iterator<Item = Damage> {
     const PATTERNS: [u8; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 255];
-    let tried = (0..length).filter(|at| all() || *at < 100 || at % 4096 < 10 || at % 199 == 0);
+    let tried = (0..length).filter(|at| all() || *at < 100 || at % 4096 < 10 || at.is_multiple_of(199));
     tried.flat_map(|at| {
         let patterns = if all() { &PATTERNS[..] } else { &PATTERNS[at % 9..][..1] };
         patterns.iter().map(move |mask| Damage::Flip(at, *mask))
@@ -150,7 +150,7 @@ fn flips(length: usize) -> impl Iterator<Item = Damage> {
 
 /// At each page and frame, beside it, and in between.
 fn cuts(length: usize) -> impl Iterator<Item = Damage> {
-    let is_near = |at: &usize| [4096, 4120].iter().any(|size| (at + 1) % size < 3) || at % 1999 == 0;
+    let is_near = |at: &usize| [4096, 4120].iter().any(|size| (at + 1) % size < 3) || at.is_multiple_of(1999);
     (0..length).filter(move |at| all() || is_near(at)).map(Damage::Cut)
 }
 

@@ -125,6 +125,16 @@ fn room_can_be_freed_when_others_have_filled_the_disk() {
 }
 
 #[test]
+fn a_store_is_closed_on_a_full_disk() {
+    let Some(disk) = SmallDisk::mount("3m") else { return };
+    let mut opened = open(&disk.path().join("relay.db")).unwrap();
+    opened.database.write(&[client(0), client(1)]).unwrap();
+    let mut kept = Vec::new();
+    write_until_full(&mut opened, 1, &mut kept);
+    assert_kept(&disk, opened, kept, true);
+}
+
+#[test]
 fn a_store_is_not_created_on_a_full_disk() {
     let Some(disk) = SmallDisk::mount("1m") else { return };
     disk.fill();

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
 use websocket_relay::error::StoreError;
+use websocket_relay::store::{Database, Durability, Record, StoreOptions};
 
 use crate::support::{Directory, client, message, open};
 
@@ -52,6 +53,22 @@ fn a_second_server_is_kept_out() {
     }
     drop(first);
     assert_eq!(code(&directory.store()), "opened");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_whose_lock_was_removed_writes_nothing_more() {
+    let directory = Directory::new();
+    let mut first = open(&directory.store()).unwrap();
+    first.database.write(&[client(0)]).unwrap();
+    fs::remove_file(directory.path().join("relay.db-lock")).unwrap();
+    let mut second = open(&directory.store()).unwrap();
+    second.database.write(&[client(1)]).unwrap();
+    let error = first.database.write(&[client(2)]).unwrap_err();
+    assert_eq!(error.code(), "ERR_STORE_LOCKED");
+    first.database.close().unwrap_err();
+    second.database.close().unwrap();
+    assert_eq!(open(&directory.store()).unwrap().records, [client(0), client(1)]);
 }
 
 #[cfg(unix)]
@@ -164,6 +181,11 @@ fn refuses_tables_that_are_not_as_they_were_created() {
         "UPDATE messages SET body = x'2200ff22'",
         "UPDATE messages SET recipient = 'x'",
         "UPDATE messages SET kind = 1",
+        // The index says what the table does not.
+        "PRAGMA writable_schema = ON; CREATE TEMP TABLE hidden AS SELECT * FROM sqlite_schema WHERE name = 'lanes'; \
+         DELETE FROM sqlite_schema WHERE name = 'lanes'; PRAGMA writable_schema = RESET; \
+         UPDATE messages SET number = number + 100; \
+         PRAGMA writable_schema = ON; INSERT INTO sqlite_schema SELECT * FROM hidden; PRAGMA writable_schema = RESET",
         "UPDATE meta SET next_id = 0",
         "UPDATE meta SET epoch = 'z'",
         "INSERT INTO meta SELECT * FROM meta",
@@ -190,6 +212,23 @@ fn goes_on_with_a_copy_that_another_program_has_made() {
     other.execute("VACUUM INTO ?", [copy.store().to_str().unwrap()]).unwrap();
     let opened = open(&copy.store()).unwrap();
     assert_eq!(opened.records, [client(0), client(1), message(0, 1, 1, "kept")]);
+}
+
+#[test]
+fn what_cannot_be_loaded_is_not_changed() {
+    let directory = Directory::new();
+    create(&directory.store());
+    let content = || fs::read(directory.store()).unwrap();
+    let before = content();
+    let too_large = StoreError::TooLarge { path: "relay.db".to_owned(), limit: 1 };
+    let options = StoreOptions { path: directory.store(), durability: Durability::Written };
+    let result = Database::open(&options, |record| match record {
+        Record::Message(_) => Err(too_large.clone()),
+        _ => Ok(()),
+    });
+    assert_eq!(result.unwrap_err(), too_large);
+    assert!(content() == before);
+    assert_eq!(open(&directory.store()).unwrap().life.starts, 2);
 }
 
 /// Runs `chattr`, which is the one way to keep root from writing. Returns whether it worked.

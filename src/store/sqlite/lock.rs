@@ -15,6 +15,13 @@ use crate::error::StoreError;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LifeId(pub(super) u64);
 
+impl LifeId {
+    /// Returns its 16 hex digits.
+    pub(super) fn digits(self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
 /// How many commits a life of a store has made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Commits {
@@ -108,7 +115,7 @@ impl LockFile {
 
 /// The content of the file: one line, with two lives.
 fn line(now: Commits, before: Commits) -> String {
-    let [a, b] = [now, before].map(|Commits { life, count }| format!("{:016x} {count:020}", life.0));
+    let [a, b] = [now, before].map(|Commits { life, count }| format!("{} {count:020}", life.digits()));
     let sum = Checksum::of_table(0).bytes(a.as_bytes()).bytes(b.as_bytes()).get();
     format!("{a} {b} {sum:016x}\n")
 }

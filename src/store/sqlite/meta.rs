@@ -49,8 +49,8 @@ const READ: &str = "SELECT epoch, starts, life, durability, boot, clean, commits
     checksum FROM meta";
 const CREATE: &str = "INSERT INTO meta VALUES ('', 0, '', '', NULL, 0, 0, 0, 0, 0, 0, 0)";
 const BEGIN: &str = "UPDATE meta SET epoch = ?, starts = ?, life = ?, durability = ?, boot = ?, clean = ?";
-const COMMIT: &str =
-    "UPDATE meta SET commits = ?, next_id = ?, unregistered = ?, row_count = ?, row_sum = ?, checksum = ?";
+const COMMIT: &str = "UPDATE meta SET commits = ?, next_id = ?, unregistered = ?, row_count = ?, row_sum = ?, checksum = ? \
+    WHERE life = ?";
 
 const fn durability_name(durability: Durability) -> &'static str {
     match durability {
@@ -118,20 +118,28 @@ impl Meta {
         connection.execute(CREATE, []).map(drop)
     }
 
-    /// Writes what describes the life.
-    pub(super) fn begin(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Writes what describes the life. Returns whether it was written.
+    pub(super) fn begin(&self, connection: &Connection) -> rusqlite::Result<bool> {
         let epoch = self.epoch.to_string();
-        let life = format!("{:016x}", self.life.0);
         let durability = durability_name(self.durability);
-        connection.execute(BEGIN, params![epoch, self.starts, life, durability, self.boot, self.clean])?;
+        let values = params![epoch, self.starts, self.life.digits(), durability, self.boot, self.clean];
+        connection.execute(BEGIN, values)?;
         self.commit(connection)
     }
 
-    /// Writes what changes with each commit.
-    pub(super) fn commit(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Writes what changes with each commit. Returns false if the store is in another life: another server has opened it, which
+    /// the lock should have kept out.
+    pub(super) fn commit(&self, connection: &Connection) -> rusqlite::Result<bool> {
         let State { commits, next_id, unregistered, contents } = self.state;
-        let numbers = params![commits, next_id, unregistered, contents.rows, contents.sum, self.checksum()];
-        connection.prepare_cached(COMMIT)?.execute(numbers).map(drop)
+        let (Contents { rows, sum }, checksum, life) = (contents, self.checksum(), self.life.digits());
+        let values = params![commits, next_id, unregistered, rows, sum, checksum, life];
+        Ok(connection.prepare_cached(COMMIT)?.execute(values)? == 1)
+    }
+
+    /// Marks the end of the life as clean. Returns whether it was written.
+    pub(super) fn end_clean(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        connection.execute("UPDATE meta SET clean = 1 WHERE life = ?", [self.life.digits()])?;
+        self.commit(connection)
     }
 
     /// Returns the commits of this life.

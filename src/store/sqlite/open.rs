@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -33,10 +34,13 @@ pub struct Environment {
 impl Environment {
     /// Returns what there is.
     pub fn of_system() -> Self {
-        let boot = if cfg!(target_os = "linux") {
-            fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
-        } else {
-            None
+        let boot = match () {
+            () if cfg!(target_os = "linux") => fs::read_to_string("/proc/sys/kernel/random/boot_id").ok(),
+            () if cfg!(target_os = "macos") => {
+                let sysctl = Command::new("/usr/sbin/sysctl").args(["-n", "kern.bootsessionuuid"]).output();
+                sysctl.ok().and_then(|output| String::from_utf8(output.stdout).ok())
+            }
+            () => None,
         };
         let boot = boot.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
         Self { vfs: None, boot, log_pages: Limits::STORE_LOG_PAGES }
