@@ -23,17 +23,20 @@ export async function launchBrowser(moreArgs = []) {
   return chromium.launch({ ...options, args: [...args, ...moreArgs] });
 }
 
-/** Returns the environment of an example's server: a free port, and a store of its own, which is removed when the test ends. */
-export function exampleEnvironment(t) {
-  const folder = mkdtempSync(join(tmpdir(), 'example-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
-  return { ...process.env, PORT: '0', STORE: join(folder, 'relay.db') };
+/** Where the servers of this process keep their stores. */
+const stores = mkdtempSync(join(tmpdir(), 'examples-'));
+process.once('exit', () => rmSync(stores, { recursive: true, force: true, maxRetries: 5 }));
+let storeCount = 0;
+
+/** Returns the environment of an example's server: any free port, and a store of its own. */
+export function exampleEnvironment() {
+  return { ...process.env, PORT: '0', STORE: join(stores, `${++storeCount}.db`) };
 }
 
 /** Starts the server of an example, which Ctrl-C is to end cleanly; resolves to its address. */
 export async function startExample(t, name) {
   const file = fileURLToPath(new URL(`../../examples/${name}/server.mjs`, import.meta.url));
-  const env = exampleEnvironment(t);
+  const env = exampleEnvironment();
   const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'inherit'] });
   t.after(async () => {
     child.kill('SIGINT');

@@ -9,8 +9,13 @@ import { exampleEnvironment, until } from './browser.mjs';
 /** Starts the server of an example. It is killed when the test ends. */
 export async function startRestartable(t, name) {
   const file = fileURLToPath(new URL(`../../examples/${name}/server.mjs`, import.meta.url));
-  const env = exampleEnvironment(t);
+  const env = exampleEnvironment();
   let child;
+  const end = (signal) => {
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    return exited;
+  };
   const server = {
     store: env.STORE,
     address: undefined,
@@ -24,9 +29,11 @@ export async function startRestartable(t, name) {
     },
     /** Ends the server as a crash would. */
     async kill() {
-      const exited = once(child, 'exit');
-      child.kill('SIGKILL');
-      await exited;
+      await end('SIGKILL');
+    },
+    /** Ends the server as Ctrl-C does. */
+    async stop() {
+      assert.deepEqual(await end('SIGINT'), [0, null]);
     },
   };
   await server.start();
@@ -63,7 +70,7 @@ export function notice(page, text) {
 /** What a page says that has no seat, and one that has. */
 export const AWAY = 'The server is away. Nothing can be sent until it is back. This page reconnects by itself.';
 export const RECONNECTING =
-  'The server is away, maybe to restart. What you write waits in this tab, and is sent when the server is back. This page reconnects by itself.';
+  'The server is away, perhaps for a restart. What you write waits in this tab and is sent when the server is back. The page reconnects by itself.';
 
 /** Keeps the pages of a context able to tell how their relays opened: `opened` is what `'open'` told, for each time. */
 export async function recordOpens(context) {

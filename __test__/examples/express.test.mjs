@@ -13,10 +13,12 @@ const file = fileURLToPath(new URL('../../examples/express/server.mjs', import.m
 
 test('serves the page, the client and the relay on one port', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'example-'));
-  t.after(() => rm(folder, { recursive: true, maxRetries: 5 }));
   const env = { ...process.env, PORT: '0', STORE: join(folder, 'relay.db') };
   const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'inherit'] });
-  t.after(() => child.kill('SIGKILL'));
+  t.after(async () => {
+    child.kill('SIGKILL');
+    await rm(folder, { recursive: true, maxRetries: 5 });
+  });
   const [line] = await once(createInterface(child.stdout), 'line');
   const [address] = /http:\/\/localhost:\d+\//.exec(line);
   const get = async (path, options) => (await fetch(address + path, options)).text();

@@ -34,8 +34,7 @@ const store = storeBeside(import.meta.url);
 const relay = new RelayServer({ server, path: '/relay', store });
 const rooms = new Rooms(relay);
 closeOnSignal(relay, server);
-console.log(`Open http://${HOST}:${server.address().port}/ in two tabs, or .../side-by-side in one. Ctrl-C stops it.`);
-await listening(relay, store);
+await listening(relay, store, `Open http://${HOST}:${server.address().port}/ in two tabs, or .../side-by-side in one. Ctrl-C stops it.`);
 relay.on('error', (error) => console.error(`relay: ${error.message}`));
 
 async function listen(port) {

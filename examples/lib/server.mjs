@@ -13,16 +13,19 @@ export function storeBeside(serverUrl) {
   return process.env.STORE ?? fileURLToPath(new URL('relay.db', serverUrl));
 }
 
-/** Resolves when a relay listens; ends the process if its port or its store cannot be opened. */
-export async function listening(relayServer, store) {
+/** Waits until a relay listens, and says so; ends the process if its port or its store cannot be opened. */
+export async function listening(relayServer, store, welcome) {
   await once(relayServer, 'listening').catch(fail);
+  if (welcome) console.log(welcome);
   console.log(`A restart loses nothing: clients and messages are kept in ${store}. Delete it to start afresh.`);
 }
 
-/** Closes the relay, then the web server, on Ctrl-C or SIGTERM. */
+/** Closes the relay, then the web server, on Ctrl-C or SIGTERM. The relay's store keeps its clients for the next server. */
 export function closeOnSignal(relayServer, server) {
   for (const signal of ['SIGINT', 'SIGTERM']) {
     process.once(signal, async () => {
+      // That their connections end now does not mean that the clients leave.
+      relayServer.removeAllListeners('disconnect');
       await relayServer.close();
       server.close();
       server.closeAllConnections();

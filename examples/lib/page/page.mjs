@@ -12,8 +12,8 @@ const STATES = {
   // It has a seat, which the server will still know.
   reconnecting: {
     status: 'Waiting for the server',
-    title: 'The server is away, maybe to restart.',
-    text: 'What you write waits in this tab, and is sent when the server is back. This page reconnects by itself.',
+    title: 'The server is away, perhaps for a restart.',
+    text: 'What you write waits in this tab and is sent when the server is back. The page reconnects by itself.',
   },
   full: {
     status: 'Waiting for a seat',

@@ -124,7 +124,7 @@ function show() {
 
 /** What is said about the server in a call, which goes on without it. */
 const SERVER = {
-  away: { word: ' while the server is away', text: 'The server is away, maybe to restart. The call goes on. A camera that is turned on now is seen when it is back.' },
+  away: { word: ' while the server is away', text: 'The server is away, perhaps for a restart. The call goes on. A camera that is turned on now is seen when it is back.' },
   replaced: { word: ', another tab signals' },
   forgotten: { word: ' without the server', text: 'The server no longer knows this call, which goes on as it is.' },
 };
