@@ -130,12 +130,13 @@ function groups(list, size) {
 }
 
 function result(gaveUp) {
+  const waiting = gaveUp ? sides.map(({ waitsFor }) => waitsFor).filter(Boolean) : [];
   for (const side of sides) side.close();
   const ledgers = pairs.flatMap((pair) => pair.ledgers);
   for (const ledger of ledgers) ledger.close();
   const totals = (list, ...names) => Object.fromEntries(names.map((name) => [name, sum(list, (item) => item[name])]));
   const problems = sides.flatMap((side) => side.problems);
-  if (gaveUp) problems.unshift(gaveUp);
+  if (gaveUp) problems.unshift(gaveUp, ...waiting);
   return {
     ...totals(ledgers, 'arrivals', 'repeated', 'late', 'lost', 'doubled', 'reordered'),
     ...totals(

@@ -63,6 +63,11 @@ export class Page {
     return undefined;
   }
 
+  /** Whether its WebSocket is open. */
+  get isOpen() {
+    return this.socket?.readyState === WebSocket.OPEN;
+  }
+
   /** Ends the page like a reload or a crash, without closing anything. */
   drop() {
     this.#gone = true;

@@ -75,6 +75,14 @@ export class Side {
     await this.#until(() => this.#current.outstanding === 0 && this.#plan.out.isComplete);
   }
 
+  /** Returns what the side waits for, or nothing. */
+  get waitsFor() {
+    const { client, out } = this.#plan;
+    const pages = this.#pages.map(({ number, page }) => `page ${number} with ${page.outstanding} messages outstanding${page.isOpen ? '' : ', not connected'}`);
+    const isDone = out.isComplete && this.#pages.every(({ page }) => page.outstanding === 0);
+    return isDone ? '' : `client ${client.id} waits: ${pages.join('; ') || 'no page'}${out.isComplete ? '' : '; accepted messages have not arrived'}`;
+  }
+
   /** Called when something has arrived on either side. */
   wake() {
     this.#wake();
