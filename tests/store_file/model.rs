@@ -39,6 +39,11 @@ impl Model {
                 self.sessions.remove(id);
                 self.messages.retain(|(recipient, ..), _| recipient != id);
             }
+            // What is said of a client that was just removed comes too late.
+            Record::Channel(channel)
+                if !(self.clients.contains_key(&channel.first)
+                    && self.clients.contains_key(&channel.second)) => {}
+            Record::Session(session) if !self.clients.contains_key(&session.client) => {}
             Record::Channel(channel) => {
                 let (first, second) = ends(channel.first, channel.second);
                 self.channels.insert((first, second), ChannelRecord { first, second, ..*channel });

@@ -11,6 +11,7 @@ use crate::store::{ChannelRecord, ClientRecord, MessageRecord, Record, SessionRe
 const PUT_CLIENT: &str =
     "INSERT OR REPLACE INTO clients (id, token, lifetime, ends_at, data, checksum) VALUES (?, ?, ?, ?, ?, ?)";
 const GET_CLIENT: &str = "SELECT data, checksum FROM clients WHERE id = ?";
+const HAS_CLIENT: &str = "SELECT EXISTS (SELECT 1 FROM clients WHERE id = ?)";
 const REMOVE_CLIENT: &str = "DELETE FROM clients WHERE id = ? RETURNING checksum";
 const PUT_CHANNEL: &str = "INSERT INTO channels (client, peer, opened_by, checksum) VALUES (?, ?, ?, ?)";
 const REMOVE_CHANNEL: &str = "DELETE FROM channels WHERE client = ? AND peer = ? RETURNING checksum";
@@ -31,7 +32,7 @@ const REMOVE_MESSAGES: &str = "DELETE FROM messages WHERE recipient = ? AND send
 const REMOVE_MAILBOX: &str = "DELETE FROM messages WHERE recipient = ? RETURNING checksum";
 
 /// Statements that are kept prepared: those above, and the one that commits.
-pub(super) const STATEMENTS: usize = 20;
+pub(super) const STATEMENTS: usize = 21;
 
 /// Records on their way into the tables.
 pub(super) struct Writer<'a> {
@@ -107,8 +108,16 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Whether there is such a client. What another thread had to say of one that was just removed comes too late.
+    fn has_client(&self, id: ClientId) -> Result<bool> {
+        self.connection.prepare_cached(HAS_CLIENT)?.query_row([id.get()], |row| row.get(0))
+    }
+
     fn channel(&mut self, record: &ChannelRecord) -> Result<()> {
         let ChannelRecord { first, second, opened_by } = *record;
+        if !(self.has_client(first)? && self.has_client(second)?) {
+            return Ok(());
+        }
         self.channel_removed(first, second)?;
         let ends = [(first, second), (second, first)];
         for (client, peer) in &ends[..if first == second { 1 } else { 2 }] {
@@ -127,6 +136,9 @@ impl Writer<'_> {
 
     fn session(&mut self, record: &SessionRecord) -> Result<()> {
         let SessionRecord { client, session, connection } = record;
+        if !self.has_client(*client)? {
+            return Ok(());
+        }
         let client = client.get();
         let session = session.map(Digits::of);
         let session = session.as_ref().map(Digits::text);
