@@ -79,6 +79,8 @@ pub struct Connection {
     is_greeted: bool,
     /// The target and offset of the last message, if the store has yet to commit it.
     uncommitted: Option<u64>,
+    /// The last message that the page was told is accepted.
+    accepted: Option<u64>,
 }
 
 /// Appends a text frame that only the connection `name` may read.
@@ -130,6 +132,7 @@ impl Connection {
             unacknowledged: BTreeMap::new(),
             is_greeted: false,
             uncommitted: None,
+            accepted: None,
         }
     }
 
@@ -170,16 +173,14 @@ impl Connection {
         }
     }
 
-    /// Waits until the hub has added the acceptance of the last message to the outbox, as a session does.
-    pub fn wait_until_accepted(&self) {
-        let Some(seq) = self.uncommitted else { return };
-        let is_accepted = |outbox: &mut Outbox| {
-            outbox.write_accepted();
-            let frames = String::from_utf8_lossy(outbox.unwritten());
-            frames.contains(&format!("\"seq\":{seq}}}}}"))
-        };
-        while !self.hub().with_outbox(&self.claim, is_accepted).expect("the mailbox") {
-            block_on(poll_fn(|cx| self.bell.poll_rung(cx)));
+    /// Waits until the page is told that the last message is accepted.
+    pub fn wait_until_accepted(&mut self) {
+        while self.accepted < self.uncommitted {
+            self.hub().with_outbox(&self.claim, Outbox::write_accepted);
+            self.deliver();
+            if self.accepted < self.uncommitted {
+                self.wait();
+            }
         }
     }
 
@@ -255,6 +256,7 @@ impl Connection {
         if let Value::String(name) = &frame["reply"] {
             assert_eq!(name, self.name, "a reply to another connection");
         }
+        self.accepted = self.accepted.max(frame["accepted"]["seq"].as_u64());
         let presence = &frame["presence"];
         self.online.extend(presence["clientId"].as_u64().zip(presence["online"].as_bool()));
         let relay = &frame["relay"];
