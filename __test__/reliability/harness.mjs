@@ -80,7 +80,7 @@ export async function run(options) {
   });
   const began = Date.now();
   const folder = await mkdtemp(join(tmpdir(), 'websocket-relay-'));
-  const place = kills > 0 ? { port: await freePort(random.fork('port')) } : {};
+  const place = kills > 0 ? { port: await freePort(random.fork(`port ${durability}`)) } : {};
   const store = durability && { path: join(folder, 'relay.db'), durability };
   const server = new RelayProcess({ entry, options: { ...SERVER, pingTimeout, store, ...place }, clients: 2 * pairs });
   const { url, ca, clients } = await server.listening;
