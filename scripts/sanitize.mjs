@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import binaryName from '../lib/binary-name.js';
 import { compiler, hasSanitizer } from './cargo-tools.mjs';
+import { faultTests } from './checks.mjs';
 import { findFiles } from './files.mjs';
 import { capture, Problem, root } from './process.mjs';
 import { addRustToPath } from './rust.mjs';
@@ -64,7 +65,7 @@ async function testEngine() {
   };
   const steps = [
     { name: 'Rust tests', command: [...cargo, '--lib', '--tests'] },
-    { name: 'Rust tests with faults', command: [...cargo, '--features', 'faults', '--test', 'commit', '--test', 'panics', '--test', 'simulation'] },
+    { name: 'Rust tests with faults', command: [...cargo, ...faultTests] },
   ];
   await runSteps(steps.map((step) => ({ ...step, env: settings, minutes: MINUTES })));
 }
