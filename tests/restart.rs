@@ -78,6 +78,14 @@ async fn resume(
     server.reliable(client, SESSION, &json!({ "epoch": epoch, "connection": connection })).await
 }
 
+/// Has a client that is away get a message, which is stored. Returns the sender.
+async fn store_message(server: &TestRelay, sender: &Registration, recipient: &Registration) -> Client {
+    let mut client = server.reliable_client(sender).await;
+    client.send(numbered(recipient, 1, "stored")).await;
+    while next(&mut client, "accepted").await["seq"] != 1 {}
+    client
+}
+
 #[tokio::test]
 async fn clients_channels_and_waiting_messages_outlive_a_restart() {
     let place = Place::new();
@@ -108,9 +116,7 @@ async fn what_was_received_is_gone_after_a_restart() {
     let place = Place::new();
     let server = place.start().await;
     let (ada, grace) = server.pair();
-    let mut client = server.reliable_client(&ada).await;
-    client.send(numbered(&grace, 1, "stored")).await;
-    while next(&mut client, "accepted").await["seq"] != 1 {}
+    let mut client = store_message(&server, &ada, &grace).await;
     let mut recipient = server.reliable_client(&grace).await;
     let offset = next(&mut recipient, "relay").await["offset"].clone();
     recipient.send(received(&ada, &offset)).await;
@@ -131,9 +137,7 @@ async fn a_sender_gets_the_receipts_of_messages_that_outlived_a_restart() {
     let place = Place::new();
     let server = place.start().await;
     let (ada, grace) = server.pair();
-    let mut client = server.reliable_client(&ada).await;
-    client.send(numbered(&grace, 1, "stored")).await;
-    while next(&mut client, "accepted").await["seq"] != 1 {}
+    store_message(&server, &ada, &grace).await;
     close(server).await;
     let server = place.start().await;
     let mut recipient = server.reliable_client(&grace).await;
