@@ -254,8 +254,10 @@ impl Session {
                 // A connection without replies keeps nothing for them.
                 self.replies.take_if(|replies| replies.is_idle());
             }
-            if let Phase::Claiming(claiming) = &mut self.phase {
-                ready!(claiming.poll_committed(cx));
+            // While it waits, the wire is polled as well: it leaves its place in line to others.
+            if let Phase::Claiming(claiming) = &mut self.phase
+                && claiming.poll_committed(cx).is_ready()
+            {
                 self.finish_claiming()?;
                 return Poll::Ready(Ok(()));
             }
