@@ -7,7 +7,7 @@
 
 use std::mem::replace;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use super::Hub;
 use super::claim::Claim;
@@ -15,28 +15,11 @@ use super::state::ClientState;
 use crate::ids::{ClientId, Offset, Seq, SessionId};
 use crate::limits::Limits;
 use crate::model::{Freed, Message, StoreChange, StoredRange};
-use crate::store::{MessageRecord, UnixMillis, Visit};
+use crate::store::{Clock, MessageRecord, Visit};
 use crate::sync::Ordering;
 
 /// Above the offset of every message.
 const ALL: Offset = Offset(u64::MAX);
-
-/// Converts times of this process's clock to those of the system's.
-struct Clock {
-    now: Instant,
-    unix: Duration,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { now: Instant::now(), unix }
-    }
-
-    fn unix_millis(&self, time: Instant) -> UnixMillis {
-        (self.unix + time.saturating_duration_since(self.now)).as_millis() as u64
-    }
-}
 
 /// What one commit takes from the mailboxes.
 struct Taking {
@@ -58,7 +41,7 @@ impl Taking {
     ) -> bool {
         let Message { offset, json, .. } = message;
         let (session, seq) = message.number().unwrap_or((self.server_session, Seq(offset.0)));
-        let ends_at = end.map(|end| self.clock.unix_millis(end));
+        let ends_at = end.map(|end| self.clock.to_unix(end));
         self.room = self.room.saturating_sub(json.len() + Limits::MESSAGE_OVERHEAD);
         self.messages.push(MessageRecord {
             recipient,
@@ -91,7 +74,7 @@ impl Hub {
     pub fn take_uncommitted(&self, now: Instant, is_all: bool) -> Vec<MessageRecord> {
         let Some(queue) = self.store.queue() else { return Vec::new() };
         let mut taking = Taking {
-            clock: Clock::new(),
+            clock: Clock::now(),
             server_session: self.session,
             room: Limits::MAX_COMMIT_BYTES,
             messages: Vec::new(),

@@ -11,7 +11,7 @@ use super::state::{ClientState, SessionInfo};
 use crate::error::StoreError;
 use crate::ids::{ClientId, Offset};
 use crate::model::Message;
-use crate::store::{ChannelRecord, Life, MessageRecord, Record, SessionRecord, from_unix_millis};
+use crate::store::{ChannelRecord, Clock, Life, MessageRecord, Record, SessionRecord};
 use crate::sync::Ordering;
 
 /// What is read of a store, in the order of its records.
@@ -20,6 +20,7 @@ pub(super) struct Restoring<'h> {
     path: String,
     /// When messages expire, by recipient.
     ends: Ends,
+    clock: Clock,
 }
 
 /// When messages expire, by recipient.
@@ -27,7 +28,7 @@ pub type Ends = HashMap<ClientId, Vec<(Offset, Instant)>>;
 
 impl<'h> Restoring<'h> {
     pub fn new(hub: &'h Hub, path: &Path) -> Self {
-        Self { hub, path: path.display().to_string(), ends: HashMap::new() }
+        Self { hub, path: path.display().to_string(), ends: HashMap::new(), clock: Clock::now() }
     }
 
     pub fn into_ends(self) -> Ends {
@@ -101,7 +102,7 @@ impl<'h> Restoring<'h> {
         }
         self.hub.add_queued(1);
         if let Some(end) = ends_at.filter(|_| !self.hub.limits.message_ttl.is_zero()) {
-            self.ends.entry(recipient).or_default().push((offset, from_unix_millis(end)));
+            self.ends.entry(recipient).or_default().push((offset, self.clock.from_unix(end)));
         }
         Ok(())
     }

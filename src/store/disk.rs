@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use super::{ClientRecord, Memory, NewClient, Queue, Record, Registration, UnixMillis, Unregistered};
+use super::{ClientRecord, Clock, Memory, NewClient, Queue, Record, Registration, Unregistered};
 use crate::error::Error;
 use crate::ids::{ClientId, Epoch, Offset, Token};
 use crate::model::Lifetime;
@@ -21,18 +21,6 @@ pub struct Disk<T> {
     data: Mutex<Vec<(ClientId, Box<str>)>>,
 }
 
-/// Returns a time of this process's clock as one of the system's.
-pub fn unix_millis(time: Instant) -> UnixMillis {
-    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    (unix + time.saturating_duration_since(Instant::now())).as_millis() as u64
-}
-
-/// Returns a time of the system's clock as one of this process's; now, if it is in the past.
-pub fn from_unix_millis(time: UnixMillis) -> Instant {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Instant::now() + Duration::from_millis(time).saturating_sub(now)
-}
-
 impl<T: Clone> Disk<T> {
     pub(super) fn new(path: &Path, epoch: Epoch, era: Offset) -> Result<Self, Error> {
         let (queue, data) = (Queue::new(path), Mutex::default());
@@ -42,7 +30,7 @@ impl<T: Clone> Disk<T> {
     /// The record of a client as it is registered now.
     fn record(&self, id: ClientId, data: Option<Box<str>>) -> Option<Record> {
         let (token, lifetime) = self.memory.kept(id)?;
-        let lifetime = lifetime.map(|Lifetime { length, end }| (length, unix_millis(end)));
+        let lifetime = lifetime.map(|Lifetime { length, end }| (length, Clock::now().to_unix(end)));
         Some(Record::Client(ClientRecord { id, token, lifetime, data }))
     }
 
@@ -102,7 +90,7 @@ impl<T: Clone> Disk<T> {
     /// Adds a client that was read from the file.
     pub(super) fn restore(&self, client: ClientRecord, value: T) {
         let ClientRecord { id, token, lifetime, data } = client;
-        let lifetime = lifetime.map(|(length, end)| Lifetime { length, end: from_unix_millis(end) });
+        let lifetime = lifetime.map(|(length, end)| Lifetime { length, end: Clock::now().from_unix(end) });
         self.memory.change(|registry| registry.restore(id, token, value, lifetime));
         self.data.lock().unwrap_or_else(PoisonError::into_inner).extend(data.map(|data| (id, data)));
     }

@@ -11,6 +11,7 @@
 //! Every store passes the contract in `tests/store_contract.rs`. A new one is a variant of [`Store`], a module beside
 //! `memory`, and a line in that test.
 
+mod clock;
 mod disk;
 mod memory;
 mod options;
@@ -18,7 +19,8 @@ mod queue;
 mod record;
 mod sqlite;
 
-pub use disk::{Disk, from_unix_millis};
+pub use clock::Clock;
+pub use disk::Disk;
 pub use memory::Memory;
 pub use options::{Durability, Life, StoreOptions, StoreStats};
 pub use queue::{Group, Queue, Ticket, Visit, Work};

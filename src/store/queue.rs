@@ -139,24 +139,35 @@ impl Queue {
         ticket
     }
 
-    /// Waits until a group is committed.
-    ///
-    /// # Errors
-    /// Why it is not.
-    pub fn wait(&self, ticket: Ticket) -> Result<(), StoreError> {
+    /// Waits until `is_done` says so, or nobody has to wait.
+    fn wait_until(
+        &self,
+        is_done: impl Fn(&mut State) -> Option<Result<(), StoreError>>,
+    ) -> Result<(), StoreError> {
         let mut state = self.state();
         loop {
             if let Some(failure) = &state.failure {
                 return Err(failure.clone());
             }
-            if state.refused.remove(&ticket) {
-                return Err(StoreError::Full { path: state.path.clone() });
+            if let Some(result) = is_done(&mut state) {
+                return result;
             }
-            if !state.open.contains(&ticket) || state.is_unattended() {
+            if state.is_unattended() {
                 return Ok(());
             }
             state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits until a group is committed.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn wait(&self, ticket: Ticket) -> Result<(), StoreError> {
+        self.wait_until(|state| match state.refused.remove(&ticket) {
+            true => Some(Err(StoreError::Full { path: state.path.clone() })),
+            false => (!state.open.contains(&ticket)).then_some(Ok(())),
+        })
     }
 
     /// Checks that changes can be kept.
@@ -172,17 +183,8 @@ impl Queue {
     /// # Errors
     /// Why it is not.
     pub fn flush(&self) -> Result<(), StoreError> {
-        let mut state = self.state();
-        let last = Ticket(state.pushed);
-        loop {
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
-            if state.open.first().is_none_or(|first| *first > last) || state.is_unattended() {
-                return Ok(());
-            }
-            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        let last = Ticket(self.state().pushed);
+        self.wait_until(|state| state.open.first().is_none_or(|first| *first > last).then_some(Ok(())))
     }
 
     /// Returns a channel that is closed when a group is committed, or the store has failed.
