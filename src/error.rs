@@ -76,7 +76,7 @@ pub enum StoreError {
     Format {
         /// The path.
         path: String,
-        /// What it is, as far as known.
+        /// What was found.
         detail: String,
     },
     /// A newer version of this package has written the file.

@@ -126,7 +126,7 @@ test('a room goes on when its server is restarted in good order', { skip: proces
   await assertResumed(pages, 1);
 });
 
-test('somebody who is not back after a restart has left', async (t) => {
+test('a member that is not back after a restart has left', async (t) => {
   const { pages, server } = await openRestartableRoom(t, 3);
   await sees(pages[0], ['Alan', 'Barbara']);
   await server.kill();

@@ -97,7 +97,7 @@ for (const signal of ['SIGTERM', 'SIGKILL']) {
   });
 }
 
-test('says who has messages waiting when it is started again', { skip }, async (t) => {
+test('lists the clients with waiting messages after a restart', { skip }, async (t) => {
   const server = await newServer(t);
   const { port, clients } = await server.start();
   const sender = connect(t, port, clients[0]);

@@ -1,9 +1,9 @@
 //! How a store that commits later gets the messages, and how senders learn that theirs are accepted.
 //!
-//! It costs a message nothing on its way: its bytes stay in its lane. A mailbox with messages that are not committed is on the
-//! list of the store's [`Queue`](crate::store::Queue), once. The store's thread looks into it when it is due, and takes what is still there: at
-//! once if the recipient is away, otherwise what has not been received within [`Limits::COMMIT_DELAY`]. A message is accepted
-//! when it is committed or received, whichever comes first.
+//! It costs a message nothing on its way: its bytes stay in its lane. A mailbox with messages that are not committed is listed
+//! once in the store's [`Queue`](crate::store::Queue). The store's thread looks into it when it is due, and takes the messages
+//! that are still there: at once if the recipient is away, otherwise those that were not received within
+//! [`Limits::COMMIT_DELAY`]. A message is accepted when it is committed or received, whichever comes first.
 
 use std::mem::replace;
 use std::task::Poll;

@@ -25,9 +25,9 @@ pub enum Record {
     Message(MessageRecord),
     /// The messages of a sender to a recipient between two offsets, both included, need not be kept any more.
     MessagesRemoved {
-        /// Who was to receive them.
+        /// The recipient.
         recipient: ClientId,
-        /// Who sent them.
+        /// The sender.
         sender: ClientId,
         /// The offset of the first one, or any before it.
         from: Offset,
@@ -89,9 +89,9 @@ pub struct SessionRecord {
 /// A message that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRecord {
-    /// Who is to receive it.
+    /// The recipient.
     pub recipient: ClientId,
-    /// Who sent it.
+    /// The sender.
     pub sender: ClientId,
     /// Its offset in the recipient's mailbox.
     pub offset: Offset,

@@ -1,4 +1,4 @@
-//! The database file of a store on disk: SQLite, through one connection. Passive: whoever owns a [`Database`] says when to write.
+//! The database file of a store on disk: SQLite, through one connection. It is passive: its owner decides when to write.
 //!
 //! **What is read back is what was committed, or it is refused.** Each row has a checksum, and the row of `meta` says what all
 //! rows add up to, so that a damaged row is found as well as one that has vanished. That SQLite silently drops the end of a
